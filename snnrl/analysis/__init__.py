@@ -1,0 +1,1 @@
+"""Run folders -> tables and pictures. Reads files only: needs neither torch nor the agents."""

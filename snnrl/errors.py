@@ -1,0 +1,51 @@
+"""The errors a person meets. Jobs raise them; commands turn them into one line and an exit status."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: printed as one line, exit status 2."""
+
+
+class RunFailed(Exception):
+    """A run that started and could not go on: recorded in its folder, exit status 1."""
+
+
+class NonFiniteError(RunFailed):
+    """A NaN or an infinity where training needs a number. Names the tensor and the step."""
+
+    def __init__(self, tensor: str, step: int):
+        super().__init__(f"{tensor} is not finite at step {step}")
+
+
+class Interrupted(Exception):
+    """A run stopped by a signal after it had saved itself.
+
+    :param signal_number: the signal, so that the command can exit with 128 + signal_number
+    """
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the choice nearest to ``name``, or an empty string."""
+    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def expect(key: str, value: str, choices: Iterable[str]) -> None:
+    """Check that ``value`` is one of ``choices``.
+
+    :param key: what the value was given for, named in the error
+    :raises UserError: it is not; the message lists the choices and offers the nearest
+    """
+    choices = list(choices)
+    if value not in choices:
+        raise UserError(
+            f"{key}={value}: expected one of {', '.join(choices)}{nearest(str(value), choices)}"
+        )

@@ -1,0 +1,101 @@
+"""From observations to spikes and from spikes to values."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class _StraightThrough(torch.autograd.Function):
+    """``1{v > th}`` forward, the identity backward."""
+
+    @staticmethod
+    def forward(potential: Tensor, threshold: float) -> Tensor:
+        return (potential > threshold).to(potential.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        pass
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def,override]
+        return upstream, None
+
+
+class PopulationEncoder(nn.Module):
+    """Gaussian receptive fields and regular spiking.
+
+    Each of D observations, squashed by tanh, drives a population of P neurons with learnable
+    means (evenly on [-1, 1]) and deviations (sqrt 0.05): ``a = exp(-(o - mean)^2 / (2 std^2))``.
+    Every step an accumulator adds ``a``; above 0.999 it spikes and loses 0.999 (soft reset). The
+    gradient passes straight through the threshold.
+
+    Source: PopSAN (Tang et al. 2020); tanh as in CaRe-BN (arXiv 2509.23791).
+
+    :param inputs: number of observations D
+    :param time_steps: number of time steps T
+    :param population: neurons P for each observation
+    """
+
+    THRESHOLD = 0.999
+
+    def __init__(self, inputs: int, time_steps: int, population: int = 10):
+        super().__init__()
+        self.time_steps = time_steps
+        self.features = inputs * population
+        centres = torch.linspace(-1, 1, population) if population > 1 else torch.zeros(1)
+        self.mean = nn.Parameter(centres.repeat(inputs, 1))
+        self.std = nn.Parameter(torch.full((inputs, population), math.sqrt(0.05)))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Observations ``[B, D]`` -> spikes ``[T, B, D * P]``."""
+        distance = torch.tanh(observation).unsqueeze(-1) - self.mean
+        drive = torch.exp(-(distance**2) / (2 * self.std**2)).flatten(1)
+        potential = torch.zeros_like(drive)
+        spikes = []
+        for _ in range(self.time_steps):
+            potential = potential + drive
+            spike: Tensor = _StraightThrough.apply(potential, self.THRESHOLD)
+            potential = potential - self.THRESHOLD * spike
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+
+class DirectEncoder(nn.Module):
+    """Direct coding: the observation itself is the input current of every step.
+
+    :param inputs: number of observations D
+    :param time_steps: number of time steps T
+    """
+
+    def __init__(self, inputs: int, time_steps: int):
+        super().__init__()
+        self.time_steps = time_steps
+        self.features = inputs
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Observations ``[B, D]`` -> currents ``[T, B, D]``."""
+        return observation.expand(self.time_steps, *observation.shape)
+
+
+class PopulationDecoder(nn.Module):
+    """Mean firing rates of P neurons per output, weighted and summed, with a bias.
+
+    Source: PopSAN (Tang et al. 2020). The bound on actions (tanh) is the caller's.
+
+    :param outputs: number of outputs A
+    :param population: neurons P for each output
+    """
+
+    def __init__(self, outputs: int, population: int = 10):
+        super().__init__()
+        bound = 1 / math.sqrt(population)
+        self.weight = nn.Parameter(torch.empty(outputs, population).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        """Spikes ``[T, B, A * P]`` -> values ``[B, A]``."""
+        rates = spikes.mean(0).unflatten(1, self.weight.shape)
+        return (rates * self.weight).sum(-1) + self.bias

@@ -1,0 +1,132 @@
+"""Neuron modules: parameters and a call into :mod:`snnrl.ops`; the equations stand there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from snnrl.nn.registry import build
+from snnrl.ops.clif import CLIFState, clif
+from snnrl.ops.dynamic import DynamicParameters, DynamicState, dynamic
+from snnrl.ops.lif import LIFState, lif
+from snnrl.ops.surrogate import DERIVATIVES, Surrogate
+
+DEFAULT_SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
+
+
+class Neuron(nn.Module):
+    """What every neuron has; ``forward(x[T, B, ...], state=None) -> (spikes, state)``.
+
+    The state is an argument and a return value, never kept: ``None`` is a neuron at rest.
+
+    :param threshold: firing threshold; a spike is ``v > threshold``
+    :param surrogate: derivative that stands for that of the step function
+    :param detach_reset: no gradient through the reset (the published results: False)
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        surrogate: Surrogate | None = None,
+        detach_reset: bool = False,
+    ):
+        super().__init__()
+        self.threshold = threshold
+        self.surrogate = surrogate or make_surrogate("rectangular")
+        self.detach_reset = detach_reset
+
+
+class LIF(Neuron):
+    """Leaky integrate-and-fire: :func:`snnrl.ops.lif.lif`.
+
+    :param decay: share of the membrane potential kept in a step
+    """
+
+    def __init__(self, decay: float = 0.75, **shared: Any):
+        super().__init__(**shared)
+        self.decay = decay
+
+    def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
+        return lif(x, state, self.decay, self.threshold, self.surrogate, self.detach_reset)
+
+
+class CLIF(Neuron):
+    """Current-based leaky integrate-and-fire: :func:`snnrl.ops.clif.clif`.
+
+    :param decay: share of the membrane potential kept in a step
+    :param current_decay: share of the synaptic current kept in a step
+    """
+
+    def __init__(self, decay: float = 0.75, current_decay: float = 0.5, **shared: Any):
+        super().__init__(**shared)
+        self.decay = decay
+        self.current_decay = current_decay
+
+    def forward(self, x: Tensor, state: CLIFState | None = None) -> tuple[Tensor, CLIFState]:
+        return clif(
+            x,
+            state,
+            self.current_decay,
+            self.decay,
+            self.threshold,
+            self.surrogate,
+            self.detach_reset,
+        )
+
+
+class DynamicNeuron(Neuron):
+    """Second-order dynamic neuron of MDC-SAN: :func:`snnrl.ops.dynamic.dynamic`.
+
+    :param current_decay: share of the synaptic current kept in a step
+    :param tv, tu, tr, ts: see :class:`snnrl.ops.dynamic.DynamicParameters`
+    """
+
+    def __init__(
+        self,
+        current_decay: float = 0.5,
+        tv: float = -0.172,
+        tu: float = 0.529,
+        tr: float = 0.021,
+        ts: float = 0.132,
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        self.current_decay = current_decay
+        self.dynamics = DynamicParameters(tv, tu, tr, ts)
+
+    def forward(self, x: Tensor, state: DynamicState | None = None) -> tuple[Tensor, DynamicState]:
+        return dynamic(
+            x,
+            state,
+            self.current_decay,
+            self.dynamics,
+            self.threshold,
+            self.surrogate,
+            self.detach_reset,
+        )
+
+
+NEURONS: dict[str, type[Neuron]] = {"lif": LIF, "clif": CLIF, "dn": DynamicNeuron}
+
+
+def make_surrogate(spec: str | Mapping[str, Any]) -> Surrogate:
+    """A surrogate from its name, or from ``dict(name=..., scale=...)``.
+
+    :raises UserError: unknown name
+    """
+
+    def surrogate(name: str, scale: float | None = None) -> Surrogate:
+        return Surrogate(name, DEFAULT_SCALES[name] if scale is None else scale)
+
+    makers = {name: surrogate for name in DERIVATIVES}
+    return build("surrogate", makers, spec, pass_name=True)
+
+
+def make_neuron(spec: str | Mapping[str, Any], surrogate: str | Mapping[str, Any]) -> Neuron:
+    """A neuron from its name, or from ``dict(name=..., **parameters)``.
+
+    :raises UserError: unknown name or parameter
+    """
+    return build("neuron", NEURONS, spec, surrogate=make_surrogate(surrogate))

@@ -1,0 +1,38 @@
+"""Re-calibration: replace moving statistics by those pooled over many batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from snnrl.nn.eager import eager
+from snnrl.nn.norm.accumulation import Accumulation
+from snnrl.nn.norm.pooled import norm_layers
+
+
+@contextmanager
+def recalibrating(network: nn.Module) -> Iterator[None]:
+    """Inside, every pooled layer of ``network`` normalises with what it accumulated so far.
+
+    At the end the accumulated statistics replace the moving ones. An exception inside, or no
+    forward pass at all, changes nothing; the confidence state is left as it is.
+
+    Source: CaRe-BN (arXiv 2509.23791), re-calibration.
+    """
+    layers = norm_layers(network)
+    for layer in layers:
+        layer.accumulation = Accumulation()
+    try:
+        with eager(network), torch.no_grad():
+            yield
+            for layer in layers:
+                done = layer.accumulation
+                if done is not None and done.mean is not None and done.var is not None:
+                    layer.moving_mean.copy_(done.mean)
+                    layer.moving_var.copy_(done.var)
+    finally:
+        for layer in layers:
+            layer.accumulation = None

@@ -1,0 +1,26 @@
+"""How the moving statistics of a target network follow those of the online one."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from snnrl.nn.norm.pooled import norm_layers
+
+
+@torch.no_grad()
+def sync_target(
+    online: nn.Module, target: nn.Module, tau: float, target_stats: str = "soft"
+) -> None:
+    """``target <- target + tau (online - target)`` for moving means and variances.
+
+    :param online: network that learns
+    :param target: network of the same structure that follows
+    :param tau: share of the way gone
+    :param target_stats: ``soft`` follows with ``tau``, like weights do (the published results);
+        ``hard`` copies
+    """
+    share = {"soft": tau, "hard": 1.0}[target_stats]
+    for ours, theirs in zip(norm_layers(online), norm_layers(target), strict=True):
+        theirs.moving_mean.lerp_(ours.moving_mean, share)
+        theirs.moving_var.lerp_(ours.moving_var, share)

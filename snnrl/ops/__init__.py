@@ -1,0 +1,1 @@
+"""Spiking operators: functions of tensors, time first. They know nothing of modules."""

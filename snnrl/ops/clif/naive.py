@@ -1,0 +1,52 @@
+"""The specification of the current-based leaky integrate-and-fire operator."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnrl.ops.surrogate import Surrogate, spike
+
+
+class CLIFState(NamedTuple):
+    """Each ``[B, ...]``: membrane before reset, spikes, synaptic current."""
+
+    membrane: Tensor
+    spikes: Tensor
+    current: Tensor
+
+
+def clif(
+    x: Tensor,
+    state: CLIFState | None,
+    current_decay: float,
+    decay: float,
+    threshold: float,
+    surrogate: Surrogate,
+    detach_reset: bool,
+) -> tuple[Tensor, CLIFState]:
+    """``i[t] = c i[t-1] + x[t]``; ``v[t] = d v[t-1] (1 - s[t-1]) + i[t]``; ``s[t] = 1{v[t] > th}``.
+
+    Source: PopSAN (Tang et al. 2020) and CaRe-BN (arXiv 2509.23791).
+
+    :param x: input to the synapse ``[T, B, ...]``
+    :param state: state after the step before, or ``None`` for a neuron at rest
+    :param current_decay: ``c``, the share of the synaptic current kept in a step
+    :param decay: ``d``, the share of the membrane potential kept in a step
+    :param threshold: firing threshold ``th``
+    :param surrogate: derivative that stands for that of the step function
+    :param detach_reset: no gradient through the reset
+    :return: spikes ``[T, B, ...]`` and the state after the last step
+    """
+    rest = torch.zeros_like(x[0])
+    v, s, i = state or CLIFState(rest, rest, rest)
+    spikes = []
+    for drive in x.unbind(0):
+        reset = s.detach() if detach_reset else s
+        i = current_decay * i + drive
+        v = (v * decay) * (1 - reset) + i
+        s = spike(v, threshold, surrogate)
+        spikes.append(s)
+    return torch.stack(spikes), CLIFState(v, s, i)

@@ -1,0 +1,47 @@
+"""The specification of the leaky integrate-and-fire operator."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnrl.ops.surrogate import Surrogate, spike
+
+
+class LIFState(NamedTuple):
+    """What one time step hands to the next, each ``[B, ...]``: membrane before reset, spikes."""
+
+    membrane: Tensor
+    spikes: Tensor
+
+
+def lif(
+    x: Tensor,
+    state: LIFState | None,
+    decay: float,
+    threshold: float,
+    surrogate: Surrogate,
+    detach_reset: bool,
+) -> tuple[Tensor, LIFState]:
+    """``v[t] = d v[t-1] (1 - s[t-1]) + x[t]``, ``s[t] = 1{v[t] > th}``: hard reset to zero.
+
+    Source: CaRe-BN (arXiv 2509.23791), the LIF neuron of its experiments.
+
+    :param x: input current ``[T, B, ...]``
+    :param state: state after the step before, or ``None`` for a neuron at rest
+    :param decay: ``d``, the share of the membrane potential kept in a step
+    :param threshold: firing threshold ``th``
+    :param surrogate: derivative that stands for that of the step function
+    :param detach_reset: no gradient through the reset
+    :return: spikes ``[T, B, ...]`` and the state after the last step
+    """
+    v, s = state or LIFState(torch.zeros_like(x[0]), torch.zeros_like(x[0]))
+    spikes = []
+    for current in x.unbind(0):
+        reset = s.detach() if detach_reset else s
+        v = (v * decay) * (1 - reset) + current
+        s = spike(v, threshold, surrogate)
+        spikes.append(s)
+    return torch.stack(spikes), LIFState(v, s)

@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from snnrl.nn.neurons import make_neuron
+
+from .helpers import close
+
+NEURONS = [("LIF", "lif"), ("CLIF", "clif"), ("DN", "dn")]
+
+
+@pytest.mark.parametrize(("recorded", "name"), NEURONS)
+def test_spikes_and_input_gradient(golden, recorded, name):
+    data = golden("neurons")
+    x = data[f"{recorded}_x"].clone().requires_grad_()
+    spikes, _ = make_neuron(name, "rectangular")(x)
+    assert torch.equal(spikes, data[f"{recorded}_spikes"])
+    spikes.backward(data[f"{recorded}_g"])
+    close(x.grad, data[f"{recorded}_dx"])
+
+
+@pytest.mark.parametrize(("recorded", "name"), NEURONS)
+def test_membrane_and_gradient_when_stepped_through_the_state(golden, recorded, name):
+    data = golden("neurons")
+    x = data[f"{recorded}_x"].clone().requires_grad_()
+    neuron, state, spikes = make_neuron(name, "rectangular"), None, []
+    for t in range(len(x)):
+        s, state = neuron(x[t : t + 1], state)
+        spikes.append(s[0])
+        close(state.membrane, data[f"{recorded}_v"][t])
+    torch.stack(spikes).backward(data[f"{recorded}_g"])
+    close(x.grad, data[f"{recorded}_dx"])

@@ -1,0 +1,69 @@
+"""Run folders as the train command leaves them, with numbers of the test's choosing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ENV_IDS = {"half_cheetah": "HalfCheetah-v4", "pendulum": "Pendulum-v1"}
+
+
+def write_run(
+    folder: Path,
+    returns: Mapping[int, Sequence[float]],
+    *,
+    seed: int = 0,
+    algo: str = "td3",
+    bn: str = "carebn",
+    env: str = "half_cheetah",
+    status: str | None = "DONE",
+    settings: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
+    wasserstein2: Mapping[int, Sequence[float]] | None = None,
+) -> Path:
+    """Write a run folder and return it.
+
+    :param returns: episode returns by environment steps
+    :param status: the file that says how the run ended; None for one that has not
+    :param settings: dotted keys that change or join the configuration
+    :param wasserstein2: distance of each layer by environment steps, before re-calibration
+    """
+    folder.mkdir(parents=True)
+    config: dict[str, Any] = {
+        "seed": seed,
+        "total_steps": 1000,
+        "results_dir": str(folder.parent),
+        "env": {"name": env, "id": ENV_IDS[env]},
+        "algo": {"name": algo, "batch_size": 256},
+        "actor": {"name": "spiking"},
+        "neuron": {"name": "lif"},
+        "bn": {"name": bn},
+    }
+    for key, value in (settings or {}).items():
+        *groups, name = key.split(".")
+        node = config
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[name] = value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    lines = ["timesteps,episode,seed,return,length"]
+    for step, episodes in returns.items():
+        lines += [f"{step},{n},{100 + n},{value},200" for n, value in enumerate(episodes)]
+    (folder / "evaluations.csv").write_text("\n".join(lines) + "\n")
+    if wasserstein2 is not None:
+        lines = ["timesteps,data,phase,layer,mean_error,variance_ratio,wasserstein2"]
+        for step, layers in wasserstein2.items():
+            for layer, value in enumerate(layers):
+                lines.append(f"{step},evaluation,before,layer{layer},0.1,1.1,{value}")
+                lines.append(f"{step},evaluation,after,layer{layer},0.1,1.1,1e9")
+                lines.append(f"{step},replay,before,layer{layer},0.1,1.1,1e9")
+        (folder / "statistics_error.csv").write_text("\n".join(lines) + "\n")
+    if versions is not None:
+        (folder / "provenance.json").write_text(json.dumps({"versions": dict(versions)}))
+    if status is not None:
+        (folder / status).write_text("")
+    return folder
