@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +100,8 @@ def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
     styles: dict[str, LineStyle] = {}
     for name in sorted(names):
         round_ = len(taken) // size
-        index = zlib.crc32(name.encode()) % size
+        # This digest, because it gives the normalisation strategies different colours.
+        index = int(hashlib.blake2s(name.encode()).hexdigest(), 16) % size
         while round_ * size + index in taken:
             index = (index + 1) % size
         taken.add(round_ * size + index)
@@ -121,7 +122,8 @@ def _plot_panels(
     columns = min(len(panels), PANELS_IN_A_ROW)
     rows = math.ceil(len(panels) / columns)
     size = (max(6.4, 4.6 * columns), 4.0 * rows + 0.3)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size)
+    figure.set_layout_engine("constrained", wspace=0.06, hspace=0.06)
     styles = line_styles(list(groups))
     for position, (environment, curves) in enumerate(sorted(panels.items()), start=1):
         axes = figure.add_subplot(rows, columns, position)

@@ -95,6 +95,7 @@ def to_text(table: Sequence[Row], notes: Iterable[str]) -> str:
 
 
 def to_markdown(table: Sequence[Row], notes: Iterable[str]) -> str:
+    """A markdown table with the definitions and the notes as a list below it."""
     header, *rows = _cells(table)
     lines = [header, ["---"] * len(header), *rows]
     grid = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]

@@ -73,7 +73,7 @@ class Run:
 
     @property
     def has_result(self) -> bool:
-        """Whether the run enters means: evaluated, and not failed (its last return says nothing)."""
+        """Whether the run enters means: it was evaluated and did not fail."""
         return self.status != "failed" and not self.evaluations.empty
 
     @cached_property

@@ -42,7 +42,7 @@ class PooledBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x[T, B, N]``."""
         mean, var = self._statistics_for(x)
-        return (x - mean) * torch.rsqrt(var + self.eps) * self.gamma + self.beta
+        return (x - mean) / torch.sqrt(var + self.eps) * self.gamma + self.beta
 
     def _statistics_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.accumulation is not None:

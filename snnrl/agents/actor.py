@@ -1,0 +1,72 @@
+"""The deterministic spiking actor of TD3 and DDPG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import Tensor, nn
+
+from snnrl.nn.networks import PopulationNetwork
+from snnrl.nn.norm import NormStrategy
+
+SPIKING_DEFAULTS: dict[str, Any] = {
+    "neuron": "lif",
+    "surrogate": "rectangular",
+    "encoder": "population",
+    "bn": "carebn",
+    "time_steps": 5,
+    "population": 10,
+    "kernel": "auto",
+}
+"""The published network: what a policy is built with where ``policy_kwargs`` says nothing."""
+
+
+class SpikingActor(BasePolicy):
+    """Population-coded spiking network, tanh: actions in [-1, 1], which SB3 scales.
+
+    :param net_arch: neurons of each hidden layer
+    :param features_extractor: flattens the observation
+    :param features_dim: its number of features
+    :param norm: normalisation strategy
+    :param network: ``neuron, surrogate, encoder, time_steps, population, kernel`` of
+        :class:`snnrl.nn.networks.PopulationNetwork`
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: nn.Module,
+        features_dim: int,
+        norm: NormStrategy,
+        network: Mapping[str, Any],
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,  # type: ignore[arg-type]
+            normalize_images=normalize_images,
+            squash_output=True,
+        )
+        self.norm = norm
+        self.network = PopulationNetwork(
+            features_dim, get_action_dim(action_space), net_arch, norm=norm, **network
+        )
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Observations ``[B, ...]`` -> actions ``[B, A]`` in [-1, 1]."""
+        features = self.extract_features(obs, self.features_extractor)  # type: ignore[arg-type]
+        return torch.tanh(self.network(features))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        actions: Tensor = self(observation)
+        return actions

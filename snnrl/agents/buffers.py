@@ -1,0 +1,44 @@
+"""Replay in single precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common import buffers
+
+
+class ReplayBuffer(buffers.ReplayBuffer):
+    """Stable-Baselines3's buffer, storing float64 observations (MuJoCo's) as float32.
+
+    Half the memory and no conversion at every sample; the environment's space stays as it is, so
+    that ``load(env=...)`` accepts the environment.
+    """
+
+    def __init__(
+        self, buffer_size: int, observation_space: spaces.Space, *args: Any, **kwargs: Any
+    ):
+        super().__init__(buffer_size, _single_precision(observation_space), *args, **kwargs)
+
+    def random_observations(
+        self, batch_size: int, generator: np.random.Generator, env: Any = None
+    ) -> np.ndarray:
+        """Observations ``[batch_size, ...]`` drawn with replacement by a generator of one's own.
+
+        ``sample`` draws from numpy's global generator; this leaves that one alone, so that
+        reading the buffer on the side does not change which minibatches are learned from.
+
+        :param env: ``VecNormalize`` that normalises what is returned, if any
+        :raises ValueError: the buffer is empty
+        """
+        rows = generator.integers(self.size(), size=batch_size)
+        columns = generator.integers(self.n_envs, size=batch_size)
+        normalised = self._normalize_obs(self.observations[rows, columns], env)
+        return np.asarray(normalised, dtype=self.observations.dtype)
+
+
+def _single_precision(space: spaces.Space) -> spaces.Space:
+    if isinstance(space, spaces.Box) and space.dtype == np.float64:
+        return spaces.Box(space.low, space.high, space.shape, np.float32)
+    return space

@@ -1,0 +1,167 @@
+"""DDPG with a spiking actor."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import stable_baselines3
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BaseModel, BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.utils import FloatSchedule
+from stable_baselines3.td3.policies import TD3Policy
+from torch import Tensor, nn
+
+from snnrl.agents import td3
+
+PUBLISHED_CRITIC = [400, 300]
+
+
+class LateActionCritic(BaseModel):
+    """Q(s, a) whose action enters at the second layer (Lillicrap et al. 2016).
+
+    :param net_arch: hidden neurons; the first layer sees the observation alone
+    :param features_extractor: flattens the observation
+    :param features_dim: its number of features
+    :param n_critics: number of critics
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+        n_critics: int = 1,
+        share_features_extractor: bool = False,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+        )
+        first, *rest = net_arch
+        late = first + get_action_dim(action_space)
+        self.observation_layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(features_dim, first), activation_fn()) for _ in range(n_critics)
+        )
+        self.value_layers = nn.ModuleList(
+            nn.Sequential(*create_mlp(late, 1, rest, activation_fn)) for _ in range(n_critics)
+        )
+
+    def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
+        """Values of all critics, each ``[B, 1]``."""
+        return tuple(self._value(obs, actions, i) for i in range(len(self.value_layers)))
+
+    def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """Value of the first critic, ``[B, 1]``."""
+        return self._value(obs, actions, 0)
+
+    def _value(self, obs: Tensor, actions: Tensor, i: int) -> Tensor:
+        assert self.features_extractor is not None
+        features = self.extract_features(obs, self.features_extractor)
+        hidden = self.observation_layers[i](features)
+        value: Tensor = self.value_layers[i](torch.cat([hidden, actions], dim=1))
+        return value
+
+
+class _LateAction(TD3Policy):
+    """Gives a policy the critic of DDPG."""
+
+    def make_critic(  # type: ignore[override]
+        self, features_extractor: BaseFeaturesExtractor | None = None
+    ) -> LateActionCritic:
+        arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        return LateActionCritic(**arguments).to(self.device)
+
+
+class AnnPolicy(_LateAction, td3.AnnPolicy):
+    """Ordinary actor 256-256 and the published critic, 400-300."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        **kwargs: Any,
+    ):
+        arch = net_arch or {"pi": [256, 256], "qf": PUBLISHED_CRITIC}
+        super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
+
+
+class SpikingPolicy(_LateAction, td3.SpikingPolicy):
+    """Spiking actor and the published critic, 400-300; arguments as TD3's."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        **kwargs: Any,
+    ):
+        arch = net_arch or {"pi": [256, 256], "qf": PUBLISHED_CRITIC}
+        super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
+
+
+class DDPG(td3.TD3):
+    """Deep deterministic policy gradient (Lillicrap et al. 2016): TD3 with one critic, no delay
+    and no noise on the target's action.
+
+    :param learning_rate: of the actor, and of the critic unless it has its own
+    :param critic_learning_rate: of the critic; a number or a schedule
+    :param critic_weight_decay: L2 penalty of the critic's optimiser
+    :param kwargs: as in Stable-Baselines3's ``DDPG``
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **stable_baselines3.DDPG.policy_aliases,
+        "SpikingPolicy": SpikingPolicy,
+        "AnnPolicy": AnnPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[TD3Policy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        *args: Any,
+        critic_learning_rate: float | Schedule | None = None,
+        critic_weight_decay: float = 0.0,
+        policy_kwargs: dict[str, Any] | None = None,
+        _init_setup_model: bool = True,
+        **kwargs: Any,
+    ):
+        self.critic_learning_rate = critic_learning_rate
+        self.critic_weight_decay = critic_weight_decay
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            *args,
+            policy_delay=1,
+            # A deviation of 0 would do, but draws no random number where SB3's DDPG draws some.
+            target_policy_noise=0.1,
+            target_noise_clip=0.0,
+            policy_kwargs={"n_critics": 1, **(policy_kwargs or {})},
+            _init_setup_model=_init_setup_model,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        for group in self.critic.optimizer.param_groups:
+            group["weight_decay"] = self.critic_weight_decay
+
+    def _critic_schedule(self) -> Schedule:
+        if self.critic_learning_rate is None:
+            return self.lr_schedule
+        return FloatSchedule(self.critic_learning_rate)

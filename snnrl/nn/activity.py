@@ -1,0 +1,40 @@
+"""How much a network spikes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnrl.nn.coding import PopulationEncoder
+from snnrl.nn.eager import eager
+from snnrl.nn.neurons import Neuron
+
+
+@torch.no_grad()
+def firing_rates(network: nn.Module, x: Tensor) -> dict[str, float]:
+    """Mean firing rate of each spiking layer, in spikes per neuron and time step.
+
+    :param network: network run in evaluation mode; its mode is put back
+    :param x: inputs ``[B, inputs]``
+    :return: name of the spiking module -> rate in [0, 1]
+    """
+    rates: dict[str, float] = {}
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, Neuron | PopulationEncoder):
+
+            def record(module: nn.Module, inputs: object, output: object, key: str = name) -> None:
+                spikes = output[0] if isinstance(output, tuple) else output
+                rates[key] = spikes.mean().item()  # type: ignore[attr-defined]
+
+            hooks.append(module.register_forward_hook(record))
+    was_training = network.training
+    network.eval()
+    try:
+        with eager(network):
+            network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.train(was_training)
+    return rates

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.lines import Line2D
+
+from snnrl.analysis import plots
+from snnrl.analysis.runs import Run, load_run
+from tests.run_folders import write_run
+
+
+def runs(folder: Path, seeds: int, **settings: Any) -> list[Run]:
+    return [
+        load_run(
+            write_run(
+                folder / f"seed-{seed}",
+                {0: [seed, seed + 1.0], 50: [seed + 10.0, seed + 12.0], 100: [20.0, 30.0 + seed]},
+                seed=seed,
+                **settings,
+            )
+        )
+        for seed in range(seeds)
+    ]
+
+
+def drawn_axes(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """The axes of the pictures saved from here on."""
+    axes: list[Axes] = []
+    save = plots._save
+
+    def spy(figure: Figure, path: str | Path) -> None:
+        axes.extend(figure.axes)
+        save(figure, path)
+
+    monkeypatch.setattr(plots, "_save", spy)
+    return axes
+
+
+def points(line: Line2D) -> np.ndarray:
+    """``[n, 2]``"""
+    return np.asarray(line.get_xydata())
+
+
+def assert_picture(path: Path) -> None:
+    pixels = imread(path)[..., :3]
+    assert min(pixels.shape[:2]) > 300
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+def test_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = drawn_axes(monkeypatch)
+    groups = {
+        "carebn": runs(tmp_path / "a", 3) + runs(tmp_path / "b", 1, env="pendulum"),
+        "vanilla": runs(tmp_path / "c", 6, bn="vanilla"),
+    }
+    assert plots.plot_curves(groups, tmp_path / "new" / "curves.png")
+    assert_picture(tmp_path / "new" / "curves.png")
+    cheetah, pendulum = axes
+    assert (cheetah.get_title(), pendulum.get_title()) == ("HalfCheetah-v4", "Pendulum-v1")
+    assert (cheetah.get_xlabel(), cheetah.get_ylabel()) == ("environment steps", "return")
+    _, labels = cheetah.get_legend_handles_labels()
+    assert labels == ["carebn (3 seeds)", "vanilla (6 seeds)"]
+    assert pendulum.get_legend_handles_labels()[1] == ["carebn (1 seed)"]
+    # Means of both groups, and the three single seeds of the first but not the six of the second.
+    assert len(cheetah.lines) == 2 + 3
+    assert np.allclose(points(cheetah.lines[0]), np.array([[0, 1.5], [50, 12], [100, 25.5]]))
+    (band, _) = cheetah.collections
+    bottom, top = band.get_datalim(cheetah.transData).intervaly
+    assert (bottom, top) == (0.5, 26.0)
+
+
+def test_failed_runs_are_not_drawn(tmp_path: Path) -> None:
+    failed = runs(tmp_path / "a", 2, status="FAILED")
+    assert not plots.plot_curves({"carebn": failed}, tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_single_evaluation_is_a_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = drawn_axes(monkeypatch)
+    run = load_run(write_run(tmp_path / "run", {0: [1.0]}))
+    assert plots.plot_curves({"carebn": [run]}, tmp_path / "curves.png")
+    assert axes[0].lines[0].get_marker() == "o"
+
+
+def test_seeds_without_a_common_step_are_drawn_singly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = drawn_axes(monkeypatch)
+    group = [
+        load_run(write_run(tmp_path / "a", {1: [1.0], 3: [2.0]})),
+        load_run(write_run(tmp_path / "b", {2: [1.0], 4: [2.0]})),
+    ]
+    assert plots.plot_curves({"carebn": group}, tmp_path / "curves.png")
+    assert [len(points(line)) for line in axes[0].lines] == [0, 2, 2]
+
+
+def test_statistics_error_is_the_mean_over_layers_before_recalibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = drawn_axes(monkeypatch)
+    group = runs(tmp_path / "a", 2, wasserstein2={0: [1.0, 3.0], 100: [0.1, 0.3]})
+    others = runs(tmp_path / "b", 2, bn="none")
+    path = tmp_path / "statistics_error.png"
+    assert plots.plot_statistics_error({"carebn": group, "none": others}, path)
+    assert_picture(path)
+    assert axes[0].get_yscale() == "log"
+    assert axes[0].get_legend_handles_labels()[1] == ["carebn (2 seeds)"]
+    assert np.allclose(points(axes[0].lines[0]), np.array([[0, 2.0], [100, 0.2]]))
+
+
+def test_no_statistics_error_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "statistics_error.png"
+    assert not plots.plot_statistics_error({"carebn": runs(tmp_path / "a", 1)}, path)
+    assert not path.exists()
+
+
+def test_a_group_keeps_its_colour() -> None:
+    strategies = ["none", "vanilla", "carebn", "ca_only", "re_only"]
+    together = plots.line_styles(strategies)
+    assert len({style.color for style in together.values()}) == len(strategies)
+    for name in strategies:
+        assert plots.line_styles([name])[name] == together[name]
+
+
+def test_many_groups_are_told_apart() -> None:
+    names = [f"group {number}" for number in range(20)]
+    assert len(set(plots.line_styles(names).values())) == 20

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snnrl.analysis.runs import find_runs, load_run
+from snnrl.errors import UserError
+from tests.run_folders import write_run
+
+RETURNS = {0: [1.0, 3.0], 100: [5.0, 7.0]}
+HEADER = "timesteps,episode,seed,return,length\n"
+
+
+def test_load_run_reads_config_and_evaluations(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "seed-3", RETURNS, seed=3))
+    assert run.setting("algo.batch_size") == 256
+    assert run.setting("bn.name") == "carebn"
+    assert (run.environment, run.seed, run.status) == ("HalfCheetah-v4", 3, "done")
+    assert run.evaluations["return"].tolist() == [1.0, 3.0, 5.0, 7.0]
+    assert run.statistics_error is None
+    assert run.versions == {}
+
+
+@pytest.mark.parametrize(
+    ("mark", "status", "has_result"),
+    [("DONE", "done", True), ("FAILED", "failed", False), (None, "unfinished", True)],
+)
+def test_status(tmp_path: Path, mark: str | None, status: str, has_result: bool) -> None:
+    run = load_run(write_run(tmp_path / "run", RETURNS, status=mark))
+    assert (run.status, run.has_result) == (status, has_result)
+
+
+def test_unknown_setting_names_the_nearest(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "run", RETURNS))
+    with pytest.raises(UserError, match=r"algo\.batch_sise.*did you mean 'algo\.batch_size'"):
+        run.setting("algo.batch_sise")
+
+
+def test_versions_come_from_provenance(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "run", RETURNS, versions={"torch": "2.13.0"}))
+    assert run.versions == {"torch": "2.13.0"}
+
+
+@pytest.mark.parametrize("mark", ["FAILED", None])
+def test_run_that_ended_before_its_first_evaluation(tmp_path: Path, mark: str | None) -> None:
+    folder = write_run(tmp_path / "run", {}, status=mark, versions={})
+    (folder / "evaluations.csv").unlink()
+    (run,) = find_runs([tmp_path])
+    assert run.evaluations.empty
+    assert not run.has_result
+
+
+def test_missing_folder_names_the_nearest(tmp_path: Path) -> None:
+    write_run(tmp_path / "seed-0", RETURNS)
+    with pytest.raises(UserError, match="no such folder; did you mean 'seed-0'"):
+        load_run(tmp_path / "sed-0")
+    with pytest.raises(UserError, match="no such folder; did you mean 'seed-0'"):
+        find_runs([tmp_path / "sed-0"])
+
+
+def test_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a run folder"):
+        load_run(tmp_path)
+    with pytest.raises(UserError, match="no run in or below it"):
+        find_runs([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "empty, expected the header timesteps"),
+        (HEADER, "no evaluation in it"),
+        (HEADER + "0,0,1,2.0,200\n0,1,1,2.", "half-written, its last line has no end"),
+        (HEADER + "0,0,1,2.0,200\n0,1,1,\n", "line 3: expected five finite numbers"),
+        (HEADER + "0,0,1,nan,200\n", "line 2: expected five finite numbers"),
+        (HEADER + "0,0,1,much,200\n", "line 2: expected five finite numbers"),
+        (HEADER + "0,0,1,2.0,200,1,1\n0,1\n", "expected"),
+        (HEADER + "0,0,1,2.0,9\n0,1,1,2.0,9\n5,0,1,2.0,9\n", "step 5 has 1 of 2 episodes"),
+        (HEADER + "0,0,1,2.0,9\n0,0,1,2.0,9\n", "line 3: an episode that was there before"),
+        ("timesteps,episode,seed,length\n0,0,1,9\n", "no column 'return'"),
+    ],
+)
+def test_bad_evaluations(tmp_path: Path, content: str, message: str) -> None:
+    folder = write_run(tmp_path / "run", RETURNS)
+    (folder / "evaluations.csv").write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        load_run(folder)
+    assert str(folder / "evaluations.csv") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_done_without_evaluations(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", RETURNS, versions={})
+    (folder / "evaluations.csv").unlink()
+    with pytest.raises(UserError, match="not there, though the run is done"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("content", ["a: [1", "- 1\n", ""])
+def test_bad_config(tmp_path: Path, content: str) -> None:
+    folder = write_run(tmp_path / "run", RETURNS)
+    (folder / "config.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"config\.yaml: expected") as caught:
+        load_run(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"versions": 3}'])
+def test_bad_provenance(tmp_path: Path, content: str) -> None:
+    folder = write_run(tmp_path / "run", RETURNS)
+    (folder / "provenance.json").write_text(content)
+    with pytest.raises(UserError, match=r"provenance\.json: expected"):
+        _ = load_run(folder).versions
+
+
+def test_bad_statistics_error(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", RETURNS, wasserstein2={0: [1.0]})
+    file = folder / "statistics_error.csv"
+    file.write_text(file.read_text().replace("1e9", "much"))
+    with pytest.raises(UserError, match="column 'wasserstein2': expected numbers only"):
+        _ = load_run(folder).statistics_error
+
+
+def test_find_runs_below_folders_and_by_patterns_each_once(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "cheetah" / "a=1" / "seed-0", RETURNS)
+    b = write_run(tmp_path / "cheetah" / "b" / "seed-0", RETURNS)
+    c = write_run(tmp_path / "walker" / "b" / "seed-1", RETURNS)
+    wandb = c / "wandb" / "files"
+    wandb.mkdir(parents=True)
+    (wandb / "config.yaml").write_text("a: 1\n")
+    assert [run.path for run in find_runs([tmp_path, a])] == [a, b, c]
+    assert [run.path for run in find_runs([str(tmp_path / "*" / "b")])] == [b, c]
+    assert [run.path for run in find_runs([c])] == [c]
+
+
+def test_folder_with_brackets_in_its_name_is_no_pattern(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "sizes=[64]" / "seed-0", RETURNS)
+    assert [run.path for run in find_runs([tmp_path / "sizes=[64]"])] == [folder]
+
+
+def test_pattern_without_a_match(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder matches this pattern"):
+        find_runs([tmp_path / "*"])

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snnrl.analysis.statistics import (
+    Estimate,
+    bootstrap_band,
+    bootstrap_interval,
+    common_steps,
+    final_return,
+    last_return,
+    maximum_of_mean,
+    maximum_return,
+    mean_interval,
+    mean_of_maxima,
+    mean_returns,
+)
+
+
+def test_numbers_of_a_run() -> None:
+    evaluations = pd.DataFrame(
+        {"timesteps": [0, 0, 100, 100, 200, 200], "return": [1.0, 3.0, 10.0, 20.0, 4.0, 8.0]}
+    )
+    curve = mean_returns(evaluations)
+    assert curve.to_dict() == {0: 2.0, 100: 15.0, 200: 6.0}
+    assert final_return(curve) == 6.0
+    assert maximum_return(curve) == 15.0
+    assert last_return(curve) == pytest.approx(23 / 3)
+
+
+def test_last_return_takes_ten_evaluations() -> None:
+    curve = pd.Series([1000.0, *range(1, 11)])
+    assert last_return(curve) == 5.5
+
+
+def test_both_readings_of_the_maximum() -> None:
+    first = pd.Series({0: 0.0, 100: 10.0, 200: 4.0})
+    second = pd.Series({0: 2.0, 100: 0.0, 200: 8.0})
+    assert mean_of_maxima([first, second]).mean == 9.0
+    assert mean_of_maxima([first, second]).sd == pytest.approx(math.sqrt(2))
+    assert maximum_of_mean([first, second]).mean == 6.0
+    # Resamples: twice the first (maximum 10), twice the second (8), or both (6).
+    assert maximum_of_mean([first, second])[2:] == (6.0, 10.0)
+
+
+def test_maximum_of_mean_is_over_common_steps() -> None:
+    first = pd.Series({0: 1.0, 100: 2.0, 200: 50.0})
+    second = pd.Series({0: 1.0, 100: 4.0})
+    assert common_steps([first, second]).index.tolist() == [0, 100]
+    assert maximum_of_mean([first, second]).mean == 3.0
+    assert math.isnan(maximum_of_mean([first, pd.Series({7: 1.0})]).mean)
+
+
+def test_student_interval() -> None:
+    # t(0.975, 4) = 2.7764, sd = sqrt(2.5)
+    mean, sd, low, high = mean_interval([1, 2, 3, 4, 5])
+    half = 2.7764451 * math.sqrt(2.5) / math.sqrt(5)
+    assert [mean, sd, low, high] == pytest.approx([3, math.sqrt(2.5), 3 - half, 3 + half])
+
+
+def test_bootstrap_interval_of_three_seeds_is_their_range() -> None:
+    # A resample of three seeds repeats its least one in 1 of 27 cases, more than 2.5 %.
+    estimate = bootstrap_interval([1.0, 2.0, 6.0])
+    assert estimate.mean == 3.0
+    assert estimate.sd == pytest.approx(math.sqrt(7))
+    assert estimate[2:] == (1.0, 6.0)
+
+
+def test_bootstrap_interval_of_many_seeds_is_near_the_normal_one() -> None:
+    values = np.random.default_rng(1).normal(50, 10, size=200)
+    estimate = bootstrap_interval(values)
+    half = 1.96 * values.std() / math.sqrt(200)
+    assert estimate.low == pytest.approx(values.mean() - half, abs=0.1)
+    assert estimate.high == pytest.approx(values.mean() + half, abs=0.1)
+    assert estimate == bootstrap_interval(values)
+
+
+def test_band_is_the_interval_at_each_point() -> None:
+    curves = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 0.0], [9.0, 3.0]])
+    low, high = bootstrap_band(curves)
+    for point in range(2):
+        assert (low[point], high[point]) == bootstrap_interval(curves[:, point])[2:]
+
+
+@pytest.mark.parametrize("interval", [mean_interval, bootstrap_interval])
+def test_one_value_has_no_interval(interval: Callable[[list[float]], Estimate]) -> None:
+    mean, sd, low, high = interval([7.0])
+    assert mean == 7.0
+    assert all(math.isnan(number) for number in (sd, low, high))
+
+
+def test_no_seed_has_no_number() -> None:
+    assert math.isnan(bootstrap_interval([]).mean)
+    assert math.isnan(mean_of_maxima([]).mean)
+    assert math.isnan(maximum_of_mean([]).mean)
