@@ -21,8 +21,8 @@ class NonFiniteError(RunFailed):
         super().__init__(f"{tensor} is not finite at step {step}")
 
 
-class Interrupted(Exception):
-    """A run stopped by a signal after it had saved itself.
+class Interrupted(BaseException):
+    """A run stopped by a signal after it had saved itself. It ends a whole sweep, as Ctrl-C does.
 
     :param signal_number: the signal, so that the command can exit with 128 + signal_number
     """

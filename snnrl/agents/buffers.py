@@ -40,5 +40,6 @@ class ReplayBuffer(buffers.ReplayBuffer):
 
 def _single_precision(space: spaces.Space) -> spaces.Space:
     if isinstance(space, spaces.Box) and space.dtype == np.float64:
-        return spaces.Box(space.low, space.high, space.shape, np.float32)
+        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+        return spaces.Box(low, high, space.shape, np.float32)
     return space

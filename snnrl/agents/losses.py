@@ -35,13 +35,3 @@ class Losses:
             if not math.isfinite(mean):
                 raise NonFiniteError(name, step)
         return means
-
-
-def check_finite(module: torch.nn.Module, name: str, step: int) -> None:
-    """Look at every parameter and buffer.
-
-    :raises NonFiniteError: one holds a NaN or an infinity
-    """
-    for key, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise NonFiniteError(f"{name}.{key}", step)

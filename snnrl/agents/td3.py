@@ -158,6 +158,9 @@ class TD3(stable_baselines3.TD3):
     def _update_targets(self) -> None:
         polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
         polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
+        # Running statistics of torch's own layers, in a features extractor: copied, as SB3 does.
+        polyak_update(self.critic_batch_norm_stats, self.critic_batch_norm_stats_target, 1.0)
+        polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
         if isinstance(self.actor, SpikingActor):
             norm = self.actor.norm
             sync_target(self.actor, self.actor_target, self.tau, norm.target_stats)

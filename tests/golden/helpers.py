@@ -28,7 +28,9 @@ def own_name(reference: str, layers: int) -> str:
 
 def part(recording: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The arrays under ``prefix.``, by the reference's names."""
-    return {k.removeprefix(prefix + "."): v for k, v in recording.items() if k.startswith(prefix + ".")}
+    return {
+        k.removeprefix(prefix + "."): v for k, v in recording.items() if k.startswith(prefix + ".")
+    }
 
 
 def own_state(reference: dict[str, Tensor], into: dict[str, Tensor]) -> dict[str, Tensor]:

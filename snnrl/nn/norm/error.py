@@ -41,7 +41,9 @@ def statistics_error(network: nn.Module, batches: Iterable[Tensor]) -> dict[str,
     layers = {n: m for n, m in network.named_modules() if isinstance(m, PooledBatchNorm)}
     seen = {name: Accumulation() for name in layers}
     hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs, acc=seen[name]: acc.add(inputs[0]) and None)
+        layer.register_forward_pre_hook(
+            lambda _, inputs, acc=seen[name]: acc.add(inputs[0]) and None
+        )
         for name, layer in layers.items()
     ]
     was_training = network.training

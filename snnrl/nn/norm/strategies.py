@@ -19,7 +19,7 @@ from snnrl.nn.registry import split_spec
 class NormStrategy:
     """A normalisation strategy.
 
-    :param update: ``none`` (no normalisation), ``ema`` or ``confidence``
+    :param rule: ``none`` (no normalisation), ``ema`` or ``confidence``
     :param recalibrate_every: environment steps between re-calibrations, ``None``: never
     :param recalibrate_batches: minibatches a re-calibration pools
     :param target_stats: how target networks' statistics follow, ``soft`` or ``hard``
@@ -30,7 +30,7 @@ class NormStrategy:
     :param eps: added to the variance
     """
 
-    update: str
+    rule: str
     recalibrate_every: int | None = None
     recalibrate_batches: int = 100
     target_stats: str = "soft"
@@ -40,7 +40,7 @@ class NormStrategy:
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        expect("bn.update", self.update, ("none", "ema", "confidence"))
+        expect("bn.rule", self.rule, ("none", "ema", "confidence"))
         expect("bn.target_stats", self.target_stats, ("soft", "hard"))
 
 
@@ -67,11 +67,11 @@ def make_strategy(spec: str | Mapping[str, Any]) -> NormStrategy:
 
 def make_norm(strategy: NormStrategy, features: int, affine_start: float) -> nn.Module:
     """The layer of ``strategy`` for ``features`` features; identity where there is none."""
-    if strategy.update == "none":
+    if strategy.rule == "none":
         return nn.Identity()
     update: nn.Module = (
         ExponentialUpdate(strategy.momentum)
-        if strategy.update == "ema"
+        if strategy.rule == "ema"
         else ConfidenceUpdate(features, strategy.smoothing, strategy.effective_n)
     )
     return PooledBatchNorm(features, update, affine_start, strategy.eps)

@@ -1,0 +1,1 @@
+"""From a configuration to a run: schema, builder, run folder, checkpoint, callbacks, tracking."""

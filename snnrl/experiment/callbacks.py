@@ -1,0 +1,186 @@
+"""What happens around training, in this order: evaluate, log, checkpoint.
+
+All of it stands after a whole update, at the start of the next rollout, and once more at the end;
+the agent's own re-calibration comes before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
+
+from snnrl.agents import TD3
+from snnrl.errors import Interrupted, NonFiniteError
+from snnrl.experiment.checkpoint import save_checkpoint
+from snnrl.experiment.diagnostics import activity, errors_of_statistics
+from snnrl.experiment.evaluation import Episode, Evaluator
+from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.progress import Progress
+from snnrl.experiment.records import Table
+from snnrl.experiment.signals import StopRequest
+from snnrl.experiment.tracking import Tracker
+
+
+class Clock:
+    """True once for each multiple of ``every`` that is reached.
+
+    :param every: environment steps
+    :param last: step at which it last was; -1 makes step 0 count
+    """
+
+    def __init__(self, every: int, last: int):
+        self.every = every
+        self.last = last
+
+    def due(self, step: int) -> bool:
+        """Whether a multiple was reached since the last time."""
+        return step // self.every > self.last // self.every
+
+
+class ProgressWriter(KVWriter):
+    """SB3's log values -> ``progress.csv`` and the tracker."""
+
+    def __init__(self, table: Table, tracker: Tracker):
+        self.table = table
+        self.tracker = tracker
+
+    def write(self, key_values, key_excluded, step: int = 0) -> None:  # type: ignore[no-untyped-def]
+        """Write one row."""
+        row = {key: value for key, value in key_values.items() if key != "time/total_timesteps"}
+        self.table.append([{"timesteps": step, **row}])
+        self.tracker.log(step, row)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class Supervisor(BaseCallback):
+    """Evaluates, logs, saves and watches over one run.
+
+    :param folder: the run's folder
+    :param evaluator: evaluation environments
+    :param tracker: where curves go besides the csv files
+    :param progress: what the user sees
+    :param stop: set when a signal asks the run to stop
+    :param clocks: ``evaluation, log, checkpoint``: when each last happened
+    """
+
+    model: TD3  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        evaluator: Evaluator,
+        tracker: Tracker,
+        progress: Progress,
+        stop: StopRequest,
+        clocks: dict[str, int],
+    ):
+        super().__init__()
+        cfg = folder.cfg
+        self.folder = folder
+        self.evaluator = evaluator
+        self.tracker = tracker
+        self.progress = progress
+        self.stop = stop
+        every = {
+            "evaluation": cfg.evaluation.every,
+            "log": cfg.log_every,
+            "checkpoint": cfg.checkpoint.every,
+        }
+        self.clocks = {name: Clock(every[name], clocks[name]) for name in every}
+
+    def _init_callback(self) -> None:
+        writer = ProgressWriter(self.folder.table("progress"), self.tracker)
+        self.model.set_logger(Logger(folder=None, output_formats=[writer]))
+
+    def _on_step(self) -> bool:
+        for name in ("new_obs", "rewards"):
+            if not np.isfinite(self.locals[name]).all():
+                words = {"new_obs": "observation", "rewards": "reward"}
+                raise NonFiniteError(words[name], self.num_timesteps)
+        self.progress.step_to(self.num_timesteps)
+        return True
+
+    def _on_rollout_start(self) -> None:
+        step = self.model.num_timesteps
+        if self.clocks["evaluation"].due(step):
+            self._evaluate(step)
+        if self.clocks["log"].due(step):
+            self._log(step)
+        if self.clocks["checkpoint"].due(step):
+            self._checkpoint(step)
+        if self.stop.signal_number is not None:
+            self._checkpoint(step)
+            raise Interrupted(
+                f"stopped at step {step:,} and saved; the same command goes on from there",
+                self.stop.signal_number,
+            )
+
+    def _on_training_end(self) -> None:
+        step = self.model.num_timesteps
+        if self.clocks["evaluation"].last < step:
+            self._evaluate(step)
+        if self.clocks["log"].last < step:
+            self._log(step)
+        self._checkpoint(step)
+
+    def _evaluate(self, step: int) -> None:
+        self.clocks["evaluation"].last = step
+        episodes = self.evaluator.run(self.model)
+        returns = np.array([episode.total_reward for episode in episodes])
+        table = self.folder.table("evaluations")
+        best = _best_mean(table)
+        table.append(self._row(step, episode) for episode in episodes)
+        if best is None or returns.mean() > best:
+            self.model.save(self.folder.best_model)
+        values = {
+            "evaluation/return": float(returns.mean()),
+            "evaluation/length": float(np.mean([episode.length for episode in episodes])),
+            **self._measure(step, np.concatenate([episode.observations for episode in episodes])),
+        }
+        for name, value in values.items():
+            self.model.logger.record(name, value)
+        self._log(step)
+        self.progress.evaluated(step, returns.mean(), returns.std())
+
+    def _row(self, step: int, episode: Episode) -> dict[str, object]:
+        return {
+            "timesteps": step,
+            "episode": episode.index,
+            "seed": self.evaluator.seed,
+            "return": repr(episode.total_reward),
+            "length": episode.length,
+        }
+
+    def _measure(self, step: int, observations: np.ndarray) -> dict[str, float]:
+        just_recalibrated = self.model.recalibrated_at == step and step > 0
+        before = self.model.statistics_before_recalibration if just_recalibrated else None
+        # A generator for each step: a resumed run draws what an uninterrupted one draws.
+        generator = np.random.default_rng([self.folder.cfg.seed, step])
+        rows = errors_of_statistics(self.model, observations, before, generator)
+        if rows:
+            self.folder.table("statistics_error").append({"timesteps": step, **row} for row in rows)
+        for row in rows:
+            where = f"statistics_error/{row['data']}/{row['phase']}/{row['layer']}"
+            names = ("mean_error", "variance_ratio", "wasserstein2")
+            self.tracker.log(step, {f"{where}/{name}": row[name] for name in names})
+        return activity(self.model, observations)
+
+    def _log(self, step: int) -> None:
+        self.clocks["log"].last = step
+        self.model.dump_logs()
+
+    def _checkpoint(self, step: int) -> None:
+        self.clocks["checkpoint"].last = step
+        last = {name: clock.last for name, clock in self.clocks.items()}
+        save_checkpoint(self.folder.checkpoint, self.model, last)
+
+
+def _best_mean(table: Table) -> float | None:
+    """Highest mean return of an evaluation so far."""
+    returns: dict[str, list[float]] = {}
+    for row in table.rows():
+        returns.setdefault(row["timesteps"], []).append(float(row["return"]))
+    return max((sum(r) / len(r) for r in returns.values()), default=None)

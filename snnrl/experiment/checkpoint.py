@@ -1,0 +1,139 @@
+"""Everything a run needs to go on, bit for bit on a CPU."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from snnrl.agents import TD3
+from snnrl.envs import get_state, set_state
+from snnrl.errors import NonFiniteError
+from snnrl.experiment.builder import load_agent
+
+REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+def save_checkpoint(folder: Path, agent: TD3, clocks: dict[str, int]) -> None:
+    """Write a checkpoint beside the old one, then put it in its place.
+
+    :param folder: the checkpoint's folder
+    :param agent: stands between two updates
+    :param clocks: when evaluation and logging last happened
+    :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
+    """
+    check_finite(agent)
+    new, old = folder.with_name("checkpoint.new"), folder.with_name("checkpoint.old")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    agent.save(new / "agent.zip")
+    _save_replay(new / "replay.npz", agent.replay_buffer)
+    torch.save(
+        {
+            "clocks": clocks,
+            "generators": _generators(agent),
+            "environments": [get_state(env) for env in _environments(agent.env)],
+            "losses": agent.losses,
+        },
+        new / "state.pt",
+    )
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_finite(agent: TD3) -> None:
+    """Look at everything that learning changes: networks, statistics, optimisers.
+
+    :raises NonFiniteError: a tensor holds a NaN or an infinity; it names the tensor
+    """
+    for part, state in agent.get_parameters().items():
+        for name, tensor in _tensors(state, part):
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise NonFiniteError(name, agent.num_timesteps)
+
+
+def _tensors(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(state, torch.Tensor):
+        yield name, state
+    elif isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from _tensors(value, f"{name}.{key}")
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The last whole checkpoint: a crash between two renames leaves it under its old name."""
+    old = folder.with_name("checkpoint.old")
+    return next((f for f in (folder, old) if (f / "state.pt").exists()), None)
+
+
+def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> tuple[TD3, dict[str, int], bool]:
+    """Bring an agent and its environment back to where :func:`save_checkpoint` found them.
+
+    :param env: made like the one that was saved
+    :return: the agent, the clocks, and whether the environment's state could be restored; where
+        not, the environment starts a new episode
+    """
+    env.reset()
+    agent = load_agent(cfg, str(folder / "agent.zip"), env)
+    _load_replay(folder / "replay.npz", agent.replay_buffer)
+    state: dict[str, Any] = torch.load(
+        folder / "state.pt", map_location=agent.device, weights_only=False
+    )
+    restored = all(saved is not None for saved in state["environments"])
+    if restored:
+        for part, saved in zip(_environments(env), state["environments"], strict=True):
+            set_state(part, saved)
+    else:
+        agent._last_obs = env.reset()  # type: ignore[assignment]
+    agent.losses = state["losses"]
+    _restore_generators(agent, state["generators"])
+    return agent, state["clocks"], restored
+
+
+def _environments(env: VecEnv | None) -> list[Any]:
+    assert isinstance(env, DummyVecEnv)
+    return list(env.envs)
+
+
+def _generators(agent: TD3) -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "actions": agent.action_space.np_random.bit_generator.state,
+    }
+
+
+def _restore_generators(agent: TD3, saved: dict[str, Any]) -> None:
+    random.setstate(saved["python"])
+    np.random.set_state(saved["numpy"])
+    torch.set_rng_state(saved["torch"].cpu())
+    if saved["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])
+    agent.action_space.np_random.bit_generator.state = saved["actions"]
+
+
+def _save_replay(path: Path, buffer: ReplayBuffer | None) -> None:
+    assert buffer is not None
+    filled = {name: getattr(buffer, name)[: buffer.size()] for name in REPLAY_ARRAYS}
+    np.savez(path, pos=buffer.pos, full=buffer.full, **filled)
+
+
+def _load_replay(path: Path, buffer: ReplayBuffer | None) -> None:
+    assert buffer is not None
+    with np.load(path) as saved:
+        buffer.pos, buffer.full = int(saved["pos"]), bool(saved["full"])
+        for name in REPLAY_ARRAYS:
+            getattr(buffer, name)[: buffer.size()] = saved[name]

@@ -1,0 +1,167 @@
+"""A run is a folder: its name, its files, its state."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from snnrl.errors import UserError
+from snnrl.experiment.config import compose_config
+from snnrl.experiment.records import Table, replace_file
+
+NOT_SETTINGS = (
+    "seed",
+    "total_steps",
+    "tracking",
+    "checkpoint",
+    "results_dir",
+    "device",
+    "log_every",
+)
+"""Keys that do not change what is learned: runs that differ in them alone share a folder."""
+
+EVALUATION_COLUMNS = ("timesteps", "episode", "seed", "return", "length")
+ERROR_COLUMNS = (
+    "timesteps",
+    "data",
+    "phase",
+    "layer",
+    "mean_error",
+    "variance_ratio",
+    "wasserstein2",
+)
+
+
+class RunFolder:
+    """``<results_dir>/<env>/<label>-<hash>/seed-<s>``, from a checked configuration."""
+
+    def __init__(self, cfg: DictConfig):
+        self.cfg = cfg
+        self.label = label(cfg)
+        env = re.sub(r"[^\w.-]+", "-", cfg.env.id)
+        setting = f"{self.label}-{settings_hash(cfg)}"
+        self.path = Path(cfg.results_dir) / env / setting / f"seed-{cfg.seed}"
+        self.checkpoint = self.path / "checkpoint"
+        self.model = self.path / "model.zip"
+        self.best_model = self.path / "best_model.zip"
+        self.curve = self.path / "curve.png"
+
+    @property
+    def id(self) -> str:
+        """The same for the same settings and seed, whoever runs them: the run's name in W&B."""
+        return f"{self.label}-{settings_hash(self.cfg)}-s{self.cfg.seed}"
+
+    def table(self, name: str) -> Table:
+        """``evaluations``, ``statistics_error`` or ``progress``."""
+        columns = {"evaluations": EVALUATION_COLUMNS, "statistics_error": ERROR_COLUMNS}
+        return Table(self.path / f"{name}.csv", columns.get(name, ("timesteps",)))
+
+    def finished_steps(self) -> int | None:
+        """Steps of a finished run, ``None`` for one that is not finished."""
+        done = self.path / "DONE"
+        return int(json.loads(done.read_text())["timesteps"]) if done.exists() else None
+
+    def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
+        """Write what will run; a run that starts afresh drops what an earlier try left."""
+        if fresh:
+            for leftover in self.path.glob("*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for mark in ("DONE", "FAILED"):
+            (self.path / mark).unlink(missing_ok=True)
+        self._write("config.yaml", OmegaConf.to_yaml(self.cfg))
+        self._write("overrides.yaml", yaml.safe_dump(overrides))
+        history = self.path / "provenance.json"
+        earlier = json.loads(history.read_text()) if history.exists() else {}
+        resumed = [*earlier.pop("resumed_from", []), *([earlier] if earlier else [])]
+        self._write(
+            "provenance.json",
+            json.dumps({**provenance, **({"resumed_from": resumed} if resumed else {})}, indent=2),
+        )
+
+    def finish(self, timesteps: int, kernel: str) -> None:
+        """Mark the run as done; the last thing written."""
+        self._write("DONE", json.dumps({"timesteps": timesteps, "kernel": kernel}))
+
+    def fail(self, traceback: str) -> None:
+        """Mark the run as failed; the last thing written."""
+        self._write("FAILED", traceback)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; the lock dies with the process.
+
+        :raises UserError: another process holds it, or the folder cannot be made
+        """
+        try:
+            made = not self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        except OSError as problem:
+            raise UserError(
+                f"results_dir={self.cfg.results_dir}: cannot write there ({problem.strerror})"
+            ) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise UserError(f"{self.path}: another process is running this run") from None
+        try:
+            yield
+        finally:
+            os.close(handle)
+            if made and list(self.path.iterdir()) == [self.path / ".lock"]:
+                shutil.rmtree(self.path)
+
+    def _write(self, name: str, text: str) -> None:
+        replace_file(self.path / name, (text.rstrip() + "\n").encode())
+
+
+def settings_hash(cfg: DictConfig) -> str:
+    """Eight hex digits of everything that changes what is learned, but for the seed."""
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    kept = {key: value for key, value in settings.items() if key not in NOT_SETTINGS}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def label(cfg: DictConfig) -> str:
+    """``<algo>-<actor>-<neuron>-<bn>`` and what else differs from their defaults."""
+    spiking = cfg.actor.name == "spiking"
+    parts = [cfg.algo.name, cfg.actor.name, *([cfg.neuron.name] if spiking else []), cfg.bn.name]
+    groups = [
+        f"{g}={cfg[g].name}" for g in ("critic", "neuron", "surrogate", "encoder", "bn", "kernel")
+    ]
+    defaults = compose_config([f"algo={cfg.algo.name}", f"actor={cfg.actor.name}", *groups])
+    main = compose_config([f"algo={cfg.algo.name}", f"actor={cfg.actor.name}"])
+    parts += [
+        cfg[g].name for g in ("surrogate", "encoder", "kernel") if cfg[g].name != main[g].name
+    ]
+    parts += _differences(cfg, defaults)
+    text = re.sub(r"[^\w=.,-]+", "", "-".join(parts))
+    return text if len(text) <= 100 else text[:100].rsplit("-", 1)[0]
+
+
+def _differences(cfg: DictConfig, defaults: DictConfig, prefix: str = "") -> list[str]:
+    found = []
+    for key in cfg:
+        path = f"{prefix}{key}"
+        if path in NOT_SETTINGS or path == "env":
+            continue
+        ours, theirs = cfg[key], defaults[key]
+        if isinstance(ours, DictConfig):
+            found += _differences(ours, theirs, f"{path}.")
+        elif ours != theirs:
+            value = ",".join(map(str, ours)) if isinstance(ours, ListConfig) else ours
+            found.append(f"{path}={value}")
+    return found

@@ -1,0 +1,69 @@
+"""The csv files of a run: appended while it goes, cut back when it resumes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Table:
+    """A csv file whose rows carry ``timesteps``. Rows that belong together are written at once.
+
+    :param path: the file; made at the first row
+    :param columns: its columns, ``timesteps`` among them; more are added as rows bring them
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str] = ("timesteps",)):
+        self.path = path
+        self.columns = list(columns)
+        if path.exists():
+            with path.open(newline="") as file:
+                self.columns = next(csv.reader(file), self.columns)
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows; a column that is new is empty in the rows before."""
+        rows = list(rows)
+        new = [key for row in rows for key in row if key not in self.columns]
+        if new:
+            self.columns += dict.fromkeys(new)
+        if new or not self.path.exists():
+            self._replace([*self.rows(), *rows])
+        else:
+            with self.path.open("a", newline="") as file:
+                file.write(self._format(rows))
+
+    def rows(self) -> list[dict[str, str]]:
+        """All rows, cells as text; none if the file is not there."""
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def cut_after(self, timesteps: int) -> None:
+        """Drop the rows of later steps: a resumed run makes them again."""
+        if self.path.exists():
+            self._replace([row for row in self.rows() if int(row["timesteps"]) <= timesteps])
+
+    def _replace(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        header = ",".join(self.columns) + "\n"
+        replace_file(self.path, (header + self._format(rows)).encode())
+
+    def _format(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
+        writer.writerows(rows)
+        return text.getvalue()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that at every moment it is either the old one or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

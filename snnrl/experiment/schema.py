@@ -1,0 +1,226 @@
+"""Every setting: its type, its meaning and its bounds. The values stand in ``configs/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+def option(
+    meaning: str,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A setting without a value of its own: that comes from ``configs/``.
+
+    :param meaning: one line for ``--help``
+    :param minimum: smallest allowed value
+    :param above: the value must be larger than this
+    :param maximum: largest allowed value
+    :param choices: allowed values
+    """
+    bounds = {"minimum": minimum, "above": above, "maximum": maximum, "choices": choices}
+    return field(default=MISSING, metadata={"meaning": meaning, **bounds})
+
+
+@dataclass
+class EnvConfig:
+    id: str = option("gymnasium id of the environment")
+
+
+@dataclass
+class AlgoConfig:
+    name: str = option("the algorithm; choose it with algo=...")
+    learning_rate: float = option("step size of Adam (DDPG: of the actor's)", above=0)
+    buffer_size: int = option("transitions the replay buffer holds", minimum=1)
+    learning_starts: int = option("environment steps with random actions first", minimum=0)
+    batch_size: int = option("transitions in a minibatch", minimum=2)
+    tau: float = option("how fast target networks follow", above=0, maximum=1)
+    gamma: float = option("discount factor", minimum=0, maximum=1)
+    train_freq: int = option("environment steps between updates", minimum=1)
+    gradient_steps: int = option("gradient steps in an update", minimum=1)
+    exploration_noise: float = option("deviation of the noise added to actions", minimum=0)
+
+
+@dataclass
+class TD3Config(AlgoConfig):
+    policy_delay: int = option("critic updates for one update of the actor", minimum=1)
+    target_policy_noise: float = option("deviation of the target action's noise", minimum=0)
+    target_noise_clip: float = option("bound of the target action's noise", minimum=0)
+
+
+@dataclass
+class DDPGConfig(AlgoConfig):
+    critic_learning_rate: float = option("step size of the critic's Adam", above=0)
+    critic_weight_decay: float = option("L2 penalty on the critic's weights", minimum=0)
+
+
+@dataclass
+class ActorConfig:
+    name: str = option("the actor; choose it with actor=...")
+    hidden: list[int] = option("neurons of each hidden layer", minimum=1)
+
+
+@dataclass
+class SpikingActorConfig(ActorConfig):
+    time_steps: int = option("time steps T of one forward pass", minimum=1)
+    population: int = option("output neurons for each action dimension", minimum=1)
+
+
+@dataclass
+class CriticConfig:
+    name: str = option("the critic; choose it with critic=...")
+    hidden: list[int] = option("units of each hidden layer", minimum=1)
+
+
+@dataclass
+class NeuronConfig:
+    name: str = option("the neuron; choose it with neuron=...")
+    threshold: float = option("membrane potential above which a neuron spikes", above=0)
+    detach_reset: bool = option("whether no gradient flows through the reset")
+
+
+@dataclass
+class LIFConfig(NeuronConfig):
+    decay: float = option("share of the membrane potential kept in a step", minimum=0, maximum=1)
+
+
+@dataclass
+class CLIFConfig(LIFConfig):
+    current_decay: float = option(
+        "share of the synaptic current kept in a step", minimum=0, maximum=1
+    )
+
+
+@dataclass
+class DNConfig(NeuronConfig):
+    current_decay: float = option(
+        "share of the synaptic current kept in a step", minimum=0, maximum=1
+    )
+    tv: float = option("pull of the membrane on the recovery variable")
+    tu: float = option("pull of the recovery variable on itself")
+    tr: float = option("membrane potential after a spike")
+    ts: float = option("jump of the recovery variable at a spike")
+
+
+@dataclass
+class SurrogateConfig:
+    name: str = option("derivative in place of the spike's; choose it with surrogate=...")
+    scale: float = option("half width (rectangular, triangle) or slope (sigmoid, tanh)", above=0)
+
+
+@dataclass
+class EncoderConfig:
+    name: str = option("from observations to input; choose it with encoder=...")
+
+
+@dataclass
+class PopulationEncoderConfig(EncoderConfig):
+    population: int = option("input neurons for each observation dimension", minimum=1)
+
+
+@dataclass
+class BNConfig:
+    name: str = option("the normalisation strategy; choose it with bn=...")
+    rule: str = option(
+        "rule that moves the statistics in training", choices=("none", "ema", "confidence")
+    )
+    recalibrate_every: int | None = option(
+        "environment steps between re-calibrations (null: never)", minimum=1
+    )
+    recalibrate_batches: int = option("replay minibatches in a re-calibration", minimum=1)
+    target_stats: str = option("how target networks' statistics follow", choices=("soft", "hard"))
+    momentum: float = option("gain of the ema rule", above=0, maximum=1)
+    smoothing: float = option(
+        "how slowly the confidence rule's prior variance follows", minimum=0, maximum=1
+    )
+    effective_n: float | None = option(
+        "observations a batch is worth to the confidence rule (null: batch size - 1)", above=0
+    )
+    eps: float = option("added to the variance", above=0)
+
+
+@dataclass
+class KernelConfig:
+    name: str = option("what computes the network; choose it with kernel=...")
+
+
+@dataclass
+class TrackingConfig:
+    name: str = option("where curves go besides the csv files; choose it with tracking=...")
+    mode: str = option(
+        "W&B: auto is online when logged in and offline otherwise",
+        choices=("auto", "online", "offline", "disabled"),
+    )
+    project: str = option("W&B project")
+    entity: str | None = option("W&B user or team (null: your default)")
+
+
+@dataclass
+class EvaluationConfig:
+    every: int = option("environment steps between evaluations", minimum=1)
+    episodes: int = option("episodes in an evaluation", minimum=1)
+
+
+@dataclass
+class CheckpointConfig:
+    every: int = option("environment steps between checkpoints", minimum=1)
+
+
+@dataclass
+class RunConfig:
+    env: EnvConfig = field(default_factory=EnvConfig)
+    algo: AlgoConfig = field(default_factory=AlgoConfig)
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    bn: BNConfig = field(default_factory=BNConfig)
+    kernel: KernelConfig = field(default_factory=KernelConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    seed: int = option("seed of everything random", minimum=0)
+    total_steps: int = option("environment steps in all, the random ones included", minimum=1)
+    device: str = option("auto, cpu, cuda or cuda:N")
+    threads: int = option("CPU threads of torch", minimum=1)
+    log_every: int = option("environment steps between rows of progress.csv", minimum=1)
+    results_dir: str = option("folder of the run folders")
+
+
+NODES: dict[str, dict[str, type]] = {
+    "env": {"": EnvConfig},
+    "algo": {"td3": TD3Config, "ddpg": DDPGConfig},
+    "actor": {"spiking": SpikingActorConfig, "ann": ActorConfig},
+    "critic": {"": CriticConfig},
+    "neuron": {"lif": LIFConfig, "clif": CLIFConfig, "dn": DNConfig},
+    "surrogate": {"": SurrogateConfig},
+    "encoder": {"population": PopulationEncoderConfig, "direct": EncoderConfig},
+    "bn": {"": BNConfig},
+    "kernel": {"": KernelConfig},
+    "tracking": {"": TrackingConfig},
+}
+"""Group -> choice -> its type; ``""`` where all choices of a group have one type."""
+
+
+def register() -> None:
+    """Make the types known to Hydra, which checks the files of ``configs/`` against them."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunConfig)
+    for group, nodes in NODES.items():
+        for choice, node in nodes.items():
+            if choice:
+                store.store(group=f"schema/{group}", name=choice, node=node, package=group)
+
+
+def fields_of(group: str, choice: str) -> type:
+    """The type of ``group=choice``."""
+    nodes = NODES[group]
+    return nodes.get(choice, nodes.get("", next(iter(nodes.values()))))
