@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from snnrl.agents import DDPG, TD3
@@ -64,6 +66,21 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> TD3:
     """
     return AGENTS[cfg.algo.name].load(
         path, env=env, device=resolve_device(cfg.device), force_reset=False
+    )
+
+
+def load_trained(cfg: DictConfig, path: Path) -> TD3:
+    """The agent of ``model.zip``, to act with: on eager kernels, which need no compiler."""
+    agent_class = AGENTS[cfg.algo.name]
+    data, _, _ = load_from_zip_file(path, device="cpu")
+    assert data is not None
+    arguments = data["policy_kwargs"]
+    if "kernel" in arguments:
+        arguments = {**arguments, "kernel": "naive"}
+    return agent_class.load(
+        path,
+        device=resolve_device(cfg.device),
+        custom_objects={"policy_kwargs": arguments, "buffer_size": 1},
     )
 
 

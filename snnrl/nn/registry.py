@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from snnrl.errors import expect
+from snnrl.errors import UserError, expect
 
 T = TypeVar("T")
 
@@ -39,8 +39,10 @@ def build(
     name, parameters = split_spec(spec)
     expect(kind, name, makers)
     maker = makers[name]
-    known = sorted(_parameters_of(maker))
+    known = sorted(_parameters_of(maker) - {"name", *context})
     for key in parameters:
+        if not known:
+            raise UserError(f"{kind} parameter={key}: {kind}={name} takes no parameters")
         expect(f"{kind} parameter", key, known)
     if pass_name:
         context["name"] = name

@@ -63,7 +63,8 @@ def test_a_state_handed_over_equals_one_long_pass(name):
     joined = torch.cat([first, second])
     assert torch.equal(whole, joined)
     assert all(torch.equal(a, b) for a, b in zip(last, state, strict=True))
-    assert torch.equal(gradient, torch.autograd.grad(joined.square().sum(), x)[0])
+    # Close, not equal: the two graphs add the same terms in another order.
+    torch.testing.assert_close(gradient, torch.autograd.grad(joined.square().sum(), x)[0])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,85 @@
+"""``python -m snnrl.evaluate <run folder>``: returns of a trained agent, and a video."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from snnrl.agents import TD3
+from snnrl.analysis.statistics import mean_interval
+from snnrl.errors import UserError
+from snnrl.experiment.builder import load_trained, use_threads
+from snnrl.experiment.evaluation import Evaluator
+from snnrl.experiment.video import record_episode
+from snnrl.envs import make_env
+
+MODELS = {"last": "model.zip", "best": "best_model.zip"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate, print, and record; the exit status is 0, or 2 for a mistake."""
+    parser = argparse.ArgumentParser("python -m snnrl.evaluate", description=__doc__)
+    parser.add_argument("folder", type=Path, help="run folder, .../seed-<s>")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes to run (default 10)")
+    parser.add_argument("--seed", type=int, default=10_000, help="seed of the episodes")
+    parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
+    parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
+    arguments = parser.parse_args(argv)
+    try:
+        evaluate(arguments)
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Do what the command line asks for.
+
+    :raises UserError: not a run folder, no such model, or no way to render here
+    """
+    if arguments.episodes < 1:
+        raise UserError(f"--episodes {arguments.episodes}: expected at least 1")
+    cfg, model = _find(arguments.folder, arguments.model)
+    use_threads(cfg.threads)
+    agent = load_trained(cfg, model)
+    print(f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps")
+    _print_returns(cfg, agent, arguments.episodes, arguments.seed)
+    if arguments.video:
+        path = arguments.folder / "video.mp4"
+        shown = record_episode(agent, cfg.env.id, path, arguments.seed)
+        print(f"video: {path} (return {shown:.1f})")
+
+
+def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: not a run folder; expected one that holds config.yaml")
+    model = folder / MODELS[which]
+    if not model.is_file():
+        raise UserError(f"{model}: there is no such model yet; the run has not saved one")
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    return cfg, model
+
+
+def _print_returns(cfg: DictConfig, agent: TD3, episodes: int, seed: int) -> None:
+    evaluator = Evaluator([make_env(cfg.env.id) for _ in range(episodes)], seed)
+    try:
+        played = evaluator.run(agent)
+    finally:
+        evaluator.close()
+    for episode in played:
+        print(f"  episode {episode.index}: {episode.total_reward:.2f} in {episode.length} steps")
+    mean, deviation, low, high = mean_interval([episode.total_reward for episode in played])
+    if np.isnan(low):
+        print(f"return {mean:.2f} (one episode: no deviation, no interval)")
+    else:
+        print(f"return {mean:.2f}, sd {deviation:.2f}, 95 % interval [{low:.2f}, {high:.2f}]")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""A film of an agent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import error
+
+from snnrl.agents import TD3
+from snnrl.envs import make_env
+from snnrl.errors import UserError
+
+DEFAULT_FPS = 30
+
+
+def record_episode(agent: TD3, env_id: str, path: Path, seed: int) -> float:
+    """Play one episode of the deterministic policy and write it as mp4.
+
+    Without a display MuJoCo renders through EGL (``MUJOCO_GL=egl`` unless set otherwise).
+
+    :param path: the file; it appears when it is whole
+    :param seed: seed of the environment's reset
+    :return: the episode's return
+    :raises UserError: a package or a library for rendering is missing
+    """
+    if not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    try:
+        import imageio.v2 as imageio
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError as missing:
+        raise UserError(f"--video: needs {missing.name}; pip install 'snnrl[video]'") from None
+    env = make_env(env_id, render_mode="rgb_array")
+    unfinished = path.with_name(f".{path.name}.tmp.mp4")
+    total = 0.0
+    try:
+        observation, _ = env.reset(seed=seed)
+        fps = env.metadata.get("render_fps", DEFAULT_FPS)
+        first = _frame(env)
+        with imageio.get_writer(unfinished, fps=fps, macro_block_size=2) as film:
+            film.append_data(first)
+            done = False
+            while not done:
+                shown = observation[None]
+                if normaliser := agent.get_vec_normalize_env():
+                    shown = normaliser.normalize_obs(shown)
+                actions, _ = agent.predict(shown, deterministic=True)
+                observation, reward, terminated, truncated, _ = env.step(actions[0])
+                total += float(reward)
+                film.append_data(_frame(env))
+                done = terminated or truncated
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+        env.close()
+    return total
+
+
+def _frame(env: Any) -> np.ndarray:
+    try:
+        frame = env.render()
+    except (ImportError, AttributeError, RuntimeError, OSError, error.Error) as problem:
+        reason = str(problem).split("\n")[0]
+        raise UserError(
+            f"--video: cannot render here ({reason}); MuJoCo needs libEGL without a display "
+            "(Debian: apt-get install libegl1 libgl1)"
+        ) from problem
+    return np.asarray(frame)

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from snnrl.nn.activity import firing_rates
+
+from .networks import observations, tiny
+
+NAMES = ["encoder", "layers.0.neuron", "layers.1.neuron", "layers.2.neuron"]
+
+
+def test_rates_are_means_of_spikes():
+    network = tiny().eval()
+    x = observations()
+    rates = firing_rates(network, x)
+    assert list(rates) == NAMES
+    spikes = network.encoder(x)
+    assert rates["encoder"] == pytest.approx(spikes.mean().item())
+    for name, layer in zip(NAMES[1:], network.layers, strict=True):
+        spikes = layer(spikes)
+        assert rates[name] == pytest.approx(spikes.mean().item())
+        assert 0 < rates[name] < 1
+
+
+def test_a_silent_and_a_saturated_layer():
+    network = tiny("none")
+    for layer, bias in zip(network.layers, (-100.0, 100.0, 100.0), strict=True):
+        torch.nn.init.zeros_(layer.linear.weight)
+        torch.nn.init.constant_(layer.linear.bias, bias)
+    rates = firing_rates(network, observations())
+    assert [rates[name] for name in NAMES[1:]] == [0.0, 1.0, 1.0]
+
+
+def test_currents_of_direct_coding_are_no_spikes():
+    assert list(firing_rates(tiny(encoder="direct"), observations())) == NAMES[1:]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_of_the_network_changes(training):
+    network = tiny().train(training)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    firing_rates(network, observations())
+    assert all(module.training is training for module in network.modules())
+    assert not any(module._forward_hooks for module in network.modules())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])

@@ -1,0 +1,109 @@
+import pytest
+import torch
+
+from snnrl.errors import UserError
+from snnrl.nn import networks
+from snnrl.nn.eager import eager
+
+from .networks import observations, tiny
+
+
+@pytest.mark.parametrize("neuron", ["lif", "clif", "dn"])
+@pytest.mark.parametrize("encoder", ["population", "direct"])
+@pytest.mark.parametrize("bn", ["none", "vanilla", "carebn"])
+def test_every_parameter_gets_a_gradient(neuron, encoder, bn):
+    network = tiny(bn, neuron=neuron, encoder=encoder)
+    values = network(observations())
+    assert values.shape == (32, 2)
+    values.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        # A normalisation with batch statistics takes away the bias in front of it.
+        if bn == "none" or not name.endswith("linear.bias"):
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_layers_have_the_sizes_asked_for():
+    network = tiny(hidden=[7, 5], population=4, encoder=dict(name="population", population=6))
+    shapes = [tuple(layer.linear.weight.shape) for layer in network.layers]
+    assert shapes == [(7, 18), (5, 7), (8, 5)]
+
+
+def test_gamma_and_beta_start_at_half_the_threshold():
+    network = tiny(neuron=dict(name="lif", threshold=0.8))
+    for layer in network.layers:
+        assert torch.equal(layer.norm.gamma, torch.full_like(layer.norm.gamma, 0.4))
+        assert torch.equal(layer.norm.beta, torch.full_like(layer.norm.beta, 0.4))
+
+
+def test_rows_do_not_depend_on_each_other_in_evaluation():
+    network = tiny().eval()
+    together = network(observations())
+    for row in range(3):
+        torch.testing.assert_close(network(observations()[row : row + 1])[0], together[row])
+
+
+def test_strategies_start_from_the_same_weights():
+    states = [dict(tiny(bn).named_parameters()) for bn in ("none", "vanilla", "carebn")]
+    for name, weight in states[0].items():
+        assert all(torch.equal(weight, state[name]) for state in states), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(encoder="populaton"), r"^encoder=populaton: .*'population'\?$"),
+        (dict(encoder=dict(name="population", populaton=3)), r"^encoder parameter=populaton: "),
+        (dict(encoder=dict(name="population", time_steps=3)), r"^encoder parameter=time_steps: "),
+        (dict(encoder=dict(name="direct", population=3)), r"^encoder parameter=population: .*takes no parameters$"),
+        (dict(kernel="naiv"), r"^kernel=naiv: .*'naive'\?$"),
+    ],
+)
+def test_an_unknown_choice_is_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        tiny(**changes)
+
+
+def test_compiled_equals_naive():
+    naive, compiled = tiny(hidden=[8], time_steps=2), tiny(hidden=[8], time_steps=2, kernel="compile")
+    x = observations()
+    for network in (naive, compiled):
+        network(x).square().sum().backward()
+    assert naive.kernel == "naive"
+    assert compiled.kernel == "compile"
+    parameters = dict(compiled.named_parameters())
+    for name, parameter in naive.named_parameters():
+        torch.testing.assert_close(
+            parameters[name].grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name
+        )
+    for name, buffer in naive.named_buffers():
+        torch.testing.assert_close(compiled.get_buffer(name), buffer, msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled.eval()(x), naive.eval()(x))
+
+
+@pytest.fixture
+def compiled_passes(monkeypatch):
+    """Counts compiled forward passes, without compiling."""
+    passes = []
+
+    def compiled(network, x):
+        passes.append(network)
+        return networks._eager_pass(network, x)
+
+    monkeypatch.setattr(networks, "_compiled_pass", lambda: compiled)
+    return passes
+
+
+def test_eager_runs_the_naive_form_and_puts_the_kernel_back(compiled_passes):
+    network = tiny(kernel="compile")
+    outer = torch.nn.Sequential(network, tiny(kernel="naive"))
+    network(observations())
+    assert len(compiled_passes) == 1
+    with eager(outer):
+        network(observations())
+    assert len(compiled_passes) == 1
+    assert [part.kernel for part in outer] == ["compile", "naive"]
+
+    with pytest.raises(KeyboardInterrupt), eager(outer):
+        raise KeyboardInterrupt
+    assert [part.kernel for part in outer] == ["compile", "naive"]

@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from snnrl.errors import UserError
+from snnrl.nn.norm import make_norm, make_strategy, norm_layers, sync_target
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("carbn", r"^bn=carbn: expected one of none, vanilla, .*; did you mean 'carebn'\?$"),
+        (dict(name="vanila"), r"^bn=vanila: .*'vanilla'\?$"),
+        (dict(name="vanilla", momentm=0.2), r"^bn parameter=momentm: .*'momentum'\?$"),
+        (dict(name="carebn", target_stats="sotf"), r"^bn.target_stats=sotf: .*'soft'\?$"),
+        (dict(name="carebn", rule="confidnce"), r"^bn.rule=confidnce: .*'confidence'\?$"),
+    ],
+)
+def test_an_unknown_name_parameter_or_value_is_refused(spec, message):
+    with pytest.raises(UserError, match=message):
+        make_strategy(spec)
+
+
+def test_changes_to_a_strategy_reach_its_layer():
+    strategy = make_strategy(dict(name="carebn", smoothing=0.5, effective_n=7, eps=1e-3))
+    layer = make_norm(strategy, 2, affine_start=0.3)
+    assert (layer.update.smoothing, layer.update.effective_n, layer.eps) == (0.5, 7, 1e-3)
+    assert torch.equal(layer.gamma, torch.full((2,), 0.3))
+    assert torch.equal(layer.beta, torch.full((2,), 0.3))
+    assert make_strategy("carebn").smoothing == 0.8
+
+
+@pytest.mark.parametrize(("target_stats", "expected"), [("soft", 1.2), ("hard", 3.0)])
+def test_statistics_of_a_target_follow(target_stats, expected):
+    online, target = (make_norm(make_strategy("carebn"), 2, 0.25) for _ in range(2))
+    online.moving_mean.fill_(3.0)
+    target.moving_mean.fill_(1.0)
+    address = target.moving_mean.data_ptr()
+    sync_target(online, target, tau=0.1, target_stats=target_stats)
+    torch.testing.assert_close(target.moving_mean, torch.full((2,), expected))
+    assert target.moving_mean.data_ptr() == address
+    assert torch.equal(online.moving_mean, torch.full((2,), 3.0))
+
+
+def test_a_network_without_normalisation_has_no_statistics_to_follow():
+    layer = make_norm(make_strategy("none"), 2, 0.25)
+    assert norm_layers(layer) == []
+    sync_target(layer, layer, tau=0.1)

@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from snnrl.nn.norm import make_norm, make_strategy, norm_layers, recalibrating
+
+from .networks import observations, tiny
+
+
+def random_inputs():
+    """Batches of different sizes, means and deviations, each ``[T, B, 3]``."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(8, 0.0, 1.0), (16, 2.0, 0.5), (3, -1.0, 3.0)]
+    return [torch.randn(4, b, 3, generator=generator) * sd + mean for b, mean, sd in sizes]
+
+
+def statistics(network):
+    return {name: buffer.clone() for name, buffer in network.named_buffers()}
+
+
+def assert_unchanged(network, before):
+    for name, buffer in network.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("bn", ["vanilla", "carebn"])
+def test_it_gives_the_statistics_of_all_batches_together(bn, training):
+    layer = make_norm(make_strategy(bn), 3, affine_start=0.25).train(training)
+    batches = random_inputs()
+    confidence = statistics(layer.update)
+    addresses = layer.moving_mean.data_ptr(), layer.moving_var.data_ptr()
+    with recalibrating(layer):
+        for x in batches:
+            layer(x)
+    var, mean = torch.var_mean(torch.cat(batches, dim=1), dim=(0, 1), correction=0)
+    torch.testing.assert_close(layer.moving_mean, mean)
+    torch.testing.assert_close(layer.moving_var, var)
+    assert (layer.moving_mean.data_ptr(), layer.moving_var.data_ptr()) == addresses
+    assert_unchanged(layer.update, confidence)
+    assert layer.training is training
+
+
+def test_each_batch_is_normalised_with_the_statistics_so_far():
+    layer = make_norm(make_strategy("carebn"), 3, affine_start=0.25).eval()
+    batches = random_inputs()
+    with recalibrating(layer):
+        for k, x in enumerate(batches):
+            var, mean = torch.var_mean(torch.cat(batches[: k + 1], 1), dim=(0, 1), correction=0)
+            torch.testing.assert_close(
+                layer(x), 0.25 * (x - mean) / (var + 1e-5).sqrt() + 0.25
+            )
+
+
+def test_every_layer_of_a_network_gets_the_statistics_of_what_it_saw():
+    network = tiny().eval()
+    seen = [[] for _ in network.layers]
+    for layer, inputs in zip(network.layers, seen, strict=True):
+        layer.norm.register_forward_pre_hook(lambda _, x, to=inputs: to.append(x[0]))
+    with recalibrating(network):
+        for seed in range(3):
+            network(observations(seed))
+    for layer, inputs in zip(network.layers, seen, strict=True):
+        var, mean = torch.var_mean(torch.cat(inputs, 1), dim=(0, 1), correction=0)
+        torch.testing.assert_close(layer.norm.moving_mean, mean)
+        torch.testing.assert_close(layer.norm.moving_var, var)
+
+
+def test_an_exception_inside_changes_nothing():
+    network = tiny()
+    network(observations())
+    before = statistics(network)
+    with pytest.raises(KeyboardInterrupt), recalibrating(network):
+        network(observations(1))
+        raise KeyboardInterrupt
+    assert_unchanged(network, before)
+    # Nor does it leave the layers accumulating.
+    network.eval()
+    expected = network(observations(2))
+    network(observations(3))
+    assert torch.equal(network(observations(2)), expected)
+
+
+def test_no_batch_changes_nothing():
+    network = tiny()
+    network(observations())
+    before = statistics(network)
+    with recalibrating(network):
+        pass
+    assert_unchanged(network, before)
+
+
+def test_it_builds_no_graph_and_training_goes_on_after():
+    network = tiny()
+    with recalibrating(network):
+        assert not network(observations()).requires_grad
+    moving = norm_layers(network)[0].moving_mean.clone()
+    assert network(observations(1)).requires_grad
+    assert not torch.equal(norm_layers(network)[0].moving_mean, moving)
