@@ -40,7 +40,7 @@ class SpikingActor(BasePolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         net_arch: list[int],
         features_extractor: nn.Module,
@@ -53,7 +53,7 @@ class SpikingActor(BasePolicy):
         super().__init__(
             observation_space,
             action_space,
-            features_extractor=features_extractor,  # type: ignore[arg-type]
+            features_extractor=features_extractor,
             normalize_images=normalize_images,
             squash_output=True,
         )
@@ -64,7 +64,7 @@ class SpikingActor(BasePolicy):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Observations ``[B, ...]`` -> actions ``[B, A]`` in [-1, 1]."""
-        features = self.extract_features(obs, self.features_extractor)  # type: ignore[arg-type]
+        features = self.extract_features(obs, self.features_extractor)
         return torch.tanh(self.network(features))
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:

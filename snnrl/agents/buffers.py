@@ -17,7 +17,7 @@ class ReplayBuffer(buffers.ReplayBuffer):
     """
 
     def __init__(
-        self, buffer_size: int, observation_space: spaces.Space, *args: Any, **kwargs: Any
+        self, buffer_size: int, observation_space: spaces.Space[Any], *args: Any, **kwargs: Any
     ):
         super().__init__(buffer_size, _single_precision(observation_space), *args, **kwargs)
 
@@ -38,7 +38,7 @@ class ReplayBuffer(buffers.ReplayBuffer):
         return np.asarray(normalised, dtype=self.observations.dtype)
 
 
-def _single_precision(space: spaces.Space) -> spaces.Space:
+def _single_precision(space: spaces.Space[Any]) -> spaces.Space[Any]:
     if isinstance(space, spaces.Box) and space.dtype == np.float64:
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
         return spaces.Box(low, high, space.shape, np.float32)

@@ -31,7 +31,7 @@ class LateActionCritic(BaseModel):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         net_arch: list[int],
         features_extractor: BaseFeaturesExtractor,
@@ -87,7 +87,7 @@ class AnnPolicy(_LateAction, td3.AnnPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
@@ -102,7 +102,7 @@ class SpikingPolicy(_LateAction, td3.SpikingPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
@@ -133,7 +133,7 @@ class DDPG(td3.TD3):
         policy: str | type[TD3Policy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 1e-3,
-        *args: Any,
+        *,
         critic_learning_rate: float | Schedule | None = None,
         critic_weight_decay: float = 0.0,
         policy_kwargs: dict[str, Any] | None = None,
@@ -146,7 +146,6 @@ class DDPG(td3.TD3):
             policy,
             env,
             learning_rate,
-            *args,
             policy_delay=1,
             # A deviation of 0 would do, but draws no random number where SB3's DDPG draws some.
             target_policy_noise=0.1,

@@ -13,6 +13,11 @@ class Recalibration(BaseCallback):
     statistics.
     """
 
+    def _on_training_start(self) -> None:
+        # ``learn`` may have started to count its steps anew.
+        model = self.model
+        model.recalibrated_at = min(model.recalibrated_at, model.num_timesteps)  # type: ignore[attr-defined]
+
     def _on_rollout_start(self) -> None:
         self._recalibrate_if_due()
 

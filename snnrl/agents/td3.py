@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -22,9 +23,14 @@ from snnrl.agents.actor import SPIKING_DEFAULTS, SpikingActor
 from snnrl.agents.buffers import ReplayBuffer
 from snnrl.agents.losses import Losses
 from snnrl.agents.recalibration import Recalibration
+from snnrl.errors import expect
 from snnrl.nn.norm import make_strategy, norm_layers, recalibrating, sync_target
 
 Statistics = list[tuple[Tensor, Tensor]]
+
+_FROM_SB3 = list(inspect.signature(TD3Policy).parameters)
+POLICY_KEYWORDS = (*SPIKING_DEFAULTS, *_FROM_SB3[_FROM_SB3.index("net_arch") :])
+"""What ``policy_kwargs`` of a spiking policy may hold."""
 
 
 class AnnPolicy(TD3Policy):
@@ -32,7 +38,7 @@ class AnnPolicy(TD3Policy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
@@ -63,12 +69,14 @@ class SpikingPolicy(AnnPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         **kwargs: Any,
     ):
+        for key in kwargs:
+            expect("policy_kwargs", key, POLICY_KEYWORDS)
         self.spiking = {key: kwargs.pop(key, value) for key, value in SPIKING_DEFAULTS.items()}
         super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
 
@@ -168,7 +176,7 @@ class TD3(stable_baselines3.TD3):
     @staticmethod
     def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
     def _critic_schedule(self) -> Schedule:

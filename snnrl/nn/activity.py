@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +25,9 @@ def firing_rates(network: nn.Module, x: Tensor) -> dict[str, float]:
     for name, module in network.named_modules():
         if isinstance(module, Neuron | PopulationEncoder):
 
-            def record(module: nn.Module, inputs: object, output: object, key: str = name) -> None:
+            def record(module: nn.Module, inputs: Any, output: Any, key: str = name) -> None:
                 spikes = output[0] if isinstance(output, tuple) else output
-                rates[key] = spikes.mean().item()  # type: ignore[attr-defined]
+                rates[key] = spikes.mean().item()
 
             hooks.append(module.register_forward_hook(record))
     was_training = network.training

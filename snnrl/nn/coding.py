@@ -20,11 +20,18 @@ class _StraightThrough(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         return upstream, None
 
 
-class PopulationEncoder(nn.Module):
+class Encoder(nn.Module):
+    """What encoders have in common: ``forward(observation[B, D]) -> [T, B, features]``."""
+
+    features: int
+    time_steps: int
+
+
+class PopulationEncoder(Encoder):
     """Gaussian receptive fields and regular spiking.
 
     Each of D observations, squashed by tanh, drives a population of P neurons with learnable
@@ -57,13 +64,15 @@ class PopulationEncoder(nn.Module):
         spikes = []
         for _ in range(self.time_steps):
             potential = potential + drive
-            spike: Tensor = _StraightThrough.apply(potential, self.THRESHOLD)
+            spike: Tensor = _StraightThrough.apply(  # type: ignore[no-untyped-call]
+                potential, self.THRESHOLD
+            )
             potential = potential - self.THRESHOLD * spike
             spikes.append(spike)
         return torch.stack(spikes)
 
 
-class DirectEncoder(nn.Module):
+class DirectEncoder(Encoder):
     """Direct coding: the observation itself is the input current of every step.
 
     :param inputs: number of observations D
@@ -98,4 +107,5 @@ class PopulationDecoder(nn.Module):
     def forward(self, spikes: Tensor) -> Tensor:
         """Spikes ``[T, B, A * P]`` -> values ``[B, A]``."""
         rates = spikes.mean(0).unflatten(1, self.weight.shape)
-        return (rates * self.weight).sum(-1) + self.bias
+        values: Tensor = (rates * self.weight).sum(-1) + self.bias
+        return values

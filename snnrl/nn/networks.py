@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnrl.nn.coding import DirectEncoder, PopulationDecoder, PopulationEncoder
+from snnrl.nn.coding import DirectEncoder, Encoder, PopulationDecoder, PopulationEncoder
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build
@@ -17,7 +17,10 @@ from snnrl.ops.backend import resolve_kernel
 
 Spec = str | Mapping[str, Any]
 
-ENCODERS: dict[str, type[nn.Module]] = {"population": PopulationEncoder, "direct": DirectEncoder}
+ENCODERS: dict[str, type[Encoder]] = {
+    "population": PopulationEncoder,
+    "direct": DirectEncoder,
+}
 
 
 class SpikingLayer(nn.Module):

@@ -51,7 +51,11 @@ def build(
 
 def _parameters_of(maker: Callable[..., Any]) -> set[str]:
     """Keyword parameters of a function, or of a class and the classes it hands keywords on to."""
-    targets = [c.__init__ for c in maker.__mro__] if isinstance(maker, type) else [maker]
+    targets = (
+        [vars(c)["__init__"] for c in maker.__mro__ if "__init__" in vars(c)]
+        if isinstance(maker, type)
+        else [maker]
+    )
     names: set[str] = set()
     for target in targets:
         parameters = inspect.signature(target).parameters.values()

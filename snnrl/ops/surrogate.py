@@ -62,7 +62,7 @@ class _Spike(torch.autograd.Function):
         ctx.save_for_backward(membrane)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (membrane,) = ctx.saved_tensors
         derivative = DERIVATIVES[ctx.surrogate.name]
         return upstream * derivative(membrane - ctx.threshold, ctx.surrogate.scale), None, None
@@ -76,5 +76,5 @@ def spike(membrane: Tensor, threshold: float, surrogate: Surrogate) -> Tensor:
     :param surrogate: which derivative stands for that of the step
     :return: spikes, 0 or 1, of the membrane's shape and dtype
     """
-    result: Tensor = _Spike.apply(membrane, threshold, surrogate)
+    result: Tensor = _Spike.apply(membrane, threshold, surrogate)  # type: ignore[no-untyped-call]
     return result

@@ -118,9 +118,7 @@ def test_targets_stay_in_evaluation_mode(algo):
 )
 def test_target_statistics_follow_softly_or_are_copied(bn, mean, var):
     agent = small(policy_kwargs=dict(bn=bn), tau=0.25)
-    for ours, theirs in zip(
-        norm_layers(agent.actor), norm_layers(agent.actor_target), strict=True
-    ):
+    for ours, theirs in zip(norm_layers(agent.actor), norm_layers(agent.actor_target), strict=True):
         ours.moving_mean.fill_(3.0)
         theirs.moving_mean.fill_(1.0)
         ours.moving_var.fill_(5.0)
@@ -144,9 +142,7 @@ def test_target_statistics_after_a_whole_update(target_stats):
     agent.learn(40)
     agent.train(1, 16)
     share = {"soft": 0.25, "hard": 1.0}[target_stats]
-    for ours, theirs in zip(
-        norm_layers(agent.actor), norm_layers(agent.actor_target), strict=True
-    ):
+    for ours, theirs in zip(norm_layers(agent.actor), norm_layers(agent.actor_target), strict=True):
         torch.testing.assert_close(theirs.moving_mean, share * ours.moving_mean)
         torch.testing.assert_close(theirs.moving_var, 1 + share * (ours.moving_var - 1))
         assert not theirs.update.prior_mean.any()

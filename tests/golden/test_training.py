@@ -1,7 +1,6 @@
 """Whole gradient steps against the published implementation's."""
 
 import pytest
-import torch
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 

@@ -41,9 +41,7 @@ def test_rates_follow_the_drive():
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
     # What is left in the accumulator is less than a spike.
     expected = drive_of(encoder, observation) / encoder.THRESHOLD
-    torch.testing.assert_close(
-        spikes.mean(0), expected.clamp(max=1), rtol=0.0, atol=1.1 / steps
-    )
+    torch.testing.assert_close(spikes.mean(0), expected.clamp(max=1), rtol=0.0, atol=1.1 / steps)
 
 
 def test_the_gradient_passes_straight_through_the_threshold():

@@ -54,7 +54,10 @@ def test_strategies_start_from_the_same_weights():
         (dict(encoder="populaton"), r"^encoder=populaton: .*'population'\?$"),
         (dict(encoder=dict(name="population", populaton=3)), r"^encoder parameter=populaton: "),
         (dict(encoder=dict(name="population", time_steps=3)), r"^encoder parameter=time_steps: "),
-        (dict(encoder=dict(name="direct", population=3)), r"^encoder parameter=population: .*takes no parameters$"),
+        (
+            dict(encoder=dict(name="direct", population=3)),
+            r"^encoder parameter=population: .*takes no parameters$",
+        ),
         (dict(kernel="naiv"), r"^kernel=naiv: .*'naive'\?$"),
     ],
 )
@@ -63,8 +66,13 @@ def test_an_unknown_choice_is_refused(changes, message):
         tiny(**changes)
 
 
+# Against the recordings a compiled network is tested in every run, in tests/golden.
+@pytest.mark.slow
 def test_compiled_equals_naive():
-    naive, compiled = tiny(hidden=[8], time_steps=2), tiny(hidden=[8], time_steps=2, kernel="compile")
+    naive, compiled = (
+        tiny(hidden=[8], time_steps=2),
+        tiny(hidden=[8], time_steps=2, kernel="compile"),
+    )
     x = observations()
     for network in (naive, compiled):
         network(x).square().sum().backward()

@@ -46,9 +46,7 @@ def test_each_batch_is_normalised_with_the_statistics_so_far():
     with recalibrating(layer):
         for k, x in enumerate(batches):
             var, mean = torch.var_mean(torch.cat(batches[: k + 1], 1), dim=(0, 1), correction=0)
-            torch.testing.assert_close(
-                layer(x), 0.25 * (x - mean) / (var + 1e-5).sqrt() + 0.25
-            )
+            torch.testing.assert_close(layer(x), 0.25 * (x - mean) / (var + 1e-5).sqrt() + 0.25)
 
 
 def test_every_layer_of_a_network_gets_the_statistics_of_what_it_saw():

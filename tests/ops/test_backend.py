@@ -34,8 +34,12 @@ def test_auto_compiles_from_a_planned_length(machine, planned, expected):
 
 @pytest.mark.parametrize(
     ("programs", "cuda", "expected"),
-    [((), False, "naive"), (("g++",), False, "compile"), (("clang++",), False, "compile")]
-    + [((), True, "compile")],
+    [
+        ((), False, "naive"),
+        ((), True, "compile"),
+        (("g++",), False, "compile"),
+        (("clang++",), False, "compile"),
+    ],
 )
 def test_auto_compiles_where_it_can(machine, programs, cuda, expected):
     machine(*programs, cuda=cuda)

@@ -101,4 +101,3 @@ def test_detaching_the_reset_changes_the_gradient_and_not_the_spikes(name):
     assert not torch.allclose(full, detached)
     # Nothing comes after the last step, so nothing is reset behind it.
     assert torch.equal(full[-1], detached[-1])
-

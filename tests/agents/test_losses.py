@@ -1,0 +1,27 @@
+import math
+
+import pytest
+import torch
+
+from snnrl.agents.losses import Losses
+from snnrl.errors import NonFiniteError
+
+
+def test_means_since_the_last_call():
+    losses = Losses()
+    for value in (1.0, 3.0):
+        losses.add("a", torch.tensor(value, requires_grad=True))
+    losses.add("b", torch.tensor(-1.0))
+    assert losses.drain(step=5) == {"a": 2.0, "b": -1.0}
+    assert losses.drain(step=6) == {}
+    losses.add("a", torch.tensor(7.0))
+    assert losses.drain(step=7) == {"a": 7.0}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_value_that_is_not_finite_is_enough(value):
+    losses = Losses()
+    for each in (1.0, value, 2.0):
+        losses.add("train/critic_loss", torch.tensor(each))
+    with pytest.raises(NonFiniteError, match=r"^train/critic_loss is not finite at step 12$"):
+        losses.drain(step=12)

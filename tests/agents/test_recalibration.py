@@ -1,0 +1,189 @@
+"""When an agent re-calibrates, from what, and that nothing else notices."""
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from snnrl.agents import TD3
+from snnrl.nn.norm import norm_layers
+from tests.envs import Follow
+
+from .helpers import ALGORITHMS, buffers, changed, small
+
+
+def every(steps, name="carebn"):
+    return dict(bn=dict(name=name, recalibrate_every=steps, recalibrate_batches=3))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Steps at which an agent re-calibrated."""
+
+    def watch(agent):
+        steps, recalibrate = [], agent.recalibrate
+
+        def recorded():
+            steps.append(agent.num_timesteps)
+            recalibrate()
+
+        monkeypatch.setattr(agent, "recalibrate", recorded)
+        return steps
+
+    return watch
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("name", ["carebn", "re_only"])
+def test_it_comes_at_its_clock(clock, algo, name):
+    agent = small(algo, policy_kwargs=every(10, name))
+    steps = clock(agent)
+    agent.learn(35)
+    assert steps == [10, 20, 30]
+
+
+def test_it_comes_at_the_end_of_training_if_that_is_its_step(clock):
+    agent = small(policy_kwargs=every(10))
+    steps = clock(agent)
+    agent.learn(20)
+    assert steps == [10, 20]
+
+
+def test_it_comes_after_the_step_of_several_environments_that_passes_it(clock):
+    agent = small(env=DummyVecEnv([Follow, Follow]), policy_kwargs=every(5))
+    steps = clock(agent)
+    agent.learn(20)
+    assert steps == [6, 10, 16, 20]
+
+
+def test_it_waits_for_the_end_of_a_rollout(clock):
+    agent = small(policy_kwargs=every(5), train_freq=4)
+    steps = clock(agent)
+    agent.learn(20)
+    assert steps == [8, 12, 16, 20]
+
+
+def test_the_clock_goes_on_when_training_does(clock):
+    agent = small(policy_kwargs=every(10))
+    steps = clock(agent)
+    agent.learn(15)
+    agent.learn(15, reset_num_timesteps=False)
+    assert steps == [10, 20, 30]
+
+
+def test_the_clock_starts_anew_when_the_steps_are_counted_anew(clock):
+    agent = small(policy_kwargs=every(10))
+    steps = clock(agent)
+    agent.learn(20)
+    agent.learn(20)
+    assert steps == [10, 20, 10, 20]
+
+
+@pytest.mark.parametrize("bn", ["none", "vanilla", "ca_only"])
+def test_strategies_without_it_never_do(clock, bn):
+    agent = small(policy_kwargs=dict(bn=bn))
+    steps = clock(agent)
+    agent.learn(20)
+    assert steps == []
+    assert not agent.recalibration_due()
+
+
+def test_an_ordinary_policy_never_does(clock):
+    agent = TD3("AnnPolicy", Follow(), policy_kwargs=dict(net_arch=[8]), device="cpu")
+    steps = clock(agent)
+    agent.learn(20)
+    assert steps == []
+    assert not agent.recalibration_due()
+
+
+class Order(BaseCallback):
+    """What the user's callback sees when a rollout starts and when training ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {}
+
+    def _on_rollout_start(self):
+        self._look()
+
+    def _on_training_end(self):
+        self._look()
+
+    def _look(self):
+        self.seen[self.num_timesteps] = self.model.recalibrated_at, buffers(self.model.actor)
+
+    def _on_step(self):
+        return True
+
+
+@pytest.mark.parametrize("wrap", [lambda callback: callback, lambda callback: [callback]])
+def test_it_comes_before_the_users_callback_at_the_same_step(wrap):
+    callback = Order()
+    agent = small(policy_kwargs=every(10))
+    agent.learn(20, callback=wrap(callback))
+    recalibrated_at = {step: at for step, (at, _) in callback.seen.items()}
+    assert recalibrated_at[9] == 0
+    assert recalibrated_at[10] == recalibrated_at[19] == 10
+    assert recalibrated_at[20] == 20
+    assert not changed(callback.seen[20][1], agent.actor)
+
+
+def test_a_plain_function_is_a_callback_too():
+    steps = []
+    small(policy_kwargs=every(10)).learn(12, callback=lambda here, _: steps.append(here) or True)
+    assert len(steps) == 12
+
+
+def test_the_statistics_are_those_of_its_own_generators_minibatches():
+    agent = small(policy_kwargs=every(1_000), seed=4).learn(40)
+    confidence = agent.actor.network.layers[0].norm.update.prior_mean.clone()
+    agent.recalibrate()
+
+    generator = np.random.default_rng(4)
+    stored = agent.replay_buffer.observations[:40, 0]
+    rows = []
+    for _ in range(3):
+        rows.append(generator.integers(40, size=16))
+        generator.integers(1, size=16)  # which environment
+    observations = torch.as_tensor(stored[np.concatenate(rows)])
+    layer = agent.actor.network.layers[0]
+    with torch.no_grad():
+        x = layer.linear(agent.actor.network.encoder(observations)).flatten(0, 1)
+    torch.testing.assert_close(layer.norm.moving_mean, x.mean(0))
+    torch.testing.assert_close(layer.norm.moving_var, x.var(0, correction=0))
+    assert torch.equal(layer.norm.update.prior_mean, confidence)
+
+
+def test_it_draws_from_no_other_generator_and_touches_nothing_else():
+    agent = small(policy_kwargs=every(1_000)).learn(40)
+    target = buffers(agent.actor_target)
+    parameters = [parameter.clone() for parameter in agent.policy.parameters()]
+    mode = agent.actor.training
+    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
+    agent.recalibrate()
+    for before, after in zip(numpy_state, np.random.get_state(), strict=True):
+        assert np.array_equal(before, after)
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert not changed(target, agent.actor_target)
+    for before, after in zip(parameters, agent.policy.parameters(), strict=True):
+        assert torch.equal(before, after)
+    assert agent.actor.training is mode
+
+
+def test_successive_recalibrations_draw_anew():
+    agent = small(policy_kwargs=every(1_000)).learn(40)
+    agent.recalibrate()
+    first = buffers(agent.actor)
+    agent.recalibrate()
+    assert changed(first, agent.actor)
+
+
+def test_the_statistics_from_before_are_kept_for_measuring():
+    agent = small(policy_kwargs=every(1_000)).learn(40)
+    before = [(n.moving_mean.clone(), n.moving_var.clone()) for n in norm_layers(agent.actor)]
+    agent.recalibrate()
+    kept = agent.statistics_before_recalibration
+    for (mean, var), (kept_mean, kept_var) in zip(before, kept, strict=True):
+        assert torch.equal(mean, kept_mean)
+        assert torch.equal(var, kept_var)

@@ -1,0 +1,179 @@
+"""The agents do what Stable-Baselines3's do: files, evaluation, vectorised environments."""
+
+from copy import deepcopy
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from snnrl.agents import DDPG, TD3
+from snnrl.errors import UserError
+from tests.envs import Follow
+
+from .helpers import ALGORITHMS, assert_equal_states, buffers, changed, small
+
+OFTEN = dict(name="carebn", recalibrate_every=10, recalibrate_batches=3)
+OBSERVATIONS = np.random.default_rng(0).uniform(-1, 1, (20, 2)).astype(np.float32)
+
+
+def actions_of(agent):
+    return agent.predict(OBSERVATIONS, deterministic=True)[0]
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("bn", ["none", "vanilla", OFTEN])
+def test_save_and_load(algo, bn, tmp_path):
+    agent = small(algo, policy_kwargs=dict(bn=bn)).learn(45)
+    agent.save(tmp_path / "model")
+    loaded = type(agent).load(tmp_path / "model", env=Follow(), device="cpu")
+    assert_equal_states(agent.policy, loaded.policy)
+    assert np.array_equal(actions_of(agent), actions_of(loaded))
+    assert loaded.recalibrated_at == agent.recalibrated_at == (40 if bn is OFTEN else 0)
+    assert loaded.actor.norm == agent.actor.norm
+    loaded.learn(30)
+    assert not np.array_equal(actions_of(agent), actions_of(loaded))
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_loaded_agent_draws_the_same_next_recalibration(algo, tmp_path):
+    agent = small(algo, policy_kwargs=dict(bn=OFTEN)).learn(45)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "replay")
+    loaded = type(agent).load(tmp_path / "model", device="cpu")
+    loaded.load_replay_buffer(tmp_path / "replay")
+    before = buffers(agent.actor)
+    agent.recalibrate()
+    loaded.recalibrate()
+    assert changed(before, agent.actor)
+    assert_equal_states(agent.policy, loaded.policy)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_policy_alone_can_be_saved(algo, tmp_path):
+    agent = small(algo, policy_kwargs=dict(neuron="dn", bn="vanilla")).learn(30)
+    agent.policy.save(tmp_path / "policy")
+    loaded = type(agent.policy).load(tmp_path / "policy", device="cpu")
+    assert np.array_equal(actions_of(agent), actions_of(loaded))
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_evaluate_policy(algo):
+    agent = small(algo).learn(30)
+    returns, lengths = evaluate_policy(
+        agent, Follow(), n_eval_episodes=3, return_episode_rewards=True, warn=False
+    )
+    assert lengths == [8, 8, 8]
+    # The worst that eight steps of two actions can cost.
+    assert all(-8 * 2 * 4 < value < 0 for value in returns)
+
+
+@pytest.mark.parametrize("policy", ["SpikingPolicy", "AnnPolicy"])
+@pytest.mark.parametrize("algorithm", [TD3, DDPG])
+def test_published_networks_are_the_default(policy, algorithm):
+    agent = algorithm(policy, "Pendulum-v1", device="cpu")
+    critic = [256, 256] if algorithm is TD3 else [400, 300]
+    sizes = [m.out_features for m in agent.critic.modules() if isinstance(m, torch.nn.Linear)]
+    assert sizes == [*critic, 1] * (2 if algorithm is TD3 else 1)
+    sizes = [m.out_features for m in agent.actor.modules() if isinstance(m, torch.nn.Linear)]
+    assert sizes == [256, 256, 10 if policy == "SpikingPolicy" else 1]
+
+
+def test_actions_are_scaled_to_the_environment():
+    agent = small(env="Pendulum-v1")
+    torch.nn.init.constant_(agent.actor.network.decoder.bias, 100.0)
+    action, _ = agent.predict(np.zeros(3, np.float32))
+    assert action == pytest.approx([2.0])
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_two_environments_at_once(algo):
+    agent = small(algo, DummyVecEnv([Follow, Follow]), policy_kwargs=dict(bn=OFTEN)).learn(40)
+    assert agent.replay_buffer.n_envs == 2
+    assert agent.replay_buffer.size() == 20
+    assert agent.num_timesteps == 40
+    before = buffers(agent.actor)
+    agent.recalibrate()
+    assert changed(before, agent.actor)
+
+
+def test_random_observations_come_from_all_environments_and_rows():
+    agent = small(env=DummyVecEnv([Follow, Follow]), learning_starts=1_000).learn(8)
+    stored = agent.replay_buffer.observations[:4].reshape(8, 2)
+    drawn = agent.replay_observations(200, np.random.default_rng(0)).numpy()
+    assert {tuple(row) for row in drawn} == {tuple(row) for row in stored}
+
+
+def test_normalised_observations(tmp_path):
+    env = VecNormalize(DummyVecEnv([Follow]))
+    agent = small(env=env, policy_kwargs=dict(bn=OFTEN)).learn(60)
+    assert env.obs_rms.count > 50
+    raw = agent.replay_buffer.random_observations(30, np.random.default_rng(5))
+    normalised = agent.replay_observations(30, np.random.default_rng(5))
+    assert normalised.dtype == torch.float32
+    np.testing.assert_allclose(normalised.numpy(), env.normalize_obs(raw), rtol=1e-6)
+    assert not np.allclose(normalised.numpy(), raw, atol=1e-2)
+
+    env.training = False
+    agent.save(tmp_path / "model")
+    loaded = TD3.load(tmp_path / "model", env=env, device="cpu")
+    env.seed(1)
+    ours = evaluate_policy(agent, env, n_eval_episodes=2, warn=False)
+    env.seed(1)
+    assert evaluate_policy(loaded, env, n_eval_episodes=2, warn=False) == ours
+
+
+@pytest.mark.parametrize("env", [Follow(dtype=np.float64), "InvertedPendulum-v4"])
+def test_double_precision_observations_are_stored_in_single(env, tmp_path):
+    agent = small(env=env, policy_kwargs=dict(bn=OFTEN)).learn(25)
+    assert agent.observation_space.dtype == np.float64
+    assert agent.policy.observation_space.dtype == np.float64
+    assert agent.replay_buffer.observations.dtype == np.float32
+    assert agent.replay_buffer.next_observations.dtype == np.float32
+    assert agent.replay_observations(4, np.random.default_rng(0)).dtype == torch.float32
+    agent.save(tmp_path / "model")
+    again = gym.make(env) if isinstance(env, str) else env
+    loaded = TD3.load(tmp_path / "model", env=again, device="cpu")
+    assert loaded.replay_buffer.observations.dtype == np.float32
+
+
+def test_stored_observations_are_the_environments():
+    env = Follow(dtype=np.float64)
+    agent = small(env=env, learning_starts=1_000).learn(5)
+    last = agent.replay_buffer.next_observations[4, 0]
+    assert np.array_equal(last, env.observation.astype(np.float32))
+
+
+def test_policy_keywords_are_left_as_they_were():
+    given = dict(
+        net_arch=[16, 12],
+        kernel="naive",
+        bn=dict(name="carebn", smoothing=0.7),
+        neuron=dict(name="lif", decay=0.5),
+        encoder=dict(name="population", population=4),
+        optimizer_kwargs=dict(eps=1e-7),
+    )
+    before = deepcopy(given)
+    for algorithm in (TD3, DDPG, TD3):
+        agent = algorithm("SpikingPolicy", Follow(), policy_kwargs=given, device="cpu")
+        assert given == before
+        assert agent.actor.norm.smoothing == 0.7
+        assert agent.actor.network.layers[0].neuron.decay == 0.5
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("policy_kwargs", "message"),
+    [
+        (dict(neurn="lif"), r"^policy_kwargs=neurn: expected one of .*'neuron'\?$"),
+        (dict(neuron="liff"), r"^neuron=liff: .*'lif'\?$"),
+        (dict(bn=dict(name="carebn", smothing=0.5)), r"^bn parameter=smothing: .*'smoothing'\?$"),
+        (dict(surrogate="relu"), r"^surrogate=relu: expected one of rectangular, "),
+        (dict(kernel="compil"), r"^kernel=compil: .*'compile'\?$"),
+    ],
+)
+def test_a_policy_keyword_that_does_not_fit_is_refused(algo, policy_kwargs, message):
+    with pytest.raises(UserError, match=message):
+        small(algo, policy_kwargs=policy_kwargs)
