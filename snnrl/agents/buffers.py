@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common import buffers
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
 
 
 class ReplayBuffer(buffers.ReplayBuffer):
@@ -21,21 +23,27 @@ class ReplayBuffer(buffers.ReplayBuffer):
     ):
         super().__init__(buffer_size, _single_precision(observation_space), *args, **kwargs)
 
-    def random_observations(
-        self, batch_size: int, generator: np.random.Generator, env: Any = None
-    ) -> np.ndarray:
-        """Observations ``[batch_size, ...]`` drawn with replacement by a generator of one's own.
 
-        ``sample`` draws from numpy's global generator; this leaves that one alone, so that
-        reading the buffer on the side does not change which minibatches are learned from.
+def random_observations(
+    buffer: buffers.ReplayBuffer,
+    batch_size: int,
+    generator: np.random.Generator,
+    env: VecNormalize | None = None,
+) -> Tensor:
+    """Observations ``[batch_size, ...]`` drawn with replacement by a generator of one's own.
 
-        :param env: ``VecNormalize`` that normalises what is returned, if any
-        :raises ValueError: the buffer is empty
-        """
-        rows = generator.integers(self.size(), size=batch_size)
-        columns = generator.integers(self.n_envs, size=batch_size)
-        normalised = self._normalize_obs(self.observations[rows, columns], env)
-        return np.asarray(normalised, dtype=self.observations.dtype)
+    ``buffer.sample`` draws from numpy's global generator; this leaves that one alone, so that
+    reading the buffer on the side does not change which minibatches are learned from.
+
+    :param buffer: buffer of array observations
+    :param generator: what draws
+    :param env: normalises what is returned, if given
+    :raises ValueError: the buffer is empty
+    """
+    rows = generator.integers(buffer.size(), size=batch_size)
+    columns = generator.integers(buffer.n_envs, size=batch_size)
+    normalised = buffer._normalize_obs(buffer.observations[rows, columns], env)
+    return buffer.to_torch(np.asarray(normalised, dtype=buffer.observations.dtype), copy=False)
 
 
 def _single_precision(space: spaces.Space[Any]) -> spaces.Space[Any]:

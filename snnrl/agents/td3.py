@@ -20,7 +20,7 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor
 
 from snnrl.agents.actor import SPIKING_DEFAULTS, SpikingActor
-from snnrl.agents.buffers import ReplayBuffer
+from snnrl.agents.buffers import ReplayBuffer, random_observations
 from snnrl.agents.losses import Losses
 from snnrl.agents.recalibration import Recalibration
 from snnrl.errors import expect
@@ -213,16 +213,11 @@ class TD3(stable_baselines3.TD3):
         self.recalibrated_at = self.num_timesteps
 
     def replay_observations(self, batch_size: int, generator: np.random.Generator) -> Tensor:
-        """Observations ``[batch_size, ...]`` from the replay buffer, normalised as in training.
-
-        :raises TypeError: the replay buffer is not one of this framework's
-        """
-        if not isinstance(self.replay_buffer, ReplayBuffer):
-            raise TypeError("re-calibration needs snnrl.agents.buffers.ReplayBuffer")
-        observations = self.replay_buffer.random_observations(
-            batch_size, generator, self._vec_normalize_env
+        """Observations ``[batch_size, ...]`` from the replay buffer, normalised as in training."""
+        assert self.replay_buffer is not None
+        return random_observations(
+            self.replay_buffer, batch_size, generator, self._vec_normalize_env
         )
-        return self.replay_buffer.to_torch(observations, copy=False)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         given = callback if isinstance(callback, list) else [callback]

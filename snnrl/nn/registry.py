@@ -12,10 +12,15 @@ T = TypeVar("T")
 
 
 def split_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """``"lif"`` or ``dict(name="lif", decay=0.5)`` -> the name and the parameters."""
+    """``"lif"`` or ``dict(name="lif", decay=0.5)`` -> the name and the parameters.
+
+    :raises UserError: a mapping without a name
+    """
     if isinstance(spec, str):
         return spec, {}
     parameters = dict(spec)
+    if "name" not in parameters:
+        raise UserError(f"{parameters}: has no name; expected dict(name=..., **parameters)")
     return parameters.pop("name"), parameters
 
 

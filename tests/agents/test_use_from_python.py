@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from snnrl.agents import DDPG, TD3
+from snnrl.agents.buffers import random_observations
 from snnrl.errors import UserError
 from tests.envs import Follow
 
@@ -49,6 +51,14 @@ def test_a_loaded_agent_draws_the_same_next_recalibration(algo, tmp_path):
     loaded.recalibrate()
     assert changed(before, agent.actor)
     assert_equal_states(agent.policy, loaded.policy)
+
+
+def test_what_waits_to_be_logged_or_measured_is_not_saved(tmp_path):
+    agent = small(policy_kwargs=dict(bn=OFTEN)).learn(45)
+    agent.save(tmp_path / "model")
+    data, _, _ = load_from_zip_file(tmp_path / "model")
+    assert "recalibrated_at" in data
+    assert not {"losses", "statistics_before_recalibration", "actor"} & data.keys()
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
@@ -99,6 +109,11 @@ def test_two_environments_at_once(algo):
     assert changed(before, agent.actor)
 
 
+def test_recalibration_with_a_buffer_of_sb3s():
+    agent = small(n_steps=3, policy_kwargs=dict(bn=OFTEN)).learn(30)
+    assert agent.recalibrated_at == 30
+
+
 def test_random_observations_come_from_all_environments_and_rows():
     agent = small(env=DummyVecEnv([Follow, Follow]), learning_starts=1_000).learn(8)
     stored = agent.replay_buffer.observations[:4].reshape(8, 2)
@@ -110,7 +125,7 @@ def test_normalised_observations(tmp_path):
     env = VecNormalize(DummyVecEnv([Follow]))
     agent = small(env=env, policy_kwargs=dict(bn=OFTEN)).learn(60)
     assert env.obs_rms.count > 50
-    raw = agent.replay_buffer.random_observations(30, np.random.default_rng(5))
+    raw = random_observations(agent.replay_buffer, 30, np.random.default_rng(5)).numpy()
     normalised = agent.replay_observations(30, np.random.default_rng(5))
     assert normalised.dtype == torch.float32
     np.testing.assert_allclose(normalised.numpy(), env.normalize_obs(raw), rtol=1e-6)

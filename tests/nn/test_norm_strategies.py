@@ -45,3 +45,16 @@ def test_a_network_without_normalisation_has_no_statistics_to_follow():
     layer = make_norm(make_strategy("none"), 2, 0.25)
     assert norm_layers(layer) == []
     sync_target(layer, layer, tau=0.1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (dict(target_stats="hard"), "has no name"),
+        (dict(name="carebn", recalibrate_batches=0), "bn.recalibrate_batches=0: expected"),
+        (dict(name="carebn", recalibrate_every=0), "bn.recalibrate_every=0: expected"),
+    ],
+)
+def test_specs_that_make_no_sense(spec, message):
+    with pytest.raises(UserError, match=message):
+        make_strategy(spec)

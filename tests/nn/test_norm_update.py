@@ -52,8 +52,8 @@ def test_training_normalises_with_the_batch_and_evaluation_with_the_moving_ones(
     assert layer.moving_mean.item() == pytest.approx(0.4)
 
 
-# Without a GPU's or a long run's rounding: mean 4, variance 5, moving 0 and 1. The prior
-# variances are 0.2 * 4^2 and 0.2 * 4^2; two of the batch's four values are one batch element's.
+# The batch has mean 4 and variance 5, the moving ones are 0 and 1: both deviations are 4. Its
+# size is 2, so that it counts as one observation unless said otherwise.
 @pytest.mark.parametrize(("effective_n", "n"), [(None, 1), (8, 8), (0.5, 0.5)])
 def test_confidence_update(effective_n, n):
     layer = layer_of(dict(name="carebn", effective_n=effective_n))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from snnrl.errors import expect
+from snnrl.errors import UserError, expect
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.norm.ema import ExponentialUpdate
 from snnrl.nn.norm.pooled import PooledBatchNorm
@@ -42,6 +42,10 @@ class NormStrategy:
     def __post_init__(self) -> None:
         expect("bn.rule", self.rule, ("none", "ema", "confidence"))
         expect("bn.target_stats", self.target_stats, ("soft", "hard"))
+        for key in ("recalibrate_every", "recalibrate_batches"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise UserError(f"bn.{key}={value}: expected at least 1")
 
 
 STRATEGIES: dict[str, NormStrategy] = {

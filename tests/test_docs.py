@@ -1,0 +1,80 @@
+"""Every command in the documentation runs: on tiny settings, from a folder of its own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from snnrl import compare, evaluate, train
+
+TOP = Path(__file__).parent.parent
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+
+TINY = [
+    "total_steps=24",
+    "algo.learning_starts=16",
+    "algo.batch_size=8",
+    "algo.buffer_size=100",
+    "actor.hidden=[8]",
+    "critic.hidden=[8,8]",
+    "evaluation.every=24",
+    "evaluation.episodes=1",
+    "tracking=none",
+]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """``(page, text)`` of each fenced block."""
+    found = []
+    for page in PAGES:
+        for text in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL):
+            found.append((page.name, text))
+    return found
+
+
+def commands() -> list[tuple[str, str]]:
+    return [(page, line) for page, text in blocks("sh") for line in text.strip().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("docs") / "results"
+    assert train.main(["env=pendulum", f"results_dir={results}", *TINY]) == 0
+    return next(results.glob("*/*/seed-0"))
+
+
+def test_there_are_commands_on_every_page_that_should_have_some():
+    assert {page for page, _ in commands()} >= {"README.md", "reproducing.md"}
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_command(page, line, run_folder, tmp_path, monkeypatch):
+    program, *arguments = shlex.split(line.replace("RUN_FOLDER", str(run_folder)))
+    if program == "make":
+        answer = subprocess.run(["make", "-n", *arguments], cwd=TOP, capture_output=True, text=True)
+        assert answer.returncode == 0, answer.stderr
+        return
+    assert (program, arguments[0]) == ("python", "-m"), f"{page}: no test knows how to run {line}"
+    module, arguments = arguments[1], arguments[2:]
+    monkeypatch.chdir(tmp_path)
+    if module == "snnrl.train":
+        # A sweep over five seeds is one over two here: what is tested is that it is one.
+        tiny = [a.replace("range(5)", "range(2)") for a in arguments]
+        assert train.main(tiny if "--help" in tiny else [*tiny, *TINY]) == 0
+    elif module == "snnrl.evaluate":
+        assert evaluate.main([a if a != "20" else "2" for a in arguments]) == 0
+    else:
+        assert module == "snnrl.compare"
+        shutil.copytree(run_folder.parents[2], tmp_path / arguments[0])
+        assert compare.main(arguments) == 0
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python"))
+def test_python(page, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text.replace("10_000", "110"), page, "exec"), {})
