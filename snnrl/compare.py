@@ -9,12 +9,11 @@ from pathlib import Path
 
 from snnrl.analysis.plots import plot_curves, plot_statistics_error
 from snnrl.analysis.report import make_notes, make_table, to_csv, to_markdown, to_text
-from snnrl.analysis.runs import Run, find_runs
+from snnrl.analysis.runs import NOT_SETTINGS, Run, find_runs
 from snnrl.errors import UserError, nearest
 
-# What may differ between two runs of one setting, and the environment, which has its own panel.
-NOT_A_SETTING = ("seed", "results_dir", "total_steps", "device", "tracking", "checkpoint")
-ENVIRONMENT = ("env.name", "env.id")
+# The environment has its own panel.
+ENVIRONMENT = ("env.id",)
 # The order in which a name is the better one to tell groups apart by.
 CHOICES = ("algo.name", "actor.name", "neuron.name", "bn.name")
 
@@ -23,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     :param argv: arguments; the process's if not given
-    :returns: exit status: 0, or 2 for the user's mistake
+    :return: exit status: 0, or 2 for the user's mistake
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -39,7 +38,7 @@ def compare(folders: Iterable[str | Path], by: Sequence[str] | None, out: str | 
 
     :param by: configuration keys that make a group, :func:`grouping_keys` if None
     :param out: folder for ``curves.png``, ``statistics_error.png``, ``table.md``, ``table.csv``
-    :returns: the table as text, its notes and the files written
+    :return: the table as text, its notes and the files written
     :raises UserError: a folder without runs, an unreadable run, an unknown key, an ``out`` that
         cannot be written
     """
@@ -125,7 +124,7 @@ def _write(groups: dict[str, list[Run]], out: Path, markdown: str, csv: str) -> 
 
 def _resolve(key: str, runs: Sequence[Run]) -> str:
     known = {name for run in runs for name in run.settings}
-    for name in (key, f"{key}.name"):
+    for name in (key, f"{key}.name", f"{key}.id"):
         if name in known:
             return name
     raise UserError(f"--by {key}: expected a key of the runs' config.yaml{nearest(key, known)}")
@@ -153,7 +152,7 @@ def _value(run: Run, key: str) -> str:
 
 
 def _ignored(key: str) -> bool:
-    return key.split(".")[0] in NOT_A_SETTING or key in ENVIRONMENT
+    return key.split(".")[0] in NOT_SETTINGS or key in ENVIRONMENT
 
 
 def _rank(key: str) -> int:

@@ -23,21 +23,21 @@ def write_run(
     status: str | None = "DONE",
     settings: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
-    wasserstein2: Mapping[int, Sequence[float]] | None = None,
+    errors: Mapping[int, Sequence[float]] | None = None,
 ) -> Path:
     """Write a run folder and return it.
 
     :param returns: episode returns by environment steps
     :param status: the file that says how the run ended; None for one that has not
     :param settings: dotted keys that change or join the configuration
-    :param wasserstein2: distance of each layer by environment steps, before re-calibration
+    :param errors: mean error of each layer by environment steps, before re-calibration
     """
     folder.mkdir(parents=True)
     config: dict[str, Any] = {
         "seed": seed,
         "total_steps": 1000,
         "results_dir": str(folder.parent),
-        "env": {"name": env, "id": ENV_IDS[env]},
+        "env": {"id": ENV_IDS[env]},
         "algo": {"name": algo, "batch_size": 256},
         "actor": {"name": "spiking"},
         "neuron": {"name": "lif"},
@@ -54,13 +54,13 @@ def write_run(
     for step, episodes in returns.items():
         lines += [f"{step},{n},{100 + n},{value},200" for n, value in enumerate(episodes)]
     (folder / "evaluations.csv").write_text("\n".join(lines) + "\n")
-    if wasserstein2 is not None:
+    if errors is not None:
         lines = ["timesteps,data,phase,layer,mean_error,variance_ratio,wasserstein2"]
-        for step, layers in wasserstein2.items():
+        for step, layers in errors.items():
             for layer, value in enumerate(layers):
-                lines.append(f"{step},evaluation,before,layer{layer},0.1,1.1,{value}")
-                lines.append(f"{step},evaluation,after,layer{layer},0.1,1.1,1e9")
-                lines.append(f"{step},replay,before,layer{layer},0.1,1.1,1e9")
+                lines.append(f"{step},evaluation,before,layer{layer},1e9,1.1,0.1")
+                lines.append(f"{step},evaluation,after,layer{layer},{value},1.1,0.1")
+                lines.append(f"{step},replay,after,layer{layer},1e9,1.1,0.1")
         (folder / "statistics_error.csv").write_text("\n".join(lines) + "\n")
     if versions is not None:
         (folder / "provenance.json").write_text(json.dumps({"versions": dict(versions)}))

@@ -22,7 +22,7 @@ def write_runs(folder: Path, seeds: int = 2, **settings: Any) -> None:
 
 
 def test_writes_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_runs(tmp_path / "a", wasserstein2={0: [0.5], 1000: [0.1]})
+    write_runs(tmp_path / "a", errors={0: [0.5], 1000: [0.1]})
     write_runs(tmp_path / "b", bn="vanilla")
     out = tmp_path / "out"
     assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]) == 0
@@ -54,7 +54,7 @@ def test_single_run_into_the_default_folder_by_the_command_line(tmp_path: Path) 
 
 
 def test_earlier_pictures_do_not_stay(tmp_path: Path) -> None:
-    write_runs(tmp_path / "a", wasserstein2={0: [0.5]})
+    write_runs(tmp_path / "a", errors={0: [0.5]})
     write_runs(tmp_path / "b")
     out = tmp_path / "out"
     main([str(tmp_path / "a"), "--out", str(out)])

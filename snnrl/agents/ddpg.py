@@ -16,8 +16,7 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from snnrl.agents import td3
-
-PUBLISHED_CRITIC = [400, 300]
+from snnrl.errors import UserError
 
 
 class LateActionCritic(BaseModel):
@@ -47,8 +46,13 @@ class LateActionCritic(BaseModel):
             features_extractor=features_extractor,
             normalize_images=normalize_images,
         )
+        if not net_arch:
+            raise UserError(
+                "net_arch: the critic of DDPG needs a hidden layer; expected [400, 300]"
+            )
         first, *rest = net_arch
         late = first + get_action_dim(action_space)
+        self.share_features_extractor = share_features_extractor
         self.observation_layers = nn.ModuleList(
             nn.Sequential(nn.Linear(features_dim, first), activation_fn()) for _ in range(n_critics)
         )
@@ -58,26 +62,45 @@ class LateActionCritic(BaseModel):
 
     def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
         """Values of all critics, each ``[B, 1]``."""
-        return tuple(self._value(obs, actions, i) for i in range(len(self.value_layers)))
+        # A shared extractor learns from the actor's loss alone, as in SB3's critic.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
+            features = self._features(obs)
+        return tuple(self._value(features, actions, i) for i in range(len(self.value_layers)))
 
     def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
         """Value of the first critic, ``[B, 1]``."""
-        return self._value(obs, actions, 0)
+        with torch.no_grad():
+            features = self._features(obs)
+        return self._value(features, actions, 0)
 
-    def _value(self, obs: Tensor, actions: Tensor, i: int) -> Tensor:
+    def _features(self, obs: Tensor) -> Tensor:
         assert self.features_extractor is not None
-        features = self.extract_features(obs, self.features_extractor)
+        return self.extract_features(obs, self.features_extractor)
+
+    def _value(self, features: Tensor, actions: Tensor, i: int) -> Tensor:
         hidden = self.observation_layers[i](features)
         value: Tensor = self.value_layers[i](torch.cat([hidden, actions], dim=1))
         return value
 
 
 class _LateAction(TD3Policy):
-    """Gives a policy the critic of DDPG."""
+    """Gives a policy the critic of DDPG, 400-300."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        **kwargs: Any,
+    ):
+        arch = {"pi": [256, 256], "qf": [400, 300]} if net_arch is None else net_arch
+        super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
 
     def make_critic(  # type: ignore[override]
         self, features_extractor: BaseFeaturesExtractor | None = None
     ) -> LateActionCritic:
+        """A new critic, online or target."""
         arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
         return LateActionCritic(**arguments).to(self.device)
 
@@ -85,31 +108,9 @@ class _LateAction(TD3Policy):
 class AnnPolicy(_LateAction, td3.AnnPolicy):
     """Ordinary actor 256-256 and the published critic, 400-300."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        net_arch: list[int] | dict[str, list[int]] | None = None,
-        **kwargs: Any,
-    ):
-        arch = net_arch or {"pi": [256, 256], "qf": PUBLISHED_CRITIC}
-        super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
-
 
 class SpikingPolicy(_LateAction, td3.SpikingPolicy):
     """Spiking actor and the published critic, 400-300; arguments as TD3's."""
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        net_arch: list[int] | dict[str, list[int]] | None = None,
-        **kwargs: Any,
-    ):
-        arch = net_arch or {"pi": [256, 256], "qf": PUBLISHED_CRITIC}
-        super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
 
 
 class DDPG(td3.TD3):
@@ -133,7 +134,7 @@ class DDPG(td3.TD3):
         policy: str | type[TD3Policy],
         env: GymEnv | str,
         learning_rate: float | Schedule = 1e-3,
-        *,
+        *args: Any,
         critic_learning_rate: float | Schedule | None = None,
         critic_weight_decay: float = 0.0,
         policy_kwargs: dict[str, Any] | None = None,
@@ -142,10 +143,11 @@ class DDPG(td3.TD3):
     ):
         self.critic_learning_rate = critic_learning_rate
         self.critic_weight_decay = critic_weight_decay
-        super().__init__(
+        super().__init__(  # type: ignore[misc]
             policy,
             env,
             learning_rate,
+            *args,
             policy_delay=1,
             # A deviation of 0 would do, but draws no random number where SB3's DDPG draws some.
             target_policy_noise=0.1,

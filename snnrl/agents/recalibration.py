@@ -9,8 +9,8 @@ class Recalibration(BaseCallback):
     """Re-calibrates the agent's actor each ``bn.recalibrate_every`` environment steps.
 
     The agent puts it in front of the user's callbacks, so that an evaluation or a checkpoint that
-    falls on the same step (at the start of a rollout, which is after the update) finds the new
-    statistics.
+    falls on the same step (at the start of a rollout, which is after the update, or at the end of
+    training) finds the new statistics.
     """
 
     def _on_training_start(self) -> None:

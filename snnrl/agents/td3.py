@@ -23,7 +23,7 @@ from snnrl.agents.actor import SPIKING_DEFAULTS, SpikingActor
 from snnrl.agents.buffers import ReplayBuffer, random_observations
 from snnrl.agents.losses import Losses
 from snnrl.agents.recalibration import Recalibration
-from snnrl.errors import expect
+from snnrl.errors import UserError, expect
 from snnrl.nn.norm import make_strategy, norm_layers, recalibrating, sync_target
 
 Statistics = list[tuple[Tensor, Tensor]]
@@ -44,9 +44,8 @@ class AnnPolicy(TD3Policy):
         net_arch: list[int] | dict[str, list[int]] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(
-            observation_space, action_space, lr_schedule, net_arch or [256, 256], **kwargs
-        )
+        arch = [256, 256] if net_arch is None else net_arch
+        super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
 
 
 class SpikingPolicy(AnnPolicy):
@@ -61,8 +60,8 @@ class SpikingPolicy(AnnPolicy):
     :param time_steps: time steps T of one forward pass
     :param population: output neurons per action dimension
     :param kernel: ``naive``, ``compile``, ``auto`` (naive: no run's length is known here)
-    :param kwargs: those of SB3's ``TD3Policy``
-    :raises UserError: unknown name or parameter
+    :param kwargs: those of SB3's ``TD3Policy``; ``activation_fn`` is the critics'
+    :raises UserError: unknown name or parameter, or observations that are not one array
     """
 
     actor: SpikingActor  # type: ignore[assignment]
@@ -77,12 +76,18 @@ class SpikingPolicy(AnnPolicy):
     ):
         for key in kwargs:
             expect("policy_kwargs", key, POLICY_KEYWORDS)
+        if not isinstance(observation_space, spaces.Box):
+            raise UserError(
+                f"SpikingPolicy: takes observations that are one array (Box), not "
+                f"{type(observation_space).__name__}; wrap the environment in FlattenObservation"
+            )
         self.spiking = {key: kwargs.pop(key, value) for key, value in SPIKING_DEFAULTS.items()}
         super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
 
     def make_actor(  # type: ignore[override]
         self, features_extractor: BaseFeaturesExtractor | None = None
     ) -> SpikingActor:
+        """A new actor, online or target."""
         network = dict(self.spiking)
         norm = make_strategy(network.pop("bn"))
         arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)
@@ -96,8 +101,10 @@ class TD3(stable_baselines3.TD3):
     """Twin delayed DDPG (Fujimoto et al. 2018); arguments as in Stable-Baselines3.
 
     ``TD3("SpikingPolicy", env, policy_kwargs=dict(neuron="lif", bn="carebn"))``. With a strategy
-    that re-calibrates, ``learn`` does so each ``recalibrate_every`` environment steps, from the
-    replay buffer and with a generator of its own.
+    that re-calibrates, ``learn`` does so each ``recalibrate_every`` environment steps, after the
+    update, from the replay buffer and with a generator of its own. SB3's ``EvalCallback`` acts
+    before the update, so it sees the statistics of the re-calibration before: call
+    :meth:`recalibrate` ahead of an evaluation that should not.
 
     :raises UserError: a policy keyword that does not exist, or a value that does not fit
     """
@@ -110,9 +117,9 @@ class TD3(stable_baselines3.TD3):
 
     def _setup_model(self) -> None:
         self.policy_kwargs = deepcopy(self.policy_kwargs)
-        if self.replay_buffer_class is None and self.n_steps == 1:
-            if isinstance(self.observation_space, spaces.Box):
-                self.replay_buffer_class = ReplayBuffer
+        one_array = isinstance(self.observation_space, spaces.Box)
+        if self.replay_buffer_class is None and self.n_steps == 1 and one_array:
+            self.replay_buffer_class = ReplayBuffer
         super()._setup_model()
         self.losses = Losses()
         self.statistics_before_recalibration: Statistics | None = None
@@ -233,6 +240,8 @@ class TD3(stable_baselines3.TD3):
         """
         for name, mean in self.losses.drain(self.num_timesteps).items():
             self.logger.record(name, mean)
+        learning_rate = self.actor.optimizer.param_groups[0]["lr"]
+        self.logger.record("train/learning_rate", learning_rate)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         super().dump_logs()
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from snnrl.analysis.runs import Run
-from snnrl.analysis.statistics import bootstrap_band, common_steps, mean_returns
+from snnrl.analysis.statistics import common_steps, interval_band, mean_returns
 
 Groups = Mapping[str, Sequence[Run]]
 
@@ -38,12 +38,12 @@ def plot_curves(groups: Groups, path: str | Path) -> bool:
     """Learning curves: a panel an environment, a line a group.
 
     A line is the mean over seeds at the steps that all of the group's seeds have, with its
-    pointwise 95 % bootstrap interval; up to five seeds are drawn singly as well. Runs without a
+    pointwise 95 % interval (Student's t); up to five seeds are drawn singly as well. Runs without a
     result (:attr:`Run.has_result`) are not in it.
 
     :param groups: runs by the group's name
     :param path: the PNG; its folder is made
-    :returns: whether there was anything to draw; if not, nothing is written
+    :return: whether there was anything to draw; if not, nothing is written
     """
     return _plot_panels(groups, path, lambda run: mean_returns(run.evaluations), "return", "linear")
 
@@ -51,12 +51,13 @@ def plot_curves(groups: Groups, path: str | Path) -> bool:
 def plot_statistics_error(groups: Groups, path: str | Path) -> bool:
     """How far the normalisation statistics are from the truth, drawn like :func:`plot_curves`.
 
-    Wasserstein-2 distance between the Gaussians of a layer's inputs and of its moving
-    statistics, on the evaluation episodes' observations, before re-calibration; mean over layers.
+    |Difference of means| in true standard deviations, which does not depend on the scale of a
+    layer's inputs; on the evaluation episodes' observations, with the statistics that acted in
+    the evaluation (after a re-calibration where one took place); mean over layers.
 
-    :returns: whether any run has such data; if not, nothing is written
+    :return: whether any run has such data; if not, nothing is written
     """
-    label = "Wasserstein-2 distance of the statistics\n(mean over layers, before re-calibration)"
+    label = "error of the moving mean\n(true sd, mean over layers)"
     return _plot_panels(groups, path, statistics_error_curve, label, "log")
 
 
@@ -65,9 +66,11 @@ def statistics_error_curve(run: Run) -> pd.Series:
     table = run.statistics_error
     if table is None:
         return pd.Series(dtype=float)
-    rows = table[(table["data"] == "evaluation") & (table["phase"] == "before")]
+    rows = table[table["data"] == "evaluation"]
+    # "after" sorts before "before": the statistics that acted are each layer's first.
+    rows = rows.sort_values("phase").drop_duplicates(["timesteps", "layer"])
     # A mean that passed over a layer without a number would compare different sets of layers.
-    return rows.groupby("timesteps")["wasserstein2"].agg(lambda layers: layers.mean(skipna=False))
+    return rows.groupby("timesteps")["mean_error"].agg(lambda layers: layers.mean(skipna=False))
 
 
 def plot_run(run: Run, path: str | Path) -> None:
@@ -130,8 +133,15 @@ def _plot_panels(
         _decorate(axes, environment, label, scale)
         for name, seeds in curves.items():
             _draw_group(axes, name, seeds, styles[name])
+        # The interval of few seeds can be wider than anything they did.
+        points = pd.concat([series for seeds in curves.values() for series in seeds])
+        margin = 0.05 * (points.max() - points.min()) or 1.0
+        if scale == "linear":
+            axes.set_ylim(points.min() - margin, points.max() + margin)
+        else:
+            axes.set_ylim(points[points > 0].min() / 1.2, points.max() * 1.2)
         axes.legend(frameon=False, fontsize="small")
-    band = "mean over seeds; band: 95 % bootstrap interval of the mean; thin: single seeds"
+    band = "mean over seeds; band: 95 % interval of the mean (Student's t); thin: single seeds"
     figure.supxlabel(band, fontsize="small", color="0.35")
     _save(figure, path)
     return True
@@ -154,7 +164,7 @@ def _draw_group(axes: Axes, name: str, seeds: Sequence[pd.Series], style: LineSt
     color, linestyle = style
     together = common_steps(seeds)
     mean = together.mean(axis=1)
-    low, high = bootstrap_band(together.to_numpy(dtype=float).T)
+    low, high = interval_band(together.to_numpy(dtype=float).T)
     count = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
     axes.fill_between(together.index, low, high, color=color, alpha=0.2, linewidth=0)
     axes.plot(

@@ -15,11 +15,11 @@ from snnrl.analysis.runs import Run, load_run
 from snnrl.analysis.statistics import (
     LAST,
     Estimate,
-    bootstrap_interval,
     common_steps,
     final_return,
     last_return,
     maximum_of_mean,
+    mean_interval,
     mean_of_maxima,
     mean_returns,
 )
@@ -34,11 +34,11 @@ METRICS = {
     "max_of_mean": "max of mean curve",
 }
 DEFINITIONS = (
-    "mean over seeds [95 % percentile bootstrap interval of the mean]; sample deviations: csv",
+    "mean over seeds [95 % interval of the mean, Student's t]; sample deviations: csv",
     f"final: last evaluation; last 10: mean of the last {LAST} evaluations; max of each seed: "
     "maximum over training, then mean over seeds; max of mean curve: mean over seeds, then maximum",
+    "both maxima are biased upwards, the more so the more evaluations there are",
 )
-FEW_SEEDS = 5
 SUMMARY_ROWS = 10
 
 
@@ -125,7 +125,7 @@ def summarise_run(folder: str | Path, png_path: str | Path) -> str:
 
     :param folder: a run folder
     :param png_path: where the curve goes, with one sample deviation over the episodes as a band
-    :returns: about ten evenly chosen evaluations, the first and the last among them: environment
+    :return: about ten evenly chosen evaluations, the first and the last among them: environment
         steps, mean return and sample deviation over the evaluation's episodes
     :raises UserError: the folder is not a run's, or has no evaluation
     """
@@ -151,8 +151,8 @@ def _make_row(environment: str, name: str, runs: Sequence[Run]) -> Row:
         sum(run.status == "failed" for run in runs),
         sum(run.status == "unfinished" for run in runs),
         {
-            "final": bootstrap_interval([final_return(curve) for curve in curves]),
-            "last_10": bootstrap_interval([last_return(curve) for curve in curves]),
+            "final": mean_interval([final_return(curve) for curve in curves]),
+            "last_10": mean_interval([last_return(curve) for curve in curves]),
             "max_of_seeds": mean_of_maxima(curves),
             "max_of_mean": maximum_of_mean(curves),
         },
@@ -208,16 +208,8 @@ def _group_notes(label: str, runs: Sequence[Run]) -> list[str]:
 
 
 def _interval_notes(table: Sequence[Row]) -> list[str]:
-    notes = []
     single = [f"{row.environment}, {row.group}" for row in table if len(row.seeds) == 1]
-    if single:
-        notes.append(f"one seed, so no interval: {'; '.join(single)}")
-    if any(1 < len(row.seeds) < FEW_SEEDS for row in table):
-        notes.append(
-            f"with fewer than {FEW_SEEDS} seeds an interval is too narrow: "
-            "over three it covers about 75 %, not 95 %"
-        )
-    return notes
+    return [f"one seed, so no interval: {'; '.join(single)}"] if single else []
 
 
 def _version_notes(runs: Sequence[Run]) -> list[str]:

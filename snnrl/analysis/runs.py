@@ -16,6 +16,17 @@ import yaml
 
 from snnrl.errors import UserError, nearest
 
+NOT_SETTINGS = (
+    "seed",
+    "total_steps",
+    "tracking",
+    "checkpoint",
+    "results_dir",
+    "device",
+    "log_every",
+)
+"""Keys that do not change what is learned: runs that differ in them alone are one setting."""
+
 Status = Literal["done", "failed", "unfinished"]
 
 EVALUATIONS = ["timesteps", "episode", "seed", "return", "length"]
@@ -130,7 +141,7 @@ def load_run(folder: str | Path) -> Run:
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     """All runs at or below the given folders; a path may be a shell-style pattern.
 
-    :returns: each run once, ordered by folder name
+    :return: each run once, ordered by folder name
     :raises UserError: a path that leads to no run, or a run that cannot be read
     """
     folders: dict[Path, Path] = {}

@@ -6,7 +6,7 @@ steps, the untrained agent at step 0 included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,6 @@ Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 LAST = 10
-RESAMPLES = 10_000
 
 
 class Estimate(NamedTuple):
@@ -54,59 +53,52 @@ def maximum_return(curve: pd.Series) -> float:
 
 
 def mean_interval(values: ArrayLike) -> Estimate:
-    """Mean of independent values, such as the episodes of one agent, with Student's t interval.
+    """Mean of independent values, of seeds or of one agent's episodes, with Student's t interval.
 
-    It takes the values' mean as normally distributed, which suits tens of episodes; for a
-    handful of seeds see :func:`bootstrap_interval`. One value has no deviation and no interval.
+    Exact for normally distributed values at any number of them, where a percentile bootstrap
+    over five seeds covers 84 % instead of 95 %; wide for few. One value has no deviation and no
+    interval.
 
-    :param values: ``[n]``, n >= 1
+    :param values: ``[n]``
     """
     sample = np.asarray(values, dtype=float)
-    mean, sd = _mean_and_deviation(sample)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, max(sample.size - 1, 1)) * sd / np.sqrt(sample.size)
-    return Estimate(mean, sd, float(mean - half), float(mean + half))
+    low, high = interval_band(sample[:, None])
+    sd = float(sample.std(ddof=1)) if sample.size > 1 else float("nan")
+    mean = float(sample.mean()) if sample.size else float("nan")
+    return Estimate(mean, sd, float(low[0]), float(high[0]))
 
 
-def bootstrap_interval(values: ArrayLike) -> Estimate:
-    """Mean over seeds with the percentile bootstrap interval: the 2.5th and 97.5th percentile of
-    the means of 10,000 resamples of the seeds, drawn with a fixed generator.
-
-    With few seeds it is narrower than the truth (three seeds: covers about 75 %, not 95 %).
-    One seed has no deviation and no interval.
-
-    :param values: ``[seeds]``
-    """
-    sample = np.asarray(values, dtype=float)
-    low, high = bootstrap_band(sample[:, None])
-    return Estimate(*_mean_and_deviation(sample), float(low[0]), float(high[0]))
-
-
-def bootstrap_band(curves: Floats) -> tuple[Floats, Floats]:
-    """The interval of :func:`bootstrap_interval` at each point of a mean curve (pointwise).
+def interval_band(curves: Floats) -> tuple[Floats, Floats]:
+    """The interval of :func:`mean_interval` at each point of a mean curve (pointwise).
 
     :param curves: ``[seeds, points]``
-    :returns: low and high, ``[points]`` each; NaN for fewer than two seeds
+    :return: low and high, ``[points]`` each; NaN for fewer than two seeds
     """
-    return _percentiles(curves, lambda means: means)
+    seeds = len(curves)
+    if seeds < 2:
+        nothing = np.full(curves.shape[1], np.nan)
+        return nothing, nothing
+    mean = curves.mean(axis=0)
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1)
+    half = quantile * curves.std(axis=0, ddof=1) / np.sqrt(seeds)
+    return mean - half, mean + half
 
 
 def mean_of_maxima(curves: Sequence[pd.Series]) -> Estimate:
     """First reading of a published "maximum average return": each seed's maximum over its own
     training, then the mean over seeds. Never below :func:`maximum_of_mean`."""
-    return bootstrap_interval([maximum_return(curve) for curve in curves])
+    return mean_interval([maximum_return(curve) for curve in curves])
 
 
 def maximum_of_mean(curves: Sequence[pd.Series]) -> Estimate:
     """Second reading: the mean over seeds at each common step, then the maximum of that curve.
 
-    The interval resamples whole seeds and takes each resample's own maximum. It has no deviation
-    over seeds, since no single seed has such a value (NaN). No common step: all NaN.
+    No single seed has such a value, and resampling seeds makes the curve noisier and its maximum
+    larger: it has neither deviation nor interval (NaN). No common step: all NaN.
     """
-    matrix = common_steps(curves).to_numpy().T
-    if matrix.size == 0:
-        return Estimate(*[float("nan")] * 4)
-    low, high = _percentiles(matrix, lambda means: means.max(axis=1, keepdims=True))
-    return Estimate(float(matrix.mean(axis=0).max()), float("nan"), float(low[0]), float(high[0]))
+    mean = common_steps(curves).mean(axis=1)
+    nothing = float("nan")
+    return Estimate(float(mean.max()) if len(mean) else nothing, nothing, nothing, nothing)
 
 
 def common_steps(curves: Sequence[pd.Series]) -> pd.DataFrame:
@@ -114,23 +106,3 @@ def common_steps(curves: Sequence[pd.Series]) -> pd.DataFrame:
     if not curves:
         return pd.DataFrame()
     return pd.concat(list(curves), axis=1, join="inner").sort_index()
-
-
-def _mean_and_deviation(sample: Floats) -> tuple[float, float]:
-    if sample.size == 0:
-        return float("nan"), float("nan")
-    sd = float(sample.std(ddof=1)) if sample.size > 1 else float("nan")
-    return float(sample.mean()), sd
-
-
-def _percentiles(curves: Floats, statistic: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
-    """Percentile interval of a statistic of resampled mean curves ``[resamples, points]``."""
-    seeds = len(curves)
-    if seeds < 2:
-        nothing = np.full(curves.shape[1], np.nan)
-        return nothing, nothing
-    # How often each seed is drawn says all about a resample's mean.
-    draws = np.random.default_rng(0).multinomial(seeds, [1 / seeds] * seeds, size=RESAMPLES)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(statistic(draws @ curves / seeds), [tail, 1 - tail], axis=0)
-    return low, high

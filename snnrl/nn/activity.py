@@ -14,7 +14,7 @@ from snnrl.nn.neurons import Neuron
 
 @torch.no_grad()
 def firing_rates(network: nn.Module, x: Tensor) -> dict[str, float]:
-    """Mean firing rate of each spiking layer, in spikes per neuron and time step.
+    """Mean firing rate of each layer of neurons and of the encoder, in spikes per time step.
 
     :param network: network run in evaluation mode; its mode is put back
     :param x: inputs ``[B, inputs]``

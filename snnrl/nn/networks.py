@@ -1,15 +1,18 @@
-"""Spiking networks: layers of linear map, normalisation and neuron between a coder and a decoder."""
+"""Spiking networks: linear maps, normalisation and neurons between an encoder and a decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from snnrl.errors import UserError
 from snnrl.nn.coding import DirectEncoder, Encoder, PopulationDecoder, PopulationEncoder
+from snnrl.nn.eager import Compilable
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build
@@ -44,7 +47,7 @@ class SpikingLayer(nn.Module):
         return spikes
 
 
-class PopulationNetwork(nn.Module):
+class PopulationNetwork(Compilable):
     """Encoder, spiking layers and population decoder: ``[B, inputs] -> [B, outputs]``.
 
     The last spiking layer has ``outputs * population`` neurons and is normalised like the others.
@@ -60,7 +63,7 @@ class PopulationNetwork(nn.Module):
     :param time_steps: number of time steps T
     :param population: output neurons per output
     :param kernel: ``naive``, ``compile``, or ``auto`` (naive: no run's length is known here)
-    :raises UserError: unknown name or parameter, or a kernel that cannot run here
+    :raises UserError: unknown name or parameter, a size below 1, or a kernel that cannot run here
     """
 
     def __init__(
@@ -78,12 +81,19 @@ class PopulationNetwork(nn.Module):
         kernel: str,
     ):
         super().__init__()
+        for name, sizes in (
+            ("time_steps", [time_steps]),
+            ("population", [population]),
+            ("net_arch", hidden),
+        ):
+            if min(sizes, default=1) < 1:
+                raise UserError(f"{name}={min(sizes)}: expected at least 1")
         self.encoder = build("encoder", ENCODERS, encoder, inputs=inputs, time_steps=time_steps)
-        sizes = [self.encoder.features, *hidden, outputs * population]
+        widths = [self.encoder.features, *hidden, outputs * population]
         self.layers = nn.Sequential(
             *(
                 SpikingLayer(before, after, make_neuron(neuron, surrogate), norm)
-                for before, after in zip(sizes[:-1], sizes[1:], strict=True)
+                for before, after in pairwise(widths)
             )
         )
         self.decoder = PopulationDecoder(outputs, population)

@@ -14,10 +14,12 @@ T = TypeVar("T")
 def split_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """``"lif"`` or ``dict(name="lif", decay=0.5)`` -> the name and the parameters.
 
-    :raises UserError: a mapping without a name
+    :raises UserError: neither a name nor a mapping with a name
     """
     if isinstance(spec, str):
         return spec, {}
+    if not isinstance(spec, Mapping):
+        raise UserError(f"{spec}: expected a name or dict(name=..., **parameters)")
     parameters = dict(spec)
     if "name" not in parameters:
         raise UserError(f"{parameters}: has no name; expected dict(name=..., **parameters)")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 
-import torch
-
 from snnrl.errors import UserError, expect
 
 KERNELS = ("auto", "naive", "compile")
@@ -26,7 +24,7 @@ def resolve_kernel(kernel: str, planned_steps: int | None = None) -> str:
     :raises UserError: unknown name, or ``compile`` on a machine that has no C++ compiler
     """
     expect("kernel", kernel, KERNELS)
-    can_compile = torch.cuda.is_available() or _cpp_compiler() is not None
+    can_compile = bool(shutil.which("g++") or shutil.which("clang++"))
     if kernel == "auto":
         worth_it = planned_steps is not None and planned_steps >= COMPILE_PAYS_FROM_STEPS
         return "compile" if worth_it and can_compile else "naive"
@@ -36,7 +34,3 @@ def resolve_kernel(kernel: str, planned_steps: int | None = None) -> str:
             "install one or use kernel=naive"
         )
     return kernel
-
-
-def _cpp_compiler() -> str | None:
-    return shutil.which("g++") or shutil.which("clang++")

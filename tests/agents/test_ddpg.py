@@ -1,7 +1,9 @@
 import pytest
 import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from snnrl.agents import DDPG
+from snnrl.errors import UserError
 
 from .helpers import small
 
@@ -75,3 +77,25 @@ def test_one_critic_no_delay_and_no_noise_on_the_target():
     before = agent.actor.network.decoder.weight.clone()
     agent.train(1, 16)
     assert not torch.equal(before, agent.actor.network.decoder.weight)
+
+
+class Extractor(BaseFeaturesExtractor):
+    def __init__(self, space):
+        super().__init__(space, features_dim=3)
+        self.map = torch.nn.Linear(2, 3)
+
+    def forward(self, observation):
+        return self.map(observation)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_shared_extractor_does_not_learn_from_the_critic(shared):
+    arguments = dict(features_extractor_class=Extractor, share_features_extractor=shared)
+    critic = small("ddpg", policy_kwargs=arguments).critic
+    critic(torch.ones(3, 2), torch.zeros(3, 2))[0].sum().backward()
+    assert (critic.features_extractor.map.weight.grad is None) == shared
+
+
+def test_the_critic_needs_a_hidden_layer():
+    with pytest.raises(UserError, match="needs a hidden layer"):
+        small("ddpg", policy_kwargs=dict(net_arch=dict(pi=[8], qf=[])))

@@ -192,3 +192,32 @@ def test_policy_keywords_are_left_as_they_were():
 def test_a_policy_keyword_that_does_not_fit_is_refused(algo, policy_kwargs, message):
     with pytest.raises(UserError, match=message):
         small(algo, policy_kwargs=policy_kwargs)
+
+
+def test_dict_observations_are_refused():
+    space = gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,)), "b": gym.spaces.Box(-1, 1, (2,))})
+
+    class Env(gym.Env):
+        observation_space = space
+        action_space = gym.spaces.Box(-1, 1, (1,))
+
+    with pytest.raises(UserError, match="observations that are one array"):
+        small(env=Env())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(time_steps=0), "time_steps=0: expected at least 1"),
+        (dict(population=0), "population=0: expected at least 1"),
+        (dict(net_arch=[8, 0]), "net_arch=0: expected at least 1"),
+    ],
+)
+def test_sizes_below_one_are_refused(wrong, message):
+    with pytest.raises(UserError, match=message):
+        small(policy_kwargs=wrong)
+
+
+def test_an_empty_net_arch_is_no_hidden_layer():
+    agent = small(policy_kwargs=dict(net_arch=dict(pi=[], qf=[8])))
+    assert len(agent.actor.network.layers) == 1

@@ -72,7 +72,8 @@ def test_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.allclose(points(cheetah.lines[0]), np.array([[0, 1.5], [50, 12], [100, 25.5]]))
     (band, _) = cheetah.collections
     bottom, top = band.get_datalim(cheetah.transData).intervaly
-    assert (bottom, top) == (0.5, 26.0)
+    # t(0.975, 2) = 4.302653: three seeds one apart, and half apart.
+    assert (bottom, top) == pytest.approx((1.5 - 4.302653 / 3**0.5, 25.5 + 0.5 * 4.302653 / 3**0.5))
 
 
 def test_failed_runs_are_not_drawn(tmp_path: Path) -> None:
@@ -100,11 +101,11 @@ def test_seeds_without_a_common_step_are_drawn_singly(
     assert [len(points(line)) for line in axes[0].lines] == [0, 2, 2]
 
 
-def test_statistics_error_is_the_mean_over_layers_before_recalibration(
+def test_statistics_error_is_that_of_the_statistics_that_acted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     axes = drawn_axes(monkeypatch)
-    group = runs(tmp_path / "a", 2, wasserstein2={0: [1.0, 3.0], 100: [0.1, 0.3]})
+    group = runs(tmp_path / "a", 2, errors={0: [1.0, 3.0], 100: [0.1, 0.3]})
     others = runs(tmp_path / "b", 2, bn="none")
     path = tmp_path / "statistics_error.png"
     assert plots.plot_statistics_error({"carebn": group, "none": others}, path)

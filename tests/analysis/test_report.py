@@ -51,7 +51,8 @@ def test_table_numbers(groups: dict[str, list[Run]]) -> None:
         [0, 1, 2],
     )
     assert carebn.estimates["final"].mean == pytest.approx(300)
-    assert carebn.estimates["final"][2:] == pytest.approx((100, 600))
+    # t(0.975, 2) = 4.3027, sd = 264.575
+    assert carebn.estimates["final"][2:] == pytest.approx((-357.241, 957.241), abs=1e-3)
     # The last ten of eleven evaluations: tops times the mean of 0.1 ... 1.0.
     assert carebn.estimates["last_10"].mean == pytest.approx(165)
     assert carebn.estimates["max_of_seeds"].mean == pytest.approx(300)
@@ -63,7 +64,7 @@ def test_table_numbers(groups: dict[str, list[Run]]) -> None:
 def test_text_and_markdown_show_the_same_cells(groups: dict[str, list[Run]]) -> None:
     table, notes = make_table(groups), make_notes(groups)
     text, markdown = to_text(table, notes), to_markdown(table, notes)
-    for part in ("300.0 [100.0, 600.0]", "165.0 [55.0, 330.0]", "max of mean curve", *notes):
+    for part in ("300.0 [-357.2, 957.2]", "165.0 [-196.5, 526.5]", "max of mean curve", *notes):
         assert part in text
         assert part in markdown
     header, rule, *_ = markdown.splitlines()
@@ -131,7 +132,6 @@ def test_notes_on_a_group_that_is_not_one_sample(tmp_path: Path) -> None:
     notes = make_notes({"carebn": group})
     assert "HalfCheetah-v4, carebn: several runs with one seed: 0" in notes
     assert any("over the 11 evaluations that all seeds have" in note for note in notes)
-    assert any("fewer than 5 seeds" in note for note in notes)
 
 
 def test_group_without_a_result(tmp_path: Path) -> None:

@@ -115,10 +115,10 @@ def test_bad_provenance(tmp_path: Path, content: str) -> None:
 
 
 def test_bad_statistics_error(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", RETURNS, wasserstein2={0: [1.0]})
+    folder = write_run(tmp_path / "run", RETURNS, errors={0: [1.0]})
     file = folder / "statistics_error.csv"
     file.write_text(file.read_text().replace("1e9", "much"))
-    with pytest.raises(UserError, match="column 'wasserstein2': expected numbers only"):
+    with pytest.raises(UserError, match="column 'mean_error': expected numbers only"):
         _ = load_run(folder).statistics_error
 
 

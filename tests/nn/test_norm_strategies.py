@@ -51,8 +51,15 @@ def test_a_network_without_normalisation_has_no_statistics_to_follow():
     ("spec", "message"),
     [
         (dict(target_stats="hard"), "has no name"),
-        (dict(name="carebn", recalibrate_batches=0), "bn.recalibrate_batches=0: expected"),
+        (
+            dict(name="carebn", recalibrate_batches=0),
+            "bn.recalibrate_batches=0: expected more than 0",
+        ),
         (dict(name="carebn", recalibrate_every=0), "bn.recalibrate_every=0: expected"),
+        (dict(name="carebn", effective_n=0), "bn.effective_n=0: expected more than 0"),
+        (dict(name="vanilla", momentum=5), "bn.momentum=5: expected 0 to 1"),
+        (dict(name="none", recalibrate_every=10), "nothing to re-calibrate"),
+        (None, "expected a name or dict"),
     ],
 )
 def test_specs_that_make_no_sense(spec, message):

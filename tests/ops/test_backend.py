@@ -1,7 +1,6 @@
 import shutil
 
 import pytest
-import torch
 
 from snnrl.errors import UserError
 from snnrl.ops.backend import COMPILE_PAYS_FROM_STEPS, resolve_kernel
@@ -9,11 +8,10 @@ from snnrl.ops.backend import COMPILE_PAYS_FROM_STEPS, resolve_kernel
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Say which programs and whether a GPU this machine has."""
+    """Say which programs this machine has."""
 
-    def has(*programs, cuda=False):
+    def has(*programs):
         monkeypatch.setattr(shutil, "which", lambda name: name if name in programs else None)
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
 
     return has
 
@@ -33,16 +31,11 @@ def test_auto_compiles_from_a_planned_length(machine, planned, expected):
 
 
 @pytest.mark.parametrize(
-    ("programs", "cuda", "expected"),
-    [
-        ((), False, "naive"),
-        ((), True, "compile"),
-        (("g++",), False, "compile"),
-        (("clang++",), False, "compile"),
-    ],
+    ("programs", "expected"),
+    [((), "naive"), (("g++",), "compile"), (("clang++",), "compile")],
 )
-def test_auto_compiles_where_it_can(machine, programs, cuda, expected):
-    machine(*programs, cuda=cuda)
+def test_auto_compiles_where_it_can(machine, programs, expected):
+    machine(*programs)
     assert resolve_kernel("auto", 10**6) == expected
 
 

@@ -16,7 +16,10 @@ from snnrl.nn.norm.pooled import PooledBatchNorm
 class StatisticsError(NamedTuple):
     """Error of one layer's moving statistics, averaged over its features.
 
-    :param mean_error: mean of ``|moving mean - mean| / sd`` (in true standard deviations)
+    ``sd`` is ``sqrt(var + eps)``, as in the normalisation itself.
+
+    :param mean_error: mean of ``|moving mean - mean| / sd``, in true standard deviations: free of
+        the scale of the layer's inputs
     :param variance_ratio: geometric mean of ``moving var / var``; 1 is right
     :param wasserstein2: root mean square over features of the Wasserstein-2 distance between two
         Gaussians, ``W2^2 = (difference of means)^2 + (difference of sds)^2`` (input units)

@@ -42,10 +42,18 @@ class NormStrategy:
     def __post_init__(self) -> None:
         expect("bn.rule", self.rule, ("none", "ema", "confidence"))
         expect("bn.target_stats", self.target_stats, ("soft", "hard"))
-        for key in ("recalibrate_every", "recalibrate_batches"):
+        for key in ("recalibrate_every", "recalibrate_batches", "momentum", "effective_n", "eps"):
             value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UserError(f"bn.{key}={value}: expected at least 1")
+            if value is not None and not value > 0:
+                raise UserError(f"bn.{key}={value}: expected more than 0")
+        for key in ("momentum", "smoothing"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UserError(f"bn.{key}={getattr(self, key)}: expected 0 to 1")
+        if self.rule == "none" and self.recalibrate_every is not None:
+            raise UserError(
+                f"bn.recalibrate_every={self.recalibrate_every}: without normalisation there is "
+                "nothing to re-calibrate; expected None"
+            )
 
 
 STRATEGIES: dict[str, NormStrategy] = {
