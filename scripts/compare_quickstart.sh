@@ -4,13 +4,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
-steps=${STEPS:-40000}
+results=results/quickstart
 export OMP_NUM_THREADS=1
 
 for seed in 0 1 2; do
   for bn in carebn vanilla none; do
-    echo "experiment=quickstart tracking=none total_steps=$steps bn=$bn seed=$seed"
+    echo "experiment=quickstart tracking=none total_steps=40000 bn=$bn seed=$seed results_dir=$results"
   done
 done | xargs -P 2 -L 1 "$python" -m snnrl.train
 
-"$python" -m snnrl.compare results/InvertedDoublePendulum-v4 --by bn --out results/compare_quickstart
+"$python" -m snnrl.compare "$results" --by bn --out "$results"

@@ -1,4 +1,4 @@
-"""The errors a person meets. Jobs raise them; commands turn them into one line and an exit status."""
+"""The errors a person meets: jobs raise them, commands turn them into a line and a status."""
 
 from __future__ import annotations
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from snnrl.agents import TD3
 from snnrl.analysis.statistics import mean_interval
+from snnrl.envs import make_env
 from snnrl.errors import UserError
 from snnrl.experiment.builder import load_trained, use_threads
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.video import record_episode
-from snnrl.envs import make_env
 
 MODELS = {"last": "model.zip", "best": "best_model.zip"}
 
@@ -28,9 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=10_000, help="seed of the episodes")
     parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
-    arguments = parser.parse_args(argv)
+    parser.error = _refuse  # type: ignore[method-assign]
     try:
-        evaluate(arguments)
+        evaluate(parser.parse_args(argv))
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
@@ -44,6 +46,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """
     if arguments.episodes < 1:
         raise UserError(f"--episodes {arguments.episodes}: expected at least 1")
+    if arguments.seed < 0:
+        raise UserError(f"--seed {arguments.seed}: expected at least 0")
     cfg, model = _find(arguments.folder, arguments.model)
     use_threads(cfg.threads)
     agent = load_trained(cfg, model)
@@ -55,14 +59,22 @@ def evaluate(arguments: argparse.Namespace) -> None:
         print(f"video: {path} (return {shown:.1f})")
 
 
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; --help lists what there is")
+
+
 def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: not a run folder; expected one that holds config.yaml")
     model = folder / MODELS[which]
     if not model.is_file():
         raise UserError(f"{model}: there is no such model yet; the run has not saved one")
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
+    try:
+        cfg = OmegaConf.load(folder / "config.yaml")
+    except YAMLError:
+        cfg = None
+    if not isinstance(cfg, DictConfig) or not {"env", "algo", "threads"} <= set(cfg):
+        raise UserError(f"{folder / 'config.yaml'}: expected the configuration of a run")
     return cfg, model
 
 

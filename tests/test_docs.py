@@ -77,4 +77,4 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
 def test_python(page, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(text.replace("10_000", "110"), page, "exec"), {})
+    exec(compile(text.replace("2_000", "110"), page, "exec"), {})

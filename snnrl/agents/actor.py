@@ -24,7 +24,7 @@ SPIKING_DEFAULTS: dict[str, Any] = {
     "population": 10,
     "kernel": "auto",
 }
-"""The published network: what a policy is built with where ``policy_kwargs`` says nothing."""
+"""The published network with the LIF neuron, where ``policy_kwargs`` says nothing."""
 
 
 class SpikingActor(BasePolicy):

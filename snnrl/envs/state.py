@@ -6,20 +6,18 @@ import pickle
 from typing import Any
 
 import gymnasium
+import mujoco
 
-_NOT_STATE = {
-    "model",
-    "mujoco_renderer",
+_MADE_ANEW = {
+    "env",
     "spec",
     "_cached_spec",
+    "metadata",
     "observation_space",
     "action_space",
-    "metadata",
-    "screen",
-    "clock",
-    "surf",
-    "env",
+    "mujoco_renderer",
 }
+"""Attributes that a new environment has by itself."""
 
 
 def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:
@@ -49,4 +47,8 @@ def _layers(env: gymnasium.Env[Any, Any]) -> list[Any]:
 
 
 def _changing(layer: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(layer).items() if name not in _NOT_STATE}
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if name not in _MADE_ANEW and not isinstance(value, mujoco.MjModel)
+    }

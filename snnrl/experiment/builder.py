@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from snnrl.agents import DDPG, TD3
 from snnrl.envs import make_env
+from snnrl.errors import UserError
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.validate import resolve_device
 from snnrl.ops.backend import resolve_kernel
@@ -70,17 +72,20 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> TD3:
 
 
 def load_trained(cfg: DictConfig, path: Path) -> TD3:
-    """The agent of ``model.zip``, to act with: on eager kernels, which need no compiler."""
-    agent_class = AGENTS[cfg.algo.name]
-    data, _, _ = load_from_zip_file(path, device="cpu")
+    """The agent of ``model.zip``, to act with on any machine: on its CPU, by eager kernels.
+
+    :raises UserError: the file is not one that a run wrote
+    """
+    try:
+        data, _, _ = load_from_zip_file(path, device="cpu")
+    except (ValueError, BadZipFile) as problem:
+        raise UserError(f"{path}: expected a model that a run has saved") from problem
     assert data is not None
     arguments = data["policy_kwargs"]
     if "kernel" in arguments:
         arguments = {**arguments, "kernel": "naive"}
-    return agent_class.load(
-        path,
-        device=resolve_device(cfg.device),
-        custom_objects={"policy_kwargs": arguments, "buffer_size": 1},
+    return AGENTS[cfg.algo.name].load(
+        path, device="cpu", custom_objects={"policy_kwargs": arguments, "buffer_size": 1}
     )
 
 

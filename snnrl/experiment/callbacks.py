@@ -6,13 +6,15 @@ the agent's own re-calibration comes before.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from snnrl.agents import TD3
 from snnrl.errors import Interrupted, NonFiniteError
-from snnrl.experiment.checkpoint import save_checkpoint
+from snnrl.experiment.checkpoint import check_finite, save_checkpoint, save_model
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
 from snnrl.experiment.evaluation import Episode, Evaluator
 from snnrl.experiment.folder import RunFolder
@@ -45,7 +47,9 @@ class ProgressWriter(KVWriter):
         self.table = table
         self.tracker = tracker
 
-    def write(self, key_values, key_excluded, step: int = 0) -> None:  # type: ignore[no-untyped-def]
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
         """Write one row."""
         row = {key: value for key, value in key_values.items() if key != "time/total_timesteps"}
         self.table.append([{"timesteps": step, **row}])
@@ -66,7 +70,7 @@ class Supervisor(BaseCallback):
     :param clocks: ``evaluation, log, checkpoint``: when each last happened
     """
 
-    model: TD3  # type: ignore[assignment]
+    model: TD3
 
     def __init__(
         self,
@@ -95,11 +99,14 @@ class Supervisor(BaseCallback):
         writer = ProgressWriter(self.folder.table("progress"), self.tracker)
         self.model.set_logger(Logger(folder=None, output_formats=[writer]))
 
+    def _on_training_start(self) -> None:
+        self._watch("observation", self.model._last_obs)
+
     def _on_step(self) -> bool:
-        for name in ("new_obs", "rewards"):
-            if not np.isfinite(self.locals[name]).all():
-                words = {"new_obs": "observation", "rewards": "reward"}
-                raise NonFiniteError(words[name], self.num_timesteps)
+        self._watch("observation", self.locals["new_obs"])
+        self._watch("reward", self.locals["rewards"])
+        for info in self.locals["infos"]:
+            self._watch("observation", info.get("terminal_observation", 0.0))
         self.progress.step_to(self.num_timesteps)
         return True
 
@@ -126,7 +133,14 @@ class Supervisor(BaseCallback):
             self._log(step)
         self._checkpoint(step)
 
+    def _watch(self, name: str, values: Any) -> None:
+        if not np.isfinite(values).all():
+            # Broken networks come first: what they do breaks the rest.
+            check_finite(self.model)
+            raise NonFiniteError(name, self.num_timesteps)
+
     def _evaluate(self, step: int) -> None:
+        check_finite(self.model)
         self.clocks["evaluation"].last = step
         episodes = self.evaluator.run(self.model)
         returns = np.array([episode.total_reward for episode in episodes])
@@ -134,7 +148,7 @@ class Supervisor(BaseCallback):
         best = _best_mean(table)
         table.append(self._row(step, episode) for episode in episodes)
         if best is None or returns.mean() > best:
-            self.model.save(self.folder.best_model)
+            save_model(self.folder.best_model, self.model)
         values = {
             "evaluation/return": float(returns.mean()),
             "evaluation/length": float(np.mean([episode.length for episode in episodes])),
@@ -171,6 +185,7 @@ class Supervisor(BaseCallback):
     def _log(self, step: int) -> None:
         self.clocks["log"].last = step
         self.model.dump_logs()
+        check_finite(self.model)
 
     def _checkpoint(self, step: int) -> None:
         self.clocks["checkpoint"].last = step

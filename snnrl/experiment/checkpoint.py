@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator, Mapping
@@ -36,20 +37,32 @@ def save_checkpoint(folder: Path, agent: TD3, clocks: dict[str, int]) -> None:
     new.mkdir(parents=True)
     agent.save(new / "agent.zip")
     _save_replay(new / "replay.npz", agent.replay_buffer)
-    torch.save(
-        {
-            "clocks": clocks,
-            "generators": _generators(agent),
-            "environments": [get_state(env) for env in _environments(agent.env)],
-            "losses": agent.losses,
-        },
-        new / "state.pt",
-    )
-    shutil.rmtree(old, ignore_errors=True)
+    state = {
+        "clocks": clocks,
+        "generators": _generators(agent),
+        "environments": [get_state(env) for env in _environments(agent.env)],
+        "losses": agent.losses,
+    }
+    torch.save(state, new / "state.pt")
+    for file in new.iterdir():
+        _flush(file)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def save_model(path: Path, agent: TD3) -> None:
+    """Write ``model.zip``; at every moment the file is the old one or the new one, whole.
+
+    :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
+    """
+    check_finite(agent)
+    unfinished = path.with_name(f".{path.name}.tmp.zip")
+    agent.save(unfinished)
+    _flush(unfinished)
+    unfinished.replace(path)
 
 
 def check_finite(agent: TD3) -> None:
@@ -61,6 +74,11 @@ def check_finite(agent: TD3) -> None:
         for name, tensor in _tensors(state, part):
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 raise NonFiniteError(name, agent.num_timesteps)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _tensors(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:

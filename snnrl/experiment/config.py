@@ -17,14 +17,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import snnrl
-from snnrl.errors import UserError, nearest
-from snnrl.experiment.schema import NODES, register
+from snnrl.errors import UserError, expect, nearest
+from snnrl.experiment.schema import NODES, register, setting_types
 
 _PACKAGE = Path(snnrl.__file__).parent
 CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if d.is_dir())
 """Beside the package in an installed wheel, at the top of a checkout otherwise."""
 
 GROUPS = (*NODES, "experiment")
+
+HOLDS_INTEGERS = (int, int | None, list[int])
 
 
 def choices(group: str) -> list[str]:
@@ -44,11 +46,14 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
     overrides = list(overrides)
     try:
         if GlobalHydra.instance().is_initialized():
-            return compose("train", overrides=overrides)
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return compose("train", overrides=overrides)
+            cfg = compose("train", overrides=overrides)
+        else:
+            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+                cfg = compose("train", overrides=overrides)
+        OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, overrides) from None
+        raise explain(error) from None
+    return cfg
 
 
 def expand(overrides: Iterable[str]) -> Iterator[list[str]]:
@@ -59,46 +64,80 @@ def expand(overrides: Iterable[str]) -> Iterator[list[str]]:
     alternatives = []
     for text in overrides:
         override = _parse(text)
+        key = override.get_key_element()
         swept = override.is_sweep_override()
-        values = override.sweep_string_iterator() if swept else ()
-        alternatives.append(
-            [f"{override.get_key_element()}={value}" for value in values] if swept else [text]
-        )
+        alternatives.append([f"{key}={value}" for value in _swept(override)] if swept else [text])
     for combination in itertools.product(*alternatives):
         yield list(combination)
 
 
-def check_overrides(overrides: Iterable[str]) -> list[str]:
-    """Check every override's key or group choice, and write integral floats as integers.
+def is_sweep(override: str) -> bool:
+    """Whether an override has more than one value, as in ``seed=0,1``."""
+    return _parse(override).is_sweep_override()
 
-    :return: the overrides, ``total_steps=1e6`` as ``total_steps=1000000``
+
+def check_override(text: str) -> str:
+    """Check an override's key or group choice, and write integral floats as integers.
+
+    :return: the override, ``total_steps=1e6`` as ``total_steps=1000000``
     :raises UserError: unknown group choice or key
     """
-    defaults = compose_config()
-    return [_check(text, defaults) for text in overrides]
-
-
-def _check(text: str, defaults: DictConfig) -> str:
     override = _parse(text)
     key = override.key_or_group
-    if key.startswith("hydra") or override.is_delete():
+    if override.is_hydra_override():
         return text
+    if override.is_delete():
+        raise UserError(f"{text}: a setting cannot be taken away; expected key=value")
     if key in GROUPS:
-        for value in _values(override):
-            if value is not None and str(value) not in choices(key):
-                names = choices(key)
-                raise UserError(
-                    f"{key}={value}: expected one of {', '.join(names)}{nearest(str(value), names)}"
-                )
+        _check_choice(override)
         return text
-    if not (override.is_add() or override.is_force_add()):
-        _check_key(key)
-    if isinstance(OmegaConf.select(defaults, key), int) or key in _INTEGER_KEYS:
-        return _integral(text)
-    return text
+    _check_key(key)
+    return _integral(text) if setting_types()[key] in HOLDS_INTEGERS else text
 
 
-_INTEGER_KEYS = ("bn.recalibrate_every",)
+def explain(error: Exception) -> UserError:
+    """One line from Hydra's chain of exceptions, which names the key in its innermost."""
+    innermost: BaseException = error
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    key = getattr(innermost, "full_key", None)
+    text = str(getattr(innermost, "msg", None) or innermost).strip().split("\n")[0]
+    if not key:
+        return UserError(text)
+    wrong_type = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)"
+    if match := re.match(wrong_type, text):
+        value, expected = match.groups()
+        words = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}
+        return UserError(f"{key}={value}: expected {words.get(expected, expected)}")
+    if "is not Optional" in text:
+        return UserError(f"{key}=null: expected a value")
+    if "is not a ListConfig" in text:
+        return UserError(f"{key}: expected a list, such as [256,256]")
+    if key in setting_types() and re.match(r"Key '\w+' (is )?not in", text):
+        group, name = key.split(".")
+        owners = [choice for choice, node in NODES[group].items() if hasattr(node, name)]
+        return UserError(f"{key}: expected only with {group}={' or '.join(owners)}")
+    return UserError(f"{key}: {text}")
+
+
+def _check_choice(override: Override) -> None:
+    key = override.key_or_group
+    values = _swept(override) if override.is_sweep_override() else [override.value()]
+    for value in values:
+        name = "null" if value is None else str(value)
+        if key != "experiment" or name != "null":
+            expect(key, name, choices(key))
+
+
+def _check_key(key: str) -> None:
+    known = setting_types()
+    group, _, name = key.rpartition(".")
+    if name == "name" and group in GROUPS:
+        raise UserError(f"{key}: follows from the choice; expected {group}=...")
+    if key not in known:
+        by_name = [k for k in known if k.rpartition(".")[2] == name]
+        hint = f"; did you mean '{by_name[0]}'?" if by_name else nearest(key, known)
+        raise UserError(f"{key}: no such setting{hint or '; --help lists all'}")
 
 
 def _integral(text: str) -> str:
@@ -107,68 +146,31 @@ def _integral(text: str) -> str:
         return str(int(value)) if value.is_integer() else match[0]
 
     key, _, values = text.partition("=")
-    return f"{key}={re.sub(r'[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?', as_integer, values)}"
-
-
-def _check_key(key: str) -> None:
-    known = all_keys()
-    if key not in known:
-        short = key.rsplit(".", 1)[-1]
-        by_name = [k for k in known if k.rsplit(".", 1)[-1] == short]
-        hint = f"; did you mean '{by_name[0]}'?" if by_name else nearest(key, known)
-        raise UserError(f"{key}: no such setting{hint or '; --help lists all'}")
-
-
-def all_keys() -> list[str]:
-    """Every dotted key that some choice of the groups has."""
-    keys: set[str] = set(GROUPS)
-
-    def walk(node: Any, prefix: str) -> None:
-        for name, child in node.items():
-            keys.add(prefix + name)
-            if isinstance(child, dict):
-                walk(child, f"{prefix}{name}.")
-
-    walk(OmegaConf.to_container(compose_config()), "")
-    for group, nodes in NODES.items():
-        for node in nodes.values():
-            keys |= {f"{group}.{name}" for name in node.__dataclass_fields__}  # type: ignore[attr-defined]
-    return sorted(keys)
+    floats = r"(?<![\w.])[-+]?(\d+\.\d*|\d*\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?(?![\w.])"
+    return f"{key}={re.sub(floats, as_integer, values)}"
 
 
 def _parse(text: str) -> Override:
     try:
-        return OverridesParser.create().parse_override(text)
+        override = OverridesParser.create().parse_override(text)
     except HydraException:
-        raise UserError(f"{text}: cannot be read; expected key=value") from None
-
-
-def _values(override: Override) -> list[Any]:
-    if override.is_sweep_override():
-        return list(override.sweep_string_iterator())
-    value = override.value()
-    return value if isinstance(value, list) else [value]
-
-
-def _explain(error: BaseException, overrides: list[str]) -> UserError:
-    """One line from Hydra's chain of exceptions, which names the key in its innermost."""
-    innermost = error
-    while innermost.__cause__ is not None:
-        innermost = innermost.__cause__
-    key = getattr(innermost, "full_key", None)
-    text = str(getattr(innermost, "msg", None) or innermost).split("\n")[0]
-    if key and (
-        m := re.match(r"Value '(.*)' of type '(\w+)' could not be converted to (\w+)", text)
-    ):
-        value, _, expected = m.groups()
-        words = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}
-        return UserError(f"{key}={value}: expected {words.get(expected, expected)}")
-    if key and re.match(r"Key '\w+' (is )?not in", text):
-        group = key.split(".")[0]
-        known = [k for k in all_keys() if k.startswith(group + ".")]
-        given = next((o.split("=")[1] for o in overrides if o.startswith(group + "=")), "")
-        where = f" of {group}={given}" if given else ""
-        return UserError(
-            f"{key}: not a setting{where}{nearest(key, [k for k in known if k != key])}"
+        override = None
+    if override is None or not override.key_or_group:
+        raise UserError(
+            f"{text}: cannot be read; expected key=value, or 'key=\"value\"' where the value holds "
+            "special characters"
         )
-    return UserError(f"{key}: {text}" if key else text)
+    return override
+
+
+def _swept(override: Override) -> list[Any]:
+    try:
+        values = list(override.sweep_string_iterator())
+    except HydraException:
+        values = []
+    if not values:
+        raise UserError(
+            f"{override.input_line}: has no values that can be counted; expected a sweep such as "
+            f"{override.key_or_group}=a,b or range(3)"
+        )
+    return values

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from snnrl.experiment.builder import build_agent, build_training_env
 
@@ -21,14 +22,16 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     """
     env = build_training_env(cfg)
     trial = cfg.algo.train_freq * TRIAL_UPDATES
-    agent = build_agent(cfg, env, buffer_size=4 * trial + cfg.algo.batch_size, learning_starts=0)
-    agent.recalibrated_at = 10**12
+    rarely = OmegaConf.merge(cfg, {"bn": {"recalibrate_every": None}})
+    assert isinstance(rarely, DictConfig)
+    agent = build_agent(rarely, env, buffer_size=8 * trial, learning_starts=0)
     try:
-        agent.learn(cfg.algo.train_freq * 4, log_interval=None)  # type: ignore[arg-type]
+        # Compiles and warms up.
+        agent.learn(trial, log_interval=None)  # type: ignore[arg-type]
         start = time.perf_counter()
         agent.learn(trial, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
         step = (time.perf_counter() - start) / trial
-        observation = env.reset()
+        observation: Any = env.reset()
         start = time.perf_counter()
         for _ in range(TRIAL_UPDATES):
             agent.predict(observation, deterministic=True)
@@ -38,7 +41,7 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     evaluations = steps / cfg.evaluation.every
     # The environments of an evaluation share one pass of the network, which costs about two
     # single ones; how long episodes will be is not known, 1,000 steps is MuJoCo's limit.
-    return steps * step + evaluations * 1000 * 2 * act
+    return float(steps * step + evaluations * 1000 * 2 * act)
 
 
 def in_words(seconds: float) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.monitor import Monitor
 
 from snnrl.errors import NonFiniteError
 
@@ -39,8 +39,8 @@ class Evaluator:
     :param seed: seed of the first reset
     """
 
-    def __init__(self, envs: list[gymnasium.Env[Any, Any]], seed: int):
-        self.envs = [Monitor(env) for env in envs]
+    def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], seed: int):
+        self.envs = envs
         self.seed = seed
 
     def run(self, agent: BaseAlgorithm) -> list[Episode]:
@@ -48,23 +48,20 @@ class Evaluator:
 
         :raises NonFiniteError: an observation or a reward is NaN or infinite
         """
-        normaliser = agent.get_vec_normalize_env()
         current = np.stack([self._first_observation(k) for k in range(len(self.envs))])
         seen: list[list[np.ndarray]] = [[] for _ in self.envs]
         rewards = np.zeros(len(self.envs))
+        _check_finite(current, rewards, agent.num_timesteps)
         running = np.ones(len(self.envs), dtype=bool)
         while running.any():
-            shown = normaliser.normalize_obs(current) if normaliser else current
-            assert isinstance(shown, np.ndarray)
             # Finished episodes are kept in the batch: one batch size, one compiled form.
-            actions, _ = agent.predict(shown, deterministic=True)
-            for k in np.flatnonzero(running):
-                seen[k].append(shown[k].copy())
+            actions, _ = agent.predict(current, deterministic=True)
+            for k in map(int, np.flatnonzero(running)):
+                seen[k].append(current[k].copy())
                 current[k], reward, terminated, truncated, _ = self.envs[k].step(actions[k])
-                rewards[k] += reward
+                rewards[k] += float(reward)
                 running[k] = not (terminated or truncated)
-            if not (np.isfinite(rewards).all() and np.isfinite(current).all()):
-                raise NonFiniteError("evaluation observation or reward", agent.num_timesteps)
+            _check_finite(current, rewards, agent.num_timesteps)
         return [
             Episode(k, float(rewards[k]), len(seen[k]), np.stack(seen[k]))
             for k in range(len(self.envs))
@@ -78,6 +75,11 @@ class Evaluator:
     def _first_observation(self, episode: int) -> np.ndarray:
         observation, _ = self.envs[episode].reset(seed=self.seed)
         for _ in range(episode):
-            self.envs[episode].needs_reset = True
             observation, _ = self.envs[episode].reset()
         return np.asarray(observation)
+
+
+def _check_finite(observations: np.ndarray, rewards: np.ndarray, step: int) -> None:
+    for name, values in (("observation", observations), ("reward", rewards)):
+        if not np.isfinite(values).all():
+            raise NonFiniteError(f"evaluation {name}", step)

@@ -9,38 +9,23 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from snnrl.analysis.runs import EVALUATIONS, NOT_SETTINGS, STATISTICS_ERROR
 from snnrl.errors import UserError
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.records import Table, replace_file
 
-NOT_SETTINGS = (
-    "seed",
-    "total_steps",
-    "tracking",
-    "checkpoint",
-    "results_dir",
-    "device",
-    "log_every",
-)
-"""Keys that do not change what is learned: runs that differ in them alone share a folder."""
+LOCK = ".lock"
 
-EVALUATION_COLUMNS = ("timesteps", "episode", "seed", "return", "length")
-ERROR_COLUMNS = (
-    "timesteps",
-    "data",
-    "phase",
-    "layer",
-    "mean_error",
-    "variance_ratio",
-    "wasserstein2",
-)
+ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
+"""Groups that an ordinary actor has no use for."""
 
 
 class RunFolder:
@@ -50,8 +35,8 @@ class RunFolder:
         self.cfg = cfg
         self.label = label(cfg)
         env = re.sub(r"[^\w.-]+", "-", cfg.env.id)
-        setting = f"{self.label}-{settings_hash(cfg)}"
-        self.path = Path(cfg.results_dir) / env / setting / f"seed-{cfg.seed}"
+        self.setting = f"{self.label}-{settings_hash(cfg)}"
+        self.path = Path(cfg.results_dir) / env / self.setting / f"seed-{cfg.seed}"
         self.checkpoint = self.path / "checkpoint"
         self.model = self.path / "model.zip"
         self.best_model = self.path / "best_model.zip"
@@ -60,11 +45,11 @@ class RunFolder:
     @property
     def id(self) -> str:
         """The same for the same settings and seed, whoever runs them: the run's name in W&B."""
-        return f"{self.label}-{settings_hash(self.cfg)}-s{self.cfg.seed}"
+        return f"{self.setting}-s{self.cfg.seed}"
 
     def table(self, name: str) -> Table:
         """``evaluations``, ``statistics_error`` or ``progress``."""
-        columns = {"evaluations": EVALUATION_COLUMNS, "statistics_error": ERROR_COLUMNS}
+        columns = {"evaluations": EVALUATIONS, "statistics_error": STATISTICS_ERROR}
         return Table(self.path / f"{name}.csv", columns.get(name, ("timesteps",)))
 
     def finished_steps(self) -> int | None:
@@ -75,11 +60,13 @@ class RunFolder:
     def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
         """Write what will run; a run that starts afresh drops what an earlier try left."""
         if fresh:
-            for leftover in self.path.glob("*"):
+            # Not W&B's folder: the run that is about to start has its files there already.
+            kept = {self.path / LOCK, self.path / "wandb"}
+            for leftover in set(self.path.iterdir()) - kept:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         for mark in ("DONE", "FAILED"):
             (self.path / mark).unlink(missing_ok=True)
-        self._write("config.yaml", OmegaConf.to_yaml(self.cfg))
+        self._write("config.yaml", OmegaConf.to_yaml(self.cfg, resolve=True))
         self._write("overrides.yaml", yaml.safe_dump(overrides))
         history = self.path / "provenance.json"
         earlier = json.loads(history.read_text()) if history.exists() else {}
@@ -101,12 +88,14 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder; the lock dies with the process.
 
+        Folders that were made for a run that did not begin are taken away again.
+
         :raises UserError: another process holds it, or the folder cannot be made
         """
+        made = [part for part in [self.path, *self.path.parents] if not part.exists()]
         try:
-            made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+            handle = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR)
         except OSError as problem:
             raise UserError(
                 f"results_dir={self.cfg.results_dir}: cannot write there ({problem.strerror})"
@@ -119,9 +108,12 @@ class RunFolder:
         try:
             yield
         finally:
-            os.close(handle)
-            if made and list(self.path.iterdir()) == [self.path / ".lock"]:
+            if self.path in made and not (self.path / "config.yaml").exists():
                 shutil.rmtree(self.path)
+                with suppress(OSError):  # another run lives there by now
+                    for part in made[1:]:
+                        part.rmdir()
+            os.close(handle)
 
     def _write(self, name: str, text: str) -> None:
         replace_file(self.path / name, (text.rstrip() + "\n").encode())
@@ -131,36 +123,52 @@ def settings_hash(cfg: DictConfig) -> str:
     """Eight hex digits of everything that changes what is learned, but for the seed."""
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
-    kept = {key: value for key, value in settings.items() if key not in NOT_SETTINGS}
+    skipped = _without_meaning(cfg)
+    kept = {key: value for key, value in settings.items() if key not in skipped}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def label(cfg: DictConfig) -> str:
     """``<algo>-<actor>-<neuron>-<bn>`` and what else differs from their defaults."""
-    spiking = cfg.actor.name == "spiking"
-    parts = [cfg.algo.name, cfg.actor.name, *([cfg.neuron.name] if spiking else []), cfg.bn.name]
+    main_choices = ["algo", "actor", "neuron", "bn"]
+    skipped = _without_meaning(cfg)
+    parts = [cfg[g].name for g in main_choices if g not in skipped or g == "bn"]
     groups = [
         f"{g}={cfg[g].name}" for g in ("critic", "neuron", "surrogate", "encoder", "bn", "kernel")
     ]
-    defaults = compose_config([f"algo={cfg.algo.name}", f"actor={cfg.actor.name}", *groups])
-    main = compose_config([f"algo={cfg.algo.name}", f"actor={cfg.actor.name}"])
+    defaults = _defaults(f"algo={cfg.algo.name}", f"actor={cfg.actor.name}", *groups)
+    main = _defaults(f"algo={cfg.algo.name}", f"actor={cfg.actor.name}")
     parts += [
-        cfg[g].name for g in ("surrogate", "encoder", "kernel") if cfg[g].name != main[g].name
+        cfg[g].name
+        for g in ("surrogate", "encoder", "kernel")
+        if g not in skipped and cfg[g].name != main[g].name
     ]
-    parts += _differences(cfg, defaults)
+    parts += _differences(cfg, defaults, skipped)
     text = re.sub(r"[^\w=.,-]+", "", "-".join(parts))
     return text if len(text) <= 100 else text[:100].rsplit("-", 1)[0]
 
 
-def _differences(cfg: DictConfig, defaults: DictConfig, prefix: str = "") -> list[str]:
+@cache
+def _defaults(*choices: str) -> DictConfig:
+    return compose_config(choices)
+
+
+def _without_meaning(cfg: DictConfig) -> tuple[str, ...]:
+    """Top-level keys that change nothing of what this configuration learns."""
+    return (*NOT_SETTINGS, *(ONLY_SPIKING if cfg.actor.name == "ann" else ()))
+
+
+def _differences(
+    cfg: DictConfig, defaults: DictConfig, skipped: tuple[str, ...], prefix: str = ""
+) -> list[str]:
     found = []
-    for key in cfg:
+    for key in map(str, cfg):
         path = f"{prefix}{key}"
-        if path in NOT_SETTINGS or path == "env":
+        if path in skipped or path == "env":
             continue
         ours, theirs = cfg[key], defaults[key]
         if isinstance(ours, DictConfig):
-            found += _differences(ours, theirs, f"{path}.")
+            found += _differences(ours, theirs, skipped, f"{path}.")
         elif ours != theirs:
             value = ",".join(map(str, ours)) if isinstance(ours, ListConfig) else ours
             found.append(f"{path}={value}")

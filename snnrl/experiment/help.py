@@ -41,7 +41,8 @@ def help_text() -> str:
 
 
 def _group_settings(group: str, cfg: DictConfig) -> list[str]:
-    lines, seen = [], set()
+    lines: list[str] = []
+    seen: set[str] = set()
     for choice in NODES[group]:
         chosen = compose_config([f"{group}={choice}"]) if choice else cfg
         for line in _settings(NODES[group][choice], chosen[group], f"{group}."):
@@ -57,7 +58,7 @@ def _settings(node: type, values: DictConfig, prefix: str, skip: tuple[str, ...]
     hints = get_type_hints(node)
     lines = []
     for field in fields(node):
-        if field.name in skip:
+        if field.name in skip or field.name == "name":
             continue
         if is_dataclass(hints[field.name]):
             lines += _settings(hints[field.name], values[field.name], f"{prefix}{field.name}.")
@@ -70,4 +71,6 @@ def _settings(node: type, values: DictConfig, prefix: str, skip: tuple[str, ...]
 def _value(value: Any) -> str:
     if OmegaConf.is_list(value):
         return "[" + ",".join(map(str, value)) + "]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A bar with steps, steps per second, time left and the last return; lines where no terminal is.
+    """A bar with steps, steps per second, time left and the last return; lines without a terminal.
 
     :param name: what runs
     :param total: steps in all

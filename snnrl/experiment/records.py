@@ -37,11 +37,14 @@ class Table:
                 file.write(self._format(rows))
 
     def rows(self) -> list[dict[str, str]]:
-        """All rows, cells as text; none if the file is not there."""
+        """All rows, cells as text; none if the file is not there.
+
+        A last line that a crash cut short is no row.
+        """
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        whole_lines, _, _ = self.path.read_text().rpartition("\n")
+        return list(csv.DictReader(io.StringIO(whole_lines)))
 
     def cut_after(self, timesteps: int) -> None:
         """Drop the rows of later steps: a resumed run makes them again."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
+from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents import TD3
 from snnrl.agents.actor import SpikingActor
@@ -21,7 +25,7 @@ from snnrl.experiment.builder import (
     use_threads,
 )
 from snnrl.experiment.callbacks import Supervisor
-from snnrl.experiment.checkpoint import find_checkpoint, load_checkpoint
+from snnrl.experiment.checkpoint import find_checkpoint, load_checkpoint, save_model
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.progress import Progress
@@ -59,9 +63,13 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     if finished is not None and finished >= cfg.total_steps:
         print(f"already done ({finished:,} steps): {folder.path}")
         return _result(folder)
+    if finished is not None and find_checkpoint(folder.checkpoint) is None:
+        raise UserError(
+            f"total_steps={cfg.total_steps}: {folder.path} is done at {finished:,} steps and its "
+            "checkpoint is gone; expected another results_dir, or the folder removed"
+        )
     with folder.locked():
         _train(cfg, folder, overrides)
-    print(summarise_run(folder.path, folder.curve))
     print(f"run folder: {folder.path}")
     print(f"curve:      {folder.curve}")
     return _result(folder)
@@ -69,41 +77,51 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
 
 def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str]) -> None:
     use_threads(cfg.threads)
-    checkpoint = find_checkpoint(folder.checkpoint)
+    # Compiled forms of earlier runs of a sweep count against torch's limit.
+    torch.compiler.reset()
     env = build_training_env(cfg)
-    if checkpoint is None:
-        seconds = seconds_for(cfg, cfg.total_steps)
-        agent, clocks, restored = build_agent(cfg, env), dict(NOTHING_YET), True
-        print(f"{cfg.total_steps:,} steps will take about {in_words(seconds)} here")
-    else:
-        agent, clocks, restored = load_checkpoint(checkpoint, cfg, env)
-        print(f"going on from step {agent.num_timesteps:,} of {cfg.total_steps:,}")
-    if not restored:
-        print(f"{cfg.env.id}: its state cannot be restored, so a new episode starts")
+    checkpoint = find_checkpoint(folder.checkpoint)
+    with _memory_suffices(cfg):
+        agent, clocks = _start(cfg, env) if checkpoint is None else _go_on(cfg, env, checkpoint)
     kernel = agent.actor.network.kernel if isinstance(agent.actor, SpikingActor) else "naive"
-    print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}")
+    print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
+    tracker = Tracker(cfg, folder)
     facts = provenance.collect(kernel, cfg.threads, cfg.seed)
     folder.begin(overrides, facts, fresh=checkpoint is None)
     for table in ("evaluations", "statistics_error", "progress"):
         folder.table(table).cut_after(agent.num_timesteps)
     try:
-        _learn(cfg, folder, agent, clocks)
-    except UserError:
-        raise
-    except RunFailed as failure:
-        folder.fail(traceback.format_exc())
-        raise RunFailed(f"{failure} ({folder.path / 'FAILED'})") from failure
+        _learn(cfg, folder, agent, clocks, tracker)
+        print(summarise_run(folder.path, folder.curve))
     except Exception as failure:
         folder.fail(traceback.format_exc())
-        name = type(failure).__name__
-        raise RunFailed(f"{name}: {failure} ({folder.path / 'FAILED'})") from failure
+        reason = str(failure).split("\n")[0]
+        if not isinstance(failure, RunFailed):
+            reason = f"{type(failure).__name__}: {reason}"
+        raise RunFailed(f"{reason} ({folder.path / 'FAILED'})") from failure
     finally:
         env.close()
     folder.finish(agent.num_timesteps, kernel)
 
 
-def _learn(cfg: DictConfig, folder: RunFolder, agent: TD3, clocks: dict[str, int]) -> None:
-    tracker = Tracker(cfg, folder)
+def _start(cfg: DictConfig, env: VecEnv) -> tuple[TD3, dict[str, int]]:
+    print(f"{cfg.env.id}: timing a few steps (compiling takes up to a minute the first time)")
+    seconds = seconds_for(cfg, cfg.total_steps)
+    print(f"{cfg.total_steps:,} steps will take about {in_words(seconds)} here")
+    return build_agent(cfg, env), dict(NOTHING_YET)
+
+
+def _go_on(cfg: DictConfig, env: VecEnv, checkpoint: Path) -> tuple[TD3, dict[str, int]]:
+    agent, clocks, restored = load_checkpoint(checkpoint, cfg, env)
+    print(f"going on from step {agent.num_timesteps:,} of {cfg.total_steps:,}")
+    if not restored:
+        print(f"{cfg.env.id}: its state cannot be restored, so a new episode starts")
+    return agent, clocks
+
+
+def _learn(
+    cfg: DictConfig, folder: RunFolder, agent: TD3, clocks: dict[str, int], tracker: Tracker
+) -> None:
     progress = Progress(f"{cfg.env.id} {folder.label}", cfg.total_steps, agent.num_timesteps)
     if tracker.message:
         progress.say(tracker.message)
@@ -118,16 +136,31 @@ def _learn(cfg: DictConfig, folder: RunFolder, agent: TD3, clocks: dict[str, int
                 log_interval=None,  # type: ignore[arg-type]
                 reset_num_timesteps=False,
             )
-        agent.save(folder.model)
+        save_model(folder.model, agent)
         exit_code = 0
     except Interrupted as interrupted:
-        agent.save(folder.model)
+        save_model(folder.model, agent)
         exit_code = 128 + interrupted.signal_number
         raise
     finally:
         progress.close()
         evaluator.close()
         tracker.finish(exit_code)
+
+
+@contextmanager
+def _memory_suffices(cfg: DictConfig) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as problem:
+        # On a CPU torch has no class of its own for this.
+        if isinstance(problem, RuntimeError) and "allocate" not in str(problem):
+            raise
+        raise UserError(
+            f"algo.buffer_size={cfg.algo.buffer_size}, algo.batch_size={cfg.algo.batch_size}, "
+            f"actor.hidden={cfg.actor.hidden}, critic.hidden={cfg.critic.hidden}: "
+            f"expected less than this machine's memory ({str(problem).splitlines()[0]})"
+        ) from problem
 
 
 def _result(folder: RunFolder) -> Result:

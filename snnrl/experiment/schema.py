@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
+from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -31,11 +32,15 @@ def option(
 
 @dataclass
 class EnvConfig:
+    """What is acted in."""
+
     id: str = option("gymnasium id of the environment")
 
 
 @dataclass
 class AlgoConfig:
+    """What all algorithms share."""
+
     name: str = option("the algorithm; choose it with algo=...")
     learning_rate: float = option("step size of Adam (DDPG: of the actor's)", above=0)
     buffer_size: int = option("transitions the replay buffer holds", minimum=1)
@@ -50,6 +55,8 @@ class AlgoConfig:
 
 @dataclass
 class TD3Config(AlgoConfig):
+    """Twin delayed DDPG."""
+
     policy_delay: int = option("critic updates for one update of the actor", minimum=1)
     target_policy_noise: float = option("deviation of the target action's noise", minimum=0)
     target_noise_clip: float = option("bound of the target action's noise", minimum=0)
@@ -57,30 +64,44 @@ class TD3Config(AlgoConfig):
 
 @dataclass
 class DDPGConfig(AlgoConfig):
+    """Deep deterministic policy gradient."""
+
     critic_learning_rate: float = option("step size of the critic's Adam", above=0)
     critic_weight_decay: float = option("L2 penalty on the critic's weights", minimum=0)
 
 
 @dataclass
 class ActorConfig:
+    """What all actors share; the whole of an ordinary one."""
+
     name: str = option("the actor; choose it with actor=...")
-    hidden: list[int] = option("neurons of each hidden layer", minimum=1)
+    hidden: list[int] = option(  # noqa: RUF009
+        "neurons of each hidden layer", minimum=1, maximum=1_000_000
+    )
 
 
 @dataclass
 class SpikingActorConfig(ActorConfig):
+    """Population-coded spiking network."""
+
     time_steps: int = option("time steps T of one forward pass", minimum=1)
     population: int = option("output neurons for each action dimension", minimum=1)
 
 
 @dataclass
 class CriticConfig:
+    """An ordinary critic."""
+
     name: str = option("the critic; choose it with critic=...")
-    hidden: list[int] = option("units of each hidden layer", minimum=1)
+    hidden: list[int] = option(  # noqa: RUF009
+        "units of each hidden layer", minimum=1, maximum=1_000_000
+    )
 
 
 @dataclass
 class NeuronConfig:
+    """What all neurons share."""
+
     name: str = option("the neuron; choose it with neuron=...")
     threshold: float = option("membrane potential above which a neuron spikes", above=0)
     detach_reset: bool = option("whether no gradient flows through the reset")
@@ -88,11 +109,15 @@ class NeuronConfig:
 
 @dataclass
 class LIFConfig(NeuronConfig):
+    """Leaky integrate-and-fire."""
+
     decay: float = option("share of the membrane potential kept in a step", minimum=0, maximum=1)
 
 
 @dataclass
 class CLIFConfig(LIFConfig):
+    """Current-based leaky integrate-and-fire."""
+
     current_decay: float = option(
         "share of the synaptic current kept in a step", minimum=0, maximum=1
     )
@@ -100,6 +125,8 @@ class CLIFConfig(LIFConfig):
 
 @dataclass
 class DNConfig(NeuronConfig):
+    """Second-order dynamic neuron."""
+
     current_decay: float = option(
         "share of the synaptic current kept in a step", minimum=0, maximum=1
     )
@@ -111,22 +138,30 @@ class DNConfig(NeuronConfig):
 
 @dataclass
 class SurrogateConfig:
+    """Derivative of the spike."""
+
     name: str = option("derivative in place of the spike's; choose it with surrogate=...")
     scale: float = option("half width (rectangular, triangle) or slope (sigmoid, tanh)", above=0)
 
 
 @dataclass
 class EncoderConfig:
+    """What all encoders share; the whole of direct coding."""
+
     name: str = option("from observations to input; choose it with encoder=...")
 
 
 @dataclass
 class PopulationEncoderConfig(EncoderConfig):
+    """Gaussian receptive fields."""
+
     population: int = option("input neurons for each observation dimension", minimum=1)
 
 
 @dataclass
 class BNConfig:
+    """A normalisation strategy; see :class:`snnrl.nn.norm.NormStrategy`."""
+
     name: str = option("the normalisation strategy; choose it with bn=...")
     rule: str = option(
         "rule that moves the statistics in training", choices=("none", "ema", "confidence")
@@ -148,11 +183,15 @@ class BNConfig:
 
 @dataclass
 class KernelConfig:
+    """An implementation of the operators; see :mod:`snnrl.ops.backend`."""
+
     name: str = option("what computes the network; choose it with kernel=...")
 
 
 @dataclass
 class TrackingConfig:
+    """Weights & Biases."""
+
     name: str = option("where curves go besides the csv files; choose it with tracking=...")
     mode: str = option(
         "W&B: auto is online when logged in and offline otherwise",
@@ -164,17 +203,23 @@ class TrackingConfig:
 
 @dataclass
 class EvaluationConfig:
+    """When and how long the agent is evaluated."""
+
     every: int = option("environment steps between evaluations", minimum=1)
-    episodes: int = option("episodes in an evaluation", minimum=1)
+    episodes: int = option("episodes in an evaluation", minimum=1, maximum=10_000)
 
 
 @dataclass
 class CheckpointConfig:
+    """When the run is saved."""
+
     every: int = option("environment steps between checkpoints", minimum=1)
 
 
 @dataclass
 class RunConfig:
+    """Everything that ``python -m snnrl.train`` takes."""
+
     env: EnvConfig = field(default_factory=EnvConfig)
     algo: AlgoConfig = field(default_factory=AlgoConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
@@ -187,7 +232,8 @@ class RunConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    seed: int = option("seed of everything random", minimum=0)
+    # numpy's seeds end at 2**32 - 1, and evaluations take the seeds from seed + 100 on.
+    seed: int = option("seed of everything random", minimum=0, maximum=4_000_000_000)
     total_steps: int = option("environment steps in all, the random ones included", minimum=1)
     device: str = option("auto, cpu, cuda or cuda:N")
     threads: int = option("CPU threads of torch", minimum=1)
@@ -220,7 +266,14 @@ def register() -> None:
                 store.store(group=f"schema/{group}", name=choice, node=node, package=group)
 
 
-def fields_of(group: str, choice: str) -> type:
-    """The type of ``group=choice``."""
-    nodes = NODES[group]
-    return nodes.get(choice, nodes.get("", next(iter(nodes.values()))))
+@cache
+def setting_types() -> dict[str, Any]:
+    """Dotted key -> type, of every setting that some choice of the groups has."""
+    types: dict[str, Any] = {}
+    for name, hint in get_type_hints(RunConfig).items():
+        if not is_dataclass(hint):
+            types[name] = hint
+            continue
+        for node in NODES.get(name, {"": hint}).values():
+            types |= {f"{name}.{key}": type_ for key, type_ in get_type_hints(node).items()}
+    return types

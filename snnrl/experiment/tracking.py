@@ -34,23 +34,30 @@ class Tracker:
         self.run: Any = None
         if self.mode == "disabled":
             return
+        if self.mode == "online" and not _logged_in():
+            # W&B would ask for a key, and wait.
+            raise UserError(
+                "tracking.mode=online: not logged in to W&B; expected `wandb login` first, "
+                "or tracking.mode=offline"
+            )
         import wandb
 
         env = cfg.env.id.replace("/", "-")
         settings = wandb.Settings(
             init_timeout=INIT_TIMEOUT_S, silent=True, console="off", x_disable_stats=True
         )
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
         try:
             self.run = wandb.init(
                 project=cfg.tracking.project,
                 entity=cfg.tracking.entity,
                 id=f"{env}-{folder.id}"[-128:],
                 name=f"{folder.label}-s{cfg.seed}",
-                group=f"{env}/{folder.label}"[:128],
-                tags=[env, cfg.algo.name, cfg.actor.name, cfg.neuron.name, f"bn-{cfg.bn.name}"],
-                config=OmegaConf.to_container(cfg, resolve=True),
+                group=f"{env}/{folder.setting}"[-128:],
+                tags=_tags(cfg),
+                config=config,
                 dir=str(folder.path),
-                mode=self.mode,
+                mode=self.mode,  # type: ignore[arg-type]
                 resume="allow" if self.mode == "online" else None,
                 settings=settings,
             )
@@ -84,6 +91,11 @@ class Tracker:
             self.run.finish(exit_code=exit_code)
 
 
+def _tags(cfg: DictConfig) -> list[str]:
+    neuron = [cfg.neuron.name] if cfg.actor.name == "spiking" else []
+    return [cfg.env.id, cfg.algo.name, cfg.actor.name, *neuron, f"bn-{cfg.bn.name}"]
+
+
 def resolve_mode(mode: str) -> str:
     """``auto`` is online when logged in, offline otherwise; ``WANDB_MODE`` decides before it."""
     if mode != "auto":
@@ -99,6 +111,6 @@ def _logged_in() -> bool:
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
     try:
-        return host is not None and netrc().authenticators(host) is not None
-    except (FileNotFoundError, NetrcParseError):
+        return host is not None and netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, NetrcParseError):
         return False

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import os
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 from gymnasium import spaces
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snnrl.envs import make_env
-from snnrl.errors import UserError
+from snnrl.errors import UserError, expect
 from snnrl.nn.norm import STRATEGIES
 from snnrl.ops.backend import resolve_kernel
 
 CRITICS = {"td3": "ann", "ddpg": "ann_late"}
+
+ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
+
+LARGEST = 10**12
+"""Sizes and counts beyond it overflow what counts them."""
 
 
 def validate(cfg: DictConfig) -> None:
@@ -25,6 +35,7 @@ def validate(cfg: DictConfig) -> None:
     _check_bounds(cfg, "")
     _check_normalisation(cfg)
     _check_algorithm(cfg)
+    _check_results_dir(cfg.results_dir)
     resolve_device(cfg.device)
     resolve_kernel(cfg.kernel.name, cfg.total_steps)
     _check_environment(cfg)
@@ -48,9 +59,21 @@ def resolve_device(device: str) -> torch.device:
     return found
 
 
+def _check_results_dir(results_dir: str) -> None:
+    if results_dir.startswith("~"):
+        raise UserError(f"results_dir={results_dir}: expected a path in full, such as $HOME/...")
+    path = Path(results_dir).absolute()
+    existing = next(part for part in [path, *path.parents] if part.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(
+            f"results_dir={results_dir}: expected a folder to write to, and {existing} is not"
+        )
+
+
 def _check_bounds(node: DictConfig, prefix: str) -> None:
-    fields = OmegaConf.get_type(node).__dataclass_fields__
-    for name, field in fields.items():
+    typed: Any = OmegaConf.get_type(node)
+    for field in fields(typed):
+        name = field.name
         if OmegaConf.is_missing(node, name):
             raise UserError(f"{prefix}{name}: has no value")
         value = node[name]
@@ -64,18 +87,23 @@ def _check_bounds(node: DictConfig, prefix: str) -> None:
 
 
 def _check_bound(key: str, value: Any, bounds: Any) -> None:
-    if value is None:
+    if value is None or isinstance(value, bool):
         return
-    if bounds["choices"] and value not in bounds["choices"]:
-        raise UserError(f"{key}={value}: expected one of {', '.join(bounds['choices'])}")
-    if isinstance(value, str | bool):
+    if bounds["choices"]:
+        expect(key, value, bounds["choices"])
+    if isinstance(value, str):
+        if not value:
+            raise UserError(f"{key}=: expected a value")
         return
-    low, above, high = bounds["minimum"], bounds["above"], bounds["maximum"]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value}: expected a finite number")
+    low, above = bounds["minimum"], bounds["above"]
+    high = LARGEST if bounds["maximum"] is None else bounds["maximum"]
     if low is not None and not value >= low:
         raise UserError(f"{key}={value}: expected at least {low}")
     if above is not None and not value > above:
         raise UserError(f"{key}={value}: expected more than {above}")
-    if high is not None and not value <= high:
+    if not value <= high:
         raise UserError(f"{key}={value}: expected at most {high}")
 
 
@@ -94,6 +122,13 @@ def _check_normalisation(cfg: DictConfig) -> None:
             f"bn.rule={cfg.bn.rule}: does not fit bn={cfg.bn.name}; "
             f"expected bn={' or bn='.join(fitting)}"
         )
+    published = STRATEGIES[cfg.bn.name]
+    for key, rule in ONLY_WITH_RULE.items():
+        if cfg.bn.rule != rule and cfg.bn[key] != getattr(published, key):
+            raise UserError(
+                f"bn.{key}={cfg.bn[key]}: has no effect with bn={cfg.bn.name}, whose rule is "
+                f"{cfg.bn.rule}; expected only with the {rule} rule"
+            )
 
 
 def _check_algorithm(cfg: DictConfig) -> None:
@@ -118,6 +153,11 @@ def _check_environment(cfg: DictConfig) -> None:
                 f"{env.action_space}; expected an environment with Box actions, "
                 "such as env=pendulum"
             )
+        if not (np.isfinite(env.action_space.low) & np.isfinite(env.action_space.high)).all():
+            raise UserError(
+                f"env.id={cfg.env.id}: its actions have no bounds; expected an environment whose "
+                "action space is finite"
+            )
         _check_observations(cfg, env)
     finally:
         env.close()
@@ -128,5 +168,5 @@ def _check_observations(cfg: DictConfig, env: gymnasium.Env[Any, Any]) -> None:
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise UserError(
             f"encoder={cfg.encoder.name}: takes a vector of numbers, and env.id={cfg.env.id} "
-            f"observes {space}"
+            f"observes {space}; expected an environment with one-dimensional Box observations"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,7 @@ def record_episode(agent: TD3, env_id: str, path: Path, seed: int) -> float:
         os.environ.setdefault("MUJOCO_GL", "egl")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     try:
-        import imageio.v2 as imageio
-        import imageio_ffmpeg  # noqa: F401
+        imageio, _ = import_module("imageio.v2"), import_module("imageio_ffmpeg")
     except ImportError as missing:
         raise UserError(f"--video: needs {missing.name}; pip install 'snnrl[video]'") from None
     env = make_env(env_id, render_mode="rgb_array")
@@ -45,11 +45,8 @@ def record_episode(agent: TD3, env_id: str, path: Path, seed: int) -> float:
             film.append_data(first)
             done = False
             while not done:
-                shown = observation[None]
-                if normaliser := agent.get_vec_normalize_env():
-                    shown = normaliser.normalize_obs(shown)
-                actions, _ = agent.predict(shown, deterministic=True)
-                observation, reward, terminated, truncated, _ = env.step(actions[0])
+                action, _ = agent.predict(observation, deterministic=True)
+                observation, reward, terminated, truncated, _ = env.step(action)
                 total += float(reward)
                 film.append_data(_frame(env))
                 done = terminated or truncated

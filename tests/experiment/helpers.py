@@ -1,0 +1,90 @@
+"""Runs that take a second or two."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from snnrl.agents import TD3
+from snnrl.experiment.config import compose_config
+from snnrl.experiment.folder import RunFolder
+from snnrl.train import main
+
+SMALL = (
+    "env=inverted_pendulum",
+    "kernel=naive",
+    "actor.hidden=[8]",
+    "actor.time_steps=2",
+    "critic.hidden=[8]",
+    "algo.batch_size=8",
+    "algo.buffer_size=1000",
+    "algo.learning_starts=20",
+    "total_steps=100",
+    "evaluation.every=50",
+    "evaluation.episodes=2",
+    "bn.recalibrate_every=40",
+    "bn.recalibrate_batches=2",
+    "tracking.mode=disabled",
+)
+
+
+def arguments(results_dir: Path, *changes: str) -> list[str]:
+    """A command line of the train command; what comes later wins."""
+    spiking = not any(change.startswith("actor=ann") for change in changes)
+    small = [text for text in SMALL if spiking or not text.startswith("actor.time_steps")]
+    return [*small, f"results_dir={results_dir}", *changes]
+
+
+def train(results_dir: Path, *changes: str) -> int:
+    """Run the command without its estimate of the time it takes; its exit status."""
+    with patch("snnrl.experiment.run.seconds_for", return_value=1.0):
+        return main(arguments(results_dir, *changes))
+
+
+def folder_of(results_dir: Path, *changes: str) -> RunFolder:
+    """Where the run of :func:`train` lives."""
+    return RunFolder(compose_config(arguments(results_dir, *changes)))
+
+
+def rows_of(folder: RunFolder, table: str) -> list[dict[str, str]]:
+    with (folder.path / f"{table}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def steps_in(folder: RunFolder, table: str) -> list[int]:
+    """The steps that a table has rows of, each once."""
+    return list(dict.fromkeys(int(row["timesteps"]) for row in rows_of(folder, table)))
+
+
+def parameters(model: Path) -> dict[str, Any]:
+    """Name -> number or tensor: networks, statistics and optimisers of a saved agent."""
+    flat: dict[str, Any] = {}
+
+    def walk(node: Any, name: str) -> None:
+        if isinstance(node, list):
+            node = dict(enumerate(node))
+        if not isinstance(node, dict):
+            flat[name] = node
+            return
+        for key, child in node.items():
+            walk(child, f"{name}.{key}")
+
+    agent = TD3.load(model, device="cpu", custom_objects={"buffer_size": 1})
+    walk({name: dict(state) for name, state in agent.get_parameters().items()}, "")
+    return flat
+
+
+def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    assert ours.keys() == theirs.keys()
+    different = [name for name in ours if not _equal(ours[name], theirs[name])]
+    assert not different
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, torch.Tensor):
+        return torch.equal(ours, theirs)
+    return bool(ours == theirs)

@@ -1,0 +1,159 @@
+"""Each mistake: exit status 2, one line that names the key, nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from snnrl.train import main
+from tests.experiment.helpers import arguments
+
+MISTAKES = {
+    # choices
+    "bn=carbn": ["bn=carbn", "vanilla", "did you mean 'carebn'?"],
+    "algo=td4": ["algo=td4", "did you mean 'td3'?"],
+    "env=halfcheetah": ["env=halfcheetah", "did you mean 'half_cheetah'?"],
+    "neuron=liff": ["neuron=liff", "did you mean 'lif'?"],
+    "kernel=triton": ["kernel=triton", "naive"],
+    "bn=": ["bn=", "carebn"],
+    "bn=null": ["bn=null", "carebn"],
+    "experiment=carebn/tdd3": ["experiment=", "did you mean 'carebn/td3'?"],
+    # keys
+    "foo=1": ["foo", "--help"],
+    "algo.batch_siz=8": ["algo.batch_siz", "did you mean 'algo.batch_size'?"],
+    "batch_size=8": ["batch_size", "did you mean 'algo.batch_size'?"],
+    "learning_rat=1": ["learning_rat", "did you mean 'algo.learning_rate'?"],
+    "algo.critic_learning_rate=1": ["algo.critic_learning_rate", "algo=ddpg"],
+    "algo.name=ddpg": ["algo.name", "algo=..."],
+    "env@foo=pendulum": ["env@foo"],
+    "+foo=1": ["foo", "--help"],
+    "++foo=1": ["foo", "--help"],
+    "+bn.foo=1": ["bn.foo"],
+    "~seed": ["~seed", "key=value"],
+    "~bn": ["~bn", "key=value"],
+    # types
+    "seed=abc": ["seed=abc", "an integer"],
+    "seed=1.5": ["seed=1.5", "an integer"],
+    "seed=true": ["seed=", "an integer"],
+    "seed=null": ["seed=null", "a value"],
+    "seed=": ["seed=", "an integer"],
+    "seed=${foo}": ["foo"],
+    "total_steps=1.2.3": ["total_steps=1.2.3", "an integer"],
+    "total_steps=1e400": ["total_steps=inf", "an integer"],
+    "algo.gamma=much": ["algo.gamma=much", "a number"],
+    "neuron.detach_reset=perhaps": ["neuron.detach_reset=perhaps", "true or false"],
+    "actor.hidden=8": ["actor.hidden", "a list"],
+    "actor.hidden=[8,abc]": ["actor.hidden[1]=abc", "an integer"],
+    "actor.hidden=null": ["actor.hidden=null", "a value"],
+    "results_dir=": ["results_dir=", "a value"],
+    'results_dir="~/runs"': ["results_dir=~/runs", "$HOME"],
+    "results_dir=~/runs": ["results_dir=~/runs", """'key="value"'"""],
+    # sizes and numbers
+    "total_steps=-5": ["total_steps=-5", "at least 1"],
+    "total_steps=0": ["total_steps=0", "at least 1"],
+    "threads=0": ["threads=0", "at least 1"],
+    "seed=-1": ["seed=-1", "at least 0"],
+    "seed=99999999999": ["seed=99999999999", "at most"],
+    "actor.hidden=[]": ["actor.hidden=[]", "at least one"],
+    "actor.hidden=[8,0]": ["actor.hidden=0", "at least 1"],
+    "algo.batch_size=1": ["algo.batch_size=1", "at least 2"],
+    "algo.gamma=1.1": ["algo.gamma=1.1", "at most 1"],
+    "algo.tau=0": ["algo.tau=0", "more than 0"],
+    "evaluation.every=0": ["evaluation.every=0", "at least 1"],
+    "evaluation.episodes=-1": ["evaluation.episodes=-1", "at least 1"],
+    "bn.recalibrate_every=0": ["bn.recalibrate_every=0", "at least 1"],
+    "checkpoint.every=-10": ["checkpoint.every=-10", "at least 1"],
+    "algo.learning_rate=nan": ["algo.learning_rate=nan", "finite"],
+    "algo.learning_rate=inf": ["algo.learning_rate=inf", "finite"],
+    "neuron=dn neuron.tv=nan": ["neuron.tv=nan", "finite"],
+    "algo.buffer_size=1e18": ["algo.buffer_size=", "at most"],
+    "algo.buffer_size=1e12": ["algo.buffer_size=", "memory"],
+    "actor.hidden=[8,1e6,1e6]": ["actor.hidden=", "memory"],
+    "actor.hidden=[1e9]": ["actor.hidden=1000000000", "at most"],
+    "bn.momentum=0.2": ["bn.momentum=0.2", "no effect with bn=carebn"],
+    "bn=vanilla bn.effective_n=9": ["bn.effective_n=9", "no effect with bn=vanilla"],
+    "bn.target_stats=hrd": ["bn.target_stats=hrd", "soft", "did you mean 'hard'?"],
+    "tracking.mode=off": ["tracking.mode=off", "did you mean 'offline'?"],
+    # parts that do not fit together
+    "env.id=HalfCheeta-v4": ["env.id=HalfCheeta-v4", "did you mean 'HalfCheetah-v4'?"],
+    "env.id=no_such_package:Env-v0": ["env.id=no_such_package:Env-v0", "no_such_package"],
+    "env.id=HalfCheetah-v2": ["env.id=HalfCheetah-v2"],
+    "env=cartpole": ["algo=td3", "env.id=CartPole-v1", "Box"],
+    "algo=ddpg env=cartpole critic=ann_late": ["algo=ddpg", "env.id=CartPole-v1", "Box"],
+    "device=cuda": ["device=cuda", "device=cpu"],
+    "device=cuda:7": ["device=cuda:7", "device=cpu"],
+    "device=gpu": ["device=gpu", "cuda:N"],
+    "device=mps": ["device=mps", "cuda:N"],
+    "actor=ann bn=carebn": ["bn=carebn", "bn=none", "actor=ann"],
+    "critic=ann_late": ["critic=ann_late", "critic=ann"],
+    "algo=ddpg critic=ann": ["critic=ann", "critic=ann_late"],
+    "algo.learning_starts=100": ["algo.learning_starts=100", "total_steps=100"],
+    "bn.rule=ema": ["bn.rule=ema", "bn=vanilla"],
+    "bn.rule=emma": ["bn.rule=emma", "did you mean 'ema'?"],
+    "bn=none": ["bn.recalibrate_every=40", "null"],
+    # syntax
+    "=": ["=", "key=value"],
+    "foo": ["foo", "key=value"],
+    "seed=[": ["seed=[", "key=value"],
+    "--foo": ["--foo", "--help"],
+    "--cfg jobs": ["jobs", "--help"],
+    "--config-name=foo": ["--config-name", "key=value"],
+    "hydra.foo=1": ["hydra.foo"],
+    "-m hydra/launcher=foo": ["hydra/launcher/foo"],
+    # sweeps
+    "seed=0,1": ["seed=0,1", "-m"],
+    "-m seed=0,x": ["seed=x", "an integer"],
+    "-m bn=carebn,foo": ["bn=foo", "carebn"],
+    "-m actor=ann,spiking bn=carebn": ["bn=carebn", "bn=none"],
+    "-m bn=glob(*)": ["bn=glob(*)", "range(3)"],
+    "-m seed=interval(0,1)": ["seed=interval(0,1)", "range(3)"],
+    "-m seed=range(2,-1)": ["seed=range(2,-1)", "range(3)"],
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes(
+    mistake: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("sys.argv", ["train"])
+    status = main(arguments(tmp_path / "results", *mistake.split(" ")))
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    for words in MISTAKES[mistake]:
+        assert words in line
+    assert status == 2
+    assert "Traceback" not in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_results_dir_that_is_a_file(
+    inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert main(arguments(file / inside)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"results_dir={file}" in line
+    assert file.read_text() == "mine"
+
+
+def test_results_dir_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert main(arguments(tmp_path / "results")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"results_dir={tmp_path / 'results'}" in line
+    assert "Permission denied" in line

@@ -1,0 +1,167 @@
+"""Evaluation, re-calibration, logging and checkpoints: when, and that they do not disturb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from snnrl.agents import TD3
+from snnrl.experiment import callbacks
+from snnrl.experiment.callbacks import Clock
+from snnrl.experiment.evaluation import Episode, Evaluator
+from snnrl.experiment.folder import RunFolder
+from tests.experiment.helpers import (
+    assert_same,
+    folder_of,
+    parameters,
+    rows_of,
+    steps_in,
+    train,
+)
+
+
+def run(results_dir: Path, *settings: str) -> RunFolder:
+    assert train(results_dir, *settings) == 0
+    return folder_of(results_dir, *settings)
+
+
+def after_rows(folder: RunFolder) -> set[int]:
+    rows = rows_of(folder, "statistics_error")
+    return {int(row["timesteps"]) for row in rows if row["phase"] == "after"}
+
+
+@pytest.mark.parametrize(
+    ("last", "step", "due"),
+    [(-1, 0, True), (0, 0, False), (0, 9, False), (0, 10, True), (10, 19, False), (7, 31, True)],
+)
+def test_clock(last: int, step: int, due: bool) -> None:
+    assert Clock(10, last).due(step) is due
+
+
+def test_evaluation_and_recalibration_are_independent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[tuple[str, int]] = []
+    recalibrate = TD3.recalibrate
+    evaluate = Evaluator.run
+
+    def note_recalibration(agent: TD3) -> None:
+        events.append(("recalibrate", agent.num_timesteps))
+        recalibrate(agent)
+
+    def note_evaluation(evaluator: Evaluator, agent: TD3) -> list[Episode]:
+        events.append(("evaluate", agent.num_timesteps))
+        return evaluate(evaluator, agent)
+
+    monkeypatch.setattr(TD3, "recalibrate", note_recalibration)
+    monkeypatch.setattr(Evaluator, "run", note_evaluation)
+    folder = run(tmp_path, "evaluation.every=30", "bn.recalibrate_every=20", "total_steps=70")
+    assert events == [
+        ("evaluate", 0),
+        ("recalibrate", 20),
+        ("evaluate", 30),
+        ("recalibrate", 40),
+        ("recalibrate", 60),
+        ("evaluate", 60),
+        ("evaluate", 70),
+    ]
+    assert steps_in(folder, "evaluations") == [0, 30, 60, 70]
+    assert after_rows(folder) == {60}
+
+
+def test_every_step_of_both_clocks(tmp_path: Path) -> None:
+    folder = run(tmp_path, "evaluation.every=25", "bn.recalibrate_every=25", "total_steps=50")
+    assert steps_in(folder, "evaluations") == [0, 25, 50]
+    assert after_rows(folder) == {25, 50}
+
+
+def test_phases_and_data_of_the_statistics_error(tmp_path: Path) -> None:
+    rows = rows_of(run(tmp_path, "bn.recalibrate_every=50"), "statistics_error")
+    found = {(int(r["timesteps"]), r["phase"], r["data"]) for r in rows}
+    both = ("evaluation", "replay")
+    assert found == {(0, "before", "evaluation")} | {
+        (step, phase, data) for step in (50, 100) for phase in ("before", "after") for data in both
+    }
+    assert all(np.isfinite(float(r["wasserstein2"])) for r in rows)
+
+
+def test_clocks_that_no_multiple_of_train_freq_hits(tmp_path: Path) -> None:
+    settings = ["algo.train_freq=7", "evaluation.every=30", "bn.recalibrate_every=30"]
+    folder = run(tmp_path, *settings, "total_steps=70")
+    assert steps_in(folder, "evaluations") == [0, 35, 63, 70]
+    assert after_rows(folder) == {35, 63}
+
+
+def test_evaluation_does_not_disturb_training(tmp_path: Path) -> None:
+    often = run(tmp_path, "evaluation.every=10")
+    never = run(tmp_path, "evaluation.every=1000")
+    assert steps_in(often, "evaluations") == list(range(0, 101, 10))
+    assert steps_in(never, "evaluations") == [0, 100]
+    assert_same(parameters(often.model), parameters(never.model))
+    assert generators(often).keys() == generators(never).keys()
+
+
+def test_recalibration_takes_nothing_from_the_global_generators(tmp_path: Path) -> None:
+    """The same buffer indices and noise, however often (and whether) statistics are replaced."""
+    runs = [
+        run(tmp_path, "bn.recalibrate_every=20"),
+        run(tmp_path, "bn.recalibrate_every=50"),
+        run(tmp_path, "bn=vanilla", "bn.recalibrate_every=null"),
+    ]
+    first, *others = [generators(folder) for folder in runs]
+    for other in others:
+        assert first["numpy"][2] == other["numpy"][2]
+        assert np.array_equal(first["numpy"][1], other["numpy"][1])
+        assert torch.equal(first["torch"], other["torch"])
+        assert first["python"] == other["python"]
+        assert first["actions"] == other["actions"]
+    statistics = [
+        parameters(folder.model)[".policy.actor.network.layers.0.norm.moving_mean"]
+        for folder in runs
+    ]
+    assert not torch.equal(statistics[0], statistics[1])
+
+
+def generators(folder: RunFolder) -> dict[str, Any]:
+    state = torch.load(folder.checkpoint / "state.pt", weights_only=False)
+    found: dict[str, Any] = state["generators"]
+    return found
+
+
+def test_two_runs_of_one_seed_are_identical_and_seeds_differ(tmp_path: Path) -> None:
+    first, again = run(tmp_path / "a"), run(tmp_path / "b")
+    other = run(tmp_path / "a", "seed=1")
+    assert_same(parameters(first.model), parameters(again.model))
+    tables = [(f.path / "evaluations.csv").read_bytes() for f in (first, again, other)]
+    assert tables[0] == tables[1] != tables[2]
+
+
+def test_the_best_model_is_that_of_the_best_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returns = {0: 1.0, 50: 3.0, 100: 2.0}
+
+    def play(evaluator: Evaluator, agent: TD3) -> list[Episode]:
+        observations = np.zeros((1, 4))
+        return [Episode(0, returns[agent.num_timesteps], 1, observations)]
+
+    monkeypatch.setattr(Evaluator, "run", play)
+    folder = run(tmp_path)
+    assert TD3.load(folder.best_model).num_timesteps == 50
+    assert TD3.load(folder.model).num_timesteps == 100
+
+
+def test_log_and_checkpoint_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(
+        callbacks,
+        "save_checkpoint",
+        lambda folder, agent, clocks: saved.append(agent.num_timesteps),
+    )
+    folder = run(tmp_path, "log_every=30", "checkpoint.every=40", "total_steps=90")
+    assert saved == [40, 80, 90]
+    assert steps_in(folder, "progress") == [0, 30, 50, 60, 90]

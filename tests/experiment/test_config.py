@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import dataclasses
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, get_type_hints
+from unittest.mock import patch
+
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from snnrl.errors import UserError
+from snnrl.experiment.config import CONFIG_DIR, GROUPS, check_override, choices, compose_config
+from snnrl.experiment.help import help_text
+from snnrl.experiment.run import run
+from snnrl.experiment.schema import NODES, RunConfig, setting_types
+from snnrl.experiment.validate import CRITICS, validate
+from snnrl.nn.coding import PopulationEncoder
+from snnrl.nn.neurons import DEFAULT_SCALES, NEURONS, make_neuron
+from snnrl.nn.norm import STRATEGIES
+from snnrl.ops.backend import KERNELS
+from tests.experiment.helpers import arguments
+
+CHOICES = [(group, choice) for group in GROUPS for choice in choices(group)]
+
+PUBLIC_KEYS = [
+    "seed",
+    "total_steps",
+    "device",
+    "results_dir",
+    "algo.learning_starts",
+    "algo.batch_size",
+    "algo.learning_rate",
+    "algo.critic_learning_rate",
+    "algo.critic_weight_decay",
+    "evaluation.every",
+    "evaluation.episodes",
+    "bn.recalibrate_every",
+    "bn.recalibrate_batches",
+    "checkpoint.every",
+    "tracking.mode",
+    "env.id",
+]
+
+
+def companions(group: str, choice: str) -> list[str]:
+    """What a choice needs that it does not bring itself."""
+    needs = {("critic", critic): [f"algo={algo}"] for algo, critic in CRITICS.items()}
+    needs["env", "cartpole"] = []
+    return [f"{group}={choice}", *needs.get((group, choice), [])]
+
+
+def read(group: str, choice: str) -> dict[str, Any]:
+    values = yaml.safe_load((CONFIG_DIR / group / f"{choice}.yaml").read_text())
+    return {key: value for key, value in values.items() if key not in ("defaults", "name")}
+
+
+def test_every_folder_of_configs_is_a_group() -> None:
+    assert {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()} == set(GROUPS)
+    assert all(choices(group) for group in GROUPS)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
+    cfg = compose_config(companions(group, choice))
+    if (group, choice) == ("env", "cartpole"):
+        with pytest.raises(UserError, match="continuous"):
+            validate(cfg)
+        return
+    validate(cfg)
+    if group not in ("env", "experiment"):
+        assert cfg[group].name == choice
+
+
+def mixtures() -> list[list[str]]:
+    """Few configurations in which every choice of every group that changes the agent occurs."""
+    groups = ["neuron", "surrogate", "encoder", "bn", "algo", "tracking"]
+    columns = {group: choices(group) for group in groups}
+    rows = zip_longest(*columns.values())
+    return [
+        [
+            f"{group}={choice or columns[group][0]}"
+            for group, choice in zip(groups, row, strict=True)
+        ]
+        for row in rows
+    ] + [["actor=ann"]]
+
+
+def test_mixtures_cover_every_choice() -> None:
+    covered = {tuple(text.split("=")) for mixture in mixtures() for text in mixture}
+    elsewhere = {"env", "kernel", "experiment", "critic", "actor"}
+    assert {c for c in CHOICES if c[0] not in elsewhere} <= covered
+
+
+@pytest.mark.parametrize(
+    ("env", "mixture"),
+    [
+        *(("inverted_pendulum", mixture) for mixture in mixtures()),
+        ("pendulum", mixtures()[0]),
+        ("pendulum", ["actor=ann"]),
+    ],
+)
+def test_every_choice_learns_a_few_steps(env: str, mixture: list[str], tmp_path: Path) -> None:
+    if mixture == ["actor=ann"] or "bn=none" in mixture:
+        mixture = [*mixture, "bn.recalibrate_every=null"]
+    short = ["total_steps=12", "algo.learning_starts=4", "evaluation.episodes=1"]
+    overrides = arguments(tmp_path, *mixture, *short, f"env={env}", "tracking.mode=disabled")
+    assert_runs(overrides)
+
+
+@pytest.mark.parametrize("preset", choices("experiment"))
+def test_every_preset_learns_a_few_steps(preset: str, tmp_path: Path) -> None:
+    overrides = [
+        f"experiment={preset}",
+        "env=inverted_pendulum",
+        "total_steps=6",
+        "algo.learning_starts=4",
+        "evaluation.episodes=1",
+        "tracking.mode=disabled",
+        f"results_dir={tmp_path}",
+    ]
+    assert_runs(overrides)
+
+
+def assert_runs(overrides: list[str]) -> None:
+    with patch("snnrl.experiment.run.seconds_for", return_value=1.0):
+        result = run(compose_config(overrides), overrides)
+    assert (result.folder / "DONE").exists()
+
+
+@pytest.mark.parametrize(
+    "node", [RunConfig, *dict.fromkeys(n for nodes in NODES.values() for n in nodes.values())]
+)
+def test_every_setting_has_a_meaning(node: type) -> None:
+    for field in dataclasses.fields(node):
+        if not dataclasses.is_dataclass(get_type_hints(node)[field.name]):
+            assert len(field.metadata["meaning"].split()) >= 2, field.name
+
+
+def test_nodes_name_the_choices() -> None:
+    for group, nodes in NODES.items():
+        if "" not in nodes:
+            assert sorted(nodes) == choices(group)
+
+
+def test_public_keys_exist() -> None:
+    assert set(PUBLIC_KEYS) <= setting_types().keys()
+
+
+@pytest.mark.parametrize("bn", choices("bn"))
+def test_bn_files_are_the_strategies_of_python(bn: str) -> None:
+    assert read("bn", bn) == dataclasses.asdict(STRATEGIES[bn])
+
+
+def test_names_are_those_of_python() -> None:
+    assert choices("bn") == sorted(STRATEGIES)
+    assert choices("neuron") == sorted(NEURONS)
+    assert choices("surrogate") == sorted(DEFAULT_SCALES)
+    assert choices("kernel") == sorted(KERNELS)
+
+
+@pytest.mark.parametrize("name", choices("neuron"))
+def test_neuron_files_are_the_defaults_of_python(name: str) -> None:
+    values = read("neuron", name)
+    neuron = make_neuron(name, "rectangular")
+    dynamics = getattr(neuron, "dynamics", None)
+    found = {**vars(neuron), **(dynamics._asdict() if dynamics else {})}
+    assert values == {key: found[key] for key in values}
+    constants = {key for key, value in found.items() if isinstance(value, float | bool)}
+    assert constants - {"training"} == values.keys()
+
+
+@pytest.mark.parametrize("name", choices("surrogate"))
+def test_surrogate_files_are_the_defaults_of_python(name: str) -> None:
+    assert read("surrogate", name) == {"scale": DEFAULT_SCALES[name]}
+
+
+def test_encoder_files_are_the_defaults_of_python() -> None:
+    encoder = PopulationEncoder(inputs=1, time_steps=1)
+    assert encoder.features == read("encoder", "population")["population"]
+
+
+# The published settings: TD3 and DDPG, https://arxiv.org/abs/2509.23791
+
+SHARED: dict[str, Any] = {
+    "total_steps": 1_025_000,
+    "algo.learning_starts": 25_000,
+    "algo.batch_size": 256,
+    "algo.buffer_size": 1_000_000,
+    "algo.gamma": 0.99,
+    "algo.train_freq": 1,
+    "algo.gradient_steps": 1,
+    "algo.exploration_noise": 0.1,
+    "actor.name": "spiking",
+    "actor.hidden": [256, 256],
+    "actor.population": 10,
+    "actor.time_steps": 5,
+    "encoder.name": "population",
+    "encoder.population": 10,
+    "neuron.threshold": 0.5,
+    "neuron.decay": 0.75,
+    "neuron.detach_reset": False,
+    "surrogate.name": "rectangular",
+    "bn.name": "carebn",
+    "bn.rule": "confidence",
+    "bn.recalibrate_every": 5000,
+    "bn.recalibrate_batches": 100,
+    "bn.smoothing": 0.8,
+    "bn.effective_n": None,
+    "bn.eps": 1e-5,
+    "bn.target_stats": "soft",
+    "evaluation.every": 5000,
+    "evaluation.episodes": 10,
+}
+TD3: dict[str, Any] = {
+    "algo.name": "td3",
+    "algo.learning_rate": 3e-4,
+    "algo.tau": 0.005,
+    "algo.policy_delay": 2,
+    "algo.target_policy_noise": 0.2,
+    "algo.target_noise_clip": 0.5,
+    "critic.name": "ann",
+    "critic.hidden": [256, 256],
+}
+DDPG: dict[str, Any] = {
+    "algo.name": "ddpg",
+    "algo.learning_rate": 1e-4,
+    "algo.critic_learning_rate": 1e-3,
+    "algo.critic_weight_decay": 0.01,
+    "algo.tau": 0.001,
+    "critic.name": "ann_late",
+    "critic.hidden": [400, 300],
+}
+CLIF = {"neuron.name": "clif", "neuron.current_decay": 0.5}
+
+
+def assert_holds(cfg: DictConfig, expected: dict[str, Any]) -> None:
+    assert {key: OmegaConf.select(cfg, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("env", ["ant", "half_cheetah", "hopper", "walker2d"])
+def test_published_td3(env: str) -> None:
+    cfg = compose_config(["experiment=carebn/td3", f"env={env}"])
+    assert_holds(cfg, {**SHARED, **TD3, **CLIF})
+    assert cfg.env.id.endswith("-v4")
+
+
+def test_published_ddpg() -> None:
+    assert_holds(compose_config(["experiment=carebn/ddpg"]), {**SHARED, **DDPG, **CLIF})
+
+
+def test_the_main_command_alone_is_the_published_setting() -> None:
+    expected = {**SHARED, **TD3, "neuron.name": "lif", "env.id": "HalfCheetah-v4", "seed": 0}
+    assert_holds(compose_config(), expected)
+    assert_holds(compose_config(["algo=td3", "bn=carebn"]), expected)
+
+
+def test_the_command_line_wins_over_a_preset() -> None:
+    cfg = compose_config(["experiment=carebn/ddpg", "neuron=lif", "total_steps=7"])
+    assert (cfg.neuron.name, cfg.total_steps, cfg.algo.name) == ("lif", 7, "ddpg")
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("total_steps=1e6", "total_steps=1000000"),
+        ("total_steps=2.5e4", "total_steps=25000"),
+        ("total_steps=2e4,3e4", "total_steps=20000,30000"),
+        ("total_steps=range(1e3,3e3,1e3)", "total_steps=range(1000,3000,1000)"),
+        ("total_steps=10.0", "total_steps=10"),
+        ("total_steps=1_000", "total_steps=1_000"),
+        ("total_steps=1.5", "total_steps=1.5"),
+        ("total_steps=1.2.3", "total_steps=1.2.3"),
+        ("total_steps=1e999", "total_steps=1e999"),
+        ("seed=12345678901234567891", "seed=12345678901234567891"),
+        ("actor.hidden=[1e2,2e2]", "actor.hidden=[100,200]"),
+        ("bn.recalibrate_every=1e4", "bn.recalibrate_every=10000"),
+        ("algo.learning_rate=1e-3", "algo.learning_rate=1e-3"),
+        ("bn.effective_n=1e3", "bn.effective_n=1e3"),
+        ("results_dir=runs/1e3", "results_dir=runs/1e3"),
+    ],
+)
+def test_integral_floats_are_integers(given: str, taken: str) -> None:
+    assert check_override(given) == taken
+
+
+def test_help_has_every_group_choice_and_setting() -> None:
+    text = help_text()
+    words = set(text.replace("*", " ").split())
+    assert {choice for _, choice in CHOICES} <= words
+    assert set(GROUPS) <= words
+    keys = {word.split("=")[0] for word in words}
+    assert {key for key in setting_types() if not key.endswith(".name")} <= keys
+    assert "seed=0" in words
+    assert "algo.policy_delay=2" in words
+    for line in text.splitlines():
+        assert not line.startswith("  seed") or "random" in line
+
+
+def test_help_shows_what_differs_between_choices() -> None:
+    lines = [line for line in help_text().splitlines() if "algo.tau=" in line]
+    assert ["0.005" in line for line in lines] == [True, False]
+    assert lines[1].endswith("[algo=ddpg]")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from snnrl.agents import TD3
+from snnrl.experiment.builder import build_agent, build_training_env
+from snnrl.experiment.config import compose_config
+from snnrl.experiment.estimate import in_words, seconds_for
+from tests.experiment.helpers import arguments
+
+
+@pytest.mark.parametrize("settings", [[], ["algo=ddpg", "algo.train_freq=3"]])
+def test_it_grows_with_what_is_left(settings: list[str], tmp_path: Path) -> None:
+    cfg = compose_config(arguments(tmp_path, *settings))
+    few, many = seconds_for(cfg, 1_000), seconds_for(cfg, 1_000_000)
+    assert 0 < few < many
+
+
+def test_the_trial_does_not_recalibrate_and_leaves_the_agent_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = compose_config(arguments(tmp_path, "bn.recalibrate_every=1"))
+    env = build_training_env(cfg)
+    expected = build_agent(cfg, env)
+    noise = np.random.random(), torch.rand(1)
+
+    def refuse(agent: TD3) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(TD3, "recalibrate", refuse)
+    seconds_for(cfg, 1_000)
+    agent = build_agent(cfg, env)
+    assert (np.random.random(), torch.rand(1)) == noise
+    for ours, theirs in zip(agent.policy.parameters(), expected.policy.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "0 s"),
+        (95, "95 s"),
+        (119, "119 s"),
+        (720, "12 min"),
+        (5399, "90 min"),
+        (27000, "7.5 h"),
+    ],
+)
+def test_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from snnrl.agents import TD3
+from snnrl.envs import make_env
+from snnrl.errors import NonFiniteError
+from snnrl.experiment.evaluation import Evaluator
+
+SEED = 107
+
+
+class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps the first observation of the last episode."""
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = self.env.reset(**kwargs)
+        self.start = np.array(observation)
+        return observation, info
+
+
+@pytest.fixture(scope="module", params=["Pendulum-v1", "InvertedPendulum-v4", "Hopper-v4"])
+def env_id(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def agent(env_id: str) -> TD3:
+    arch = {"pi": [8], "qf": [8]}
+    return TD3("AnnPolicy", make_env(env_id), seed=0, policy_kwargs={"net_arch": arch})
+
+
+def one_after_the_other(env_id: str, agent: TD3, episodes: int) -> list[tuple[Any, float, int]]:
+    """What a single environment that is seeded once plays."""
+    env = make_env(env_id)
+    played = []
+    for k in range(episodes):
+        observation, _ = env.reset(seed=SEED if k == 0 else None)
+        start, total, length, done = np.array(observation), 0.0, 0, False
+        while not done:
+            action, _ = agent.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total, length, done = total + float(reward), length + 1, terminated or truncated
+        played.append((start, total, length))
+    return played
+
+
+def test_episodes_are_those_of_one_environment_seeded_once(env_id: str, agent: TD3) -> None:
+    envs = [Recorder(make_env(env_id)) for _ in range(10)]
+    evaluator = Evaluator(envs, SEED)
+    evaluator.run(agent)
+    played = evaluator.run(agent)  # the second evaluation has the same starts
+    expected = one_after_the_other(env_id, agent, 10)
+    starts = np.stack([env.start for env in envs])
+    np.testing.assert_array_equal(starts, np.stack([start for start, _, _ in expected]))
+    assert len(np.unique(starts, axis=0)) == 10
+    assert [episode.length for episode in played] == [length for _, _, length in expected]
+    returns = [episode.total_reward for episode in played]
+    np.testing.assert_allclose(returns, [total for _, total, _ in expected], rtol=1e-4)
+    assert [episode.index for episode in played] == list(range(10))
+
+
+def test_observations_are_what_the_policy_saw(env_id: str, agent: TD3) -> None:
+    env = Recorder(make_env(env_id))
+    (episode,) = Evaluator([env], SEED).run(agent)
+    assert episode.observations.shape == (episode.length, *env.start.shape)
+    np.testing.assert_array_equal(episode.observations[0], env.start)
+
+
+def test_a_broken_number_stops_it(agent: TD3, env_id: str) -> None:
+    class Broken(gymnasium.RewardWrapper[Any, Any]):
+        def reward(self, reward: Any) -> float:
+            return float("nan")
+
+    with pytest.raises(NonFiniteError, match="evaluation reward is not finite at step 0"):
+        Evaluator([Broken(make_env(env_id))], SEED).run(agent)
+
+
+def test_a_broken_start_stops_it(agent: TD3, env_id: str) -> None:
+    class Broken(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def reset(self, **kwargs: Any) -> Any:
+            observation, info = self.env.reset(**kwargs)
+            return np.full_like(observation, np.inf), info
+
+    with pytest.raises(NonFiniteError, match="evaluation observation is not finite at step 0"):
+        Evaluator([Broken(make_env(env_id))], SEED).run(agent)

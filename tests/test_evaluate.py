@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnrl.analysis.statistics import mean_interval
+from snnrl.evaluate import main
+from tests.experiment.helpers import folder_of, train
+
+
+@pytest.fixture(scope="module", params=["inverted_pendulum", "pendulum"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    path = tmp_path_factory.mktemp("results")
+    settings = [f"env={request.param}", "evaluation.episodes=1", "total_steps=30"]
+    assert train(path, *settings) == 0
+    return folder_of(path, *settings).path
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "seed-0"))
+
+
+def test_returns_with_deviation_and_interval(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run), "--episodes", "3"]) == 0
+    out = capsys.readouterr().out
+    returns = [float(x) for x in re.findall(r"episode \d+: (\S+) in \d+ steps", out)]
+    assert len(returns) == 3
+    mean, deviation, low, high = [float(x) for x in re.findall(r"-?\d+\.\d+", out.splitlines()[-1])]
+    assert mean == pytest.approx(np.mean(returns), abs=0.011)
+    assert deviation == pytest.approx(np.std(returns, ddof=1), abs=0.011)
+    expected = mean_interval(returns)
+    assert (low, high) == pytest.approx(tuple(expected)[2:], abs=0.02)
+    assert "best_model.zip after " in out
+
+
+def test_the_same_twice_and_other_episodes_by_another_seed(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = []
+    for seed in ("1", "1", "2"):
+        assert main([str(run), "--episodes", "2", "--seed", seed, "--model", "last"]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+    assert "model.zip after 30 steps" in texts[0]
+
+
+def test_the_last_evaluation_of_the_run_is_had_again(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run's seed + 100 starts its evaluations."""
+    assert main([str(run), "--episodes", "1", "--seed", "100", "--model", "last"]) == 0
+    last = (run / "evaluations.csv").read_text().splitlines()[-1].split(",")
+    assert f"{float(last[3]):.2f} in {last[4]} steps" in capsys.readouterr().out
+
+
+def test_one_episode_has_no_interval(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run), "--episodes", "1"]) == 0
+    assert "no interval" in capsys.readouterr().out
+
+
+def test_a_film(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    imageio = pytest.importorskip("imageio.v3")
+    pytest.importorskip("imageio_ffmpeg")
+    status = main([str(copy), "--episodes", "1", "--video"])
+    out, err = capsys.readouterr()
+    if status == 2 and "cannot render here" in err:
+        pytest.skip("no library to render with")
+    assert status == 0
+    assert f"video: {copy / 'video.mp4'}" in out
+    frames = imageio.imread(copy / "video.mp4", plugin="FFMPEG")
+    length = int(re.findall(r"in (\d+) steps", out)[0])
+    assert len(frames) == length + 1  # the episode that --seed starts, and its first picture
+    assert frames.shape[-1] == 3
+    assert min(frames.shape[1:3]) > 100
+    assert all(frame.max() > 100 and frame.std() > 5 for frame in frames)
+    assert not np.array_equal(frames[0], frames[-1])
+    assert not list(copy.glob(".video*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--episodes", "0"], ["--episodes 0", "at least 1"]),
+        (["--episodes", "many"], ["--episodes", "many"]),
+        (["--seed", "-1"], ["--seed -1", "at least 0"]),
+        (["--model", "worst"], ["--model", "best"]),
+        (["--vidoe"], ["--vidoe", "--help"]),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], words: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run), *arguments]) == 2
+    assert_one_line(capsys, *words)
+
+
+def assert_one_line(capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+
+
+def test_not_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        assert main([str(folder)]) == 2
+        assert_one_line(capsys, str(folder), "config.yaml")
+    assert main([]) == 2
+    assert_one_line(capsys, "folder")
+
+
+@pytest.mark.parametrize("text", ["a: 1", "[]", "a: [", ""])
+def test_a_configuration_of_something_else(
+    text: str, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "config.yaml").write_text(text)
+    assert main([str(copy)]) == 2
+    assert_one_line(capsys, str(copy / "config.yaml"))
+
+
+def test_no_model_yet(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "best_model.zip").unlink()
+    assert main([str(copy)]) == 2
+    assert_one_line(capsys, str(copy / "best_model.zip"), "yet")
+
+
+def test_a_broken_model(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "best_model.zip").write_bytes(b"half a model")
+    assert main([str(copy)]) == 2
+    assert_one_line(capsys, str(copy / "best_model.zip"))
+
+
+def test_a_run_from_a_machine_with_a_gpu(copy: Path) -> None:
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("device: auto", "device: cuda"))
+    assert main([str(copy), "--episodes", "1"]) == 0
+
+
+@pytest.mark.parametrize("missing", ["imageio.v2", "imageio_ffmpeg"])
+def test_a_missing_package(
+    missing: str, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main([str(copy), "--episodes", "1", "--video"]) == 2
+    assert_one_line(capsys, "--video", "snnrl[video]")
+    assert not list(copy.glob("*.mp4"))
+
+
+def test_a_missing_library(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def render(*_: Any, **__: Any) -> None:
+        raise ImportError("cannot load libEGL.so.1\nmore")
+
+    pytest.importorskip("imageio_ffmpeg")
+    monkeypatch.setattr("gymnasium.wrappers.PassiveEnvChecker.render", render)
+    assert main([str(copy), "--episodes", "1", "--video"]) == 2
+    assert_one_line(capsys, "--video", "libEGL.so.1", "apt-get install libegl1")
+    assert [path.name for path in copy.glob("*.mp4")] + list(copy.glob(".video*")) == []

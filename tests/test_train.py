@@ -1,0 +1,158 @@
+"""The train command itself: sweeps, ways to call it, what it prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import snnrl
+from snnrl.experiment.callbacks import Supervisor
+from snnrl.experiment.progress import Progress
+from snnrl.train import main
+from tests.experiment.helpers import arguments, folder_of, steps_in
+
+TINY = ["total_steps=30", "evaluation.episodes=1", "evaluation.every=1000"]
+
+
+@pytest.fixture(autouse=True)
+def _command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+
+def test_a_sweep_makes_a_folder_each_and_a_second_one_skips_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["-m", *arguments(tmp_path, *TINY, "bn=carebn,vanilla", "seed=range(2)")]
+    assert main(command) == 0
+    folders = [
+        folder_of(tmp_path, *TINY, f"bn={bn}", f"seed={seed}").path
+        for bn in ("carebn", "vanilla")
+        for seed in range(2)
+    ]
+    assert len(set(folders)) == 4
+    assert {path.parent for path in tmp_path.rglob("DONE")} == set(folders)
+    overrides = yaml.safe_load((folders[3] / "overrides.yaml").read_text())
+    assert {"bn=vanilla", "seed=1"} <= set(overrides)
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("already done (30 steps)") == 4
+
+
+def test_integral_floats_in_a_sweep(tmp_path: Path) -> None:
+    command = ["--multirun", *arguments(tmp_path, *TINY, "total_steps=3e1", "seed=0.0,1")]
+    assert main(command) == 0
+    assert len(list(tmp_path.rglob("DONE"))) == 2
+
+
+def test_a_sweep_does_all_it_can_and_says_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = Supervisor._evaluate
+
+    def evaluate(supervisor: Supervisor, step: int) -> None:
+        if supervisor.folder.cfg.seed in (0, 2):
+            raise ZeroDivisionError(f"seed {supervisor.folder.cfg.seed}")
+        original(supervisor, step)
+
+    monkeypatch.setattr(Supervisor, "_evaluate", evaluate)
+    assert main(["-m", *arguments(tmp_path, *TINY, "seed=0,1,2")]) == 1
+    failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 3
+    assert "seed=0: ZeroDivisionError" in failed[0]
+    assert "seed=2: ZeroDivisionError" in failed[1]
+    assert "not every run" in failed[2]
+    assert [path.parent.name for path in tmp_path.rglob("DONE")] == ["seed-1"]
+
+
+def test_a_signal_ends_the_whole_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(progress: Progress, step: int) -> None:
+        if step == 25:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "step_to", interrupt)
+    assert main(["-m", *arguments(tmp_path, *TINY, "seed=0,1")]) == 143
+    assert "saved" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
+
+
+def test_show_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments(tmp_path / "results"), "--cfg", "job"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["algo"]["batch_size"] == 8
+    assert shown["bn"]["name"] == "carebn"
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == 0
+    out, err = capsys.readouterr()
+    assert "algo.policy_delay=2" in out
+    assert err == ""
+
+
+def test_it_says_how_long_it_will_take_and_where_the_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tmp_path, *TINY)) == 0
+    out, err = capsys.readouterr()
+    folder = folder_of(tmp_path, *TINY)
+    assert out.splitlines()[1].startswith("30 steps will take about ")
+    assert "kernel: naive; threads: 1; device: cpu" in out
+    assert f"run folder: {folder.path}" in out
+    assert f"curve:      {folder.path / 'curve.png'}" in out
+    assert [line.split(":")[0].split()[0] for line in err.splitlines()] == ["0", "30"]
+    assert steps_in(folder, "evaluations") == [0, 30]
+
+
+def start(tmp_path: Path, *settings: str) -> subprocess.Popen[str]:
+    """The command as a user calls it, from a folder of his own."""
+    checkout = Path(snnrl.__file__).parent.parent
+    return subprocess.Popen(
+        [sys.executable, "-m", "snnrl.train", *arguments(Path("results"), *settings)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(checkout), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_from_another_folder(tmp_path: Path) -> None:
+    process = start(tmp_path, *TINY)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    (done,) = tmp_path.rglob("DONE")
+    assert str(done.parent.relative_to(tmp_path)) in out
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
+    process = start(tmp_path, "bn=carbn")
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert len(err.splitlines()) == 1
+    assert "did you mean 'carebn'?" in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_from_outside(tmp_path: Path) -> None:
+    process = start(tmp_path, "total_steps=1000000")
+    assert process.stderr
+    assert "0 of 1,000,000 steps" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 143
+    assert "saved; the same command goes on from there" in err.splitlines()[-1]
+    assert list(tmp_path.rglob("checkpoint/state.pt"))
