@@ -10,5 +10,5 @@ WORKDIR /snnrl
 COPY . .
 RUN make setup TORCH_INDEX="$TORCH_INDEX"
 
-# docker run snnrl make train ARGS="algo=td3 bn=carebn"
+# docker run -v "$PWD/results:/snnrl/results" snnrl make train ARGS="algo=td3 bn=carebn"
 CMD ["make", "train"]

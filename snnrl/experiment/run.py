@@ -32,6 +32,7 @@ from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.tracking import Tracker
 from snnrl.experiment.validate import validate
+from snnrl.ops.backend import resolve_kernel
 
 NOTHING_YET = {"evaluation": -1, "log": 0, "checkpoint": 0}
 
@@ -105,7 +106,9 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str]) -> None:
 
 
 def _start(cfg: DictConfig, env: VecEnv) -> tuple[TD3, dict[str, int]]:
-    print(f"{cfg.env.id}: timing a few steps (compiling takes up to a minute the first time)")
+    compiles = resolve_kernel(cfg.kernel.name, cfg.total_steps) == "compile"
+    wait = " (compiling takes up to a minute the first time)" if compiles else ""
+    print(f"{cfg.env.id}: timing a few steps{wait}", flush=True)
     seconds = seconds_for(cfg, cfg.total_steps)
     print(f"{cfg.total_steps:,} steps will take about {in_words(seconds)} here")
     return build_agent(cfg, env), dict(NOTHING_YET)

@@ -114,6 +114,7 @@ def test_a_signal(
         [*PENDULUM, "algo=td3", "checkpoint.every=45"],
         ["algo=ddpg", "checkpoint.every=45", "bn=re_only"],
         ["actor=ann", "bn.recalibrate_every=null", "checkpoint.every=45"],
+        pytest.param(["kernel=compile", "checkpoint.every=45"], marks=pytest.mark.slow),
     ],
 )
 def test_a_crash(settings: list[str], tmp_path: Path, at_step: Stop, whole: Whole) -> None:
