@@ -104,7 +104,7 @@ class Run:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """Package versions by ``provenance.json``; empty where the run has none.
+        """Package versions, and the kernel, by ``provenance.json``; empty where there is none.
 
         :raises UserError: the file is there and cannot be read
         """
@@ -118,7 +118,8 @@ class Run:
         versions = provenance.get("versions", {}) if isinstance(provenance, dict) else None
         if not isinstance(versions, dict):
             raise UserError(f"{file}: expected a mapping with a mapping 'versions'")
-        return {str(name): str(version) for name, version in versions.items()}
+        kernel = {"kernel": provenance["kernel"]} if "kernel" in provenance else {}
+        return {str(name): str(version) for name, version in {**versions, **kernel}.items()}
 
 
 def load_run(folder: str | Path) -> Run:

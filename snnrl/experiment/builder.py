@@ -11,12 +11,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from snnrl.agents import DDPG, TD3
 from snnrl.envs import make_env
-from snnrl.errors import UserError
+from snnrl.errors import UserError, expect
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.validate import resolve_device
 from snnrl.ops.backend import resolve_kernel
@@ -72,21 +71,15 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> TD3:
 
 
 def load_trained(cfg: DictConfig, path: Path) -> TD3:
-    """The agent of ``model.zip``, to act with on any machine: on its CPU, by eager kernels.
+    """The agent of ``model.zip``, to act with on any machine: on its CPU.
 
     :raises UserError: the file is not one that a run wrote
     """
+    expect("algo", cfg.algo.name, AGENTS)
     try:
-        data, _, _ = load_from_zip_file(path, device="cpu")
+        return AGENTS[cfg.algo.name].load(path, device="cpu", custom_objects={"buffer_size": 1})
     except (ValueError, BadZipFile) as problem:
         raise UserError(f"{path}: expected a model that a run has saved") from problem
-    assert data is not None
-    arguments = data["policy_kwargs"]
-    if "kernel" in arguments:
-        arguments = {**arguments, "kernel": "naive"}
-    return AGENTS[cfg.algo.name].load(
-        path, device="cpu", custom_objects={"policy_kwargs": arguments, "buffer_size": 1}
-    )
 
 
 def use_threads(threads: int) -> None:

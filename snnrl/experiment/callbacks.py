@@ -157,7 +157,8 @@ class Supervisor(BaseCallback):
         for name, value in values.items():
             self.model.logger.record(name, value)
         self._log(step)
-        self.progress.evaluated(step, returns.mean(), returns.std())
+        deviation = returns.std(ddof=1) if len(returns) > 1 else 0.0
+        self.progress.evaluated(step, float(returns.mean()), float(deviation))
 
     def _row(self, step: int, episode: Episode) -> dict[str, object]:
         return {

@@ -7,7 +7,9 @@ import random
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from snnrl.agents import TD3
 from snnrl.envs import get_state, set_state
-from snnrl.errors import NonFiniteError
+from snnrl.errors import NonFiniteError, UserError
 from snnrl.experiment.builder import load_agent
 
 REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -56,11 +58,19 @@ def save_checkpoint(folder: Path, agent: TD3, clocks: dict[str, int]) -> None:
 def save_model(path: Path, agent: TD3) -> None:
     """Write ``model.zip``; at every moment the file is the old one or the new one, whole.
 
+    It names the naive kernel, so that it loads on a machine without a compiler.
+
     :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
     """
     check_finite(agent)
     unfinished = path.with_name(f".{path.name}.tmp.zip")
-    agent.save(unfinished)
+    arguments = agent.policy_kwargs
+    if "kernel" in arguments:
+        agent.policy_kwargs = {**arguments, "kernel": "naive"}
+    try:
+        agent.save(unfinished)
+    finally:
+        agent.policy_kwargs = arguments
     _flush(unfinished)
     unfinished.replace(path)
 
@@ -99,15 +109,22 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> tuple[TD3, di
     """Bring an agent and its environment back to where :func:`save_checkpoint` found them.
 
     :param env: made like the one that was saved
+    :raises UserError: a file of the checkpoint cannot be read
     :return: the agent, the clocks, and whether the environment's state could be restored; where
         not, the environment starts a new episode
     """
     env.reset()
-    agent = load_agent(cfg, str(folder / "agent.zip"), env)
-    _load_replay(folder / "replay.npz", agent.replay_buffer)
-    state: dict[str, Any] = torch.load(
-        folder / "state.pt", map_location=agent.device, weights_only=False
-    )
+    try:
+        agent = load_agent(cfg, str(folder / "agent.zip"), env)
+        _load_replay(folder / "replay.npz", agent.replay_buffer)
+        state: dict[str, Any] = torch.load(
+            folder / "state.pt", map_location=agent.device, weights_only=False
+        )
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, UnpicklingError) as problem:
+        raise UserError(
+            f"{folder}: cannot be read ({type(problem).__name__}); remove the run folder to start "
+            "afresh"
+        ) from problem
     restored = all(saved is not None for saved in state["environments"])
     if restored:
         for part, saved in zip(_environments(env), state["environments"], strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +36,8 @@ def errors_of_statistics(
 
     Phase ``before`` is before the re-calibration of this step, or simply now where there was none;
     ``after`` only exists where there was one. On two samples: the replay buffer, and the
-    observations of the evaluation episodes.
+    observations of the evaluation episodes, which the policy visited with the statistics it has
+    now: ``before`` asks how well the earlier statistics would have fitted those.
 
     :param agent: any agent; one without moving statistics has no rows
     :param evaluation_observations: ``[n, ...]``
@@ -44,8 +46,8 @@ def errors_of_statistics(
     """
     if not isinstance(agent.actor, SpikingActor) or not norm_layers(agent.actor):
         return []
-    every = max(1, len(evaluation_observations) // EVALUATION_SAMPLE)
-    samples = {"evaluation": torch.as_tensor(evaluation_observations[::every]).to(agent.device)}
+    visited = _thinned(evaluation_observations, EVALUATION_SAMPLE)
+    samples = {"evaluation": torch.as_tensor(visited).to(agent.device)}
     if agent.replay_buffer is not None and agent.replay_buffer.size() > 0:
         samples["replay"] = agent.replay_observations(REPLAY_SAMPLE, generator)
     now = [
@@ -72,8 +74,8 @@ def activity(agent: TD3, observations: np.ndarray) -> dict[str, float]:
     """
     if not isinstance(agent.actor, SpikingActor):
         return {}
-    every = max(1, len(observations) // BATCH)
-    rates = firing_rates(agent.actor, torch.as_tensor(observations[::every]).to(agent.device))
+    shown = torch.as_tensor(_thinned(observations, BATCH)).to(agent.device)
+    rates = firing_rates(agent.actor, shown)
     values = {f"firing_rate/{_short(name)}": rate for name, rate in rates.items()}
     for name, module in agent.actor.named_modules():
         if isinstance(module, PooledBatchNorm) and isinstance(module.update, ConfidenceUpdate):
@@ -86,6 +88,11 @@ def _short(name: str) -> str:
     """``network.layers.0.norm`` -> ``layer0``; the encoder is ``encoder``."""
     parts = name.split(".")
     return f"layer{parts[2]}" if parts[1] == "layers" else parts[1]
+
+
+def _thinned(observations: np.ndarray, limit: int) -> np.ndarray:
+    """At most ``limit`` of them, evenly spread."""
+    return observations[:: math.ceil(len(observations) / limit)]
 
 
 def _batches(sample: Tensor) -> Iterator[Tensor]:

@@ -32,8 +32,9 @@ class Episode:
 class Evaluator:
     """Runs the same episodes at every call, side by side, so that one pass acts for all.
 
-    Episode k starts where the k-th reset after ``reset(seed)`` leads: the episodes that a single
-    environment, seeded once, would run one after the other.
+    Episode k starts where the k-th reset after ``reset(seed)`` leads, like the episodes that one
+    environment, seeded once, would run one after the other. What is random after the start comes
+    from a stream of each episode's own, so that episodes are independent samples.
 
     :param envs: as many environments as episodes
     :param seed: seed of the first reset
@@ -48,7 +49,8 @@ class Evaluator:
 
         :raises NonFiniteError: an observation or a reward is NaN or infinite
         """
-        current = np.stack([self._first_observation(k) for k in range(len(self.envs))])
+        first = [self._first_observation(k) for k in range(len(self.envs))]
+        current = np.stack(first).astype(self.envs[0].observation_space.dtype)
         seen: list[list[np.ndarray]] = [[] for _ in self.envs]
         rewards = np.zeros(len(self.envs))
         _check_finite(current, rewards, agent.num_timesteps)
@@ -76,6 +78,7 @@ class Evaluator:
         observation, _ = self.envs[episode].reset(seed=self.seed)
         for _ in range(episode):
             observation, _ = self.envs[episode].reset()
+        self.envs[episode].unwrapped.np_random = np.random.default_rng([self.seed, episode])
         return np.asarray(observation)
 
 

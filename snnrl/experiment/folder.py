@@ -53,9 +53,19 @@ class RunFolder:
         return Table(self.path / f"{name}.csv", columns.get(name, ("timesteps",)))
 
     def finished_steps(self) -> int | None:
-        """Steps of a finished run, ``None`` for one that is not finished."""
+        """Steps of a finished run, ``None`` for one that is not finished.
+
+        :raises UserError: ``DONE`` cannot be read
+        """
         done = self.path / "DONE"
-        return int(json.loads(done.read_text())["timesteps"]) if done.exists() else None
+        if not done.exists():
+            return None
+        try:
+            return int(json.loads(done.read_text())["timesteps"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{done}: cannot be read; remove it to go on from the checkpoint"
+            ) from None
 
     def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
         """Write what will run; a run that starts afresh drops what an earlier try left."""

@@ -15,6 +15,8 @@ import torch
 
 import snnrl
 
+SOURCE = ("snnrl", "configs", "pyproject.toml", "constraints.txt")
+
 PACKAGES = (
     "torch",
     "numpy",
@@ -57,7 +59,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git() -> dict[str, str | None]:
+def _git() -> dict[str, Any]:
     """Revision and uncommitted changes of the checkout; none for an installed package."""
     top = Path(snnrl.__file__).parent.parent
 
@@ -71,11 +73,18 @@ def _git() -> dict[str, str | None]:
         return answer.stdout if answer.returncode == 0 else None
 
     if not (top / ".git").exists():
-        return {"revision": None, "diff": None}
+        return {"revision": None, "diff": None, "untracked": {}}
     revision = ask("rev-parse", "HEAD")
     return {
         "revision": revision.strip() if revision else None,
-        "diff": ask("diff", "HEAD", "--", "snnrl", "configs") or None,
+        "diff": ask("diff", "HEAD", "--", *SOURCE) or None,
+        "untracked": {
+            name: (top / name).read_text(errors="replace")
+            for name in (
+                ask("ls-files", "--others", "--exclude-standard", "--", *SOURCE) or ""
+            ).split("\n")
+            if name
+        },
     }
 
 

@@ -24,12 +24,12 @@ from snnrl.experiment.builder import (
     build_training_env,
     use_threads,
 )
-from snnrl.experiment.callbacks import Supervisor
+from snnrl.experiment.callbacks import Clock, Supervisor
 from snnrl.experiment.checkpoint import find_checkpoint, load_checkpoint, save_model
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.progress import Progress
-from snnrl.experiment.signals import stop_on_signals
+from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.tracking import Tracker
 from snnrl.experiment.validate import validate
 from snnrl.ops.backend import resolve_kernel
@@ -69,14 +69,14 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
             f"total_steps={cfg.total_steps}: {folder.path} is done at {finished:,} steps and its "
             "checkpoint is gone; expected another results_dir, or the folder removed"
         )
-    with folder.locked():
-        _train(cfg, folder, overrides)
+    with stop_on_signals() as stop, folder.locked():
+        _train(cfg, folder, overrides, stop)
     print(f"run folder: {folder.path}")
     print(f"curve:      {folder.curve}")
     return _result(folder)
 
 
-def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str]) -> None:
+def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopRequest) -> None:
     use_threads(cfg.threads)
     # Compiled forms of earlier runs of a sweep count against torch's limit.
     torch.compiler.reset()
@@ -89,10 +89,9 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str]) -> None:
     tracker = Tracker(cfg, folder)
     facts = provenance.collect(kernel, cfg.threads, cfg.seed)
     folder.begin(overrides, facts, fresh=checkpoint is None)
-    for table in ("evaluations", "statistics_error", "progress"):
-        folder.table(table).cut_after(agent.num_timesteps)
+    _cut_tables(folder, agent.num_timesteps)
     try:
-        _learn(cfg, folder, agent, clocks, tracker)
+        _learn(cfg, folder, agent, clocks, tracker, stop)
         print(summarise_run(folder.path, folder.curve))
     except Exception as failure:
         folder.fail(traceback.format_exc())
@@ -116,6 +115,11 @@ def _start(cfg: DictConfig, env: VecEnv) -> tuple[TD3, dict[str, int]]:
 
 def _go_on(cfg: DictConfig, env: VecEnv, checkpoint: Path) -> tuple[TD3, dict[str, int]]:
     agent, clocks, restored = load_checkpoint(checkpoint, cfg, env)
+    if agent.num_timesteps > cfg.total_steps:
+        raise UserError(
+            f"total_steps={cfg.total_steps}: {checkpoint} is at step {agent.num_timesteps:,} "
+            "already; expected at least that"
+        )
     print(f"going on from step {agent.num_timesteps:,} of {cfg.total_steps:,}")
     if not restored:
         print(f"{cfg.env.id}: its state cannot be restored, so a new episode starts")
@@ -123,7 +127,12 @@ def _go_on(cfg: DictConfig, env: VecEnv, checkpoint: Path) -> tuple[TD3, dict[st
 
 
 def _learn(
-    cfg: DictConfig, folder: RunFolder, agent: TD3, clocks: dict[str, int], tracker: Tracker
+    cfg: DictConfig,
+    folder: RunFolder,
+    agent: TD3,
+    clocks: dict[str, int],
+    tracker: Tracker,
+    stop: StopRequest,
 ) -> None:
     progress = Progress(f"{cfg.env.id} {folder.label}", cfg.total_steps, agent.num_timesteps)
     if tracker.message:
@@ -131,14 +140,12 @@ def _learn(
     evaluator = build_evaluator(cfg)
     exit_code = 1
     try:
-        with stop_on_signals() as stop:
-            supervisor = Supervisor(folder, evaluator, tracker, progress, stop, clocks)
-            agent.learn(
-                cfg.total_steps - agent.num_timesteps,
-                callback=supervisor,
-                log_interval=None,  # type: ignore[arg-type]
-                reset_num_timesteps=False,
-            )
+        agent.learn(
+            cfg.total_steps - agent.num_timesteps,
+            callback=Supervisor(folder, evaluator, tracker, progress, stop, clocks),
+            log_interval=None,  # type: ignore[arg-type]
+            reset_num_timesteps=False,
+        )
         save_model(folder.model, agent)
         exit_code = 0
     except Interrupted as interrupted:
@@ -149,6 +156,17 @@ def _learn(
         progress.close()
         evaluator.close()
         tracker.finish(exit_code)
+
+
+def _cut_tables(folder: RunFolder, step: int) -> None:
+    """Leave in the tables what a run that was never stopped would have at ``step``."""
+    folder.table("progress").cut_after(step)
+    evaluated = sorted({int(row["timesteps"]) for row in folder.table("evaluations").rows()})
+    earlier = max((t for t in evaluated if t < step), default=-1)
+    # A run that is extended was evaluated at its earlier end, whether that was due or not.
+    due = Clock(folder.cfg.evaluation.every, earlier).due(step)
+    for table in ("evaluations", "statistics_error"):
+        folder.table(table).cut_after(step if due else earlier)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
         if request.signal_number is not None:
             raise KeyboardInterrupt
         request.signal_number = number
+        print(
+            "stopping after this update or evaluation; once more to stop at once", file=sys.stderr
+        )
 
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

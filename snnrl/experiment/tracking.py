@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from netrc import NetrcParseError, netrc
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -31,14 +30,15 @@ class Tracker:
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         self.mode = resolve_mode(cfg.tracking.mode)
         self.asked = cfg.tracking.mode
+        self.folder = folder
         self.run: Any = None
         if self.mode == "disabled":
             return
         if self.mode == "online" and not _logged_in():
             # W&B would ask for a key, and wait.
             raise UserError(
-                "tracking.mode=online: not logged in to W&B; expected `wandb login` first, "
-                "or tracking.mode=offline"
+                "tracking.mode=online (or WANDB_MODE): not logged in to W&B; expected "
+                "`wandb login` first, or tracking.mode=offline"
             )
         import wandb
 
@@ -77,7 +77,8 @@ class Tracker:
             return f"W&B: {self.run.url}"
         if self.mode == "offline":
             why = " (not logged in)" if self.asked == "auto" else ""
-            return f"W&B offline{why}; sync later with: wandb sync {Path(self.run.dir).parent}"
+            pieces = f"{self.folder.path}/wandb/offline-run-*"
+            return f"W&B offline{why}; sync later with: wandb sync {pieces}"
         return None
 
     def log(self, timesteps: int, values: Mapping[str, float]) -> None:

@@ -88,3 +88,30 @@ def test_a_broken_start_stops_it(agent: TD3, env_id: str) -> None:
 
     with pytest.raises(NonFiniteError, match="evaluation observation is not finite at step 0"):
         Evaluator([Broken(make_env(env_id))], SEED).run(agent)
+
+
+class Noisy(gymnasium.Env[Any, Any]):
+    """Twenty steps of rewards N(0, 1)."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (1,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.time = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        reward = float(self.np_random.normal())
+        return np.array([reward], np.float32), reward, self.time == 20, False, {}
+
+
+def test_episodes_of_a_random_environment_are_independent() -> None:
+    agent = TD3("AnnPolicy", Noisy(), seed=0, policy_kwargs={"net_arch": [8]})
+    played = Evaluator([Noisy() for _ in range(200)], SEED).run(agent)
+    returns = [episode.total_reward for episode in played]
+    assert np.std(returns) == pytest.approx(20**0.5, rel=0.15)
+    # One stream that all share would show one episode's rewards in the next, a step earlier.
+    first, second = (episode.observations.ravel() for episode in played[:2])
+    assert not np.isin(first[1:], second).any()

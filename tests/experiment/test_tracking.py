@@ -139,7 +139,7 @@ def test_auto_without_login_is_offline_and_says_how_to_sync(
     assert runs[0].arguments["mode"] == "offline"
     lines = [line for line in capsys.readouterr().err.splitlines() if "W&B" in line]
     assert len(lines) == 1
-    assert f"wandb sync {folder_of(tmp_path).path}/wandb/offline-run-1" in lines[0]
+    assert f"wandb sync {folder_of(tmp_path).path}/wandb/offline-run-*" in lines[0]
 
 
 def test_disabled_does_not_touch_wandb(tmp_path: Path, runs: list[FakeRun]) -> None:
@@ -271,5 +271,5 @@ def test_a_real_offline_run_asks_nothing(tmp_path: Path) -> None:
     (run,) = (folder / "wandb").glob("offline-run-*")
     assert list(run.glob("*.wandb"))
     (line,) = [line for line in done.stderr.splitlines() if "sync" in line]
-    assert f"wandb sync {run}" in line
+    assert f"wandb sync {run.parent}/offline-run-*" in line
     assert (folder / "DONE").exists()
