@@ -168,7 +168,7 @@ def _save_replay(path: Path, buffer: ReplayBuffer | None) -> None:
 
 def _load_replay(path: Path, buffer: ReplayBuffer | None) -> None:
     assert buffer is not None
-    with np.load(path) as saved:
+    with path.open("rb") as file, np.load(file) as saved:
         buffer.pos, buffer.full = int(saved["pos"]), bool(saved["full"])
         for name in REPLAY_ARRAYS:
             getattr(buffer, name)[: buffer.size()] = saved[name]
