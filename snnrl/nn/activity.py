@@ -13,11 +13,11 @@ from snnrl.nn.neurons import Neuron
 
 
 @torch.no_grad()
-def firing_rates(network: nn.Module, x: Tensor) -> dict[str, float]:
+def firing_rates(network: nn.Module, *inputs: Tensor) -> dict[str, float]:
     """Mean firing rate of each layer of neurons and of the encoder, in spikes per time step.
 
     :param network: network run in evaluation mode; its mode is put back
-    :param x: inputs ``[B, inputs]``
+    :param inputs: what the network is called with, ``[B, ...]`` each
     :return: name of the spiking module -> rate in [0, 1]
     """
     rates: dict[str, float] = {}
@@ -34,7 +34,7 @@ def firing_rates(network: nn.Module, x: Tensor) -> dict[str, float]:
     network.eval()
     try:
         with eager(network):
-            network(x)
+            network(*inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -25,7 +25,11 @@ class _StraightThrough(torch.autograd.Function):
 
 
 class Encoder(nn.Module):
-    """What encoders have in common: ``forward(observation[B, D]) -> [T, B, features]``."""
+    """What encoders have in common: ``forward(observation[B, D]) -> [T, B, features]``.
+
+    Made with ``inputs``, ``time_steps`` and ``input_range``, the bounds of the observations where
+    they need scaling.
+    """
 
     features: int
     time_steps: int
@@ -44,13 +48,22 @@ class PopulationEncoder(Encoder):
     :param inputs: number of observations D
     :param time_steps: number of time steps T
     :param population: neurons P for each observation
+    :param input_range: lowest and highest observation, scaled to [-1, 1] before the tanh, which
+        would make all bytes but 0 one; ``None``: as they are
     """
 
     THRESHOLD = 0.999
 
-    def __init__(self, inputs: int, time_steps: int, population: int = 10):
+    def __init__(
+        self,
+        inputs: int,
+        time_steps: int,
+        population: int = 10,
+        input_range: tuple[float, float] | None = None,
+    ):
         super().__init__()
         self.time_steps = time_steps
+        self.input_range = input_range
         self.features = inputs * population
         centres = torch.linspace(-1, 1, population) if population > 1 else torch.zeros(1)
         self.mean = nn.Parameter(centres.repeat(inputs, 1))
@@ -58,6 +71,9 @@ class PopulationEncoder(Encoder):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Observations ``[B, D]`` -> spikes ``[T, B, D * P]``."""
+        if self.input_range is not None:
+            low, high = self.input_range
+            observation = (observation - low) * (2 / (high - low)) - 1
         distance = torch.tanh(observation).unsqueeze(-1) - self.mean
         drive = torch.exp(-(distance**2) / (2 * self.std**2)).flatten(1)
         potential = torch.zeros_like(drive)
@@ -73,19 +89,21 @@ class PopulationEncoder(Encoder):
 
 
 class DirectEncoder(Encoder):
-    """Direct coding: the observation itself is the input current of every step.
+    """Direct coding: the observation itself is the input current of every step, unscaled.
 
-    :param inputs: number of observations D
+    :param inputs: number of observations D; images keep their shape
     :param time_steps: number of time steps T
     """
 
-    def __init__(self, inputs: int, time_steps: int):
+    def __init__(
+        self, inputs: int, time_steps: int, input_range: tuple[float, float] | None = None
+    ):
         super().__init__()
         self.time_steps = time_steps
         self.features = inputs
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Observations ``[B, D]`` -> currents ``[T, B, D]``."""
+        """Observations ``[B, ...]`` -> currents ``[T, B, ...]``."""
         return observation.expand(self.time_steps, *observation.shape)
 
 
@@ -108,4 +126,23 @@ class PopulationDecoder(nn.Module):
         """Spikes ``[T, B, A * P]`` -> values ``[B, A]``."""
         rates = spikes.mean(0).unflatten(1, self.weight.shape)
         values: Tensor = (rates * self.weight).sum(-1) + self.bias
+        return values
+
+
+class SpikeCountReadout(nn.Module):
+    """A linear map of the spikes that each neuron of the last hidden layer made: ``W n + b``.
+
+    Source: the discrete-control network of CaRe-BN (arXiv 2509.23791).
+
+    :param features: neurons of the last hidden layer N
+    :param outputs: number of outputs A
+    """
+
+    def __init__(self, features: int, outputs: int):
+        super().__init__()
+        self.linear = nn.Linear(features, outputs)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        """Spikes ``[T, B, N]`` -> values ``[B, A]``."""
+        values: Tensor = self.linear(spikes.sum(0))
         return values

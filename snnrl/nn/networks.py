@@ -1,7 +1,8 @@
-"""Spiking networks: linear maps, normalisation and neurons between an encoder and a decoder."""
+"""Spiking networks: linear maps, normalisation and neurons between an encoder and a readout."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -10,12 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnrl.errors import UserError
-from snnrl.nn.coding import DirectEncoder, Encoder, PopulationDecoder, PopulationEncoder
+from snnrl.errors import UserError, expect
+from snnrl.nn.coding import (
+    DirectEncoder,
+    Encoder,
+    PopulationDecoder,
+    PopulationEncoder,
+    SpikeCountReadout,
+)
+from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
-from snnrl.nn.registry import build
+from snnrl.nn.registry import build, split_spec
 from snnrl.ops.backend import resolve_kernel
 
 Spec = str | Mapping[str, Any]
@@ -24,6 +32,8 @@ ENCODERS: dict[str, type[Encoder]] = {
     "population": PopulationEncoder,
     "direct": DirectEncoder,
 }
+
+READOUTS = ("population", "linear")
 
 
 class SpikingLayer(nn.Module):
@@ -47,13 +57,15 @@ class SpikingLayer(nn.Module):
         return spikes
 
 
-class PopulationNetwork(Compilable):
-    """Encoder, spiking layers and population decoder: ``[B, inputs] -> [B, outputs]``.
+class SpikingNetwork(Compilable):
+    """Encoder, spiking layers and readout: ``[B, inputs] -> [B, outputs]``.
 
-    The last spiking layer has ``outputs * population`` neurons and is normalised like the others.
-    Source: PopSAN (Tang et al. 2020) and CaRe-BN (arXiv 2509.23791).
+    With ``readout="population"`` the last spiking layer has ``outputs * population`` neurons, which
+    is normalised like the others, and a :class:`PopulationDecoder` reads their rates: the actors of
+    PopSAN (Tang et al. 2020) and CaRe-BN (arXiv 2509.23791). With ``readout="linear"`` a
+    :class:`SpikeCountReadout` follows the last hidden layer: CaRe-BN's discrete control.
 
-    :param inputs: number of inputs
+    :param inputs: number of inputs, or the shape ``(C, H, W)`` of images (direct coding only)
     :param outputs: number of outputs
     :param hidden: neurons of each hidden layer
     :param neuron: name or ``dict(name=..., **parameters)``: ``lif``, ``clif``, ``dn``
@@ -61,14 +73,19 @@ class PopulationNetwork(Compilable):
     :param encoder: name or mapping: ``population``, ``direct``
     :param norm: normalisation strategy
     :param time_steps: number of time steps T
-    :param population: output neurons per output
+    :param population: output neurons per output, for the population readout
     :param kernel: ``naive``, ``compile``, or ``auto`` (naive: no run's length is known here)
-    :raises UserError: unknown name or parameter, a size below 1, or a kernel that cannot run here
+    :param readout: ``population`` or ``linear``
+    :param conv: ``dict(channels=..., kernels=..., strides=...)`` of spiking convolutions between
+        encoder and hidden layers, for images; see :class:`SpikingConvolutions`
+    :param input_range: lowest and highest input, for encoders that scale
+    :raises UserError: unknown name or parameter, a size below 1, images without convolutions or
+        with population coding, or a kernel that cannot run here
     """
 
     def __init__(
         self,
-        inputs: int,
+        inputs: int | tuple[int, ...],
         outputs: int,
         hidden: Sequence[int],
         *,
@@ -79,8 +96,12 @@ class PopulationNetwork(Compilable):
         time_steps: int,
         population: int,
         kernel: str,
+        readout: str = "population",
+        conv: Mapping[str, Any] | None = None,
+        input_range: tuple[float, float] | None = None,
     ):
         super().__init__()
+        expect("readout", readout, READOUTS)
         for name, sizes in (
             ("time_steps", [time_steps]),
             ("population", [population]),
@@ -88,29 +109,61 @@ class PopulationNetwork(Compilable):
         ):
             if min(sizes, default=1) < 1:
                 raise UserError(f"{name}={min(sizes)}: expected at least 1")
-        self.encoder = build("encoder", ENCODERS, encoder, inputs=inputs, time_steps=time_steps)
-        widths = [self.encoder.features, *hidden, outputs * population]
-        self.layers = nn.Sequential(
-            *(
-                SpikingLayer(before, after, make_neuron(neuron, surrogate), norm)
-                for before, after in pairwise(widths)
+        images = not isinstance(inputs, int)
+        if images and conv is None:
+            raise UserError(
+                f"conv=None: inputs of shape {inputs} are images; expected "
+                "dict(channels=[...], kernels=[...], strides=[...])"
             )
+        if images and split_spec(encoder)[0] != "direct":
+            raise UserError(
+                f"encoder={split_spec(encoder)[0]}: takes a vector of numbers, not images; "
+                "expected direct"
+            )
+        if conv is not None and not images:
+            raise UserError(f"conv={dict(conv)}: expected images, not a vector of {inputs} numbers")
+        self.encoder = build(
+            "encoder",
+            ENCODERS,
+            encoder,
+            inputs=inputs if isinstance(inputs, int) else math.prod(inputs),
+            time_steps=time_steps,
+            input_range=input_range,
         )
-        self.decoder = PopulationDecoder(outputs, population)
+
+        def neurons() -> Neuron:
+            return make_neuron(neuron, surrogate)
+
+        self.conv: SpikingConvolutions | nn.Identity = nn.Identity()
+        features = self.encoder.features
+        if conv is not None and not isinstance(inputs, int):
+            self.conv = SpikingConvolutions(inputs, neurons, norm, **conv_lists(conv))
+            features = self.conv.features
+        widths = [features, *hidden]
+        if readout == "population":
+            widths.append(outputs * population)
+        self.layers = nn.Sequential(
+            *(SpikingLayer(before, after, neurons(), norm) for before, after in pairwise(widths))
+        )
+        self.decoder = (
+            PopulationDecoder(outputs, population)
+            if readout == "population"
+            else SpikeCountReadout(widths[-1], outputs)
+        )
         self.kernel = resolve_kernel(kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values ``[B, outputs]`` before any bound, from inputs ``[B, inputs]``."""
+        """Values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
         return _compiled_pass()(self, x) if self.kernel == "compile" else _eager_pass(self, x)
 
 
-def _eager_pass(network: PopulationNetwork, x: Tensor) -> Tensor:
-    values: Tensor = network.decoder(network.layers(network.encoder(x)))
+def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:
+    values: Tensor = network.decoder(network.layers(network.conv(network.encoder(x))))
     return values
 
 
 @cache
-def _compiled_pass() -> Callable[[PopulationNetwork, Tensor], Tensor]:
+def _compiled_pass() -> Callable[[SpikingNetwork, Tensor], Tensor]:
     # One compiled form for each mode, batch size and structure that a process meets. The limit
     # guards against endless recompilation; a sweep or a test run in one process meets many.
     torch._dynamo.config.recompile_limit = 64

@@ -17,7 +17,7 @@ def close(actual: Tensor, expected: Tensor, **tolerance: float) -> None:
 
 
 def own_name(reference: str, layers: int) -> str:
-    """Name of a reference actor's parameter in :class:`snnrl.nn.networks.PopulationNetwork`."""
+    """Name of a reference actor's parameter in :class:`snnrl.nn.networks.SpikingNetwork`."""
     last = layers - 1
     name = reference.replace("decoder.decoder", "decoder")
     name = name.replace("snn.out_pop_layer", f"layers.{last}.linear")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from snnrl.nn.networks import PopulationNetwork
+from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import make_strategy, recalibrating
 
 from .helpers import close, own_name, own_state, part
@@ -16,7 +16,7 @@ def build(data, neuron, kernel):
         if name.startswith("snn.hidden_layers") and name.endswith("weight")
     ]
     outputs, _, out_population = parameters["decoder.decoder.weight"].shape
-    network = PopulationNetwork(
+    network = SpikingNetwork(
         dims,
         outputs,
         hidden,

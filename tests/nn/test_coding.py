@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from snnrl.nn.coding import DirectEncoder, PopulationDecoder, PopulationEncoder
+from snnrl.nn.coding import (
+    DirectEncoder,
+    PopulationDecoder,
+    PopulationEncoder,
+    SpikeCountReadout,
+)
 
 
 def drive_of(encoder, observation):
@@ -72,6 +77,35 @@ def test_direct_coding_repeats_the_observation():
     assert all(torch.equal(step, observation) for step in currents)
     currents.sum().backward()
     assert torch.equal(observation.grad, torch.full((2, 3), 4.0))
+
+
+def test_bytes_are_scaled_before_the_tanh():
+    values = torch.tensor([[0.0], [10.0], [128.0], [250.0], [255.0]])
+    scaled = PopulationEncoder(1, 50, input_range=(0.0, 255.0))
+    by_hand = PopulationEncoder(1, 50)
+    assert torch.equal(scaled(torch.tensor([[0.0]])), by_hand(torch.tensor([[-1.0]])))
+    assert torch.equal(scaled(torch.tensor([[255.0]])), by_hand(torch.tensor([[1.0]])))
+    rates = scaled(values).mean(0)
+    assert (torch.cdist(rates, rates) + torch.eye(5) > 0.05).all()
+    # As they are, all bytes but 0 are one.
+    assert by_hand(values)[:, 1:].mean(0).std(0).max() == 0
+
+
+def test_direct_coding_repeats_images_unscaled():
+    encoder = DirectEncoder(24, 3, input_range=(0.0, 255.0))
+    images = torch.arange(48.0).reshape(2, 2, 3, 4)
+    currents = encoder(images)
+    assert currents.shape == (3, 2, 2, 3, 4)
+    assert all(torch.equal(step, images) for step in currents)
+
+
+def test_spike_count_readout_by_hand():
+    readout = SpikeCountReadout(3, 2)
+    with torch.no_grad():
+        readout.linear.weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [0.0, -1.0, 0.5]]))
+        readout.linear.bias.copy_(torch.tensor([0.5, -0.5]))
+    spikes = torch.tensor([[[1.0, 0.0, 1.0]], [[1.0, 1.0, 0.0]]])  # counts 2, 1, 1
+    assert readout(spikes).tolist() == [[2 + 2 + 3 + 0.5, -1 + 0.5 - 0.5]]
 
 
 def test_decoder_by_hand():

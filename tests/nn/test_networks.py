@@ -11,14 +11,15 @@ from .networks import observations, tiny
 @pytest.mark.parametrize("neuron", ["lif", "clif", "dn"])
 @pytest.mark.parametrize("encoder", ["population", "direct"])
 @pytest.mark.parametrize("bn", ["none", "vanilla", "carebn"])
-def test_every_parameter_gets_a_gradient(neuron, encoder, bn):
-    network = tiny(bn, neuron=neuron, encoder=encoder)
+@pytest.mark.parametrize("readout", ["population", "linear"])
+def test_every_parameter_gets_a_gradient(neuron, encoder, bn, readout):
+    network = tiny(bn, neuron=neuron, encoder=encoder, readout=readout)
     values = network(observations())
     assert values.shape == (32, 2)
     values.square().sum().backward()
     for name, parameter in network.named_parameters():
         # A normalisation with batch statistics takes away the bias in front of it.
-        if bn == "none" or not name.endswith("linear.bias"):
+        if bn == "none" or not name.endswith("linear.bias") or name.startswith("decoder"):
             assert parameter.grad.abs().sum() > 0, name
 
 
@@ -26,6 +27,51 @@ def test_the_layers_have_the_sizes_asked_for():
     network = tiny(hidden=[7, 5], population=4, encoder=dict(name="population", population=6))
     shapes = [tuple(layer.linear.weight.shape) for layer in network.layers]
     assert shapes == [(7, 18), (5, 7), (8, 5)]
+
+
+def test_the_linear_readout_counts_the_spikes_of_the_last_hidden_layer():
+    network = tiny(hidden=[7, 5], readout="linear").eval()
+    shapes = [tuple(layer.linear.weight.shape) for layer in network.layers]
+    assert shapes == [(7, 30), (5, 7)]
+    counts = network.layers(network.encoder(observations())).sum(0)
+    assert counts.shape == (32, 5)
+    assert counts.max() > 1
+    linear = network.decoder.linear
+    expected = counts @ linear.weight.T + linear.bias
+    torch.testing.assert_close(network(observations()), expected)
+
+
+@pytest.mark.parametrize("readout", ["population", "linear"])
+def test_a_readout_without_hidden_layers(readout):
+    network = tiny(hidden=[], readout=readout)
+    assert len(network.layers) == (1 if readout == "population" else 0)
+    assert network(observations()).shape == (32, 2)
+
+
+@pytest.mark.parametrize("readout", ["population", "linear"])
+@pytest.mark.parametrize("neuron", ["lif", "clif", "dn"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_single_time_step(neuron, readout, training):
+    network = tiny(time_steps=1, neuron=neuron, readout=readout).train(training)
+    assert network.encoder(observations()).shape[0] == 1
+    values = network(observations())
+    assert values.shape == (32, 2)
+    assert torch.isfinite(values).all()
+    values.square().sum().backward()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_input_range_scales_what_population_coding_sees():
+    as_is, scaled = tiny(), tiny(input_range=(-10.0, 30.0))
+    x = observations()
+    torch.testing.assert_close(scaled.eval()(x * 20 + 10), as_is.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_input_range_leaves_direct_coding_alone():
+    x = observations()
+    values = [tiny(encoder="direct", input_range=r)(x) for r in (None, (-10.0, 30.0))]
+    assert torch.equal(*values)
 
 
 def test_gamma_and_beta_start_at_half_the_threshold():
@@ -59,6 +105,10 @@ def test_strategies_start_from_the_same_weights():
             r"^encoder parameter=population: .*takes no parameters$",
         ),
         (dict(kernel="naiv"), r"^kernel=naiv: .*'naive'\?$"),
+        (
+            dict(readout="lineal"),
+            r"^readout=lineal: expected one of population, linear; did you mean 'linear'\?$",
+        ),
     ],
 )
 def test_an_unknown_choice_is_refused(changes, message):

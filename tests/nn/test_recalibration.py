@@ -94,3 +94,70 @@ def test_it_builds_no_graph_and_training_goes_on_after():
     moving = norm_layers(network)[0].moving_mean.clone()
     assert network(observations(1)).requires_grad
     assert not torch.equal(norm_layers(network)[0].moving_mean, moving)
+
+
+def by_rule(bn, batches, **changes):
+    """A layer that was moved by its rule at the end of a re-calibration, and what it was before."""
+    strategy = make_strategy(dict(name=bn, **changes))
+    layer, other = (make_norm(strategy, 3, affine_start=0.25) for _ in range(2))
+    first = random_inputs()[1] * 3
+    layer(first)
+    other(first)
+    with recalibrating(layer, by_rule=True):
+        for x in batches:
+            layer(x)
+    return layer, other
+
+
+@pytest.mark.parametrize("bn", ["vanilla", "ca_only", "re_only", "carebn"])
+def test_by_rule_it_is_one_update_with_the_pooled_statistics(bn):
+    batches = random_inputs()
+    layer, other = by_rule(bn, batches)
+    other(torch.cat(batches, dim=1))  # 27 inputs as one batch, which counts as 26 observations
+    for name, buffer in other.named_buffers():
+        torch.testing.assert_close(layer.get_buffer(name), buffer, msg=name)
+
+
+def test_by_rule_the_moving_average_by_hand():
+    batches = random_inputs()
+    layer, other = by_rule("vanilla", batches)
+    var, mean = torch.var_mean(torch.cat(batches, dim=1), dim=(0, 1), correction=0)
+    torch.testing.assert_close(layer.moving_mean, 0.9 * other.moving_mean + 0.1 * mean)
+    torch.testing.assert_close(layer.moving_var, 0.9 * other.moving_var + 0.1 * var)
+
+
+@pytest.mark.parametrize(("effective_n", "n"), [(None, 26), (5, 5)])
+def test_by_rule_the_confidence_counts_all_inputs_unless_told(effective_n, n):
+    batches = random_inputs()
+    layer, other = by_rule("ca_only", batches, effective_n=effective_n)
+    var, mean = torch.var_mean(torch.cat(batches, dim=1), dim=(0, 1), correction=0)
+    delta = mean - other.moving_mean
+    prior = 0.8 * other.update.prior_mean + 0.2 * delta**2
+    gain = prior / (prior + var / n)
+    torch.testing.assert_close(layer.update.gain_mean, gain)
+    torch.testing.assert_close(layer.moving_mean, other.moving_mean + gain * delta)
+
+
+@pytest.mark.parametrize("rule", [True, False])
+def test_nothing_by_an_exception_or_without_a_batch(rule):
+    network = tiny()
+    network(observations())
+    before = statistics(network)
+    with pytest.raises(KeyboardInterrupt), recalibrating(network, by_rule=rule):
+        network(observations(1))
+        raise KeyboardInterrupt
+    with recalibrating(network, by_rule=rule):
+        pass
+    assert_unchanged(network, before)
+
+
+def test_images_count_once_by_rule():
+    strategy = make_strategy("ca_only")
+    layer, other = (make_norm(strategy, 3, affine_start=0.25) for _ in range(2))
+    x = torch.randn(4, 10, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    with recalibrating(layer, by_rule=True):
+        layer(x[:, :4])
+        layer(x[:, 4:])
+    other(x)
+    for name, buffer in other.named_buffers():
+        torch.testing.assert_close(layer.get_buffer(name), buffer, msg=name)

@@ -3,11 +3,14 @@ import math
 import pytest
 import torch
 
-from snnrl.nn.norm import PooledBatchNorm, norm_layers, recalibrating
+from snnrl.nn.norm import PooledBatchNorm, error, norm_layers, recalibrating
 from snnrl.nn.norm.ema import ExponentialUpdate
-from snnrl.nn.norm.error import statistics_error
 
 from .networks import observations, tiny
+
+
+def statistics_error(network, batches):
+    return error.statistics_error(network, ((batch,) for batch in batches))
 
 
 def layer_without_eps():
@@ -22,19 +25,19 @@ def series(mean, sd):
 
 def test_by_hand():
     # Moving mean 0 and variance 1 against 3 and 4; the second feature is right.
-    (error,) = statistics_error(layer_without_eps(), [series(3.0, 2.0)]).values()
-    assert error.mean_error == pytest.approx((3 / 2 + 0) / 2)
-    assert error.variance_ratio == pytest.approx(math.sqrt(1 / 4))
-    assert error.wasserstein2 == pytest.approx(math.sqrt((3**2 + (1 - 2) ** 2) / 2))
+    (found,) = statistics_error(layer_without_eps(), [series(3.0, 2.0)]).values()
+    assert found.mean_error == pytest.approx((3 / 2 + 0) / 2)
+    assert found.variance_ratio == pytest.approx(math.sqrt(1 / 4))
+    assert found.wasserstein2 == pytest.approx(math.sqrt((3**2 + (1 - 2) ** 2) / 2))
 
 
 def test_batches_are_pooled():
     # Means 1 and 5, deviation 2: together mean 3, variance 4 + 4.
-    (error,) = statistics_error(
+    (found,) = statistics_error(
         layer_without_eps(), iter([series(1.0, 2.0), series(5.0, 2.0)])
     ).values()
-    assert error.mean_error == pytest.approx(3 / math.sqrt(8) / 2)
-    assert error.variance_ratio == pytest.approx(math.sqrt(1 / 8))
+    assert found.mean_error == pytest.approx(3 / math.sqrt(8) / 2)
+    assert found.variance_ratio == pytest.approx(math.sqrt(1 / 8))
 
 
 def test_none_in_the_first_layer_after_recalibration_on_the_same_batches():
@@ -44,10 +47,10 @@ def test_none_in_the_first_layer_after_recalibration_on_the_same_batches():
     with recalibrating(network):
         for batch in batches:
             network(batch)
-    error = statistics_error(network, batches)["layers.0.norm"]
-    assert error.mean_error == pytest.approx(0, abs=1e-5)
-    assert error.variance_ratio == pytest.approx(1, abs=1e-5)
-    assert error.wasserstein2 == pytest.approx(0, abs=1e-5)
+    found = statistics_error(network, batches)["layers.0.norm"]
+    assert found.mean_error == pytest.approx(0, abs=1e-5)
+    assert found.variance_ratio == pytest.approx(1, abs=1e-5)
+    assert found.wasserstein2 == pytest.approx(0, abs=1e-5)
 
 
 def test_one_batch_leaves_no_error_in_any_layer():
@@ -57,8 +60,8 @@ def test_one_batch_leaves_no_error_in_any_layer():
         network(observations())
     errors = statistics_error(network, [observations()])
     assert list(errors) == ["layers.0.norm", "layers.1.norm", "layers.2.norm"]
-    for error in errors.values():
-        assert error.wasserstein2 == pytest.approx(0, abs=1e-5)
+    for found in errors.values():
+        assert found.wasserstein2 == pytest.approx(0, abs=1e-5)
 
 
 def test_later_layers_are_compared_behind_moving_statistics():
@@ -66,9 +69,9 @@ def test_later_layers_are_compared_behind_moving_statistics():
     norm_layers(network)[0].moving_mean.fill_(1e3)  # silences all that follows
     with torch.no_grad():
         expected = network.layers[1].linear.bias
-    error = statistics_error(network, [observations()])["layers.1.norm"]
+    found = statistics_error(network, [observations()])["layers.1.norm"]
     sd = math.sqrt(1e-5)
-    assert error.mean_error == pytest.approx(expected.abs().mean().item() / sd, rel=1e-3)
+    assert found.mean_error == pytest.approx(expected.abs().mean().item() / sd, rel=1e-3)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -31,14 +31,16 @@ class StatisticsError(NamedTuple):
 
 
 @torch.no_grad()
-def statistics_error(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, StatisticsError]:
+def statistics_error(
+    network: nn.Module, batches: Iterable[tuple[Tensor, ...]]
+) -> dict[str, StatisticsError]:
     """Run ``batches`` through ``network`` in evaluation mode and compare, layer by layer.
 
     The true statistics are those of each layer's inputs pooled over time and all batches, while
     every layer before it normalises with its moving statistics, as in acting.
 
     :param network: network with :class:`PooledBatchNorm` layers; its mode is put back
-    :param batches: inputs, each ``[B, inputs]``
+    :param batches: what the network is called with, ``[B, ...]`` each
     :return: name of the layer -> its error; empty for a network without such layers
     """
     layers = {n: m for n, m in network.named_modules() if isinstance(m, PooledBatchNorm)}
@@ -54,7 +56,7 @@ def statistics_error(network: nn.Module, batches: Iterable[Tensor]) -> dict[str,
     try:
         with eager(network):
             for batch in batches:
-                network(batch)
+                network(*batch)
     finally:
         for hook in hooks:
             hook.remove()

@@ -6,21 +6,30 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.nn.norm.accumulation import Accumulation
+from snnrl.nn.norm.pooling import pooled_statistics
 
 
 class PooledBatchNorm(nn.Module):
     """``y = gamma (x - mean) / sqrt(var + eps) + beta``, one mean and variance per feature.
 
-    Statistics are pooled over time and batch, the variance is the biased one. Which are used:
+    Statistics are pooled over time and batch, and for images over space (one per channel); the
+    variance is the biased one. Which are used:
 
     - ``training``: those of the batch (gradients flow through them), and the update rule moves
       ``moving_mean`` and ``moving_var``;
-    - ``eval``: the moving ones, which do not change;
+    - ``eval``, or inside :func:`snnrl.nn.norm.frozen_statistics`: the moving ones, which do not
+      change;
     - inside :func:`snnrl.nn.norm.recalibrating`: those accumulated so far.
 
-    Source: CaRe-BN (arXiv 2509.23791); gamma and beta start at half the firing threshold.
+    With ``renormalises``, a pass with gradients in evaluation mode takes the value of the moving
+    statistics and the gradient of the batch's, ``(x - mean) / sd r + d`` with the constants
+    ``r = sd / moving sd`` and ``d = (mean - moving mean) / moving sd``. That gradient has no part
+    along a shift or a scaling of x, which later statistics would take away again.
 
-    :param features: number of features N
+    Source: CaRe-BN (arXiv 2509.23791); gamma and beta start at half the firing threshold.
+    ``renormalises``: batch renormalisation (Ioffe 2017, arXiv 1702.03275) without bounds on r, d.
+
+    :param features: number of features (channels) N
     :param update: rule that moves the moving statistics; called with the batch's statistics
     :param affine_start: first value of gamma and beta
     :param eps: added to the variance
@@ -38,11 +47,27 @@ class PooledBatchNorm(nn.Module):
         self.register_buffer("moving_mean", torch.zeros(features))
         self.register_buffer("moving_var", torch.ones(features))
         self.accumulation: Accumulation | None = None
+        self.renormalises = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x[T, B, N]``."""
+        """Normalise ``x[T, B, N, ...]``."""
         mean, var = self._statistics_for(x)
-        return (x - mean) / torch.sqrt(var + self.eps) * self.gamma + self.beta
+        normalised = self._normalise(x, mean, var)
+        if self.renormalises and not self.training and torch.is_grad_enabled():
+            batch_mean, batch_var = pooled_statistics(x)
+            r = torch.sqrt((batch_var + self.eps) / (var + self.eps)).detach()
+            learns = self._normalise(x, batch_mean, batch_var) * _per_feature(r, x)
+            normalised = normalised.detach() + (learns - learns.detach())
+        return normalised * _per_feature(self.gamma, x) + _per_feature(self.beta, x)
+
+    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        mean, var = _per_feature(mean, x), _per_feature(var, x)
+        return (x - mean) / torch.sqrt(var + self.eps)
+
+    @torch.no_grad()
+    def move(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
+        """Let the update rule move the moving statistics towards ``mean`` and ``var``, ``[N]``."""
+        self.update(self.moving_mean, self.moving_var, mean, var, batch_size)
 
     def _statistics_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.accumulation is not None:
@@ -50,15 +75,13 @@ class PooledBatchNorm(nn.Module):
         if not self.training:
             return self.moving_mean, self.moving_var
         mean, var = pooled_statistics(x)
-        with torch.no_grad():
-            self.update(self.moving_mean, self.moving_var, mean, var, x.shape[1])
+        self.move(mean, var, x.shape[1])
         return mean, var
 
 
-def pooled_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of ``x[T, B, N]`` per feature, each ``[N]``."""
-    var, mean = torch.var_mean(x, dim=(0, 1), correction=0)
-    return mean, var
+def _per_feature(values: Tensor, x: Tensor) -> Tensor:
+    """``[N]`` in a shape that goes with ``x[T, B, N, ...]``."""
+    return values.view(-1, *[1] * (x.dim() - 3))
 
 
 def norm_layers(network: nn.Module) -> list[PooledBatchNorm]:

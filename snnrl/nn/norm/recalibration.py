@@ -14,13 +14,16 @@ from snnrl.nn.norm.pooled import norm_layers
 
 
 @contextmanager
-def recalibrating(network: nn.Module) -> Iterator[None]:
+def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None]:
     """Inside, every pooled layer of ``network`` normalises with what it accumulated so far.
 
     At the end the accumulated statistics replace the moving ones. An exception inside, or no
     forward pass at all, changes nothing; the confidence state is left as it is.
 
     Source: CaRe-BN (arXiv 2509.23791), re-calibration.
+
+    :param by_rule: move the statistics by each layer's update rule instead, once, as if all
+        batches had been one
     """
     layers = norm_layers(network)
     for layer in layers:
@@ -30,7 +33,11 @@ def recalibrating(network: nn.Module) -> Iterator[None]:
             yield
             for layer in layers:
                 done = layer.accumulation
-                if done is not None and done.mean is not None and done.var is not None:
+                if done is None or done.mean is None or done.var is None:
+                    continue
+                if by_rule:
+                    layer.move(done.mean, done.var, done.batch_size)
+                else:
                     layer.moving_mean.copy_(done.mean)
                     layer.moving_var.copy_(done.var)
     finally:

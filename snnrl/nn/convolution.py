@@ -1,0 +1,125 @@
+"""Spiking convolutions for images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from snnrl.errors import UserError, expect
+from snnrl.nn.neurons import Neuron
+from snnrl.nn.norm import NormStrategy, make_norm
+
+
+class SpikingConvolution(nn.Module):
+    """Convolution without padding, normalisation per channel, neuron.
+
+    :param inputs: input channels
+    :param channels: output channels N, a neuron at every place of each
+    :param kernel: side of the square kernel, pixels
+    :param stride: pixels between two places
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        kernel: int,
+        stride: int,
+        neuron: Neuron,
+        norm: NormStrategy,
+    ):
+        super().__init__()
+        self.linear = nn.Conv2d(inputs, channels, kernel, stride)
+        self.norm = make_norm(norm, channels, affine_start=neuron.threshold / 2)
+        self.neuron = neuron
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes or currents ``[T, B, C, H, W]`` -> spikes ``[T, B, N, H', W']``, from rest."""
+        current = self.linear(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        spikes: Tensor = self.neuron(self.norm(current))[0]
+        return spikes
+
+
+class SpikingConvolutions(nn.Module):
+    """A stack of :class:`SpikingConvolution`, flattened at its end.
+
+    :param shape: ``(C, H, W)`` of the images
+    :param neurons: makes the neurons of one layer
+    :param norm: normalisation strategy of every layer
+    :param channels, kernels, strides: of each layer
+    :raises UserError: lists of different length, or a kernel that is larger than its image
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        neurons: Callable[[], Neuron],
+        norm: NormStrategy,
+        channels: Sequence[int],
+        kernels: Sequence[int],
+        strides: Sequence[int],
+    ):
+        super().__init__()
+        sizes = convolved_shapes(shape, channels, kernels, strides)
+        self.layers = nn.Sequential(
+            *(
+                SpikingConvolution(before[0], n, kernel, stride, neurons(), norm)
+                for before, n, kernel, stride in zip(
+                    sizes[:-1], channels, kernels, strides, strict=True
+                )
+            )
+        )
+        self.features = sizes[-1][0] * sizes[-1][1] * sizes[-1][2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Currents ``[T, B, C, H, W]`` -> spikes ``[T, B, features]``."""
+        spikes: Tensor = self.layers(x).flatten(2)
+        return spikes
+
+
+def conv_lists(conv: Mapping[str, Any]) -> dict[str, Sequence[int]]:
+    """The arguments that describe convolutions, from a mapping by a user.
+
+    :raises UserError: an unknown key, or one that is missing
+    """
+    keys = ("channels", "kernels", "strides")
+    for key in conv:
+        expect("conv parameter", key, keys)
+    for key in keys:
+        if key not in conv:
+            raise UserError(f"conv.{key}: is missing; expected a number for each layer")
+    return dict(conv)
+
+
+def convolved_shapes(
+    shape: tuple[int, ...],
+    channels: Sequence[int],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+) -> list[tuple[int, ...]]:
+    """Shape ``(C, H, W)`` of the images and of what each convolution without padding makes of it.
+
+    :raises UserError: not images, lists of different length, a size below 1, or a kernel that is
+        larger than its image
+    """
+    if len(shape) != 3:
+        raise UserError(f"conv: takes images (C, H, W), not observations of shape {shape}")
+    lists: dict[str, Any] = {"channels": channels, "kernels": kernels, "strides": strides}
+    if len({len(values) for values in lists.values()}) != 1 or not channels:
+        lengths = ", ".join(f"conv.{name} has {len(values)}" for name, values in lists.items())
+        raise UserError(f"{lengths}: expected the same number of layers, at least one")
+    for name, values in lists.items():
+        if min(values) < 1:
+            raise UserError(f"conv.{name}={list(values)}: expected at least 1")
+    shapes = [tuple(shape)]
+    for n, kernel, stride in zip(channels, kernels, strides, strict=True):
+        height, width = shapes[-1][1:]
+        if kernel > min(height, width):
+            raise UserError(
+                f"conv.kernels={list(kernels)}: a kernel of {kernel} does not fit images of "
+                f"{height} x {width}; expected at most {min(height, width)}"
+            )
+        shapes.append((n, (height - kernel) // stride + 1, (width - kernel) // stride + 1))
+    return shapes
