@@ -11,33 +11,69 @@ import gymnasium
 import mujoco
 from gymnasium import error
 
-from snnrl.errors import UserError, nearest
+from snnrl.envs import atari, minatar
+from snnrl.errors import UserError, expect, nearest
+
+OBSERVATIONS = ("default", *atari.OBSERVATIONS)
+
+minatar.register()
 
 
-def make_env(env_id: str, **options: Any) -> gymnasium.Env[Any, Any]:
+def make_env(env_id: str, observation: str = "default", **options: Any) -> gymnasium.Env[Any, Any]:
     """Make a registered environment.
 
-    :param env_id: gymnasium id, such as ``HalfCheetah-v4``
+    :param env_id: gymnasium id, such as ``HalfCheetah-v4``, ``ALE/Pong-v5``,
+        ``MinAtar/Breakout-v1``
+    :param observation: ``default`` is the environment's own; Atari games (``ALE/...``) need ``ram``
+        or ``pixels``, see :func:`snnrl.envs.atari.make_game`
     :param options: handed to ``gymnasium.make``, such as ``render_mode``
-    :raises UserError: there is no such environment, or it lacks a package
+    :raises UserError: there is no such environment, it lacks a package, or it has no such
+        observation
     """
-    with warnings.catch_warnings(), _silent_mujoco():
+    expect("env.observation", observation, OBSERVATIONS)
+    is_game = env_id.startswith(atari.NAMESPACE)
+    if is_game and observation == "default":
+        raise UserError(
+            f"env.observation=default: env.id={env_id} is an Atari game; expected ram or pixels"
+        )
+    if not is_game and observation != "default":
+        raise UserError(
+            f"env.observation={observation}: only Atari games ({atari.NAMESPACE}...) have it, and "
+            f"env.id={env_id} is none; expected default"
+        )
+    with warnings.catch_warnings(), _silent_mujoco(), _user_errors(env_id):
         # The published results are on -v4, which gymnasium calls out of date at every make.
         warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
-        try:
-            return gymnasium.make(env_id, **options)
-        except error.DependencyNotInstalled as missing:
-            reason = str(missing).split("\n")[0]
-            raise UserError(f"env.id={env_id}: {reason}") from missing
-        except ImportError as missing:
-            # "package:id" whose package is not there, and versions that left gymnasium.
-            reason = str(missing).split("\n")[0]
-            raise UserError(f"env.id={env_id}: cannot be imported ({reason})") from missing
-        except error.Error as unknown:
-            known = list(gymnasium.registry)
-            raise UserError(
-                f"env.id={env_id}: no such environment{nearest(env_id, known)}"
-            ) from unknown
+        if is_game:
+            return atari.make_game(env_id, observation, **options)
+        return gymnasium.make(env_id, **options)
+
+
+@contextmanager
+def _user_errors(env_id: str) -> Iterator[None]:
+    try:
+        yield
+    except error.DependencyNotInstalled as missing:
+        reason = str(missing).split("\n")[0]
+        raise UserError(f"env.id={env_id}: {reason}") from missing
+    except ImportError as missing:
+        # "package:id" whose package is not there, and versions that left gymnasium.
+        reason = str(missing).split("\n")[0]
+        raise UserError(f"env.id={env_id}: cannot be imported ({reason})") from missing
+    except error.Error as unknown:
+        raise UserError(
+            f"env.id={env_id}: no such environment{nearest(env_id, _known_ids())}"
+        ) from unknown
+
+
+def _known_ids() -> list[str]:
+    """Every id; of Atari's only those that :func:`make_env` preprocesses."""
+    atari.register()
+    return [
+        spec.id
+        for spec in gymnasium.registry.values()
+        if spec.id.startswith(atari.NAMESPACE) or "ale_py" not in str(spec.entry_point)
+    ]
 
 
 @contextmanager

@@ -20,10 +20,24 @@ _MADE_ANEW = {
 """Attributes that a new environment has by itself."""
 
 
+class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Gives an environment's state to a vectorised environment, whichever process it lives in:
+    ``vec_env.env_method("get_state")``."""
+
+    def get_state(self) -> bytes | None:
+        """:func:`get_state` of the environment, with every wrapper below this one."""
+        return get_state(self.env)
+
+    def set_state(self, state: bytes) -> None:
+        """:func:`set_state` of the environment."""
+        set_state(self.env, state)
+
+
 def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:
     """Pickle everything that changes in ``env`` and in each of its wrappers.
 
-    For MuJoCo that is the whole ``MjData``: its integration state alone gives wrong first rewards.
+    That is a layer's attributes, or its ``state_dict()`` where it has one. For MuJoCo the whole
+    ``MjData`` belongs to it: its integration state alone gives wrong first rewards.
 
     :return: the state, or ``None`` for an environment that holds something that cannot be pickled
     """
@@ -36,7 +50,10 @@ def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:
 def set_state(env: gymnasium.Env[Any, Any], state: bytes) -> None:
     """Put ``env``, made like the one that :func:`get_state` saw, into that one's state."""
     for layer, saved in zip(_layers(env), pickle.loads(state), strict=True):
-        vars(layer).update(saved)
+        if hasattr(layer, "load_state_dict"):
+            layer.load_state_dict(saved)
+        else:
+            vars(layer).update(saved)
 
 
 def _layers(env: gymnasium.Env[Any, Any]) -> list[Any]:
@@ -46,7 +63,9 @@ def _layers(env: gymnasium.Env[Any, Any]) -> list[Any]:
     return layers
 
 
-def _changing(layer: Any) -> dict[str, Any]:
+def _changing(layer: Any) -> Any:
+    if hasattr(layer, "state_dict"):
+        return layer.state_dict()
     return {
         name: value
         for name, value in vars(layer).items()
