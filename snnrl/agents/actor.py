@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,30 +11,17 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
-from snnrl.nn.networks import PopulationNetwork
-from snnrl.nn.norm import NormStrategy
-
-SPIKING_DEFAULTS: dict[str, Any] = {
-    "neuron": "lif",
-    "surrogate": "rectangular",
-    "encoder": "population",
-    "bn": "carebn",
-    "time_steps": 5,
-    "population": 10,
-    "kernel": "auto",
-}
-"""The published network with the LIF neuron, where ``policy_kwargs`` says nothing."""
+from snnrl.agents.base import SpikingPart
+from snnrl.agents.spiking import SpikingOptions
 
 
-class SpikingActor(BasePolicy):
-    """Population-coded spiking network, tanh: actions in [-1, 1], which SB3 scales.
+class SpikingActor(SpikingPart, BasePolicy):
+    """Spiking network, tanh: actions in [-1, 1], which SB3 scales.
 
     :param net_arch: neurons of each hidden layer
     :param features_extractor: flattens the observation
     :param features_dim: its number of features
-    :param norm: normalisation strategy
-    :param network: ``neuron, surrogate, encoder, time_steps, population, kernel`` of
-        :class:`snnrl.nn.networks.PopulationNetwork`
+    :param options: what the user asked of spiking networks
     """
 
     def __init__(
@@ -45,8 +31,7 @@ class SpikingActor(BasePolicy):
         net_arch: list[int],
         features_extractor: nn.Module,
         features_dim: int,
-        norm: NormStrategy,
-        network: Mapping[str, Any],
+        options: SpikingOptions,
         activation_fn: type[nn.Module] = nn.ReLU,
         normalize_images: bool = True,
     ):
@@ -57,10 +42,8 @@ class SpikingActor(BasePolicy):
             normalize_images=normalize_images,
             squash_output=True,
         )
-        self.norm = norm
-        self.network = PopulationNetwork(
-            features_dim, get_action_dim(action_space), net_arch, norm=norm, **network
-        )
+        self.norm = options.norm
+        self.network = options.make_actor(get_action_dim(action_space), net_arch, features_dim)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Observations ``[B, ...]`` -> actions ``[B, A]`` in [-1, 1]."""

@@ -16,6 +16,8 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from snnrl.agents import td3
+from snnrl.agents.actor import SpikingActor
+from snnrl.agents.policies import SpikingActorCritic
 from snnrl.errors import UserError
 
 
@@ -109,8 +111,11 @@ class AnnPolicy(_LateAction, td3.AnnPolicy):
     """Ordinary actor 256-256 and the published critic, 400-300."""
 
 
-class SpikingPolicy(_LateAction, td3.SpikingPolicy):
-    """Spiking actor and the published critic, 400-300; arguments as TD3's."""
+class SpikingPolicy(SpikingActorCritic, AnnPolicy):
+    """Spiking actor and the published critic, 400-300, or a spiking one; arguments as TD3's."""
+
+    stock = TD3Policy
+    actor_class = SpikingActor
 
 
 class DDPG(td3.TD3):

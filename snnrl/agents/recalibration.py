@@ -6,7 +6,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 
 class Recalibration(BaseCallback):
-    """Re-calibrates the agent's actor each ``bn.recalibrate_every`` environment steps.
+    """Re-calibrates the agent's spiking networks, each at its ``bn.recalibrate_every``.
 
     The agent puts it in front of the user's callbacks, so that an evaluation or a checkpoint that
     falls on the same step (at the start of a rollout, which is after the update, or at the end of
@@ -15,8 +15,9 @@ class Recalibration(BaseCallback):
 
     def _on_training_start(self) -> None:
         # ``learn`` may have started to count its steps anew.
-        model = self.model
-        model.recalibrated_at = min(model.recalibrated_at, model.num_timesteps)  # type: ignore[attr-defined]
+        done: dict[str, int] = self.model.recalibrated_at  # type: ignore[attr-defined]
+        for name, step in done.items():
+            done[name] = min(step, self.model.num_timesteps)
 
     def _on_rollout_start(self) -> None:
         self._recalibrate_if_due()
@@ -28,5 +29,5 @@ class Recalibration(BaseCallback):
         return True
 
     def _recalibrate_if_due(self) -> None:
-        if self.model.recalibration_due():  # type: ignore[attr-defined]
-            self.model.recalibrate()  # type: ignore[attr-defined]
+        if due := self.model.recalibration_due():  # type: ignore[attr-defined]
+            self.model.recalibrate(due)  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 """When an agent re-calibrates, from what, and that nothing else notices."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from snnrl.agents import TD3
 from snnrl.nn.norm import norm_layers
 from tests.envs import Follow
 
-from .helpers import ALGORITHMS, buffers, changed, small
+from .helpers import VARIANTS, buffers, changed, small
 
 
 def every(steps, name="carebn"):
@@ -24,9 +26,9 @@ def clock(monkeypatch):
     def watch(agent):
         steps, recalibrate = [], agent.recalibrate
 
-        def recorded():
+        def recorded(names):
             steps.append(agent.num_timesteps)
-            recalibrate()
+            recalibrate(names)
 
         monkeypatch.setattr(agent, "recalibrate", recorded)
         return steps
@@ -34,10 +36,10 @@ def clock(monkeypatch):
     return watch
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", ["carebn", "re_only"])
-def test_it_comes_at_its_clock(clock, algo, name):
-    agent = small(algo, policy_kwargs=every(10, name))
+def test_it_comes_at_its_clock(clock, variant, name):
+    agent = small(variant, policy_kwargs=every(10, name))
     steps = clock(agent)
     agent.learn(35)
     assert steps == [10, 20, 30]
@@ -111,7 +113,8 @@ class Order(BaseCallback):
         self._look()
 
     def _look(self):
-        self.seen[self.num_timesteps] = self.model.recalibrated_at, buffers(self.model.actor)
+        at = self.model.recalibrated_at.get("actor", 0)
+        self.seen[self.num_timesteps] = at, buffers(self.model.actor)
 
     def _on_step(self):
         return True
@@ -155,20 +158,27 @@ def test_the_statistics_are_those_of_its_own_generators_minibatches():
     assert torch.equal(layer.norm.update.prior_mean, confidence)
 
 
-def test_it_draws_from_no_other_generator_and_touches_nothing_else():
-    agent = small(policy_kwargs=every(1_000)).learn(40)
-    target = buffers(agent.actor_target)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_draws_from_no_other_generator_and_touches_nothing_else(variant):
+    agent = small(variant, policy_kwargs=every(1_000)).learn(25)
+    followers = [m for n, m in agent.policy.named_children() if n.endswith("_target")]
+    assert followers
+    targets = [buffers(target) for target in followers]
     parameters = [parameter.clone() for parameter in agent.policy.parameters()]
-    mode = agent.actor.training
+    modes = [module.training for module in agent.policy.modules()]
     numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
+    python_state, space_state = random.getstate(), agent.action_space.np_random.bit_generator.state
     agent.recalibrate()
     for before, after in zip(numpy_state, np.random.get_state(), strict=True):
         assert np.array_equal(before, after)
     assert torch.equal(torch_state, torch.get_rng_state())
-    assert not changed(target, agent.actor_target)
+    assert random.getstate() == python_state
+    assert agent.action_space.np_random.bit_generator.state == space_state
+    for before, target in zip(targets, followers, strict=True):
+        assert not changed(before, target)
     for before, after in zip(parameters, agent.policy.parameters(), strict=True):
         assert torch.equal(before, after)
-    assert agent.actor.training is mode
+    assert [module.training for module in agent.policy.modules()] == modes
 
 
 def test_successive_recalibrations_draw_anew():
@@ -183,7 +193,105 @@ def test_the_statistics_from_before_are_kept_for_measuring():
     agent = small(policy_kwargs=every(1_000)).learn(40)
     before = [(n.moving_mean.clone(), n.moving_var.clone()) for n in norm_layers(agent.actor)]
     agent.recalibrate()
-    kept = agent.statistics_before_recalibration
+    kept = agent.statistics_before["actor"]
     for (mean, var), (kept_mean, kept_var) in zip(before, kept, strict=True):
         assert torch.equal(mean, kept_mean)
         assert torch.equal(var, kept_var)
+
+
+CONTINUOUS = ["td3", "ddpg", "sac"]
+
+
+def with_critic(algo, critic_every, actor_every=10, seed=4):
+    """Actor and critic with clocks of their own; ``None`` is never."""
+    bn = dict(name="carebn", recalibrate_batches=3)
+    critic = dict(name="spiking", bn=bn | dict(recalibrate_every=critic_every), time_steps=3)
+    policy_kwargs = dict(bn=bn | dict(recalibrate_every=actor_every), critic=critic)
+    return small(algo, policy_kwargs=policy_kwargs, seed=seed)
+
+
+@pytest.mark.parametrize("algo", CONTINUOUS)
+def test_actor_and_critic_have_clocks_of_their_own(algo, monkeypatch):
+    agent = with_critic(algo, critic_every=7)
+    seen, recalibrate = [], agent.recalibrate
+
+    def recorded(names):
+        seen.append((agent.num_timesteps, names))
+        before = {name: buffers(part) for name, part in agent.parts().items()}
+        recalibrate(names)
+        touched = [name for name, part in agent.parts().items() if changed(before[name], part)]
+        assert touched == names
+
+    monkeypatch.setattr(agent, "recalibrate", recorded)
+    agent.learn(35)
+    assert seen == [
+        (7, ["critic"]),
+        (10, ["actor"]),
+        (14, ["critic"]),
+        (20, ["actor"]),
+        (21, ["critic"]),
+        (28, ["critic"]),
+        (30, ["actor"]),
+        (35, ["critic"]),
+    ]
+    assert agent.recalibrated_at == {"actor": 30, "critic": 35}
+
+
+@pytest.mark.parametrize(
+    ("actor", "critic", "expected"),
+    [(10, None, {"actor": 20}), (None, 10, {"critic": 20}), (None, None, {})],
+)
+def test_a_part_without_it_never_does(actor, critic, expected):
+    agent = with_critic("td3", critic, actor).learn(25)
+    assert agent.recalibrated_at == expected
+
+
+@pytest.mark.parametrize("algo", CONTINUOUS)
+def test_the_clock_of_one_does_not_change_what_the_other_draws(algo):
+    """The re-calibration of the actor after one of the critic is that without it."""
+    one, other = (with_critic(algo, critic_every=1_000).learn(25) for _ in range(2))
+    one.recalibrate(["critic"])
+    one.recalibrate(["actor"])
+    other.recalibrate(["actor"])
+    for name, buffer in other.actor.named_buffers():
+        assert torch.equal(one.actor.get_buffer(name), buffer), name
+    assert changed(buffers(other.critic), one.critic)
+
+
+@pytest.mark.parametrize("algo", CONTINUOUS)
+def test_the_critics_statistics_are_those_of_its_own_generators_minibatches(algo):
+    agent = with_critic(algo, critic_every=1_000).learn(25)
+    agent.recalibrate(["critic"])
+
+    generator = np.random.default_rng([4, 1])
+    rows = []
+    for _ in range(3):
+        rows.append(generator.integers(25, size=16))
+        generator.integers(1, size=16)  # which environment
+    rows = np.concatenate(rows)
+    replay = agent.replay_buffer
+    inputs = np.concatenate([replay.observations[rows, 0], replay.actions[rows, 0]], axis=1)
+    for network in agent.critic.networks:
+        layer = network.layers[0]
+        with torch.no_grad():
+            x = layer.linear(network.encoder(torch.as_tensor(inputs))).flatten(0, 1)
+        torch.testing.assert_close(layer.norm.moving_mean, x.mean(0))
+        torch.testing.assert_close(layer.norm.moving_var, x.var(0, correction=0))
+    assert len(agent.statistics_before["critic"]) == len(norm_layers(agent.critic))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_inputs_of_a_part_fit_it_and_are_drawn_by_the_generator_given(variant):
+    agent = small(variant, learning_starts=1_000)
+    generator = np.random.default_rng(0)
+    assert all(agent.sample_inputs(name, 5, generator) is None for name in agent.parts())
+    agent.learn(10)
+    state = np.random.get_state()[1].tolist()
+    for name, part in agent.parts().items():
+        inputs, again = (agent.sample_inputs(name, 5, np.random.default_rng(1)) for _ in range(2))
+        assert all(torch.equal(a, b) for a, b in zip(inputs, again, strict=True))
+        assert all(len(each) == 5 for each in inputs)
+        part(*inputs)
+        part(*agent.part_inputs(name, inputs[0]))
+    assert np.random.get_state()[1].tolist() == state
+    assert agent.experience == "replay"

@@ -7,7 +7,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 
 from snnrl.agents.buffers import ReplayBuffer
 
-from .helpers import ALGORITHMS, assert_equal_states, small
+from .helpers import VARIANTS, assert_equal_states, small
 
 OFTEN = dict(recalibrate_every=10, recalibrate_batches=3)
 
@@ -35,45 +35,55 @@ def indices(monkeypatch):
     return drawn
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
-def test_two_runs_are_bit_identical(algo):
+def build(variant, bn, noise, **arguments):
+    """DQN explores by chance instead of by noise."""
+    explore = dict(exploration_fraction=1.0) if variant == "dqn" else dict(action_noise=noise)
+    return small(variant, policy_kwargs=dict(bn=bn), **explore, **arguments)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_runs_are_bit_identical(variant):
     def run(seed):
         bn = dict(name="carebn", **OFTEN)
-        return small(algo, policy_kwargs=dict(bn=bn), seed=seed, action_noise=RecordedNoise())
+        return build(variant, bn, RecordedNoise(), seed=seed).learn(40)
 
-    one, other, another_seed = (run(seed).learn(60) for seed in (5, 5, 6))
+    one, other, another_seed = (run(seed) for seed in (5, 5, 6))
     assert_equal_states(one.policy, other.policy)
     for name in ("observations", "actions", "rewards"):
-        a, b, c = (getattr(x.replay_buffer, name)[:60] for x in (one, other, another_seed))
+        a, b, c = (getattr(x.replay_buffer, name)[:40] for x in (one, other, another_seed))
         assert np.array_equal(a, b)
         assert not np.array_equal(a, c)
-    weights = [agent.actor.network.layers[0].linear.weight for agent in (one, another_seed)]
-    assert not torch.equal(*weights)
+    states = [agent.policy.state_dict() for agent in (one, another_seed)]
+    weights = [name for name in states[0] if name.endswith("linear.weight")]
+    assert weights
+    assert not any(torch.equal(states[0][name], states[1][name]) for name in weights)
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("name", ["none", "vanilla", "ca_only", "re_only"])
-def test_strategies_draw_the_same(algo, name, indices):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_strategies_draw_the_same(variant, indices):
     def run(bn):
         indices.clear()
         noise = RecordedNoise()
-        agent = small(algo, policy_kwargs=dict(bn=bn), action_noise=noise)
+        agent = build(variant, bn, noise)
         start = {key: value.clone() for key, value in agent.policy.named_parameters()}
-        agent.learn(60)
-        generators = np.random.get_state()[1], torch.get_rng_state()
-        return start, np.stack(indices), np.stack(noise.drawn), generators, agent
+        agent.learn(40)
+        state = agent.action_space.np_random.bit_generator.state
+        generators = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(), state
+        return start, np.stack(indices), np.array(noise.drawn), generators, agent
 
     start, rows, noise, generators, agent = run(dict(name="carebn", **OFTEN))
-    bn = dict(name=name, **OFTEN) if name == "re_only" else name
-    other_start, other_rows, other_noise, other_generators, other_agent = run(bn)
-
-    for key, value in other_start.items():
-        assert torch.equal(start[key], value), key
-    assert len(rows) == 44
-    assert np.array_equal(rows, other_rows)
-    assert np.array_equal(noise, other_noise)
-    assert np.array_equal(generators[0], other_generators[0])
-    assert torch.equal(generators[1], other_generators[1])
-    # They are different strategies all the same.
-    ours, theirs = (a.actor.network.decoder.weight for a in (agent, other_agent))
-    assert not torch.equal(ours, theirs)
+    assert len(rows) == 24
+    assert agent.recalibrated_at == {name: 40 for name in agent.parts()}
+    for name in ("none", "vanilla", "ca_only", "re_only"):
+        bn = dict(name=name, **OFTEN) if name == "re_only" else name
+        other_start, other_rows, other_noise, other_generators, other_agent = run(bn)
+        for key, value in other_start.items():
+            assert torch.equal(start[key], value), (name, key)
+        assert np.array_equal(rows, other_rows), name
+        assert np.array_equal(noise, other_noise), name
+        assert generators == other_generators, name
+        # They are different strategies all the same.
+        for part in agent.parts():
+            ours, theirs = (dict(a.parts()[part].named_parameters()) for a in (agent, other_agent))
+            differ = [key for key, value in theirs.items() if not torch.equal(ours[key], value)]
+            assert differ, (name, part)

@@ -8,17 +8,18 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
-from snnrl.agents import DDPG, TD3
-from tests.envs import Follow
+from .helpers import ALGORITHMS, assert_equal_states, task
 
-from .helpers import assert_equal_states
-
-PAIRS = {
-    "td3": (TD3, stable_baselines3.TD3),
-    "ddpg": (DDPG, stable_baselines3.DDPG),
+STOCK = {
+    "td3": stable_baselines3.TD3,
+    "ddpg": stable_baselines3.DDPG,
+    "sac": stable_baselines3.SAC,
+    "dqn": stable_baselines3.DQN,
 }
+PAIRS = {algo: (ALGORITHMS[algo], stock) for algo, stock in STOCK.items()}
 
 
 class BatchNormExtractor(BaseFeaturesExtractor):
@@ -32,7 +33,8 @@ class BatchNormExtractor(BaseFeaturesExtractor):
         return self.norm(observations)
 
 
-def build(algorithm: Any, **changes: Any) -> Any:
+def build(algorithm: Any, policy: str = "MlpPolicy", **changes: Any) -> Any:
+    discrete = issubclass(algorithm, stable_baselines3.DQN)
     arguments: dict[str, Any] = dict(
         policy_kwargs=dict(net_arch=[12, 8]),
         batch_size=32,
@@ -40,9 +42,13 @@ def build(algorithm: Any, **changes: Any) -> Any:
         buffer_size=500,
         seed=3,
         device="cpu",
-        action_noise=NormalActionNoise(np.zeros(2), np.full(2, 0.1)),
     )
-    return algorithm("MlpPolicy", Follow(), **arguments | changes)
+    if discrete:
+        arguments |= dict(train_freq=1, target_update_interval=15, exploration_fraction=0.7)
+    else:
+        arguments |= dict(action_noise=NormalActionNoise(np.zeros(2), np.full(2, 0.1)))
+    env = changes.pop("env", task("dqn" if discrete else "td3"))
+    return algorithm(policy, env, **arguments | changes)
 
 
 def fill_and_train(algorithm: Any, **changes: Any) -> Any:
@@ -53,25 +59,55 @@ def fill_and_train(algorithm: Any, **changes: Any) -> Any:
     return agent
 
 
+def assert_equal_agents(ours: Any, stock: Any) -> None:
+    """Networks, learned temperature and what was played."""
+    assert_equal_states(ours.policy, stock.policy)
+    assert ours._n_updates == stock._n_updates
+    if getattr(stock, "log_ent_coef", None) is not None:
+        assert torch.equal(ours.log_ent_coef, stock.log_ent_coef)
+    assert np.array_equal(ours.replay_buffer.actions, stock.replay_buffer.actions)
+
+
 @pytest.mark.parametrize("algo", PAIRS)
 def test_gradient_steps_on_the_same_replay(algo):
     ours, stock = (fill_and_train(algorithm) for algorithm in PAIRS[algo])
-    untrained = build(PAIRS[algo][0])
-    assert not torch.equal(ours.actor.mu[0].weight, untrained.actor.mu[0].weight)
-    assert_equal_states(ours.policy, stock.policy)
+    untrained = build(PAIRS[algo][0]).policy.state_dict()
+    learned = [n for n, value in ours.policy.state_dict().items() if (value != untrained[n]).any()]
+    assert learned
+    assert_equal_agents(ours, stock)
+
+
+# The AnnPolicy of DDPG has a critic of its own.
+@pytest.mark.parametrize(
+    ("algo", "policy"),
+    [(algo, "MlpPolicy") for algo in PAIRS]
+    + [(algo, "AnnPolicy") for algo in PAIRS if algo != "ddpg"],
+)
+def test_learning(algo, policy):
+    algorithm, stock_algorithm = PAIRS[algo]
+    ours, stock = build(algorithm, policy).learn(120), build(stock_algorithm).learn(120)
+    assert ours._n_updates == 80
+    assert_equal_agents(ours, stock)
 
 
 @pytest.mark.parametrize("algo", PAIRS)
-def test_learning(algo):
-    ours, stock = (build(algorithm).learn(120) for algorithm in PAIRS[algo])
-    assert ours._n_updates == stock._n_updates == 80
-    assert_equal_states(ours.policy, stock.policy)
+def test_several_gradient_steps_at_once(algo):
+    changes = dict(train_freq=7, gradient_steps=3)
+    ours, stock = (build(algorithm, **changes).learn(120) for algorithm in PAIRS[algo])
+    assert_equal_agents(ours, stock)
+
+
+@pytest.mark.parametrize("algo", PAIRS)
+def test_two_environments(algo):
+    env = DummyVecEnv([lambda: task(algo)] * 2)
+    ours, stock = (build(algorithm, env=env).learn(120) for algorithm in PAIRS[algo])
+    assert_equal_agents(ours, stock)
 
 
 @pytest.mark.parametrize("algo", PAIRS)
 def test_n_step_returns(algo):
     ours, stock = (build(algorithm, n_steps=3).learn(80) for algorithm in PAIRS[algo])
-    assert_equal_states(ours.policy, stock.policy)
+    assert_equal_agents(ours, stock)
 
 
 @pytest.mark.parametrize("algo", PAIRS)
@@ -80,6 +116,37 @@ def test_running_statistics_of_a_features_extractor_reach_the_targets(algo):
     ours, stock = (
         build(algorithm, policy_kwargs=policy_kwargs).learn(80) for algorithm in PAIRS[algo]
     )
-    norm = ours.actor_target.features_extractor.norm
+    target = ours.q_net_target if algo == "dqn" else ours.critic_target
+    norm = target.features_extractor.norm
     assert not torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean))
-    assert_equal_states(ours.policy, stock.policy)
+    assert_equal_agents(ours, stock)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(ent_coef=0.2),
+        dict(ent_coef="auto_0.3", target_entropy=-1.0),
+        dict(target_update_interval=2, gradient_steps=4, train_freq=4),
+        dict(use_sde=True, sde_sample_freq=4),
+    ],
+)
+@pytest.mark.parametrize("policy", ["MlpPolicy", "AnnPolicy"])
+def test_sac_with(changes, policy):
+    ours = build(PAIRS["sac"][0], policy, **changes).learn(100)
+    stock = build(PAIRS["sac"][1], **changes).learn(100)
+    assert_equal_agents(ours, stock)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(tau=0.3),
+        dict(max_grad_norm=1e-3),
+        dict(learning_rate=lambda remaining: 1e-3 * remaining),
+    ],
+    ids=["soft targets", "clipped gradients", "schedule"],
+)
+def test_dqn_with(changes):
+    ours, stock = (build(algorithm, **changes).learn(100) for algorithm in PAIRS["dqn"])
+    assert_equal_agents(ours, stock)

@@ -1,0 +1,166 @@
+"""What every agent has beyond Stable-Baselines3's: its spiking networks, and how they are kept."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+from torch import Tensor, nn
+
+from snnrl.agents.losses import Losses
+from snnrl.nn.networks import SpikingNetwork
+from snnrl.nn.norm import NormStrategy, norm_layers
+
+Statistics = list[tuple[Tensor, Tensor]]
+
+
+class SpikingPart(nn.Module):
+    """A network of an agent that spikes, with the strategy of its normalisation."""
+
+    norm: NormStrategy
+
+
+class SpikingAgent(BaseAlgorithm):
+    """Mixed into Stable-Baselines3's algorithms, in front of them.
+
+    ``recalibrated_at`` is the environment step of each part's last re-calibration, and
+    ``statistics_before`` what its statistics were before it, for measuring.
+    """
+
+    experience: ClassVar[str]
+    """Where inputs are sampled from: ``replay`` or ``rollout``."""
+
+    losses: Losses
+    recalibrated_at: dict[str, int]
+    statistics_before: dict[str, Statistics]
+    normalization: VecNormalize | None = None
+
+    def parts(self) -> dict[str, SpikingPart]:
+        """The spiking networks that learn, by name: ``actor`` and ``critic``, or ``q_network``."""
+        modules = {name: getattr(self, name, None) for name in ("actor", "critic", "q_net")}
+        names = {"q_net": "q_network"}
+        return {
+            names.get(name, name): module
+            for name, module in modules.items()
+            if isinstance(module, SpikingPart)
+        }
+
+    @property
+    def kernel(self) -> str:
+        """What computes the spiking networks: ``naive`` or ``compile``."""
+        networks = [
+            module
+            for part in self.parts().values()
+            for module in part.modules()
+            if isinstance(module, SpikingNetwork)
+        ]
+        return networks[0].kernel if networks else "naive"
+
+    def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
+        """What the part is called with where these observations ``[B, ...]`` are made."""
+        raise NotImplementedError
+
+    def sample_inputs(
+        self, name: str, n: int, generator: np.random.Generator
+    ) -> tuple[Tensor, ...] | None:
+        """``n`` inputs of the part from the agent's experience; ``None`` while it has none.
+
+        :param generator: what draws; nothing else is drawn
+        """
+        raise NotImplementedError
+
+    def normalize(self, observations: np.ndarray) -> np.ndarray:
+        """Observations as the policy was trained to see them: through ``VecNormalize`` if used."""
+        env = self.get_vec_normalize_env() or self.normalization
+        return observations if env is None else np.asarray(env.normalize_obs(observations))
+
+    def keep_statistics(self, name: str) -> None:
+        """Remember the part's moving statistics, and that it is re-calibrated at this step."""
+        self.statistics_before[name] = [
+            (layer.moving_mean.clone(), layer.moving_var.clone())
+            for layer in norm_layers(self.parts()[name])
+        ]
+        self.recalibrated_at[name] = self.num_timesteps
+
+    def _prepare(self) -> None:
+        """To be called at the end of ``_setup_model``."""
+        self.losses = Losses()
+        self.statistics_before = {}
+        if not hasattr(self, "recalibrated_at"):
+            self.recalibrated_at = {}
+
+    @property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """The one whose learning rate is logged."""
+        part: Any = getattr(self, "actor", self.policy)
+        optimizer: torch.optim.Optimizer = part.optimizer
+        return optimizer
+
+    def _record_updates(self) -> None:
+        """Hand the losses since the last call and the learning rate to the logger.
+
+        :raises NonFiniteError: a loss is NaN or infinite
+        """
+        for name, mean in self.losses.drain(self.num_timesteps).items():
+            self.logger.record(name, mean)
+        self.logger.record("train/learning_rate", self._optimizer.param_groups[0]["lr"])
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    # Saving
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """As Stable-Baselines3's; the running statistics of a ``VecNormalize`` go along."""
+        self.normalization = self.get_vec_normalize_env() or self.normalization
+        super().save(*args, **kwargs)
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
+        """As Stable-Baselines3's; an environment is wrapped in the saved ``VecNormalize``."""
+        agent = super().load(*args, **kwargs)
+        if (kept := agent.normalization) is not None:
+            # What pickling left out: without it one can neither copy nor save it again.
+            kept.class_attributes = dict(inspect.getmembers(type(kept)))
+            kept.returns = np.zeros(kept.num_envs)
+        if agent.env is not None:
+            agent.env = agent._with_normalization(agent.env)
+            agent._vec_normalize_env = unwrap_vec_normalize(agent.env)
+        return agent
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """As Stable-Baselines3's; the environment is wrapped in the saved ``VecNormalize``."""
+        wrapped = self._wrap_env(env, self.verbose)
+        super().set_env(self._with_normalization(wrapped), force_reset)
+
+    def _with_normalization(self, env: VecEnv) -> VecEnv:
+        if self.normalization is None or unwrap_vec_normalize(env) is not None:
+            return env
+        # A copy has no environment yet.
+        kept = deepcopy(self.normalization)
+        kept.set_venv(env)
+        return kept
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "losses", "statistics_before"]
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Inside, ``network`` is in evaluation mode; then every part of it is in its own mode again.
+
+    The parts of a policy differ: its targets are always in evaluation mode.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,74 @@
+"""The spiking critic of TD3, DDPG and SAC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BaseModel
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from snnrl.agents.base import SpikingPart
+from snnrl.agents.spiking import SpikingOptions
+
+
+class SpikingCritic(SpikingPart, BaseModel):
+    """Q(s, a) of spiking networks that read observation and action through one encoder.
+
+    Their values are unbounded, so the readout is linear: a weighted count of the last hidden
+    layer's spikes.
+
+    :param net_arch: neurons of each hidden layer
+    :param features_extractor: flattens the observation
+    :param features_dim: its number of features
+    :param options: what the user asked of spiking networks
+    :param n_critics: number of critics
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        options: SpikingOptions,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+        n_critics: int = 2,
+        share_features_extractor: bool = False,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+        )
+        self.share_features_extractor = share_features_extractor
+        self.norm = options.critic_norm
+        actions = get_action_dim(action_space)
+        self.networks = nn.ModuleList(
+            options.make_critic(net_arch, features_dim, actions) for _ in range(n_critics)
+        )
+
+    def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
+        """Values of all critics, each ``[B, 1]``."""
+        # A shared extractor learns from the actor's loss alone, as in SB3's critic.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
+            features = self._features(obs)
+        inputs = torch.cat([features, actions], dim=1)
+        return tuple(network(inputs) for network in self.networks)
+
+    def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """Value of the first critic, ``[B, 1]``."""
+        with torch.no_grad():
+            features = self._features(obs)
+        value: Tensor = self.networks[0](torch.cat([features, actions], dim=1))
+        return value
+
+    def _features(self, obs: Tensor) -> Tensor:
+        assert self.features_extractor is not None
+        return self.extract_features(obs, self.features_extractor)

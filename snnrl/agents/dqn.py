@@ -1,0 +1,262 @@
+"""DQN with a spiking Q-network."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import stable_baselines3
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBufferSamples, Schedule
+from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.dqn.policies import DQNPolicy
+from torch import Tensor, nn
+
+from snnrl.agents.base import SpikingPart
+from snnrl.agents.features import convolve_images
+from snnrl.agents.off_policy import ReplayAgent
+from snnrl.agents.spiking import SpikingOptions
+from snnrl.errors import UserError, expect
+from snnrl.nn.norm import sync_target
+
+LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
+
+SPIKING_KEYS_WITHOUT_MEANING = ("actor", "critic")
+
+
+class SpikingQNetwork(SpikingPart, BasePolicy):
+    """Q(s, .) of a spiking network.
+
+    :param net_arch: neurons of each hidden layer
+    :param features_extractor: flattens vectors, leaves images as they are
+    :param features_dim: its number of features
+    :param options: what the user asked of spiking networks
+    """
+
+    action_space: spaces.Discrete
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        net_arch: list[int],
+        options: SpikingOptions,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+        )
+        self.norm = options.norm
+        self.network = options.make_q_network(int(action_space.n), net_arch, features_dim)
+
+    def forward(self, obs: PyTorchObs) -> Tensor:
+        """Observations ``[B, ...]`` -> values ``[B, actions]``."""
+        assert self.features_extractor is not None
+        values: Tensor = self.network(self.extract_features(obs, self.features_extractor))
+        return values
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> Tensor:
+        return self(observation).argmax(dim=1).reshape(-1)  # type: ignore[no-any-return]
+
+
+class AnnPolicy(DQNPolicy):
+    """The same agent with an ordinary Q-network: the baseline.
+
+    :param net_arch: hidden neurons
+    :param conv: ``dict(channels=..., kernels=..., strides=...)`` of convolutions, for images
+    :param kwargs: those of SB3's ``DQNPolicy``
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        net_arch: list[int] | None = None,
+        conv: dict[str, list[int]] | None = None,
+        **kwargs: Any,
+    ):
+        convolve_images(kwargs, conv)
+        super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
+
+
+class SpikingPolicy(DQNPolicy):
+    """Spiking Q-network.
+
+    :param net_arch: hidden neurons, ``[128, 128]`` as published
+    :param neuron: ``lif``, ``clif``, ``dn``; here and below a name or
+        ``dict(name=..., **parameters)``
+    :param surrogate: ``rectangular``, ``sigmoid``, ``tanh``, ``triangle``
+    :param encoder: ``direct``, ``population`` (which scales bytes before its tanh)
+    :param conv: ``dict(channels=..., kernels=..., strides=...)`` of spiking convolutions of images
+    :param bn: ``none``, ``vanilla``, ``ca_only``, ``re_only``, ``carebn``
+    :param time_steps: time steps T of one forward pass
+    :param readout: ``linear``, ``population``, ``auto`` (linear)
+    :param population: output neurons per action, for the population readout
+    :param kernel: ``naive``, ``compile``, ``auto`` (naive: no run's length is known here)
+    :param kwargs: those of SB3's ``DQNPolicy``
+    :raises UserError: unknown name or parameter, or observations that are not one array
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        net_arch: list[int] | None = None,
+        **kwargs: Any,
+    ):
+        kwargs.setdefault("encoder", "direct")
+        self.options = SpikingOptions.take(
+            kwargs, observation_space, DQNPolicy, without=SPIKING_KEYS_WITHOUT_MEANING
+        )
+        arch = [128, 128] if net_arch is None else net_arch
+        super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
+
+    def make_q_net(self) -> Any:
+        """A new Q-network, online or target."""
+        arguments = self._update_features_extractor(self.net_args, features_extractor=None)
+        return SpikingQNetwork(**arguments, options=self.options).to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        given = self.options.given.items()
+        ours = {key: value for key, value in given if key not in SPIKING_KEYS_WITHOUT_MEANING}
+        return {**super()._get_constructor_parameters(), **ours}
+
+
+class DQN(ReplayAgent, stable_baselines3.DQN):
+    """Deep Q-network (Mnih et al. 2015).
+
+    ``DQN("SpikingPolicy", env, policy_kwargs=dict(neuron="lif", bn="carebn"))``.
+
+    :param loss: ``huber``, as in Stable-Baselines3, or ``mse``
+    :param max_grad_norm: largest norm of the gradient, ``None``: any
+    :param exploration_updates: epsilon falls linearly over so many gradient steps from the first
+        one on, from ``exploration_initial_eps`` to ``exploration_final_eps``; ``None``: over
+        ``exploration_fraction`` of the environment steps, as in Stable-Baselines3
+    :param target_update_updates: gradient steps between copies to the target network; ``None``:
+        ``target_update_interval`` environment steps, as in Stable-Baselines3
+    :param replacement: whether a transition can be in a minibatch twice
+    :param kwargs: as in Stable-Baselines3
+    :raises UserError: a policy keyword that does not exist, or a value that does not fit
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **stable_baselines3.DQN.policy_aliases,
+        "SpikingPolicy": SpikingPolicy,
+        "AnnPolicy": AnnPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[DQNPolicy],
+        env: GymEnv | str,
+        *args: Any,
+        loss: str = "huber",
+        max_grad_norm: float | None = 10,
+        exploration_updates: int | None = None,
+        target_update_updates: int | None = None,
+        replacement: bool = True,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        expect("loss", loss, LOSSES)
+        for name, value in (
+            ("exploration_updates", exploration_updates),
+            ("target_update_updates", target_update_updates),
+        ):
+            if value is not None and value < 1:
+                raise UserError(f"{name}={value}: expected at least 1")
+        self.loss = loss
+        self.exploration_updates = exploration_updates
+        self.target_update_updates = target_update_updates
+        self.replacement = replacement
+        if not replacement:
+            replay_buffer_kwargs = {**(replay_buffer_kwargs or {}), "replacement": False}
+        super().__init__(  # type: ignore[misc]
+            policy,
+            env,
+            *args,
+            max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        for name, given, usual in (
+            ("n_steps", self.n_steps, 1),
+            ("optimize_memory_usage", self.optimize_memory_usage, False),
+        ):
+            if not self.replacement and given != usual:
+                raise UserError(
+                    f"replacement=False: does not go with {name}={given}; expected {name}={usual}"
+                )
+        super()._setup_model()
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Gradient steps on the replay buffer, and copies to the target network.
+
+        The online network's pass in the loss is its only one in training mode: there its
+        normalisation uses batch statistics and moves the moving ones.
+        """
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        assert self.replay_buffer is not None
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            self._update(batch, self._target_values(batch))
+            self._n_updates += 1
+            every = self.target_update_updates
+            if every is not None and self._n_updates % every == 0:
+                self._update_target()
+        if self.exploration_updates is not None:
+            self._update_epsilon(self.exploration_updates)
+
+    @torch.no_grad()
+    def _target_values(self, batch: ReplayBufferSamples) -> Tensor:
+        """``r + gamma (1 - done) max_a Q'(s', a)``, ``[B, 1]``."""
+        discounts = self.gamma if batch.discounts is None else batch.discounts
+        best: Tensor = self.q_net_target(batch.next_observations).max(dim=1, keepdim=True).values
+        return batch.rewards + (1 - batch.dones) * discounts * best
+
+    def _update(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
+        values = self.q_net(batch.observations).gather(1, batch.actions.long())
+        loss = LOSSES[self.loss](values, targets)
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        self.policy.optimizer.step()
+        self.losses.add("train/loss", loss)
+
+    def _on_step(self) -> None:
+        # Stable-Baselines3 updates target network and epsilon here, by environment steps.
+        self._n_calls += 1
+        interval = max(self.target_update_interval // self.n_envs, 1)
+        if self.target_update_updates is None and self._n_calls % interval == 0:
+            self._update_target()
+        if self.exploration_updates is None:
+            self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
+        elif self._n_updates == 0:
+            self.exploration_rate = self.exploration_initial_eps
+        self.logger.record("rollout/exploration_rate", self.exploration_rate)
+
+    def _update_target(self) -> None:
+        polyak_update(self.q_net.parameters(), self.q_net_target.parameters(), self.tau)
+        # Running statistics of torch's own layers, in a features extractor: copied, as SB3 does.
+        polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
+        if part := self.parts().get("q_network"):
+            sync_target(part, self.q_net_target, self.tau, part.norm.target_stats)
+
+    def _update_epsilon(self, updates: int) -> None:
+        first, last = self.exploration_initial_eps, self.exploration_final_eps
+        self.exploration_rate = first + (last - first) * min(1, self._n_updates / updates)

@@ -1,0 +1,132 @@
+"""A user's mistake is one line that names the key."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from snnrl.errors import UserError
+from tests.envs import Follow, Match, MatchImage
+
+from .helpers import ALGORITHMS, small
+
+CONV = dict(channels=[4], kernels=[3], strides=[1])
+CONTINUOUS = ["td3", "ddpg", "sac"]
+
+
+class Pictures(Follow):
+    """Shows images and takes continuous actions."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = gym.spaces.Box(0, 255, (1, 8, 8), np.uint8)
+
+
+def refused(message, variant, env=None, **arguments):
+    with pytest.raises(UserError, match=message) as caught:
+        small(variant, env, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(neurn="lif"), r"^policy_kwargs=neurn: expected one of .*'neuron'\?$"),
+        (dict(neuron="liff"), r"^neuron=liff: .*'lif'\?$"),
+        (dict(neuron=dict(name="lif", deca=0.5)), r"^neuron parameter=deca: .*'decay'\?$"),
+        (dict(bn="carbn"), r"^bn=carbn: .*'carebn'\?$"),
+        (dict(bn=dict(name="carebn", smothing=0.5)), r"^bn parameter=smothing: .*'smoothing'\?$"),
+        (dict(surrogate="relu"), r"^surrogate=relu: expected one of rectangular, "),
+        (dict(encoder="populaton"), r"^encoder=populaton: .*'population'\?$"),
+        (dict(readout="linar"), r"^readout=linar: .*'linear'\?$"),
+        (dict(kernel="compil"), r"^kernel=compil: .*'compile'\?$"),
+        (dict(time_steps=0), r"^time_steps=0: expected at least 1$"),
+        (dict(population=0, readout="population"), r"^population=0: expected at least 1$"),
+        (dict(net_arch=[8, 0]), r"^net_arch=0: expected at least 1$"),
+    ],
+)
+def test_a_policy_keyword_that_does_not_fit(algo, wrong, message):
+    refused(message, algo, policy_kwargs=wrong)
+
+
+@pytest.mark.parametrize("algo", CONTINUOUS)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(actor="snn"), r"^actor=snn: expected one of spiking, ann"),
+        (dict(critic="spking"), r"^critic=spking: .* did you mean 'spiking'\?$"),
+        (dict(critic=dict(bn="carebn")), r"has no name; expected dict\(name="),
+        (
+            dict(critic=dict(name="ann", bn="carebn")),
+            r"^critic parameter=bn: critic=ann takes no parameters$",
+        ),
+        (
+            dict(critic=dict(name="spiking", timesteps=3)),
+            r"^critic parameter=timesteps: .*'time_steps'\?$",
+        ),
+        (dict(critic=dict(name="spiking", bn="carbn")), r"^bn=carbn: .*'carebn'\?$"),
+        (dict(critic=dict(name="spiking", time_steps=0)), r"^time_steps=0: expected at least 1$"),
+        (dict(conv=CONV), r"^policy_kwargs=conv: expected one of "),
+    ],
+)
+def test_an_actor_or_critic_that_does_not_fit(algo, wrong, message):
+    refused(message, algo, policy_kwargs=wrong)
+
+
+@pytest.mark.parametrize("algo", CONTINUOUS)
+def test_images_are_not_for_continuous_control(algo):
+    refused(r"^SpikingPolicy: images \(1, 8, 8\) are for DQN and PPO; ", algo, Pictures())
+
+
+def test_a_spiking_actor_has_no_gsde():
+    refused(r"^use_sde=True: a spiking actor has no gSDE; expected False$", "sac", use_sde=True)
+    agent = small("sac", use_sde=True, policy_kwargs=dict(actor="ann", critic="spiking"))
+    assert agent.learn(20)._n_updates == 4
+
+
+@pytest.mark.parametrize("key", ["actor", "critic"])
+def test_dqn_has_neither_actor_nor_critic(key):
+    refused(rf"^policy_kwargs={key}: expected one of ", "dqn", policy_kwargs={key: "spiking"})
+
+
+@pytest.mark.parametrize(
+    ("env", "wrong", "message"),
+    [
+        (Match, dict(conv=CONV), r"^conv.*(vector|shape \(3,\))"),
+        (MatchImage, {}, r"^conv=None: .*images; expected dict\(channels"),
+        (MatchImage, dict(encoder="population"), r"^conv=None: "),
+        (
+            MatchImage,
+            dict(conv=CONV, encoder="population"),
+            r"^encoder=population: .*images; expected direct$",
+        ),
+        (MatchImage, dict(conv=CONV | dict(kernels=[9])), r"^conv.kernels=\[9\]: .* at most 8$"),
+        (MatchImage, dict(conv=CONV | dict(kernel=[3])), r"^conv parameter=kernel: .*'kernels'"),
+        (MatchImage, dict(conv=dict(channels=[4], kernels=[3])), r"^conv.strides: is missing"),
+    ],
+)
+def test_images_of_dqn(env, wrong, message):
+    refused(message, "dqn", env(), policy_kwargs=wrong)
+
+
+@pytest.mark.parametrize(
+    ("conv", "message"),
+    [
+        (CONV | dict(kernels=[9]), r"^conv.kernels=\[9\]: "),
+        (CONV | dict(kernel=[3]), r"^conv parameter=kernel: "),
+    ],
+)
+def test_images_of_the_ordinary_network(conv, message):
+    from snnrl.agents import DQN
+
+    with pytest.raises(UserError, match=message):
+        DQN("AnnPolicy", MatchImage(), policy_kwargs=dict(conv=conv), device="cpu")
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_observations_that_are_not_one_array(algo):
+    class Env(gym.Env):
+        observation_space = gym.spaces.Dict(a=gym.spaces.Box(-1, 1, (2,)))
+        action_space = gym.spaces.Discrete(2) if algo == "dqn" else gym.spaces.Box(-1, 1, (1,))
+
+    refused(r"observations that are one array \(Box\), not Dict", algo, Env())
