@@ -11,11 +11,10 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from snnrl.agents import TD3
+from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.statistics import mean_interval
-from snnrl.envs import make_env
 from snnrl.errors import UserError
-from snnrl.experiment.builder import load_trained, use_threads
+from snnrl.experiment.builder import build_environment, load_trained, use_threads
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.video import record_episode
 
@@ -55,7 +54,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     _print_returns(cfg, agent, arguments.episodes, arguments.seed)
     if arguments.video:
         path = arguments.folder / "video.mp4"
-        shown = record_episode(agent, cfg.env.id, path, arguments.seed)
+        shown = record_episode(agent, cfg, path, arguments.seed)
         print(f"video: {path} (return {shown:.1f})")
 
 
@@ -78,8 +77,8 @@ def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
     return cfg, model
 
 
-def _print_returns(cfg: DictConfig, agent: TD3, episodes: int, seed: int) -> None:
-    evaluator = Evaluator([make_env(cfg.env.id) for _ in range(episodes)], seed)
+def _print_returns(cfg: DictConfig, agent: SpikingAgent, episodes: int, seed: int) -> None:
+    evaluator = Evaluator([build_environment(cfg) for _ in range(episodes)], seed)
     try:
         played = evaluator.run(agent)
     finally:

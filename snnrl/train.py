@@ -12,7 +12,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snnrl.errors import Interrupted, RunFailed, UserError
@@ -92,6 +92,7 @@ def _hand_to_hydra(arguments: list[str]) -> None:
 def _job(cfg: DictConfig) -> float:
     """One run of a sweep; its value is what an optimiser of settings maximises."""
     overrides = list(HydraConfig.get().overrides.task)
+    OmegaConf.resolve(cfg)
     try:
         return run(cfg, overrides).final_return
     except (UserError, RunFailed) as problem:

@@ -17,7 +17,7 @@ PACKAGE = Path(snnrl.__file__).parent
 FLOORS = ["errors", "ops", "nn", "envs", "agents", "deploy", "analysis", "experiment", "commands"]
 GROUND = ("errors", "__init__")
 NO_REINFORCEMENT_LEARNING = ("errors", "ops", "nn")
-FOREIGN = ("stable_baselines3", "gymnasium", "hydra", "omegaconf", "wandb")
+FOREIGN = ("stable_baselines3", "gymnasium", "ale_py", "minatar", "hydra", "omegaconf", "wandb")
 
 
 def floor_of(module: str, package: Path) -> int:
@@ -86,7 +86,14 @@ def test_imports_only_point_down():
         ("ops/lif/naive.py", "from snnrl import nn", "snnrl.nn"),
         ("ops/lif/naive.py", "from ...nn import eager", "snnrl.nn"),
         ("nn/coding.py", "def late():\n    import snnrl.agents", "snnrl.agents"),
+        ("nn/convolution.py", "import ale_py", "ale_py"),
         ("agents/td3.py", "from snnrl.compare import main", "snnrl.compare"),
+        ("envs/make.py", "from snnrl.agents import DQN", "snnrl.agents"),
+        (
+            "agents/base.py",
+            "from snnrl.experiment.config import resolve",
+            "snnrl.experiment.config",
+        ),
         ("errors.py", "from snnrl.ops import backend", "snnrl.ops"),
         ("compare.py", "from snnrl.train import main", "snnrl.train"),
     ],

@@ -17,15 +17,23 @@ PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 
 TINY = [
     "total_steps=24",
-    "algo.learning_starts=16",
     "algo.batch_size=8",
-    "algo.buffer_size=100",
     "actor.hidden=[8]",
-    "critic.hidden=[8,8]",
     "evaluation.every=24",
     "evaluation.episodes=1",
     "tracking=none",
 ]
+REPLAY = ["algo.learning_starts=16", "algo.buffer_size=100"]
+CRITIC = ["critic.hidden=[8,8]"]
+ROLLOUT = ["algo.n_steps=8"]
+
+
+def tiny(arguments: list[str]) -> list[str]:
+    """What makes the command short, as its algorithm has it."""
+    text = " ".join(arguments)
+    if "ppo" in text:
+        return [*arguments, *TINY, *CRITIC, *ROLLOUT]
+    return [*arguments, *TINY, *REPLAY, *([] if "dqn" in text else CRITIC)]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -44,7 +52,7 @@ def commands() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("docs") / "results"
-    assert train.main(["env=pendulum", f"results_dir={results}", *TINY]) == 0
+    assert train.main(tiny(["env=pendulum", f"results_dir={results}"])) == 0
     return next(results.glob("*/*/seed-0"))
 
 
@@ -64,8 +72,8 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if module == "snnrl.train":
         # A sweep over five seeds is one over two here: what is tested is that it is one.
-        tiny = [a.replace("range(5)", "range(2)") for a in arguments]
-        assert train.main(tiny if "--help" in tiny else [*tiny, *TINY]) == 0
+        asked = [a.replace("range(5)", "range(2)") for a in arguments]
+        assert train.main(asked if "--help" in asked else tiny(asked)) == 0
     elif module == "snnrl.evaluate":
         assert evaluate.main([a if a != "20" else "2" for a in arguments]) == 0
     else:

@@ -14,12 +14,19 @@ from snnrl.analysis.statistics import mean_interval
 from snnrl.evaluate import main
 from tests.experiment.helpers import folder_of, train
 
+RUNS = [
+    ["env=inverted_pendulum"],
+    ["env=pendulum"],
+    ["env=pendulum", "algo=ppo", "algo.n_steps=15", "algo.batch_size=5"],
+    ["env=cartpole", "algo=dqn", "neuron=clif"],
+]
 
-@pytest.fixture(scope="module", params=["inverted_pendulum", "pendulum"])
+
+@pytest.fixture(scope="module", params=RUNS, ids=["td3 inverted pendulum", "td3", "ppo", "dqn"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     path = tmp_path_factory.mktemp("results")
-    settings = [f"env={request.param}", "evaluation.episodes=1", "total_steps=30"]
+    settings = [*request.param, "evaluation.episodes=1", "total_steps=30"]
     assert train(path, *settings) == 0
     return folder_of(path, *settings).path
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,7 @@ def start(tmp_path: Path, *settings: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -156,3 +158,46 @@ def test_a_signal_from_outside(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert "saved; the same command goes on from there" in err.splitlines()[-1]
     assert list(tmp_path.rglob("checkpoint/state.pt"))
+
+
+def start_side_by_side(tmp_path: Path) -> subprocess.Popen[str]:
+    settings = ["algo=ppo", "env=pendulum", "env.n_envs=2", "evaluation.episodes=1"]
+    process = start(tmp_path, *settings, "total_steps=1000000")
+    assert process.stderr
+    assert "0 of 1,000,000 steps" in process.stderr.readline()
+    return process
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_reaches_the_run_and_not_the_processes_of_its_environments(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    process = start_side_by_side(tmp_path)
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == status
+    assert "saved; the same command goes on from there" in err.splitlines()[-1]
+    assert list(tmp_path.rglob("checkpoint/state.pt"))
+
+
+def test_a_process_of_an_environment_that_dies(tmp_path: Path) -> None:
+    process = start_side_by_side(tmp_path)
+    os.kill(leaders_below(process.pid)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].startswith("failed: a process of an environment has ended")
+    assert list(tmp_path.rglob("FAILED"))
+
+
+def leaders_below(pid: int) -> list[int]:
+    """Processes that descend from one and lead a group of their own."""
+    table = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state = stat.read_text().rpartition(")")[2].split()
+            table[int(stat.parent.name)] = (int(state[1]), int(state[2]))
+    found, ancestors = [], {pid}
+    while new := [p for p, (parent, _) in table.items() if parent in ancestors and p not in found]:
+        found += new
+        ancestors |= set(new)
+    return [p for p in found if table[p][1] == p]

@@ -27,6 +27,14 @@ NOT_SETTINGS = (
 )
 """Keys that do not change what is learned: runs that differ in them alone are one setting."""
 
+CAME_LATER = {
+    "env.observation": "default",
+    "env.n_envs": 1,
+    "conv.name": "none",
+    "actor.readout": "auto",
+}
+"""Settings that earlier runs have no value of, and what those had."""
+
 Status = Literal["done", "failed", "unfinished"]
 
 EVALUATIONS = ["timesteps", "episode", "seed", "return", "length"]
@@ -60,7 +68,7 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The configuration with dotted keys: ``{"algo.batch_size": 256, ...}``."""
-        return dict(_flatten(self.config))
+        return {**CAME_LATER, **dict(_flatten(self.config))}
 
     def setting(self, key: str) -> Any:
         """The value at a dotted key.

@@ -2,42 +2,87 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import gymnasium
 import numpy as np
 import torch
+from gymnasium.wrappers import DtypeObservation
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
-from snnrl.agents import DDPG, TD3
-from snnrl.envs import make_env
+from snnrl.agents import DDPG, DQN, PPO, SAC, TD3
+from snnrl.agents.base import SpikingAgent
+from snnrl.envs import Stateful, make_env
 from snnrl.errors import UserError, expect
+from snnrl.experiment.choices import spiking_parts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.validate import resolve_device
 from snnrl.ops.backend import resolve_kernel
 
-AGENTS: dict[str, type[TD3]] = {"td3": TD3, "ddpg": DDPG}
+AGENTS: dict[str, type[SpikingAgent]] = {
+    "td3": TD3,
+    "ddpg": DDPG,
+    "sac": SAC,
+    "dqn": DQN,
+    "ppo": PPO,
+}
 
 EVALUATION_SEED_OFFSET = 100
 """Evaluation episodes start from seed + 100, as in the published protocol."""
 
+PRELOADED = ("hydra", "snnrl.experiment.builder")
+"""Imported once for all processes of environments, in place of once in each."""
+
+PPO_ADAM_EPS = 1e-5
+"""What PPO's Adam adds to its denominator, in Stable-Baselines3 as in OpenAI's Baselines."""
+
+
+def build_environment(cfg: DictConfig, **options: Any) -> gymnasium.Env[Any, Any]:
+    """One environment.
+
+    :param cfg: a run's configuration, also one that was written before there was
+        ``env.observation``
+    :param options: those of :func:`snnrl.envs.make_env`
+    """
+    return make_env(cfg.env.id, cfg.env.get("observation", "default"), **options)
+
 
 def build_training_env(cfg: DictConfig) -> VecEnv:
-    """The environment that is learned from."""
-    return DummyVecEnv([lambda: Monitor(make_env(cfg.env.id))])
+    """The environments that are learned from, with seeds seed, seed + 1, ... of their own."""
+
+    id_, observation = cfg.env.id, cfg.env.observation
+    normalised = cfg.algo.name == "ppo" and cfg.algo.normalize_observations
+
+    def make() -> gymnasium.Env[Any, Any]:
+        env = make_env(id_, observation)
+        space = env.observation_space
+        whole = space.dtype is not None and np.issubdtype(space.dtype, np.integer)
+        if normalised and whole and len(space.shape or ()) == 1:
+            # PPO keeps what its policy saw in the type of the observations: no room in bytes.
+            env = DtypeObservation(env, np.float32)
+        return Stateful(Monitor(env))
+
+    if cfg.env.n_envs == 1:
+        return DummyVecEnv([make])
+    multiprocessing.set_forkserver_preload(list(PRELOADED))
+    return SubprocVecEnv([_apart(make)] * cfg.env.n_envs, start_method="forkserver")
 
 
 def build_evaluator(cfg: DictConfig) -> Evaluator:
     """As many environments as evaluation episodes, with seeds of their own."""
-    envs = [make_env(cfg.env.id) for _ in range(cfg.evaluation.episodes)]
+    envs = [build_environment(cfg) for _ in range(cfg.evaluation.episodes)]
     return Evaluator(envs, cfg.seed + EVALUATION_SEED_OFFSET)
 
 
-def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> TD3:
+def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
     """A new agent.
 
     :param changes: arguments of the algorithm to use in place of the configuration's
@@ -46,13 +91,20 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> TD3:
     assert isinstance(algo, dict)
     arguments: dict[str, Any] = {str(key): value for key, value in algo.items()}
     name = arguments.pop("name")
-    deviation = arguments.pop("exploration_noise")
-    actions = env.action_space.shape or ()
-    noise = NormalActionNoise(np.zeros(actions), np.full(actions, deviation))
+    if name in ("td3", "ddpg"):
+        arguments["action_noise"] = _noise(env, arguments.pop("exploration_noise"))
+    if name == "sac" and arguments["ent_coef"] is None:
+        arguments["ent_coef"] = "auto"
+    if name == "ppo":
+        env = _normalised(
+            env,
+            arguments.pop("normalize_observations"),
+            arguments.pop("normalize_rewards"),
+            arguments["gamma"],
+        )
     return AGENTS[name](
-        "SpikingPolicy" if cfg.actor.name == "spiking" else "AnnPolicy",
+        "SpikingPolicy" if spiking_parts(cfg) else "AnnPolicy",
         env,
-        action_noise=noise,
         policy_kwargs=_policy_arguments(cfg),
         seed=cfg.seed,
         device=resolve_device(cfg.device),
@@ -60,7 +112,7 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> TD3:
     )
 
 
-def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> TD3:
+def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> SpikingAgent:
     """The agent that was saved at ``path``.
 
     :param env: environment to go on learning in, left as it is (not reset)
@@ -70,14 +122,16 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> TD3:
     )
 
 
-def load_trained(cfg: DictConfig, path: Path) -> TD3:
+def load_trained(cfg: DictConfig, path: Path) -> SpikingAgent:
     """The agent of ``model.zip``, to act with on any machine: on its CPU.
 
     :raises UserError: the file is not one that a run wrote
     """
     expect("algo", cfg.algo.name, AGENTS)
     try:
-        return AGENTS[cfg.algo.name].load(path, device="cpu", custom_objects={"buffer_size": 1})
+        # An agent that only acts needs no room for experience.
+        small = {} if cfg.algo.name == "ppo" else {"buffer_size": 1}
+        return AGENTS[cfg.algo.name].load(path, device="cpu", custom_objects=small)
     except (ValueError, BadZipFile) as problem:
         raise UserError(f"{path}: expected a model that a run has saved") from problem
 
@@ -87,16 +141,66 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def _apart(make: Callable[[], gymnasium.Env[Any, Any]]) -> Callable[[], gymnasium.Env[Any, Any]]:
+    """Make the environment in a process group of its own: a signal to the run's (Ctrl-C) must
+    leave it alive, because the run still has to save its state."""
+
+    def make_apart() -> gymnasium.Env[Any, Any]:
+        os.setpgid(0, 0)
+        return make()
+
+    return make_apart
+
+
+def _normalised(env: VecEnv, observations: bool, rewards: bool, gamma: float) -> VecEnv:
+    vectors = len(env.observation_space.shape or ()) == 1
+    if not (observations and vectors) and not rewards:
+        return env
+    return VecNormalize(env, norm_obs=observations and vectors, norm_reward=rewards, gamma=gamma)
+
+
+def _noise(env: VecEnv, deviation: float) -> NormalActionNoise:
+    actions = env.action_space.shape or ()
+    return NormalActionNoise(np.zeros(actions), np.full(actions, deviation))
+
+
 def _policy_arguments(cfg: DictConfig) -> dict[str, Any]:
-    arch = {"pi": list(cfg.actor.hidden), "qf": list(cfg.critic.hidden)}
-    shared = {"net_arch": arch, "optimizer_kwargs": {"fused": True}}
-    if cfg.actor.name == "ann":
+    algo = cfg.algo.name
+    adam = {"fused": True, **({"eps": PPO_ADAM_EPS} if algo == "ppo" else {})}
+    shared = {"net_arch": _architecture(cfg), "optimizer_kwargs": adam}
+    if cfg.conv.name != "none":
+        shared["conv"] = {key: list(cfg.conv[key]) for key in ("channels", "kernels", "strides")}
+    if not spiking_parts(cfg):
         return shared
-    groups = {g: OmegaConf.to_container(cfg[g]) for g in ("neuron", "surrogate", "encoder", "bn")}
-    return {
+    groups = {g: OmegaConf.to_container(cfg[g]) for g in ("neuron", "surrogate", "encoder")}
+    arguments = {
         **shared,
         **groups,
-        "time_steps": cfg.actor.time_steps,
-        "population": cfg.actor.population,
+        "bn": _strategy(cfg.bn),
         "kernel": resolve_kernel(cfg.kernel.name, cfg.total_steps),
     }
+    if cfg.actor.name == "spiking":
+        arguments |= {key: cfg.actor[key] for key in ("time_steps", "population", "readout")}
+    if algo != "dqn":
+        arguments |= {"actor": cfg.actor.name, "critic": _critic(cfg.critic)}
+    return arguments
+
+
+def _architecture(cfg: DictConfig) -> list[int] | dict[str, list[int]]:
+    actor = list(cfg.actor.hidden)
+    if cfg.algo.name == "dqn":
+        return actor
+    return {"pi": actor, ("vf" if cfg.algo.name == "ppo" else "qf"): list(cfg.critic.hidden)}
+
+
+def _critic(critic: DictConfig) -> str | dict[str, Any]:
+    if critic.name != "spiking":
+        return "ann"
+    return {"name": "spiking", "bn": _strategy(critic.bn), "time_steps": critic.time_steps}
+
+
+def _strategy(bn: DictConfig) -> dict[str, Any]:
+    """As :func:`snnrl.nn.norm.make_strategy` takes it: ``auto`` is its own schedule."""
+    values = OmegaConf.to_container(bn)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if value != "auto"}

@@ -12,7 +12,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from snnrl.agents import TD3
+from snnrl.agents.base import SpikingAgent
 from snnrl.errors import Interrupted, NonFiniteError
 from snnrl.experiment.checkpoint import check_finite, save_checkpoint, save_model
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
@@ -70,7 +70,7 @@ class Supervisor(BaseCallback):
     :param clocks: ``evaluation, log, checkpoint``: when each last happened
     """
 
-    model: TD3
+    model: SpikingAgent
 
     def __init__(
         self,
@@ -134,7 +134,9 @@ class Supervisor(BaseCallback):
         self._checkpoint(step)
 
     def _watch(self, name: str, values: Any) -> None:
-        if not np.isfinite(values).all():
+        values = np.asarray(values)
+        # Bytes are always finite, and images have many.
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
             # Broken networks come first: what they do breaks the rest.
             check_finite(self.model)
             raise NonFiniteError(name, self.num_timesteps)
@@ -164,17 +166,15 @@ class Supervisor(BaseCallback):
         return {
             "timesteps": step,
             "episode": episode.index,
-            "seed": self.evaluator.seed,
+            "seed": self.evaluator.seed_of(episode.index),
             "return": repr(episode.total_reward),
             "length": episode.length,
         }
 
     def _measure(self, step: int, observations: np.ndarray) -> dict[str, float]:
-        just_recalibrated = self.model.recalibrated_at == step and step > 0
-        before = self.model.statistics_before_recalibration if just_recalibrated else None
         # A generator for each step: a resumed run draws what an uninterrupted one draws.
         generator = np.random.default_rng([self.folder.cfg.seed, step])
-        rows = errors_of_statistics(self.model, observations, before, generator)
+        rows = errors_of_statistics(self.model, observations, generator)
         if rows:
             self.folder.table("statistics_error").append({"timesteps": step, **row} for row in rows)
         for row in rows:

@@ -15,21 +15,20 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import VecEnv
 
-from snnrl.agents import TD3
-from snnrl.envs import get_state, set_state
+from snnrl.agents.base import SpikingAgent
 from snnrl.errors import NonFiniteError, UserError
 from snnrl.experiment.builder import load_agent
 
 REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def save_checkpoint(folder: Path, agent: TD3, clocks: dict[str, int]) -> None:
+def save_checkpoint(folder: Path, agent: SpikingAgent, clocks: dict[str, int]) -> None:
     """Write a checkpoint beside the old one, then put it in its place.
 
     :param folder: the checkpoint's folder
-    :param agent: stands between two updates
+    :param agent: stands between two updates; one that learns from rollouts has used up its last
     :param clocks: when evaluation and logging last happened
     :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
     """
@@ -38,11 +37,13 @@ def save_checkpoint(folder: Path, agent: TD3, clocks: dict[str, int]) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     agent.save(new / "agent.zip")
-    _save_replay(new / "replay.npz", agent.replay_buffer)
+    if agent.experience == "replay":
+        _save_replay(new / "replay.npz", _replay_of(agent))
     state = {
         "clocks": clocks,
         "generators": _generators(agent),
-        "environments": [get_state(env) for env in _environments(agent.env)],
+        "environments": _environments(agent),
+        "returns": _discounted_returns(agent),
         "losses": agent.losses,
     }
     torch.save(state, new / "state.pt")
@@ -55,7 +56,7 @@ def save_checkpoint(folder: Path, agent: TD3, clocks: dict[str, int]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def save_model(path: Path, agent: TD3) -> None:
+def save_model(path: Path, agent: SpikingAgent) -> None:
     """Write ``model.zip``; at every moment the file is the old one or the new one, whole.
 
     It names the naive kernel, so that it loads on a machine without a compiler.
@@ -75,7 +76,7 @@ def save_model(path: Path, agent: TD3) -> None:
     unfinished.replace(path)
 
 
-def check_finite(agent: TD3) -> None:
+def check_finite(agent: SpikingAgent) -> None:
     """Look at everything that learning changes: networks, statistics, optimisers.
 
     :raises NonFiniteError: a tensor holds a NaN or an infinity; it names the tensor
@@ -105,7 +106,9 @@ def find_checkpoint(folder: Path) -> Path | None:
     return next((f for f in (folder, old) if (f / "state.pt").exists()), None)
 
 
-def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> tuple[TD3, dict[str, int], bool]:
+def load_checkpoint(
+    folder: Path, cfg: DictConfig, env: VecEnv
+) -> tuple[SpikingAgent, dict[str, int], bool]:
     """Bring an agent and its environment back to where :func:`save_checkpoint` found them.
 
     :param env: made like the one that was saved
@@ -116,7 +119,8 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> tuple[TD3, di
     env.reset()
     try:
         agent = load_agent(cfg, str(folder / "agent.zip"), env)
-        _load_replay(folder / "replay.npz", agent.replay_buffer)
+        if agent.experience == "replay":
+            _load_replay(folder / "replay.npz", _replay_of(agent))
         state: dict[str, Any] = torch.load(
             folder / "state.pt", map_location=agent.device, weights_only=False
         )
@@ -127,21 +131,41 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> tuple[TD3, di
         ) from problem
     restored = all(saved is not None for saved in state["environments"])
     if restored:
-        for part, saved in zip(_environments(env), state["environments"], strict=True):
-            set_state(part, saved)
+        for index, saved in enumerate(state["environments"]):
+            env.env_method("set_state", saved, indices=index)
+        if (normalised := agent.get_vec_normalize_env()) is not None:
+            normalised.returns = state["returns"]
     else:
-        agent._last_obs = env.reset()  # type: ignore[assignment]
+        _start_episodes(agent)
     agent.losses = state["losses"]
     _restore_generators(agent, state["generators"])
     return agent, state["clocks"], restored
 
 
-def _environments(env: VecEnv | None) -> list[Any]:
-    assert isinstance(env, DummyVecEnv)
-    return list(env.envs)
+def _start_episodes(agent: SpikingAgent) -> None:
+    assert agent.env is not None
+    agent._last_obs = agent.env.reset()  # type: ignore[assignment]
+    agent._last_episode_starts = np.ones(agent.n_envs, dtype=bool)
 
 
-def _generators(agent: TD3) -> dict[str, Any]:
+def _environments(agent: SpikingAgent) -> list[bytes | None]:
+    assert agent.env is not None
+    return agent.env.env_method("get_state")
+
+
+def _discounted_returns(agent: SpikingAgent) -> np.ndarray | None:
+    """What ``VecNormalize`` scales rewards by and leaves out of its own state."""
+    env = agent.get_vec_normalize_env()
+    return None if env is None else env.returns
+
+
+def _replay_of(agent: SpikingAgent) -> ReplayBuffer:
+    buffer: Any = getattr(agent, "replay_buffer", None)
+    assert isinstance(buffer, ReplayBuffer)
+    return buffer
+
+
+def _generators(agent: SpikingAgent) -> dict[str, Any]:
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
@@ -151,7 +175,7 @@ def _generators(agent: TD3) -> dict[str, Any]:
     }
 
 
-def _restore_generators(agent: TD3, saved: dict[str, Any]) -> None:
+def _restore_generators(agent: SpikingAgent, saved: dict[str, Any]) -> None:
     random.setstate(saved["python"])
     np.random.set_state(saved["numpy"])
     torch.set_rng_state(saved["torch"].cpu())
@@ -160,14 +184,12 @@ def _restore_generators(agent: TD3, saved: dict[str, Any]) -> None:
     agent.action_space.np_random.bit_generator.state = saved["actions"]
 
 
-def _save_replay(path: Path, buffer: ReplayBuffer | None) -> None:
-    assert buffer is not None
+def _save_replay(path: Path, buffer: ReplayBuffer) -> None:
     filled = {name: getattr(buffer, name)[: buffer.size()] for name in REPLAY_ARRAYS}
     np.savez(path, pos=buffer.pos, full=buffer.full, **filled)
 
 
-def _load_replay(path: Path, buffer: ReplayBuffer | None) -> None:
-    assert buffer is not None
+def _load_replay(path: Path, buffer: ReplayBuffer) -> None:
     with path.open("rb") as file, np.load(file) as saved:
         buffer.pos, buffer.full = int(saved["pos"]), bool(saved["full"])
         for name in REPLAY_ARRAYS:

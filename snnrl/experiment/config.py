@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -18,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import snnrl
 from snnrl.errors import UserError, expect, nearest
-from snnrl.experiment.schema import NODES, register, setting_types
+from snnrl.experiment.schema import NODES, PLACES, register, setting_types
 
 _PACKAGE = Path(snnrl.__file__).parent
 CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if d.is_dir())
@@ -26,7 +29,7 @@ CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 GROUPS = (*NODES, "experiment")
 
-HOLDS_INTEGERS = (int, int | None, list[int])
+HOLDS_INTEGERS = (int, int | None, int | str | None, list[int])
 
 
 def choices(group: str) -> list[str]:
@@ -34,6 +37,18 @@ def choices(group: str) -> list[str]:
     folder = CONFIG_DIR / group
     names = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
     return sorted(names)
+
+
+@cache
+def environment_choice(env_id: str, observation: str) -> str | None:
+    """The choice of the group ``env`` that is this environment; ``None`` for others."""
+    for choice in choices("env"):
+        values = OmegaConf.load(CONFIG_DIR / "env" / f"{choice}.yaml")
+        assert isinstance(values, DictConfig)
+        env = values.get("env", values)
+        if (env["id"], env["observation"]) == (env_id, observation):
+            return choice
+    return None
 
 
 def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
@@ -89,6 +104,7 @@ def check_override(text: str) -> str:
     if override.is_delete():
         raise UserError(f"{text}: a setting cannot be taken away; expected key=value")
     if key in GROUPS:
+        _check_place(override)
         _check_choice(override)
         return text
     _check_key(key)
@@ -102,22 +118,50 @@ def explain(error: Exception) -> UserError:
         innermost = innermost.__cause__
     key = getattr(innermost, "full_key", None)
     text = str(getattr(innermost, "msg", None) or innermost).strip().split("\n")[0]
+    if match := re.match(r"Could not override '(\w+@(\w+)\.(\w+))'", text):
+        choice, group, name = match.groups()
+        owning = " or ".join(_owners(f"{group}.{name}"))
+        return UserError(f"{choice}: expected only with {group}={owning}")
     if not key:
         return UserError(text)
     wrong_type = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)"
     if match := re.match(wrong_type, text):
         value, expected = match.groups()
         words = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}
-        return UserError(f"{key}={value}: expected {words.get(expected, expected)}")
+        optional = " or null" if _may_be_null(innermost) else ""
+        return UserError(f"{key}={value}: expected {words.get(expected, expected)}{optional}")
+    if match := re.match(r"Value '(.*)' of type '\w+' is incompatible with type hint", text):
+        return UserError(f"{key}={match[1]}: expected an integer or null")
     if "is not Optional" in text:
         return UserError(f"{key}=null: expected a value")
     if "is not a ListConfig" in text:
         return UserError(f"{key}: expected a list, such as [256,256]")
-    if key in setting_types() and re.match(r"Key '\w+' (is )?not in", text):
-        group, name = key.split(".")
-        owners = [choice for choice, node in NODES[group].items() if hasattr(node, name)]
-        return UserError(f"{key}: expected only with {group}={' or '.join(owners)}")
+    if re.match(r"Key '\w+' (is )?not in", text) and (owners := _owners(key)):
+        return UserError(f"{key}: expected only with {key.split('.')[0]}={' or '.join(owners)}")
     return UserError(f"{key}: {text}")
+
+
+def _may_be_null(error: BaseException) -> bool:
+    """Whether the setting that OmegaConf complains of is optional."""
+    node, name = getattr(error, "object_type", None), getattr(error, "key", None)
+    return is_dataclass(node) and NoneType in get_args(get_type_hints(node).get(str(name)))
+
+
+def _owners(key: str) -> list[str]:
+    """The choices of a group that have a setting, or a place, which others of it lack."""
+    group, _, name = key.partition(".")
+    return [choice for choice, node in NODES.get(group, {}).items() if name in _names(node)]
+
+
+def _names(node: type) -> set[str]:
+    return {field.name for field in fields(node)} if is_dataclass(node) else set()
+
+
+def _check_place(override: Override) -> None:
+    key, place = override.key_or_group, override.package
+    if place is not None and PLACES.get(place) != key:
+        places = [f"{group}@{at}=..." for at, group in PLACES.items() if group == key]
+        raise UserError(f"{key}@{place}: expected {' or '.join([f'{key}=...', *places])}")
 
 
 def _check_choice(override: Override) -> None:
@@ -126,16 +170,21 @@ def _check_choice(override: Override) -> None:
     for value in values:
         name = "null" if value is None else str(value)
         if key != "experiment" or name != "null":
-            expect(key, name, choices(key))
+            place = f"@{override.package}" if override.package else ""
+            expect(f"{key}{place}", name, choices(key))
 
 
 def _check_key(key: str) -> None:
     known = setting_types()
     group, _, name = key.rpartition(".")
-    if name == "name" and group in GROUPS:
-        raise UserError(f"{key}: follows from the choice; expected {group}=...")
+    if key in PLACES:
+        raise UserError(f"{key}: expected {PLACES[key]}@{key}=...")
+    if name == "name" and (group in GROUPS or group in PLACES):
+        choice = f"{PLACES[group]}@{group}" if group in PLACES else group
+        raise UserError(f"{key}: follows from the choice; expected {choice}=...")
     if key not in known:
         by_name = [k for k in known if k.rpartition(".")[2] == name]
+        by_name.sort(key=lambda k: k.count("."))
         hint = f"; did you mean '{by_name[0]}'?" if by_name else nearest(key, known)
         raise UserError(f"{key}: no such setting{hint or '; --help lists all'}")
 

@@ -1,8 +1,9 @@
-"""Numbers about the network itself, taken at each evaluation."""
+"""Numbers about the spiking networks themselves, taken at each evaluation."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,84 +11,109 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnrl.agents import TD3
-from snnrl.agents.actor import SpikingActor
+from snnrl.agents.base import SpikingAgent, SpikingPart, Statistics
 from snnrl.nn.activity import firing_rates
 from snnrl.nn.norm import PooledBatchNorm, norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.norm.error import statistics_error
 
-REPLAY_SAMPLE = 4096
-"""Replay observations that stand for the buffer."""
-
-EVALUATION_SAMPLE = 4096
-"""At most so many of an evaluation's observations, evenly spread."""
+VECTORS, IMAGES = 4096, 256
+"""Observations that stand for an evaluation, or for what the agent learns from."""
 
 BATCH = 512
 
 
 def errors_of_statistics(
-    agent: TD3,
-    evaluation_observations: np.ndarray,
-    before: list[tuple[Tensor, Tensor]] | None,
-    generator: np.random.Generator,
+    agent: SpikingAgent, evaluation_observations: np.ndarray, generator: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Rows of ``statistics_error.csv`` (without ``timesteps``).
+    """Rows of ``statistics_error.csv`` (without ``timesteps``), of every spiking network.
 
     Phase ``before`` is before the re-calibration of this step, or simply now where there was none;
-    ``after`` only exists where there was one. On two samples: the replay buffer, and the
-    observations of the evaluation episodes, which the policy visited with the statistics it has
-    now: ``before`` asks how well the earlier statistics would have fitted those.
+    ``after`` only exists where there was one. On two samples: the experience that the agent learns
+    from, and the observations of the evaluation episodes, which the policy visited with the
+    statistics it has now: ``before`` asks how well the earlier statistics would have fitted those.
 
     :param agent: any agent; one without moving statistics has no rows
-    :param evaluation_observations: ``[n, ...]``
-    :param before: means and variances from before the re-calibration, if there was one
-    :param generator: draws the replay sample
+    :param evaluation_observations: ``[n, ...]``, as the policy saw them
+    :param generator: draws the sample of the agent's experience
     """
-    if not isinstance(agent.actor, SpikingActor) or not norm_layers(agent.actor):
-        return []
-    visited = _thinned(evaluation_observations, EVALUATION_SAMPLE)
-    samples = {"evaluation": torch.as_tensor(visited).to(agent.device)}
-    if agent.replay_buffer is not None and agent.replay_buffer.size() > 0:
-        samples["replay"] = agent.replay_observations(REPLAY_SAMPLE, generator)
-    now = [
-        (layer.moving_mean.clone(), layer.moving_var.clone()) for layer in norm_layers(agent.actor)
-    ]
-    phases = {"before": before or now, **({"after": now} if before else {})}
-    rows = []
-    for phase, statistics in phases.items():
-        _set_statistics(agent.actor, statistics)
-        for data, sample in samples.items():
-            errors = statistics_error(agent.actor, _batches(sample))
-            rows += [
-                {"data": data, "phase": phase, "layer": _short(layer), **error._asdict()}
-                for layer, error in errors.items()
-            ]
-    _set_statistics(agent.actor, now)
+    limit = _limit(evaluation_observations)
+    visited = torch.as_tensor(_thinned(evaluation_observations, limit)).to(agent.device)
+    rows: list[dict[str, Any]] = []
+    for name, part in agent.parts().items():
+        if norm_layers(part):
+            samples = {"evaluation": agent.part_inputs(name, visited)}
+            experienced = agent.sample_inputs(name, limit, generator)
+            if experienced is not None:
+                samples[agent.experience] = experienced
+            rows += _errors(name, part, samples, _replaced_now(agent, name))
     return rows
 
 
-def activity(agent: TD3, observations: np.ndarray) -> dict[str, float]:
+def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
     """Firing rate per layer, and mean confidence gains, for the progress table.
 
-    :param observations: ``[n, ...]``, those of the evaluation episodes
+    :param observations: ``[n, ...]``, those of the evaluation episodes, as the policy saw them
     """
-    if not isinstance(agent.actor, SpikingActor):
-        return {}
-    shown = torch.as_tensor(_thinned(observations, BATCH)).to(agent.device)
-    rates = firing_rates(agent.actor, shown)
-    values = {f"firing_rate/{_short(name)}": rate for name, rate in rates.items()}
-    for name, module in agent.actor.named_modules():
-        if isinstance(module, PooledBatchNorm) and isinstance(module.update, ConfidenceUpdate):
-            values[f"gain_mean/{_short(name)}"] = module.update.gain_mean.mean().item()
-            values[f"gain_var/{_short(name)}"] = module.update.gain_var.mean().item()
+    limit = min(_limit(observations), BATCH)
+    shown = torch.as_tensor(_thinned(observations, limit)).to(agent.device)
+    values: dict[str, float] = {}
+    for name, part in agent.parts().items():
+        rates = firing_rates(part, *agent.part_inputs(name, shown))
+        values |= {f"firing_rate/{short(name, path)}": rate for path, rate in rates.items()}
+        for path, module in part.named_modules():
+            if isinstance(module, PooledBatchNorm) and isinstance(module.update, ConfidenceUpdate):
+                layer = short(name, path)
+                values[f"gain_mean/{layer}"] = module.update.gain_mean.mean().item()
+                values[f"gain_var/{layer}"] = module.update.gain_var.mean().item()
     return values
 
 
-def _short(name: str) -> str:
-    """``network.layers.0.norm`` -> ``layer0``; the encoder is ``encoder``."""
-    parts = name.split(".")
-    return f"layer{parts[2]}" if parts[1] == "layers" else parts[1]
+def short(part: str, path: str) -> str:
+    """Name of a layer in tables: ``layer0``, ``conv0``, ``encoder``; of a critic's
+    ``critic.layer0``, of one of two ``critic.q0.layer0``.
+
+    :param part: name of the spiking network
+    :param path: of a module in it, such as ``network.layers.0.norm``
+    """
+    where = [] if part in ("actor", "q_network") else [part]
+    if one_of_several := re.search(r"\bnetworks\.(\d+)\.", path):
+        where.append(f"q{one_of_several[1]}")
+    layer = re.search(r"\blayers\.(\d+)\.", path)
+    if layer is None:
+        kind = path.rpartition(".")[2]
+    else:
+        kind = f"{'conv' if '.conv.' in f'.{path}' else 'layer'}{layer[1]}"
+    return ".".join([*where, kind])
+
+
+def _replaced_now(agent: SpikingAgent, name: str) -> Statistics | None:
+    """The part's statistics from before a re-calibration at this step, if there was one."""
+    step = agent.num_timesteps
+    just_now = step > 0 and agent.recalibrated_at.get(name) == step
+    return agent.statistics_before[name] if just_now else None
+
+
+def _errors(
+    name: str, part: SpikingPart, samples: dict[str, tuple[Tensor, ...]], before: Statistics | None
+) -> list[dict[str, Any]]:
+    now = [(layer.moving_mean.clone(), layer.moving_var.clone()) for layer in norm_layers(part)]
+    phases = {"before": before or now, **({"after": now} if before else {})}
+    rows = []
+    for phase, statistics in phases.items():
+        _set_statistics(part, statistics)
+        for data, inputs in samples.items():
+            errors = statistics_error(part, _batches(inputs))
+            rows += [
+                {"data": data, "phase": phase, "layer": short(name, path), **error._asdict()}
+                for path, error in errors.items()
+            ]
+    _set_statistics(part, now)
+    return rows
+
+
+def _limit(observations: np.ndarray) -> int:
+    return IMAGES if observations.ndim == 4 else VECTORS
 
 
 def _thinned(observations: np.ndarray, limit: int) -> np.ndarray:
@@ -95,11 +121,11 @@ def _thinned(observations: np.ndarray, limit: int) -> np.ndarray:
     return observations[:: math.ceil(len(observations) / limit)]
 
 
-def _batches(sample: Tensor) -> Iterator[Tensor]:
-    yield from sample.split(BATCH)
+def _batches(inputs: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(tensor.split(BATCH) for tensor in inputs), strict=True)
 
 
-def _set_statistics(network: nn.Module, statistics: list[tuple[Tensor, Tensor]]) -> None:
+def _set_statistics(network: nn.Module, statistics: Statistics) -> None:
     for layer, (mean, var) in zip(norm_layers(network), statistics, strict=True):
         layer.moving_mean.copy_(mean)
         layer.moving_var.copy_(var)

@@ -6,10 +6,16 @@ import time
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.vec_env import VecEnv
 
+from snnrl.agents.base import SpikingAgent
 from snnrl.experiment.builder import build_agent, build_training_env
+from snnrl.experiment.choices import normalisations, rollout_size
 
 TRIAL_UPDATES = 20
+
+TRIAL_MINIBATCHES = 4
+"""Minibatches that a trial's rollout is worth at most."""
 
 
 def seconds_for(cfg: DictConfig, steps: int) -> float:
@@ -21,17 +27,15 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     :param steps: environment steps that are still to do
     """
     env = build_training_env(cfg)
-    trial = cfg.algo.train_freq * TRIAL_UPDATES
-    rarely = OmegaConf.merge(cfg, {"bn": {"recalibrate_every": None}})
-    assert isinstance(rarely, DictConfig)
-    agent = build_agent(rarely, env, buffer_size=8 * trial, learning_starts=0)
     try:
+        agent, warm_up, trial = _trial(cfg, env)
         # Compiles and warms up.
-        agent.learn(trial, log_interval=None)  # type: ignore[arg-type]
-        start = time.perf_counter()
+        agent.learn(warm_up, log_interval=None)  # type: ignore[arg-type]
+        start, before = time.perf_counter(), agent.num_timesteps
         agent.learn(trial, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
-        step = (time.perf_counter() - start) / trial
-        observation: Any = env.reset()
+        step = (time.perf_counter() - start) / (agent.num_timesteps - before)
+        assert agent.env is not None
+        observation: Any = agent.env.reset()
         start = time.perf_counter()
         for _ in range(TRIAL_UPDATES):
             agent.predict(observation, deterministic=True)
@@ -42,6 +46,24 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     # The environments of an evaluation share one pass of the network, which costs about two
     # single ones; how long episodes will be is not known, 1,000 steps is MuJoCo's limit.
     return float(steps * step + evaluations * 1000 * 2 * act)
+
+
+def _trial(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, int, int]:
+    """An agent, and the environment steps to warm it up with and to time."""
+    if cfg.algo.name == "ppo":
+        # A whole iteration, which costs the same for each of its steps when it is shorter.
+        n_steps = min(cfg.algo.n_steps, TRIAL_MINIBATCHES * cfg.algo.batch_size)
+        size = n_steps * cfg.env.n_envs
+        return build_agent(cfg, env, n_steps=n_steps), size, size
+    trial = rollout_size(cfg) * TRIAL_UPDATES
+    # Minibatches without replacement are whole only when there are enough transitions.
+    fill = cfg.algo.batch_size * cfg.env.n_envs if cfg.algo.name == "dqn" else 0
+    rarely = OmegaConf.merge(cfg)
+    assert isinstance(rarely, DictConfig)
+    for key in normalisations(cfg):
+        OmegaConf.update(rarely, f"{key}.recalibrate_every", None)
+    changes = {"buffer_size": 8 * (trial + fill), "learning_starts": fill}
+    return build_agent(rarely, env, **changes), fill + trial, trial
 
 
 def in_words(seconds: float) -> str:

@@ -17,15 +17,19 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from snnrl.analysis.runs import EVALUATIONS, NOT_SETTINGS, STATISTICS_ERROR
+from snnrl.analysis.runs import CAME_LATER, EVALUATIONS, NOT_SETTINGS, STATISTICS_ERROR
 from snnrl.errors import UserError
-from snnrl.experiment.config import compose_config
+from snnrl.experiment.choices import CRITICS, spiking_parts
+from snnrl.experiment.config import compose_config, environment_choice
 from snnrl.experiment.records import Table, replace_file
 
 LOCK = ".lock"
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
-"""Groups that an ordinary actor has no use for."""
+"""Groups that an agent without a spiking network has no use for."""
+
+IN_THE_PATH = ("env.id", "env.observation")
+"""Settings that the path names elsewhere."""
 
 
 class RunFolder:
@@ -135,27 +139,47 @@ def settings_hash(cfg: DictConfig) -> str:
     assert isinstance(settings, dict)
     skipped = _without_meaning(cfg)
     kept = {key: value for key, value in settings.items() if key not in skipped}
+    for key, value in CAME_LATER.items():
+        # So that a run from before there was this setting is found again.
+        group, name = key.split(".")
+        if kept.get(group, {}).get(name) == value:
+            del kept[group][name]
+    kept = {key: value for key, value in kept.items() if value != {}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def label(cfg: DictConfig) -> str:
     """``<algo>-<actor>-<neuron>-<bn>`` and what else differs from their defaults."""
-    main_choices = ["algo", "actor", "neuron", "bn"]
     skipped = _without_meaning(cfg)
-    parts = [cfg[g].name for g in main_choices if g not in skipped or g == "bn"]
-    groups = [
-        f"{g}={cfg[g].name}" for g in ("critic", "neuron", "surrogate", "encoder", "bn", "kernel")
+    parts = [
+        cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
     ]
-    defaults = _defaults(f"algo={cfg.algo.name}", f"actor={cfg.actor.name}", *groups)
-    main = _defaults(f"algo={cfg.algo.name}", f"actor={cfg.actor.name}")
+    if cfg.critic.name != CRITICS[cfg.algo.name][0]:
+        own = f"_{cfg.critic.bn.name}" if cfg.critic.name == "spiking" else ""
+        parts.append(f"critic_{cfg.critic.name}{own}")
+    if cfg.env.observation != "default":
+        parts.append(cfg.env.observation)
+    main = _main_choices(cfg)
     parts += [
         cfg[g].name
-        for g in ("surrogate", "encoder", "kernel")
-        if g not in skipped and cfg[g].name != main[g].name
+        for g in ("surrogate", "encoder", "conv", "kernel")
+        if g not in skipped and cfg[g].name != _defaults(*main)[g].name
     ]
-    parts += _differences(cfg, defaults, skipped)
+    parts += _differences(cfg, _defaults(*main, *_other_choices(cfg)), skipped)
     text = re.sub(r"[^\w=.,-]+", "", "-".join(parts))
     return text if len(text) <= 100 else text[:100].rsplit("-", 1)[0]
+
+
+def _main_choices(cfg: DictConfig) -> list[str]:
+    env = environment_choice(cfg.env.id, cfg.env.observation)
+    known = [f"env={env}"] if env is not None else []
+    return [*known, f"algo={cfg.algo.name}", f"actor={cfg.actor.name}"]
+
+
+def _other_choices(cfg: DictConfig) -> list[str]:
+    groups = ("critic", "neuron", "surrogate", "encoder", "conv", "bn", "kernel")
+    own = [f"bn@critic.bn={cfg.critic.bn.name}"] if cfg.critic.name == "spiking" else []
+    return [*(f"{group}={cfg[group].name}" for group in groups), *own]
 
 
 @cache
@@ -165,7 +189,7 @@ def _defaults(*choices: str) -> DictConfig:
 
 def _without_meaning(cfg: DictConfig) -> tuple[str, ...]:
     """Top-level keys that change nothing of what this configuration learns."""
-    return (*NOT_SETTINGS, *(ONLY_SPIKING if cfg.actor.name == "ann" else ()))
+    return (*NOT_SETTINGS, *(() if spiking_parts(cfg) else ONLY_SPIKING))
 
 
 def _differences(
@@ -174,7 +198,7 @@ def _differences(
     found = []
     for key in map(str, cfg):
         path = f"{prefix}{key}"
-        if path in skipped or path == "env":
+        if path in skipped or path in IN_THE_PATH:
             continue
         ours, theirs = cfg[key], defaults[key]
         if isinstance(ours, DictConfig):

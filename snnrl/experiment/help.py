@@ -17,6 +17,8 @@ Train a spiking agent.
   python -m snnrl.train env=hopper seed=3 total_steps=2e5
   python -m snnrl.train -m bn=carebn,vanilla,none 'seed=range(5)'     a sweep
   python -m snnrl.train experiment=carebn/td3                         a published setting
+  python -m snnrl.train algo=dqn env=minatar/breakout
+  python -m snnrl.train algo=ppo critic=spiking bn@critic.bn=vanilla  the critic's own bn
 
 The same command again goes on where it stopped, or says that it is done.
 Exit status: 0 done, 1 a run failed, 2 a mistake in the command, 130/143 stopped and saved.
@@ -43,12 +45,13 @@ def help_text() -> str:
 def _group_settings(group: str, cfg: DictConfig) -> list[str]:
     lines: list[str] = []
     seen: set[str] = set()
+    default = cfg[group].get("name")
     for choice in NODES[group]:
         chosen = compose_config([f"{group}={choice}"]) if choice else cfg
         for line in _settings(NODES[group][choice], chosen[group], f"{group}."):
             key = line.split()[0]
             if key not in seen:
-                lines.append(line + (f" [{group}={choice}]" if seen and choice else ""))
+                lines.append(line + (f" [{group}={choice}]" if choice not in ("", default) else ""))
         seen |= {line.split()[0] for line in lines}
     return lines
 

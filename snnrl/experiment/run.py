@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
 
-from snnrl.agents import TD3
-from snnrl.agents.actor import SpikingActor
+from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.report import summarise_run
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment import provenance
@@ -26,6 +25,7 @@ from snnrl.experiment.builder import (
 )
 from snnrl.experiment.callbacks import Clock, Supervisor
 from snnrl.experiment.checkpoint import find_checkpoint, load_checkpoint, save_model
+from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.progress import Progress
@@ -35,6 +35,16 @@ from snnrl.experiment.validate import validate
 from snnrl.ops.backend import resolve_kernel
 
 NOTHING_YET = {"evaluation": -1, "log": 0, "checkpoint": 0}
+
+SIZES = (
+    "algo.buffer_size",
+    "algo.n_steps",
+    "algo.batch_size",
+    "env.n_envs",
+    "actor.hidden",
+    "critic.hidden",
+)
+"""Settings that memory goes to."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
     checkpoint = find_checkpoint(folder.checkpoint)
     with _memory_suffices(cfg):
         agent, clocks = _start(cfg, env) if checkpoint is None else _go_on(cfg, env, checkpoint)
-    kernel = agent.actor.network.kernel if isinstance(agent.actor, SpikingActor) else "naive"
+    kernel = agent.kernel
     print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
     tracker = Tracker(cfg, folder)
     facts = provenance.collect(kernel, cfg.threads, cfg.seed)
@@ -96,15 +106,18 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
     except Exception as failure:
         folder.fail(traceback.format_exc())
         reason = str(failure).split("\n")[0]
-        if not isinstance(failure, RunFailed):
+        if isinstance(failure, EOFError | ConnectionError):
+            reason = "a process of an environment has ended"
+        elif not isinstance(failure, RunFailed):
             reason = f"{type(failure).__name__}: {reason}"
         raise RunFailed(f"{reason} ({folder.path / 'FAILED'})") from failure
     finally:
-        env.close()
+        with suppress(EOFError, ConnectionError):  # of a process that has ended
+            env.close()
     folder.finish(agent.num_timesteps, kernel)
 
 
-def _start(cfg: DictConfig, env: VecEnv) -> tuple[TD3, dict[str, int]]:
+def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:
     compiles = resolve_kernel(cfg.kernel.name, cfg.total_steps) == "compile"
     wait = " (compiling takes up to a minute the first time)" if compiles else ""
     print(f"{cfg.env.id}: timing a few steps{wait}", flush=True)
@@ -113,9 +126,9 @@ def _start(cfg: DictConfig, env: VecEnv) -> tuple[TD3, dict[str, int]]:
     return build_agent(cfg, env), dict(NOTHING_YET)
 
 
-def _go_on(cfg: DictConfig, env: VecEnv, checkpoint: Path) -> tuple[TD3, dict[str, int]]:
+def _go_on(cfg: DictConfig, env: VecEnv, checkpoint: Path) -> tuple[SpikingAgent, dict[str, int]]:
     agent, clocks, restored = load_checkpoint(checkpoint, cfg, env)
-    if agent.num_timesteps > cfg.total_steps:
+    if agent.num_timesteps >= cfg.total_steps + rollout_size(cfg):
         raise UserError(
             f"total_steps={cfg.total_steps}: {checkpoint} is at step {agent.num_timesteps:,} "
             "already; expected at least that"
@@ -129,7 +142,7 @@ def _go_on(cfg: DictConfig, env: VecEnv, checkpoint: Path) -> tuple[TD3, dict[st
 def _learn(
     cfg: DictConfig,
     folder: RunFolder,
-    agent: TD3,
+    agent: SpikingAgent,
     clocks: dict[str, int],
     tracker: Tracker,
     stop: StopRequest,
@@ -177,10 +190,10 @@ def _memory_suffices(cfg: DictConfig) -> Iterator[None]:
         # On a CPU torch has no class of its own for this.
         if isinstance(problem, RuntimeError) and "allocate" not in str(problem):
             raise
+        sizes = {key: OmegaConf.select(cfg, key) for key in SIZES}
+        shown = ", ".join(f"{key}={size}" for key, size in sizes.items() if size is not None)
         raise UserError(
-            f"algo.buffer_size={cfg.algo.buffer_size}, algo.batch_size={cfg.algo.batch_size}, "
-            f"actor.hidden={cfg.actor.hidden}, critic.hidden={cfg.critic.hidden}: "
-            f"expected less than this machine's memory ({str(problem).splitlines()[0]})"
+            f"{shown}: expected less than this machine's memory ({str(problem).splitlines()[0]})"
         ) from problem
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 
 def option(
@@ -35,6 +35,15 @@ class EnvConfig:
     """What is acted in."""
 
     id: str = option("gymnasium id of the environment")
+    observation: str = option(
+        "what is seen of an Atari game",
+        choices=("default", "ram", "pixels"),
+    )
+    n_envs: int = option(
+        "copies that are learned from side by side, each a process from 2 on",
+        minimum=1,
+        maximum=100,
+    )
 
 
 @dataclass
@@ -43,18 +52,38 @@ class AlgoConfig:
 
     name: str = option("the algorithm; choose it with algo=...")
     learning_rate: float = option("step size of Adam (DDPG: of the actor's)", above=0)
+
+
+@dataclass
+class OffPolicyConfig(AlgoConfig):
+    """What the algorithms that learn from a replay buffer share."""
+
     buffer_size: int = option("transitions the replay buffer holds", minimum=1)
     learning_starts: int = option("environment steps with random actions first", minimum=0)
     batch_size: int = option("transitions in a minibatch", minimum=2)
-    tau: float = option("how fast target networks follow", above=0, maximum=1)
     gamma: float = option("discount factor", minimum=0, maximum=1)
-    train_freq: int = option("environment steps between updates", minimum=1)
-    gradient_steps: int = option("gradient steps in an update", minimum=1)
+    train_freq: int = option("steps of each environment between updates", minimum=1)
+    gradient_steps: int = option(
+        "gradient steps in an update (-1: as many as environment steps since the last)", minimum=-1
+    )
+
+
+@dataclass
+class ContinuousConfig(OffPolicyConfig):
+    """What the off-policy algorithms for continuous actions share."""
+
+    tau: float = option("how fast target networks follow", above=0, maximum=1)
+
+
+@dataclass
+class DeterministicConfig(ContinuousConfig):
+    """What the algorithms with a deterministic policy share."""
+
     exploration_noise: float = option("deviation of the noise added to actions", minimum=0)
 
 
 @dataclass
-class TD3Config(AlgoConfig):
+class TD3Config(DeterministicConfig):
     """Twin delayed DDPG."""
 
     policy_delay: int = option("critic updates for one update of the actor", minimum=1)
@@ -63,11 +92,60 @@ class TD3Config(AlgoConfig):
 
 
 @dataclass
-class DDPGConfig(AlgoConfig):
+class DDPGConfig(DeterministicConfig):
     """Deep deterministic policy gradient."""
 
     critic_learning_rate: float = option("step size of the critic's Adam", above=0)
     critic_weight_decay: float = option("L2 penalty on the critic's weights", minimum=0)
+
+
+@dataclass
+class SACConfig(ContinuousConfig):
+    """Soft actor-critic."""
+
+    ent_coef: float | None = option("temperature of the entropy (null: learned)", above=0)
+
+
+@dataclass
+class DQNConfig(OffPolicyConfig):
+    """Deep Q-network."""
+
+    loss: str = option("loss of the values", choices=("huber", "mse"))
+    max_grad_norm: float | None = option(
+        "norm that gradients are clipped to (null: not clipped)", above=0
+    )
+    exploration_updates: int = option(
+        "updates over which the share of random actions falls", minimum=1
+    )
+    exploration_initial_eps: float = option(
+        "share of random actions at first", minimum=0, maximum=1
+    )
+    exploration_final_eps: float = option(
+        "share of random actions in the end", minimum=0, maximum=1
+    )
+    target_update_updates: int = option("updates between copies of the target network", minimum=1)
+    replacement: bool = option("whether a minibatch may hold a transition twice")
+
+
+@dataclass
+class PPOConfig(AlgoConfig):
+    """Proximal policy optimisation."""
+
+    n_steps: int = option("steps of each environment in a rollout", minimum=1)
+    batch_size: int = option("transitions in a minibatch", minimum=2)
+    n_epochs: int = option("passes over a rollout", minimum=1)
+    gamma: float = option("discount factor", minimum=0, maximum=1)
+    gae_lambda: float = option("decay of generalised advantage estimation", minimum=0, maximum=1)
+    clip_range: float = option("how far the ratio of policies may be from 1", above=0)
+    ent_coef: float = option("weight of the entropy in the loss", minimum=0)
+    vf_coef: float = option("weight of the value's error in the loss", minimum=0)
+    max_grad_norm: float = option("norm that gradients are clipped to", above=0)
+    normalize_observations: bool = option(
+        "whether observed vectors (not images) are normalised by their moving mean and deviation"
+    )
+    normalize_rewards: bool = option(
+        "whether rewards are divided by the moving deviation of the discounted return"
+    )
 
 
 @dataclass
@@ -82,19 +160,13 @@ class ActorConfig:
 
 @dataclass
 class SpikingActorConfig(ActorConfig):
-    """Population-coded spiking network."""
+    """A spiking network."""
 
     time_steps: int = option("time steps T of one forward pass", minimum=1)
-    population: int = option("output neurons for each action dimension", minimum=1)
-
-
-@dataclass
-class CriticConfig:
-    """An ordinary critic."""
-
-    name: str = option("the critic; choose it with critic=...")
-    hidden: list[int] = option(  # noqa: RUF009
-        "units of each hidden layer", minimum=1, maximum=1_000_000
+    population: int = option("output neurons for each output", minimum=1)
+    readout: str = option(
+        "what reads the last spikes (auto: linear for DQN, population otherwise)",
+        choices=("auto", "population", "linear"),
     )
 
 
@@ -159,6 +231,26 @@ class PopulationEncoderConfig(EncoderConfig):
 
 
 @dataclass
+class ConvConfig:
+    """What all choices of convolutions share; the whole of none."""
+
+    name: str = option("convolutions in front of the hidden layers; choose them with conv=...")
+
+
+@dataclass
+class ConvolutionsConfig(ConvConfig):
+    """Convolutions of images, one list entry a layer."""
+
+    channels: list[int] = option(  # noqa: RUF009
+        "output channels of each convolution", minimum=1, maximum=10_000
+    )
+    kernels: list[int] = option(  # noqa: RUF009
+        "side of each convolution's kernel", minimum=1
+    )
+    strides: list[int] = option("stride of each convolution", minimum=1)  # noqa: RUF009
+
+
+@dataclass
 class BNConfig:
     """A normalisation strategy; see :class:`snnrl.nn.norm.NormStrategy`."""
 
@@ -166,8 +258,9 @@ class BNConfig:
     rule: str = option(
         "rule that moves the statistics in training", choices=("none", "ema", "confidence")
     )
-    recalibrate_every: int | None = option(
-        "environment steps between re-calibrations (null: never)", minimum=1
+    recalibrate_every: int | str | None = option(
+        "environment steps between re-calibrations (null: never; PPO: auto, at each rollout)",
+        minimum=1,
     )
     recalibrate_batches: int = option("replay minibatches in a re-calibration", minimum=1)
     target_stats: str = option("how target networks' statistics follow", choices=("soft", "hard"))
@@ -179,6 +272,30 @@ class BNConfig:
         "observations a batch is worth to the confidence rule (null: batch size - 1)", above=0
     )
     eps: float = option("added to the variance", above=0)
+
+
+@dataclass
+class CriticConfig:
+    """What all critics share; the whole of none."""
+
+    name: str = option("the critic; choose it with critic=...")
+
+
+@dataclass
+class AnnCriticConfig(CriticConfig):
+    """An ordinary critic."""
+
+    hidden: list[int] = option(  # noqa: RUF009
+        "units of each hidden layer", minimum=1, maximum=1_000_000
+    )
+
+
+@dataclass
+class SpikingCriticConfig(AnnCriticConfig):
+    """A spiking critic; neuron, surrogate and encoder are the actor's."""
+
+    time_steps: int = option("time steps T of one forward pass", minimum=1)
+    bn: BNConfig = field(default_factory=BNConfig)
 
 
 @dataclass
@@ -227,6 +344,7 @@ class RunConfig:
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    conv: ConvConfig = field(default_factory=ConvConfig)
     bn: BNConfig = field(default_factory=BNConfig)
     kernel: KernelConfig = field(default_factory=KernelConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -243,17 +361,37 @@ class RunConfig:
 
 NODES: dict[str, dict[str, type]] = {
     "env": {"": EnvConfig},
-    "algo": {"td3": TD3Config, "ddpg": DDPGConfig},
+    "algo": {
+        "td3": TD3Config,
+        "ddpg": DDPGConfig,
+        "sac": SACConfig,
+        "dqn": DQNConfig,
+        "ppo": PPOConfig,
+    },
     "actor": {"spiking": SpikingActorConfig, "ann": ActorConfig},
-    "critic": {"": CriticConfig},
+    "critic": {
+        "ann": AnnCriticConfig,
+        "ann_late": AnnCriticConfig,
+        "spiking": SpikingCriticConfig,
+        "none": CriticConfig,
+    },
     "neuron": {"lif": LIFConfig, "clif": CLIFConfig, "dn": DNConfig},
     "surrogate": {"": SurrogateConfig},
     "encoder": {"population": PopulationEncoderConfig, "direct": EncoderConfig},
+    "conv": {
+        "none": ConvConfig,
+        "nature": ConvolutionsConfig,
+        "minatar": ConvolutionsConfig,
+    },
     "bn": {"": BNConfig},
     "kernel": {"": KernelConfig},
     "tracking": {"": TrackingConfig},
 }
 """Group -> choice -> its type; ``""`` where all choices of a group have one type."""
+
+
+PLACES = {"critic.bn": "bn"}
+"""Where a group stands besides its own place: ``bn@critic.bn=carebn``."""
 
 
 def register() -> None:
@@ -264,6 +402,12 @@ def register() -> None:
         for choice, node in nodes.items():
             if choice:
                 store.store(group=f"schema/{group}", name=choice, node=node, package=group)
+    OmegaConf.register_new_resolver("off_policy", _off_policy, replace=True)
+
+
+def _off_policy(steps: int, *, _root_: DictConfig) -> int | str:
+    """A number of steps, or ``auto`` with PPO, which has no replay buffer to draw from."""
+    return "auto" if _root_.algo.name == "ppo" else steps
 
 
 @cache
@@ -275,5 +419,13 @@ def setting_types() -> dict[str, Any]:
             types[name] = hint
             continue
         for node in NODES.get(name, {"": hint}).values():
-            types |= {f"{name}.{key}": type_ for key, type_ in get_type_hints(node).items()}
+            types |= _types_in(node, f"{name}.")
+    return types
+
+
+def _types_in(node: Any, prefix: str) -> dict[str, Any]:
+    types: dict[str, Any] = {}
+    for key, hint in get_type_hints(node).items():
+        nested = _types_in(hint, f"{prefix}{key}.") if is_dataclass(hint) else {prefix + key: hint}
+        types |= nested
     return types

@@ -8,18 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import torch
-from gymnasium import spaces
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from snnrl.envs import make_env
 from snnrl.errors import UserError, expect
+from snnrl.experiment.choices import CRITICS, normalisations, rollout_size
+from snnrl.experiment.spaces import check_environment
 from snnrl.nn.norm import STRATEGIES
 from snnrl.ops.backend import resolve_kernel
-
-CRITICS = {"td3": "ann", "ddpg": "ann_late"}
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
 
@@ -33,12 +29,17 @@ def validate(cfg: DictConfig) -> None:
     :raises UserError: the first thing that does not fit, naming its key
     """
     _check_bounds(cfg, "")
-    _check_normalisation(cfg)
-    _check_algorithm(cfg)
+    _check_parts(cfg)
+    for key, bn in normalisations(cfg).items():
+        _check_normalisation(key, bn, cfg.algo.name)
+    if cfg.algo.name == "ppo":
+        _check_rollout(cfg)
+    else:
+        _check_replay(cfg)
     _check_results_dir(cfg.results_dir)
     resolve_device(cfg.device)
     resolve_kernel(cfg.kernel.name, cfg.total_steps)
-    _check_environment(cfg)
+    check_environment(cfg)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -107,66 +108,92 @@ def _check_bound(key: str, value: Any, bounds: Any) -> None:
         raise UserError(f"{key}={value}: expected at most {high}")
 
 
-def _check_normalisation(cfg: DictConfig) -> None:
-    fits = "an ordinary actor has no spiking layers to normalise; expected bn=none"
-    if cfg.actor.name == "ann" and cfg.bn.name != "none":
-        raise UserError(f"bn={cfg.bn.name}: {fits} with actor=ann")
-    if cfg.bn.rule == "none" and cfg.bn.recalibrate_every is not None:
+def _check_normalisation(key: str, bn: DictConfig, algo: str) -> None:
+    choice = "bn" if key == "bn" else f"bn@{key}"
+    every = bn.recalibrate_every
+    if bn.rule == "none" and every is not None:
         raise UserError(
-            f"bn.recalibrate_every={cfg.bn.recalibrate_every}: bn.rule=none keeps no statistics; "
-            "expected null"
+            f"{key}.recalibrate_every={every}: {key}.rule=none keeps no statistics; expected null"
         )
-    if cfg.bn.rule != STRATEGIES[cfg.bn.name].rule:
-        fitting = [name for name, s in STRATEGIES.items() if s.rule == cfg.bn.rule]
+    if algo == "ppo" and isinstance(every, int):
         raise UserError(
-            f"bn.rule={cfg.bn.rule}: does not fit bn={cfg.bn.name}; "
-            f"expected bn={' or bn='.join(fitting)}"
+            f"{key}.recalibrate_every={every}: algo=ppo refreshes the statistics once a rollout, "
+            "of algo.n_steps; expected auto, or null to refresh them by the update rule"
         )
-    published = STRATEGIES[cfg.bn.name]
-    for key, rule in ONLY_WITH_RULE.items():
-        if cfg.bn.rule != rule and cfg.bn[key] != getattr(published, key):
+    if isinstance(every, str) and not (algo == "ppo" and every == "auto"):
+        fits = "auto or null" if algo == "ppo" else "a number of environment steps, or null"
+        raise UserError(f"{key}.recalibrate_every={every}: expected {fits}")
+    if bn.rule != STRATEGIES[bn.name].rule:
+        fitting = [name for name, s in STRATEGIES.items() if s.rule == bn.rule]
+        raise UserError(
+            f"{key}.rule={bn.rule}: does not fit {choice}={bn.name}; "
+            f"expected {choice}={f' or {choice}='.join(fitting)}"
+        )
+    published = STRATEGIES[bn.name]
+    for name, rule in ONLY_WITH_RULE.items():
+        if bn.rule != rule and bn[name] != getattr(published, name):
             raise UserError(
-                f"bn.{key}={cfg.bn[key]}: has no effect with bn={cfg.bn.name}, whose rule is "
-                f"{cfg.bn.rule}; expected only with the {rule} rule"
+                f"{key}.{name}={bn[name]}: has no effect with {choice}={bn.name}, whose rule is "
+                f"{bn.rule}; expected only with the {rule} rule"
             )
 
 
-def _check_algorithm(cfg: DictConfig) -> None:
-    fits = CRITICS[cfg.algo.name]
-    if cfg.critic.name != fits:
+def _check_parts(cfg: DictConfig) -> None:
+    if cfg.actor.name == "ann" and cfg.bn.name != "none":
         raise UserError(
-            f"critic={cfg.critic.name}: does not fit algo={cfg.algo.name}; expected critic={fits}"
+            f"bn={cfg.bn.name}: an ordinary actor has no spiking layers to normalise; "
+            "expected bn=none with actor=ann"
         )
-    if cfg.algo.learning_starts >= cfg.total_steps:
+    critics = CRITICS[cfg.algo.name]
+    if cfg.critic.name not in critics:
         raise UserError(
-            f"algo.learning_starts={cfg.algo.learning_starts}: nothing would be learned in "
+            f"critic={cfg.critic.name}: does not fit algo={cfg.algo.name}; "
+            f"expected critic={' or critic='.join(critics)}"
+        )
+
+
+def _check_replay(cfg: DictConfig) -> None:
+    algo = cfg.algo
+    if algo.gradient_steps == 0:
+        raise UserError(
+            "algo.gradient_steps=0: nothing would be learned; expected at least 1, or -1 for as "
+            "many as environment steps"
+        )
+    if algo.learning_starts >= cfg.total_steps:
+        raise UserError(
+            f"algo.learning_starts={algo.learning_starts}: nothing would be learned in "
             f"total_steps={cfg.total_steps}; expected less than that"
         )
-
-
-def _check_environment(cfg: DictConfig) -> None:
-    env = make_env(cfg.env.id)
-    try:
-        if not isinstance(env.action_space, spaces.Box):
-            raise UserError(
-                f"algo={cfg.algo.name}: acts in continuous spaces, and env.id={cfg.env.id} takes "
-                f"{env.action_space}; expected an environment with Box actions, "
-                "such as env=pendulum"
-            )
-        if not (np.isfinite(env.action_space.low) & np.isfinite(env.action_space.high)).all():
-            raise UserError(
-                f"env.id={cfg.env.id}: its actions have no bounds; expected an environment whose "
-                "action space is finite"
-            )
-        _check_observations(cfg, env)
-    finally:
-        env.close()
-
-
-def _check_observations(cfg: DictConfig, env: gymnasium.Env[Any, Any]) -> None:
-    space = env.observation_space
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+    n_envs = cfg.env.n_envs
+    if algo.buffer_size < n_envs:
         raise UserError(
-            f"encoder={cfg.encoder.name}: takes a vector of numbers, and env.id={cfg.env.id} "
-            f"observes {space}; expected an environment with one-dimensional Box observations"
+            f"algo.buffer_size={algo.buffer_size}: holds no transition of each of "
+            f"env.n_envs={n_envs}; expected at least that"
+        )
+    if algo.name == "dqn" and not algo.replacement:
+        for key in ("learning_starts", "buffer_size"):
+            if algo[key] < algo.batch_size * n_envs:
+                raise UserError(
+                    f"algo.{key}={algo[key]}: too few transitions for minibatches of "
+                    f"algo.batch_size={algo.batch_size} without replacement; expected at least "
+                    f"{algo.batch_size * n_envs}, or algo.replacement=true"
+                )
+
+
+def _check_rollout(cfg: DictConfig) -> None:
+    size, batch = rollout_size(cfg), cfg.algo.batch_size
+    what = f"algo.n_steps={cfg.algo.n_steps} times env.n_envs={cfg.env.n_envs}"
+    if size < 2:
+        raise UserError(f"{what}: one transition has no deviation; expected at least 2")
+    if size % batch:
+        fitting = [n for n in range(2, size + 1) if size % n == 0]
+        closest = min(fitting, key=lambda n: abs(n - batch))
+        raise UserError(
+            f"algo.batch_size={batch}: does not divide the {size} transitions of a rollout "
+            f"({what}); expected a divisor such as {closest}"
+        )
+    if cfg.total_steps < size:
+        raise UserError(
+            f"total_steps={cfg.total_steps}: nothing would be learned; expected at least the "
+            f"{size} of a rollout ({what})"
         )

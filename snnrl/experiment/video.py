@@ -9,19 +9,22 @@ from typing import Any
 
 import numpy as np
 from gymnasium import error
+from omegaconf import DictConfig
+from stable_baselines3.common.preprocessing import maybe_transpose
 
-from snnrl.agents import TD3
-from snnrl.envs import make_env
+from snnrl.agents.base import SpikingAgent
 from snnrl.errors import UserError
+from snnrl.experiment.builder import build_environment
 
 DEFAULT_FPS = 30
 
 
-def record_episode(agent: TD3, env_id: str, path: Path, seed: int) -> float:
+def record_episode(agent: SpikingAgent, cfg: DictConfig, path: Path, seed: int) -> float:
     """Play one episode of the deterministic policy and write it as mp4.
 
     Without a display MuJoCo renders through EGL (``MUJOCO_GL=egl`` unless set otherwise).
 
+    :param cfg: the run's configuration
     :param path: the file; it appears when it is whole
     :param seed: seed of the environment's reset
     :return: the episode's return
@@ -34,7 +37,7 @@ def record_episode(agent: TD3, env_id: str, path: Path, seed: int) -> float:
         imageio, _ = import_module("imageio.v2"), import_module("imageio_ffmpeg")
     except ImportError as missing:
         raise UserError(f"--video: needs {missing.name}; pip install 'snnrl[video]'") from None
-    env = make_env(env_id, render_mode="rgb_array")
+    env = build_environment(cfg, render_mode="rgb_array")
     unfinished = path.with_name(f".{path.name}.tmp.mp4")
     total = 0.0
     try:
@@ -45,7 +48,8 @@ def record_episode(agent: TD3, env_id: str, path: Path, seed: int) -> float:
             film.append_data(first)
             done = False
             while not done:
-                action, _ = agent.predict(observation, deterministic=True)
+                shown = agent.normalize(maybe_transpose(observation, agent.observation_space))
+                action, _ = agent.predict(shown, deterministic=True)
                 observation, reward, terminated, truncated, _ = env.step(action)
                 total += float(reward)
                 film.append_data(_frame(env))

@@ -8,8 +8,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from omegaconf import OmegaConf
 
-from snnrl.agents import TD3
+from snnrl.experiment.builder import AGENTS
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.folder import RunFolder
 from snnrl.train import main
@@ -32,10 +33,24 @@ SMALL = (
 )
 
 
+NOT_IN_SMALL = {
+    "actor=ann": ("actor.time_steps", "bn."),
+    "algo=ppo": ("algo.buffer_size", "algo.learning_starts", "bn.recalibrate_every"),
+    "algo=dqn": ("critic.hidden", "env=inverted_pendulum"),
+    "critic=none": ("critic.hidden",),
+}
+"""Settings that a choice does not have."""
+
+ALSO_SMALL = {"algo=ppo": ("algo.n_steps=16",)}
+
+
 def arguments(results_dir: Path, *changes: str) -> list[str]:
     """A command line of the train command; what comes later wins."""
-    spiking = not any(change.startswith("actor=ann") for change in changes)
-    small = [text for text in SMALL if spiking or not text.startswith("actor.time_steps")]
+    small = list(SMALL)
+    for choice in NOT_IN_SMALL:
+        if any(change.startswith(choice) for change in changes):
+            small = [text for text in small if not text.startswith(NOT_IN_SMALL[choice])]
+            small += ALSO_SMALL.get(choice, ())
     return [*small, f"results_dir={results_dir}", *changes]
 
 
@@ -73,7 +88,8 @@ def parameters(model: Path) -> dict[str, Any]:
         for key, child in node.items():
             walk(child, f"{name}.{key}")
 
-    agent = TD3.load(model, device="cpu", custom_objects={"buffer_size": 1})
+    algo = OmegaConf.load(model.parent / "config.yaml")["algo"]["name"]
+    agent = AGENTS[algo].load(model, device="cpu")
     walk({name: dict(state) for name, state in agent.get_parameters().items()}, "")
     return flat
 

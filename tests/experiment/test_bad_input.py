@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium import spaces
 
 from snnrl.train import main
 from tests.experiment.helpers import arguments
@@ -63,6 +67,17 @@ MISTAKES = {
     "evaluation.every=0": ["evaluation.every=0", "at least 1"],
     "evaluation.episodes=-1": ["evaluation.episodes=-1", "at least 1"],
     "bn.recalibrate_every=0": ["bn.recalibrate_every=0", "at least 1"],
+    "bn.recalibrate_every=1.5": ["bn.recalibrate_every=1.5", "an integer or null"],
+    "bn.recalibrate_every=often": ["bn.recalibrate_every=often", "a number", "or null"],
+    "bn.recalibrate_every=auto": ["bn.recalibrate_every=auto", "a number", "or null"],
+    "algo.gradient_steps=0": ["algo.gradient_steps=0", "at least 1, or -1"],
+    "algo.gradient_steps=-2": ["algo.gradient_steps=-2", "at least -1"],
+    "env.n_envs=0": ["env.n_envs=0", "at least 1"],
+    "env.n_envs=101": ["env.n_envs=101", "at most 100"],
+    "env.n_envs=2 algo.buffer_size=1": ["algo.buffer_size=1", "env.n_envs=2"],
+    "env.observation=rams": ["env.observation=rams", "did you mean 'ram'?"],
+    "actor.readout=lin": ["actor.readout=lin", "did you mean 'linear'?"],
+    "conv=minatar conv.strides=[0]": ["conv.strides=0", "at least 1"],
     "checkpoint.every=-10": ["checkpoint.every=-10", "at least 1"],
     "algo.learning_rate=nan": ["algo.learning_rate=nan", "finite"],
     "algo.learning_rate=inf": ["algo.learning_rate=inf", "finite"],
@@ -86,8 +101,61 @@ MISTAKES = {
     "device=gpu": ["device=gpu", "cuda:N"],
     "device=mps": ["device=mps", "cuda:N"],
     "actor=ann bn=carebn": ["bn=carebn", "bn=none", "actor=ann"],
-    "critic=ann_late": ["critic=ann_late", "critic=ann"],
-    "algo=ddpg critic=ann": ["critic=ann", "critic=ann_late"],
+    "critic=ann_late": ["critic=ann_late", "critic=ann or critic=spiking"],
+    "algo=ddpg critic=ann": ["critic=ann", "critic=ann_late or critic=spiking"],
+    "algo=sac critic=ann_late": ["critic=ann_late", "algo=sac", "critic=ann"],
+    "algo=dqn critic=ann": ["critic=ann", "algo=dqn", "critic=none"],
+    "actor=ann critic=spiking bn=vanilla": ["bn=vanilla", "bn=none", "actor=ann"],
+    # a critic's own normalisation
+    "bn@critic.bn=vanilla": ["bn@critic.bn", "critic=spiking"],
+    "critic.bn.momentum=0.2": ["critic.bn", "critic=spiking"],
+    "critic=spiking bn@critic.bn=carbn": ["bn@critic.bn=carbn", "did you mean 'carebn'?"],
+    "critic=spiking critic.bn=carebn": ["critic.bn", "bn@critic.bn=..."],
+    "critic=spiking critic.bn.name=carebn": ["critic.bn.name", "bn@critic.bn=..."],
+    "critic=spiking critic.bn.momentm=1": ["critic.bn.momentm", "'critic.bn.momentum'"],
+    "critic=spiking critic.bn.momentum=0.2": [
+        "critic.bn.momentum=0.2",
+        "no effect with bn@critic.bn=carebn",
+    ],
+    "critic=spiking critic.bn.rule=ema": ["critic.bn.rule=ema", "bn@critic.bn=vanilla"],
+    "critic=spiking critic.bn.eps=0": ["critic.bn.eps=0", "more than 0"],
+    "bn@critic=vanilla": ["bn@critic", "bn@critic.bn=..."],
+    # observations and actions
+    "algo=dqn env=pendulum": ["algo=dqn", "Pendulum-v1", "Discrete", "algo=ppo"],
+    "algo=sac env=cartpole": ["algo=sac", "CartPole-v1", "Box", "algo=dqn or algo=ppo"],
+    "algo=ppo env.id=Odd/MultiDiscrete-v0": ["algo=ppo", "Odd/MultiDiscrete-v0", "Box or Discrete"],
+    "algo=ppo env.id=Odd/Dict-v0": ["Odd/Dict-v0", "Dict", "one-dimensional Box"],
+    "algo=ppo env.id=Odd/Tuple-v0": ["Odd/Tuple-v0", "Tuple", "one-dimensional Box"],
+    "algo=ppo env.id=Odd/Matrix-v0": ["Odd/Matrix-v0", "one-dimensional Box"],
+    "algo=ppo env.id=Odd/Image-v0": ["conv=none", "conv=nature or conv=minatar"],
+    "algo=ppo env.id=Odd/FloatImage-v0 conv=minatar": ["Odd/FloatImage-v0", "uint8"],
+    "env.id=Odd/Camera-v0 conv=minatar": ["algo=td3", "images", "algo=dqn or algo=ppo"],
+    "algo=ppo env.id=Odd/Image-v0 conv=minatar": ["encoder=population", "encoder=direct"],
+    "algo=ppo env.id=Odd/Image-v0 conv=nature encoder=direct": ["conv.kernels=", "1 x 2"],
+    "algo=ppo env.id=Odd/Image-v0 conv=minatar encoder=direct conv.channels=[4,4]": [
+        "conv.channels has 2",
+        "conv.kernels has 1",
+        "same number",
+    ],
+    "algo=ppo conv=minatar": ["conv=minatar", "vector", "conv=none"],
+    "conv.channels=[4]": ["conv.channels", "conv=nature or minatar"],
+    "env.observation=ram": ["env.observation=ram", "default"],
+    # the settings of an algorithm
+    "algo=ppo bn.recalibrate_every=500": ["bn.recalibrate_every=500", "once a rollout", "auto"],
+    "algo=ppo critic=spiking critic.bn.recalibrate_every=500": ["critic.bn.recalibrate_every=500"],
+    "algo=ppo bn.recalibrate_every=often": ["bn.recalibrate_every=often", "auto or null"],
+    "algo=ppo algo.n_steps=20": ["algo.batch_size=8", "20", "such as 10"],
+    "algo=ppo algo.n_steps=1": ["algo.n_steps=1", "at least 2"],
+    "algo=ppo algo.n_steps=104": ["total_steps=100", "at least the 104 of a rollout"],
+    "algo=ppo algo.tau=0.1": ["algo.tau", "algo=td3 or ddpg or sac"],
+    "algo=ppo algo.buffer_size=9": ["algo.buffer_size", "algo=td3 or ddpg or sac or dqn"],
+    "algo=sac algo.ent_coef=auto": ["algo.ent_coef=auto", "a number or null"],
+    "algo=sac algo.ent_coef=0": ["algo.ent_coef=0", "more than 0"],
+    "algo=dqn algo.loss=l2": ["algo.loss=l2", "huber, mse"],
+    "algo=dqn algo.learning_starts=4": ["algo.learning_starts=4", "algo.replacement=true"],
+    "algo=dqn algo.buffer_size=4": ["algo.buffer_size=4", "at least 8"],
+    "algo=dqn critic.hidden=[8]": ["critic.hidden", "critic=ann"],
+    "-m critic=spiking bn@critic.bn=carebn,foo": ["bn@critic.bn=foo", "carebn"],
     "algo.learning_starts=100": ["algo.learning_starts=100", "total_steps=100"],
     "bn.rule=ema": ["bn.rule=ema", "bn=vanilla"],
     "bn.rule=emma": ["bn.rule=emma", "did you mean 'ema'?"],
@@ -110,6 +178,32 @@ MISTAKES = {
     "-m seed=interval(0,1)": ["seed=interval(0,1)", "range(3)"],
     "-m seed=range(2,-1)": ["seed=range(2,-1)", "range(3)"],
 }
+
+
+BYTES = spaces.Box(0, 255, (3, 10, 12), np.uint8)
+MOVE = spaces.Discrete(2)
+ODD: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
+    "MultiDiscrete": (spaces.Box(-1, 1, (3,)), spaces.MultiDiscrete([2, 2])),
+    "Dict": (spaces.Dict({"a": MOVE}), MOVE),
+    "Tuple": (spaces.Tuple([MOVE]), MOVE),
+    "Matrix": (spaces.Box(-1, 1, (3, 3)), MOVE),
+    "Image": (BYTES, MOVE),
+    "Camera": (BYTES, spaces.Box(-1, 1, (2,))),
+    "FloatImage": (spaces.Box(0, 1, (3, 10, 12)), MOVE),
+}
+
+
+class Odd(gymnasium.Env[Any, Any]):
+    """Only its spaces matter."""
+
+    def __init__(self, name: str):
+        self.observation_space, self.action_space = ODD[name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _register() -> None:
+    for name in ODD:
+        gymnasium.register(f"Odd/{name}-v0", Odd, kwargs={"name": name})
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

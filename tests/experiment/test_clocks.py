@@ -12,6 +12,7 @@ import torch
 from snnrl.agents import TD3
 from snnrl.experiment import callbacks
 from snnrl.experiment.callbacks import Clock
+from snnrl.experiment.diagnostics import short
 from snnrl.experiment.evaluation import Episode, Evaluator
 from snnrl.experiment.folder import RunFolder
 from tests.experiment.helpers import (
@@ -49,9 +50,9 @@ def test_evaluation_and_recalibration_are_independent(
     recalibrate = TD3.recalibrate
     evaluate = Evaluator.run
 
-    def note_recalibration(agent: TD3) -> None:
+    def note_recalibration(agent: TD3, names: list[str]) -> None:
         events.append(("recalibrate", agent.num_timesteps))
-        recalibrate(agent)
+        recalibrate(agent, names)
 
     def note_evaluation(evaluator: Evaluator, agent: TD3) -> list[Episode]:
         events.append(("evaluate", agent.num_timesteps))
@@ -165,3 +166,87 @@ def test_log_and_checkpoint_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = run(tmp_path, "log_every=30", "checkpoint.every=40", "total_steps=90")
     assert saved == [40, 80, 90]
     assert steps_in(folder, "progress") == [0, 30, 50, 60, 90]
+
+
+# Other algorithms
+
+
+def seen(folder: RunFolder) -> set[tuple[int, str, str]]:
+    rows = rows_of(folder, "statistics_error")
+    return {(int(row["timesteps"]), row["data"], row["phase"]) for row in rows}
+
+
+def layers(folder: RunFolder) -> set[str]:
+    return {row["layer"] for row in rows_of(folder, "statistics_error")}
+
+
+def test_ppo_refreshes_between_rollouts_and_is_evaluated_there(tmp_path: Path) -> None:
+    settings = ["algo=ppo", "algo.n_steps=20", "algo.batch_size=10", "total_steps=90"]
+    folder = run(tmp_path, *settings, "critic=spiking")
+    assert steps_in(folder, "evaluations") == [0, 60, 100]
+    assert seen(folder) == {(0, "evaluation", "before")} | {
+        (step, data, phase)
+        for step in (60, 100)
+        for data in ("evaluation", "rollout")
+        for phase in ("before", "after")
+    }
+    assert layers(folder) == {"layer0", "layer1", "critic.layer0"}
+    progress = rows_of(folder, "progress")[-1]
+    assert {"train/policy_gradient_loss", "firing_rate/critic.layer0"} <= progress.keys()
+
+
+def test_actor_and_critic_are_re_calibrated_by_their_own_clocks(tmp_path: Path) -> None:
+    settings = ["algo=sac", "critic=spiking", "bn.recalibrate_every=50"]
+    folder = run(tmp_path, *settings, "critic.bn.recalibrate_every=100")
+    rows = [r for r in rows_of(folder, "statistics_error") if r["phase"] == "after"]
+    found = {(int(row["timesteps"]), row["layer"]) for row in rows}
+    actor, critic = {"layer0", "layer1"}, {"critic.q0.layer0", "critic.q1.layer0"}
+    assert found == {(50, layer) for layer in actor} | {(100, layer) for layer in actor | critic}
+    assert layers(folder) == actor | critic
+    progress = rows_of(folder, "progress")[-1]
+    assert {"firing_rate/critic.q0.encoder", "gain_mean/critic.q1.layer0"} <= progress.keys()
+
+
+def test_a_spiking_critic_beside_an_ordinary_actor(tmp_path: Path) -> None:
+    settings = ["algo=ddpg", "actor=ann", "critic=spiking", "critic.bn.recalibrate_every=50"]
+    folder = run(tmp_path, *settings)
+    assert layers(folder) == {"critic.q0.layer0"}
+    assert after_rows(folder) == {50, 100}
+
+
+def test_dqn_on_images(tmp_path: Path) -> None:
+    pytest.importorskip("minatar")
+    folder = run(
+        tmp_path, "algo=dqn", "env=minatar/breakout", "conv.channels=[2]", "total_steps=60"
+    )
+    assert layers(folder) == {"conv0", "layer0"}
+    assert after_rows(folder) == set()  # re-calibrated at 40, evaluated at 50
+    seeds = [int(row["seed"]) for row in rows_of(folder, "evaluations")]
+    assert seeds == [100, 101] * 3
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "name"),
+    [
+        ("actor", "network.layers.0.norm", "layer0"),
+        ("actor", "network.encoder", "encoder"),
+        ("q_network", "network.conv.layers.1.neuron", "conv1"),
+        ("q_network", "network.layers.10.norm", "layer10"),
+        ("critic", "network.layers.0.neuron", "critic.layer0"),
+        ("critic", "network.conv.layers.0.norm", "critic.conv0"),
+        ("critic", "networks.1.layers.2.norm", "critic.q1.layer2"),
+        ("critic", "networks.0.encoder", "critic.q0.encoder"),
+    ],
+)
+def test_short_names_of_layers(part: str, path: str, name: str) -> None:
+    assert short(part, path) == name
+
+
+def test_environments_side_by_side_reach_every_clock(tmp_path: Path) -> None:
+    settings = ["env.n_envs=3", "evaluation.every=30", "total_steps=61", "algo.gradient_steps=-1"]
+    folder = run(tmp_path, *settings)
+    assert steps_in(folder, "evaluations") == [0, 30, 60, 63]
+    assert folder.finished_steps() == 63
+    # Three updates for each step of the three environments, once the random ones are over.
+    updates = [float(row["train/n_updates"]) for row in rows_of(folder, "progress")]
+    assert updates[-1] == 63 - 20 + 2

@@ -10,12 +10,11 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from snnrl.errors import UserError
 from snnrl.experiment.config import CONFIG_DIR, GROUPS, check_override, choices, compose_config
 from snnrl.experiment.help import help_text
 from snnrl.experiment.run import run
 from snnrl.experiment.schema import NODES, RunConfig, setting_types
-from snnrl.experiment.validate import CRITICS, validate
+from snnrl.experiment.validate import validate
 from snnrl.nn.coding import PopulationEncoder
 from snnrl.nn.neurons import DEFAULT_SCALES, NEURONS, make_neuron
 from snnrl.nn.norm import STRATEGIES
@@ -44,11 +43,20 @@ PUBLIC_KEYS = [
 ]
 
 
+NEEDS = {
+    ("critic", "ann_late"): ["algo=ddpg"],
+    ("critic", "none"): ["algo=dqn"],
+    ("conv", "nature"): ["env=atari/pong", "algo=dqn"],
+    ("conv", "minatar"): ["env=minatar/breakout", "algo=dqn"],
+}
+
+
 def companions(group: str, choice: str) -> list[str]:
     """What a choice needs that it does not bring itself."""
-    needs = {("critic", critic): [f"algo={algo}"] for algo, critic in CRITICS.items()}
-    needs["env", "cartpole"] = []
-    return [f"{group}={choice}", *needs.get((group, choice), [])]
+    needs = NEEDS.get((group, choice), [])
+    if group == "env" and choice.split("/")[0] in ("cartpole", "acrobot", "minatar", "atari"):
+        needs = ["algo=dqn"]
+    return [f"{group}={choice}", *needs]
 
 
 def read(group: str, choice: str) -> dict[str, Any]:
@@ -63,11 +71,11 @@ def test_every_folder_of_configs_is_a_group() -> None:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
+    if choice.startswith("atari") or "env=atari/pong" in companions(group, choice):
+        pytest.importorskip("ale_py")
+    if "minatar" in choice:
+        pytest.importorskip("minatar")
     cfg = compose_config(companions(group, choice))
-    if (group, choice) == ("env", "cartpole"):
-        with pytest.raises(UserError, match="continuous"):
-            validate(cfg)
-        return
     validate(cfg)
     if group not in ("env", "experiment"):
         assert cfg[group].name == choice
@@ -75,7 +83,7 @@ def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
 
 def mixtures() -> list[list[str]]:
     """Few configurations in which every choice of every group that changes the agent occurs."""
-    groups = ["neuron", "surrogate", "encoder", "bn", "algo", "tracking"]
+    groups = ["neuron", "surrogate", "encoder", "bn", "tracking"]
     columns = {group: choices(group) for group in groups}
     rows = zip_longest(*columns.values())
     return [
@@ -89,7 +97,7 @@ def mixtures() -> list[list[str]]:
 
 def test_mixtures_cover_every_choice() -> None:
     covered = {tuple(text.split("=")) for mixture in mixtures() for text in mixture}
-    elsewhere = {"env", "kernel", "experiment", "critic", "actor"}
+    elsewhere = {"env", "kernel", "experiment", "algo", "critic", "actor", "conv"}
     assert {c for c in CHOICES if c[0] not in elsewhere} <= covered
 
 
@@ -111,11 +119,15 @@ def test_every_choice_learns_a_few_steps(env: str, mixture: list[str], tmp_path:
 
 @pytest.mark.parametrize("preset", choices("experiment"))
 def test_every_preset_learns_a_few_steps(preset: str, tmp_path: Path) -> None:
+    algo = compose_config([f"experiment={preset}"]).algo.name
+    small = {
+        "dqn": ["algo.batch_size=4", "algo.learning_starts=4", "env=cartpole"],
+        "ppo": ["algo.n_steps=4", "algo.batch_size=4", "env=inverted_pendulum"],
+    }
     overrides = [
         f"experiment={preset}",
-        "env=inverted_pendulum",
+        *small.get(algo, ["algo.learning_starts=4", "env=inverted_pendulum"]),
         "total_steps=6",
-        "algo.learning_starts=4",
         "evaluation.episodes=1",
         "tracking.mode=disabled",
         f"results_dir={tmp_path}",
@@ -150,7 +162,10 @@ def test_public_keys_exist() -> None:
 
 @pytest.mark.parametrize("bn", choices("bn"))
 def test_bn_files_are_the_strategies_of_python(bn: str) -> None:
-    assert read("bn", bn) == dataclasses.asdict(STRATEGIES[bn])
+    cfg = compose_config([f"bn={bn}", "critic=spiking", f"bn@critic.bn={bn}"])
+    published = {"name": bn, **dataclasses.asdict(STRATEGIES[bn])}
+    assert OmegaConf.to_container(cfg.bn) == published
+    assert OmegaConf.to_container(cfg.critic.bn) == published
 
 
 def test_names_are_those_of_python() -> None:
@@ -302,3 +317,135 @@ def test_help_shows_what_differs_between_choices() -> None:
     lines = [line for line in help_text().splitlines() if "algo.tau=" in line]
     assert ["0.005" in line for line in lines] == [True, False]
     assert lines[1].endswith("[algo=ddpg]")
+
+
+# Companions
+
+
+def chosen(*overrides: str) -> dict[str, str]:
+    cfg = compose_config(overrides)
+    groups = ("algo", "actor", "critic", "encoder", "conv", "bn")
+    return {"env": cfg.env.id, **{group: cfg[group].name for group in groups}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["algo=dqn"], {"env": "CartPole-v1", "encoder": "direct", "critic": "none"}),
+        (["algo=ddpg"], {"critic": "ann_late", "encoder": "population"}),
+        (["actor=ann"], {"bn": "none"}),
+        (["env=minatar/breakout"], {"encoder": "direct", "conv": "minatar"}),
+        (["env=atari/pong"], {"encoder": "direct", "conv": "nature"}),
+        # Both bring direct coding.
+        (
+            ["algo=dqn", "env=minatar/breakout"],
+            {"env": "MinAtar/Breakout-v1", "encoder": "direct", "conv": "minatar"},
+        ),
+        (["algo=ppo", "env=cartpole"], {"encoder": "population", "conv": "none", "critic": "ann"}),
+        (["algo=ppo", "env=atari/pong_ram"], {"encoder": "population", "conv": "none"}),
+        # What the user says wins.
+        (["algo=dqn", "encoder=population"], {"encoder": "population"}),
+        (
+            ["encoder=population", "conv=nature", "algo=dqn", "env=minatar/breakout"],
+            {"encoder": "population", "conv": "nature"},
+        ),
+        (["algo=ddpg", "critic=spiking"], {"critic": "spiking"}),
+        (["actor=ann", "bn=vanilla"], {"bn": "vanilla"}),
+        (["algo=dqn", "env=acrobot"], {"env": "Acrobot-v1"}),
+        (["experiment=carebn/ddpg", "critic=spiking"], {"critic": "spiking", "algo": "ddpg"}),
+    ],
+)
+def test_companions(overrides: list[str], expected: dict[str, str]) -> None:
+    found = chosen(*overrides)
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_the_critic_has_a_normalisation_of_its_own() -> None:
+    cfg = compose_config(["critic=spiking", "bn=vanilla", "critic.bn.momentum=0.2"])
+    assert (cfg.bn.name, cfg.critic.bn.name, cfg.critic.bn.momentum) == ("vanilla", "carebn", 0.2)
+    cfg = compose_config(["critic=spiking", "bn@critic.bn=none"])
+    assert (cfg.bn.name, cfg.critic.bn.rule) == ("carebn", "none")
+
+
+@pytest.mark.parametrize(
+    ("bn", "every"),
+    [("carebn", "auto"), ("re_only", "auto"), ("vanilla", None), ("ca_only", None), ("none", None)],
+)
+def test_ppo_re_calibrates_at_each_rollout(bn: str, every: str | None) -> None:
+    cfg = compose_config(["algo=ppo", "critic=spiking", f"bn={bn}", f"bn@critic.bn={bn}"])
+    assert (cfg.bn.recalibrate_every, cfg.critic.bn.recalibrate_every) == (every, every)
+    validate(cfg)
+
+
+# The settings of the other algorithms
+
+
+def test_published_dqn() -> None:
+    expected = {
+        "env.id": "ALE/Pong-v5",
+        "env.observation": "ram",
+        "total_steps": 2_010_000,
+        "algo.name": "dqn",
+        "algo.learning_rate": 1e-4,
+        "algo.learning_starts": 10_000,
+        "algo.batch_size": 128,
+        "algo.buffer_size": 100_000,
+        "algo.gamma": 0.99,
+        "algo.train_freq": 1,
+        "algo.gradient_steps": 1,
+        "algo.loss": "mse",
+        "algo.max_grad_norm": None,
+        "algo.exploration_updates": 200_000,
+        "algo.exploration_initial_eps": 1.0,
+        "algo.exploration_final_eps": 0.1,
+        "algo.target_update_updates": 2_000,
+        "algo.replacement": False,
+        "actor.hidden": [128, 128],
+        "actor.time_steps": 5,
+        "critic.name": "none",
+        "encoder.name": "direct",
+        "conv.name": "none",
+        "bn.name": "carebn",
+        "bn.effective_n": 255,
+        "bn.recalibrate_every": 10_000,
+        "bn.recalibrate_batches": 100,
+        "evaluation.every": 10_000,
+        "evaluation.episodes": 10,
+    }
+    assert_holds(compose_config(["experiment=carebn/dqn_atari_ram"]), expected)
+
+
+def test_published_sac() -> None:
+    expected = {
+        "algo.learning_rate": 3e-4,
+        "algo.learning_starts": 10_000,
+        "algo.batch_size": 256,
+        "algo.buffer_size": 1_000_000,
+        "algo.gamma": 0.99,
+        "algo.tau": 0.005,
+        "algo.ent_coef": None,
+        "actor.hidden": [256, 256],
+        "critic.hidden": [256, 256],
+    }
+    assert_holds(compose_config(["experiment=sac_mujoco"]), expected)
+
+
+def test_published_ppo() -> None:
+    expected = {
+        "total_steps": 1_000_000,
+        "algo.n_steps": 2048,
+        "algo.n_epochs": 10,
+        "algo.batch_size": 64,
+        "algo.learning_rate": 3e-4,
+        "algo.gamma": 0.99,
+        "algo.gae_lambda": 0.95,
+        "algo.clip_range": 0.2,
+        "algo.ent_coef": 0.0,
+        "algo.vf_coef": 0.5,
+        "algo.max_grad_norm": 0.5,
+        "algo.normalize_observations": True,
+        "algo.normalize_rewards": True,
+        "actor.hidden": [64, 64],
+        "critic.hidden": [64, 64],
+    }
+    assert_holds(compose_config(["experiment=ppo_mujoco"]), expected)

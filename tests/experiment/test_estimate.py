@@ -6,14 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from snnrl.agents import TD3
+from snnrl.agents import PPO, TD3
 from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.estimate import in_words, seconds_for
 from tests.experiment.helpers import arguments
 
 
-@pytest.mark.parametrize("settings", [[], ["algo=ddpg", "algo.train_freq=3"]])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["algo=ddpg", "algo.train_freq=3"],
+        ["algo=sac", "critic=spiking"],
+        ["algo=dqn", "env=cartpole"],
+        ["algo=ppo"],
+        ["algo=ppo", "env.n_envs=2"],
+    ],
+)
 def test_it_grows_with_what_is_left(settings: list[str], tmp_path: Path) -> None:
     cfg = compose_config(arguments(tmp_path, *settings))
     few, many = seconds_for(cfg, 1_000), seconds_for(cfg, 1_000_000)
@@ -37,6 +47,18 @@ def test_the_trial_does_not_recalibrate_and_leaves_the_agent_alone(
     assert (np.random.random(), torch.rand(1)) == noise
     for ours, theirs in zip(agent.policy.parameters(), expected.policy.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_ppo_is_timed_by_whole_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = compose_config(arguments(tmp_path, "algo=ppo", "algo.n_steps=2048"))
+    rollouts: list[int] = []
+
+    def train(agent: PPO) -> None:
+        rollouts.append(agent.rollout_buffer.pos)
+
+    monkeypatch.setattr(PPO, "train", train)
+    seconds_for(cfg, 1_000)
+    assert rollouts == [32, 32]  # four minibatches of eight: one to warm up, one to time
 
 
 @pytest.mark.parametrize(

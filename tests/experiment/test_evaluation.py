@@ -5,10 +5,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from snnrl.agents import TD3
+from snnrl.agents import DQN, PPO, TD3
 from snnrl.envs import make_env
 from snnrl.errors import NonFiniteError
+from snnrl.experiment import evaluation
 from snnrl.experiment.evaluation import Evaluator
 
 SEED = 107
@@ -115,3 +117,72 @@ def test_episodes_of_a_random_environment_are_independent() -> None:
     # One stream that all share would show one episode's rewards in the next, a step earlier.
     first, second = (episode.observations.ravel() for episode in played[:2])
     assert not np.isin(first[1:], second).any()
+
+
+# Discrete actions
+
+
+class Game(gymnasium.Env[Any, Any]):
+    """Starts alike, and what happens then is random; ``steps`` long."""
+
+    observation_space = gymnasium.spaces.Box(-1e6, 1e6, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, steps: int = 20):
+        self.steps = steps
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.seeded = seed
+        self.time = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.time += 1
+        reward = float(self.np_random.normal())
+        return np.array([reward, self.time], np.float32), reward, self.time == self.steps, False, {}
+
+
+def test_games_have_seeds_of_their_own_and_repeat() -> None:
+    agent = DQN("AnnPolicy", Game(), seed=0, buffer_size=10)
+    evaluator = Evaluator([Game() for _ in range(4)], SEED)
+    first, again = evaluator.run(agent), evaluator.run(agent)
+    assert [env.seeded for env in evaluator.envs] == [SEED + k for k in range(4)]  # type: ignore[attr-defined]
+    assert [evaluator.seed_of(k) for k in range(4)] == [SEED + k for k in range(4)]
+    assert len({episode.total_reward for episode in first}) == 4
+    assert [e.total_reward for e in first] == [e.total_reward for e in again]
+
+
+@pytest.mark.parametrize(("steps", "stride"), [(8, 1), (9, 2), (16, 2), (17, 4), (100, 16)])
+def test_observations_of_a_long_episode_are_evenly_spread(
+    steps: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "KEPT_OBSERVATIONS", 8)
+    agent = DQN("AnnPolicy", Game(), seed=0, buffer_size=10)
+    (episode,) = Evaluator([Game(steps)], SEED).run(agent)
+    assert episode.length == steps
+    assert episode.observations[:, 1].tolist() == list(range(0, steps, stride))
+
+
+def test_observations_of_all_episodes_together_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "KEPT_BYTES", 5 * 3 * 8)
+    agent = DQN("AnnPolicy", Game(), seed=0, buffer_size=10)
+    played = Evaluator([Game() for _ in range(3)], SEED).run(agent)
+    assert [len(episode.observations) for episode in played] == [5, 5, 5]
+
+
+def test_nothing_is_left_out_of_mujoco_s_episodes() -> None:
+    humanoid = 376 * 8
+    assert evaluation._kept(humanoid, 10) >= 1000
+
+
+def test_the_policy_sees_normalised_observations() -> None:
+    env = VecNormalize(DummyVecEnv([Game]), norm_reward=False)
+    env.obs_rms.mean[:] = 5
+    env.obs_rms.var[:] = 4
+    agent = PPO("AnnPolicy", env, seed=0, n_steps=8, batch_size=8)
+    (episode,) = Evaluator([Game()], SEED).run(agent)
+    expected = (np.arange(20) - 5) / 2
+    np.testing.assert_allclose(episode.observations[:, 1], expected, rtol=1e-5)

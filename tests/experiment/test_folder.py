@@ -134,7 +134,7 @@ def changed(value: Any) -> Any:
     if isinstance(value, int):
         return value + 1
     if isinstance(value, float):
-        return value * 0.5
+        return value * 0.5 or 0.3
     if isinstance(value, list):
         return [*value, 9]
     return "another" if isinstance(value, str) else 3
@@ -148,7 +148,16 @@ def leaves(node: DictConfig, prefix: str = "") -> list[str]:
     return keys
 
 
-@pytest.mark.parametrize("overrides", [[], ["algo=ddpg", "neuron=dn", "encoder=direct"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["algo=ddpg", "neuron=dn", "encoder=direct"],
+        ["algo=ppo", "critic=spiking"],
+        ["algo=dqn", "env=minatar/breakout"],
+        ["algo=sac"],
+    ],
+)
 def test_any_setting_changes_the_folder_and_nothing_else_does(overrides: list[str]) -> None:
     cfg = compose_config(overrides)
     OmegaConf.set_struct(cfg, False)
@@ -205,6 +214,56 @@ def test_the_label_names_what_is_not_default_and_has_a_limit() -> None:
     many = [f"algo.{key}=0.123456" for key in ("gamma", "tau", "learning_rate")]
     many += [f"bn.{key}=0.123456" for key in ("momentum", "smoothing", "eps", "effective_n")]
     assert len(RunFolder(compose_config(many)).label) <= 100
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["algo=dqn"], "dqn-spiking-lif-carebn"),
+        (["algo=ddpg"], "ddpg-spiking-lif-carebn"),
+        (["env=minatar/breakout", "algo=dqn"], "dqn-spiking-lif-carebn"),
+        (["env=minatar/breakout", "algo=ppo", "conv=nature"], "ppo-spiking-lif-carebn-nature"),
+        (["algo=dqn", "encoder=population"], "dqn-spiking-lif-carebn-population"),
+        (["critic=spiking"], "td3-spiking-lif-carebn-critic_spiking_carebn"),
+        (
+            ["critic=spiking", "bn@critic.bn=vanilla", "critic.bn.momentum=0.2"],
+            "td3-spiking-lif-carebn-critic_spiking_vanilla-critic.bn.momentum=0.2",
+        ),
+        (["actor=ann", "critic=spiking"], "td3-ann-lif-none-critic_spiking_carebn"),
+        (["algo=dqn", "env=atari/pong_ram"], "dqn-spiking-lif-carebn-ram"),
+        (["algo=dqn", "env=atari/pong"], "dqn-spiking-lif-carebn-pixels"),
+        (["env.n_envs=4"], "td3-spiking-lif-carebn-env.n_envs=4"),
+        (["algo=ppo", "actor=ann"], "ppo-ann-none"),
+    ],
+)
+def test_labels_of_all_kinds(overrides: list[str], expected: str) -> None:
+    assert label(compose_config(overrides)) == expected
+
+
+def test_ram_and_pixels_share_the_game_s_folder_and_nothing_else() -> None:
+    folders = [
+        RunFolder(compose_config(["algo=dqn", f"env=atari/pong{seen}"])) for seen in ("", "_ram")
+    ]
+    assert {f.path.parts[-3] for f in folders} == {"ALE-Pong-v5"}
+    assert len({f.path.parts[-2] for f in folders}) == 2
+
+
+def test_settings_of_a_spiking_critic_count_without_a_spiking_actor() -> None:
+    hashes = {
+        settings_hash(compose_config(["actor=ann", "critic=spiking", *more]))
+        for more in ([], ["neuron=clif"], ["surrogate=tanh"], ["bn@critic.bn=vanilla"])
+    }
+    assert len(hashes) == 4
+
+
+def test_runs_from_before_a_setting_existed_are_found_again() -> None:
+    cfg = compose_config()
+    earlier = OmegaConf.create(OmegaConf.to_container(cfg))
+    assert isinstance(earlier, DictConfig)
+    for group, key in (("env", "observation"), ("env", "n_envs"), ("actor", "readout")):
+        del earlier[group][key]
+    del earlier["conv"]
+    assert settings_hash(earlier) == settings_hash(cfg) == "05fc5392"
 
 
 # The lock

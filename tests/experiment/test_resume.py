@@ -115,11 +115,17 @@ def test_a_signal(
         ["algo=ddpg", "checkpoint.every=45", "bn=re_only"],
         ["actor=ann", "bn.recalibrate_every=null", "checkpoint.every=45"],
         pytest.param(["kernel=compile", "checkpoint.every=45"], marks=pytest.mark.slow),
+        ["algo=dqn", "env=cartpole", "checkpoint.every=45", "algo.target_update_updates=7"],
+        [*PENDULUM, "algo=sac", "critic=spiking", "checkpoint.every=45"],
+        [*PENDULUM, "algo=ppo", "critic=spiking", "checkpoint.every=45"],
+        ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"],
+        [*PENDULUM, "algo=td3", "checkpoint.every=45", "env.n_envs=2"],
+        [*PENDULUM, "algo=ppo", "checkpoint.every=45", "env.n_envs=2", "algo.n_steps=8"],
     ],
 )
 def test_a_crash(settings: list[str], tmp_path: Path, at_step: Stop, whole: Whole) -> None:
     crashed = folder_of(tmp_path / "crashed", *settings)
-    at_step(77, crash)
+    at_step(78, crash)
     with pytest.raises(Crash):
         train(tmp_path / "crashed", *settings)
     assert crashed.checkpoint.exists()
@@ -175,6 +181,43 @@ def test_handlers_are_put_back(tmp_path: Path, at_step: Stop) -> None:
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["algo=dqn", "env=cartpole"],
+        ["algo=sac"],
+        ["algo=ppo", "algo.n_steps=16", "env.n_envs=2"],
+    ],
+)
+def test_a_signal_to_other_algorithms(
+    settings: list[str], tmp_path: Path, at_step: Stop, whole: Whole
+) -> None:
+    stopped = folder_of(tmp_path / "stopped", *settings)
+    at_step(66, lambda: signal.raise_signal(signal.SIGTERM))
+    assert train(tmp_path / "stopped", *settings) == 143
+    assert stopped.model.exists()
+    assert train(tmp_path / "stopped", *settings) == 0
+    assert_same_run(stopped, whole(*settings))
+
+
+def test_a_rollout_may_end_beyond_the_last_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["algo=ppo", "algo.n_steps=16", "total_steps=90"]
+    assert train(tmp_path, *settings) == 0
+    folder = folder_of(tmp_path, *settings)
+    assert folder.finished_steps() == 96
+    assert train(tmp_path, *settings) == 0
+    assert "already done (96 steps)" in capsys.readouterr().out
+    # Stopped just before it was marked as done.
+    (folder.path / "DONE").unlink()
+    assert train(tmp_path, *settings) == 0
+    assert folder.finished_steps() == 96
+    (folder.path / "DONE").unlink()
+    assert train(tmp_path, *settings, "total_steps=80") == 2
+    assert "is at step 96 already" in capsys.readouterr().err
+
+
 # Replacing a checkpoint
 
 STAGES = ["mkdir", "agent", "replay", "state", "flush", "away", "remove", "in", "clean"]
@@ -215,9 +258,8 @@ def test_a_crash_while_saving_leaves_a_whole_checkpoint(
 class FakeAgent:
     """Only its files matter here."""
 
-    replay_buffer = None
+    experience = "replay"
     losses = None
-    env = None
 
     def __init__(self, content: bytes = b"new"):
         self.content = content
@@ -230,7 +272,9 @@ def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "check_finite", lambda agent: None)
     monkeypatch.setattr(checkpoint, "_save_replay", lambda path, buffer: path.touch())
     monkeypatch.setattr(checkpoint, "_generators", lambda agent: {})
-    monkeypatch.setattr(checkpoint, "_environments", lambda env: [])
+    monkeypatch.setattr(checkpoint, "_replay_of", lambda agent: None)
+    monkeypatch.setattr(checkpoint, "_environments", lambda agent: [])
+    monkeypatch.setattr(checkpoint, "_discounted_returns", lambda agent: None)
 
 
 def make_checkpoint(tmp_path: Path) -> Path:

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Train Stable-Baselines3's own agent with the settings of an ordinary agent of snnrl.
+
+    python scripts/stock_baselines.py algo=td3 actor=ann env=pendulum seed=0 ...
+
+takes what ``python -m snnrl.train`` takes for a single run with ``actor=ann`` and evaluates in the
+same way, so that ``python -m snnrl.compare`` shows both (``actor.name`` is ``stock`` here). Where a
+setting of snnrl has no counterpart in Stable-Baselines3 it must be at Stable-Baselines3's value.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import stable_baselines3
+from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.vec_env import VecEnv
+
+from snnrl.analysis.runs import EVALUATIONS
+from snnrl.errors import UserError
+from snnrl.experiment.builder import build_evaluator, build_training_env, use_threads
+from snnrl.experiment.config import check_override, compose_config
+from snnrl.experiment.evaluation import Evaluator
+from snnrl.experiment.provenance import collect
+from snnrl.experiment.records import Table
+from snnrl.experiment.validate import validate
+
+STOCK: dict[str, dict[str, Any]] = {
+    "ddpg": {"critic_weight_decay": 0},
+    "dqn": {"loss": "huber", "max_grad_norm": 10, "replacement": True},
+    "ppo": {"normalize_observations": False, "normalize_rewards": False},
+}
+"""Settings that Stable-Baselines3 does not have, and what it does."""
+
+
+class Evaluation(BaseCallback):
+    """Evaluates at the start of rollouts and at the end, as a run of snnrl does."""
+
+    def __init__(self, evaluator: Evaluator, table: Table, every: int):
+        super().__init__()
+        self.evaluator = evaluator
+        self.table = table
+        self.every = every
+        self.last = -1
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps // self.every > self.last // self.every:
+            self._evaluate()
+
+    def _on_training_end(self) -> None:
+        if self.last < self.num_timesteps:
+            self._evaluate()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _evaluate(self) -> None:
+        self.last = self.num_timesteps
+        episodes = self.evaluator.run(self.model)
+        values = [episode.total_reward for episode in episodes]
+        print(f"{self.last:>9,} steps: return {np.mean(values):.1f}", flush=True)
+        self.table.append(
+            {
+                "timesteps": self.last,
+                "episode": episode.index,
+                "seed": self.evaluator.seed_of(episode.index),
+                "return": repr(episode.total_reward),
+                "length": episode.length,
+            }
+            for episode in episodes
+        )
+
+
+def main(overrides: list[str]) -> int:
+    """Check the command line and train; the exit status is 0, or 2 for a mistake."""
+    try:
+        cfg = compose_config([check_override(text) for text in overrides])
+        validate(cfg)
+        if cfg.actor.name != "ann":
+            raise UserError(f"actor={cfg.actor.name}: expected actor=ann")
+        for key, value in STOCK.get(cfg.algo.name, {}).items():
+            if cfg.algo[key] != value:
+                raise UserError(f"algo.{key}={cfg.algo[key]}: expected {value}, as SB3 has it")
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    train(cfg, overrides)
+    return 0
+
+
+def train(cfg: DictConfig, overrides: list[str]) -> None:
+    """One run, into a folder that ``snnrl.compare`` reads; a finished one is left as it is."""
+    env_name = cfg.env.id.replace("/", "-")
+    folder = Path(cfg.results_dir) / env_name / f"{cfg.algo.name}-stock" / f"seed-{cfg.seed}"
+    if (folder / "DONE").exists():
+        print(f"already done: {folder}")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluations.csv").unlink(missing_ok=True)
+    use_threads(cfg.threads)
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    settings["actor"]["name"] = "stock"  # type: ignore[index,call-overload]
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    facts = {**collect("naive", cfg.threads, cfg.seed), "overrides": overrides}
+    (folder / "provenance.json").write_text(json.dumps(facts, indent=2) + "\n")
+    agent = build(cfg, build_training_env(cfg))
+    # What an agent of snnrl does to observations before it acts.
+    agent.normalize = lambda observations: observations  # type: ignore[attr-defined]
+    evaluator = build_evaluator(cfg)
+    table = Table(folder / "evaluations.csv", EVALUATIONS)
+    agent.learn(cfg.total_steps, callback=Evaluation(evaluator, table, cfg.evaluation.every))
+    evaluator.close()
+    (folder / "DONE").write_text(json.dumps({"timesteps": agent.num_timesteps}) + "\n")
+
+
+def build(cfg: DictConfig, env: VecEnv) -> BaseAlgorithm:
+    """Stable-Baselines3's agent for these settings."""
+    algo: dict[str, Any] = OmegaConf.to_container(cfg.algo)  # type: ignore[assignment]
+    name = algo.pop("name")
+    for key in STOCK.get(name, {}):
+        if key != "max_grad_norm":
+            algo.pop(key)
+    hidden = list(cfg.actor.hidden)
+    arch: Any = hidden
+    if name != "dqn":
+        arch = {"pi": hidden, ("vf" if name == "ppo" else "qf"): list(cfg.critic.hidden)}
+    if name in ("td3", "ddpg"):
+        zeros = np.zeros(env.action_space.shape)
+        algo["action_noise"] = NormalActionNoise(zeros, zeros + algo.pop("exploration_noise"))
+    if name == "ddpg":
+        algo.pop("critic_learning_rate")
+    if name == "sac":
+        algo["ent_coef"] = "auto" if algo["ent_coef"] is None else algo["ent_coef"]
+    if name == "dqn":
+        # By environment steps there, by updates here.
+        steps = cfg.algo.train_freq / cfg.algo.gradient_steps
+        algo["target_update_interval"] = round(algo.pop("target_update_updates") * steps)
+        explored = algo.pop("exploration_updates") * steps + cfg.algo.learning_starts
+        algo["exploration_fraction"] = min(1.0, explored / cfg.total_steps)
+    adam = {"fused": True, **({"eps": 1e-5} if name == "ppo" else {})}
+    return getattr(stable_baselines3, name.upper())(
+        "MlpPolicy",
+        env,
+        policy_kwargs={"net_arch": arch, "optimizer_kwargs": adam},
+        seed=cfg.seed,
+        device="cpu",
+        **algo,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

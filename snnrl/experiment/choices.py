@@ -1,0 +1,34 @@
+"""What follows from the choices of a configuration."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+CRITICS = {
+    "td3": ("ann", "spiking"),
+    "ddpg": ("ann_late", "spiking"),
+    "sac": ("ann", "spiking"),
+    "dqn": ("none",),
+    "ppo": ("ann", "spiking"),
+}
+"""The critics of an algorithm, its usual one first."""
+
+
+def spiking_parts(cfg: DictConfig) -> dict[str, DictConfig]:
+    """The group of each part that spikes by its key, ``actor`` and ``critic``."""
+    return {part: cfg[part] for part in ("actor", "critic") if cfg[part].name == "spiking"}
+
+
+def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
+    """The normalisation of the actor at ``bn``, and a spiking critic's at ``critic.bn``."""
+    own = {"critic.bn": cfg.critic.bn} if cfg.critic.name == "spiking" else {}
+    return {"bn": cfg.bn, **own}
+
+
+def rollout_size(cfg: DictConfig) -> int:
+    """Environment steps between two rounds of learning; a run may end by fewer beyond its length.
+
+    :param cfg: a run's configuration, also one that was written before there was ``env.n_envs``
+    """
+    steps: int = cfg.algo.n_steps if cfg.algo.name == "ppo" else cfg.algo.train_freq
+    return steps * int(cfg.env.get("n_envs", 1))

@@ -1,0 +1,106 @@
+"""What the configuration becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
+
+from snnrl.experiment.builder import AGENTS, build_agent, build_training_env
+from snnrl.experiment.config import compose_config
+from tests.experiment.helpers import arguments
+
+
+def build(tmp_path: Path, *changes: str) -> Any:
+    cfg = compose_config(arguments(tmp_path, *changes))
+    return build_agent(cfg, build_training_env(cfg))
+
+
+@pytest.mark.parametrize("algo", AGENTS)
+def test_every_setting_of_an_algorithm_reaches_the_agent(algo: str, tmp_path: Path) -> None:
+    cfg = compose_config(arguments(tmp_path, f"algo={algo}"))
+    agent = build(tmp_path, f"algo={algo}")
+    elsewhere = {"name", "exploration_noise", "replacement", "normalize_observations"}
+    for key, value in cfg.algo.items():
+        if key in elsewhere | {"normalize_rewards"}:
+            continue
+        found = getattr(agent, str(key))
+        found = getattr(found, "frequency", found)  # train_freq
+        if callable(found):  # a schedule
+            found = found(1)
+        expected = {("sac", "ent_coef"): "auto"}.get((algo, str(key)), value)
+        assert found == expected, key
+    if "exploration_noise" in cfg.algo:
+        assert agent.action_noise._sigma.tolist() == [cfg.algo.exploration_noise]
+    if "replacement" in cfg.algo:
+        assert agent.replay_buffer.replacement is cfg.algo.replacement
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([], (True, True)),
+        (["algo.normalize_rewards=false"], (True, False)),
+        (["algo.normalize_observations=false"], (False, True)),
+        (["algo.normalize_observations=false", "algo.normalize_rewards=false"], None),
+    ],
+)
+def test_ppo_normalises_what_is_asked(
+    changes: list[str], expected: tuple[bool, bool] | None, tmp_path: Path
+) -> None:
+    env = build(tmp_path, "algo=ppo", "algo.gamma=0.9", *changes).env
+    if expected is None:
+        assert not isinstance(env, VecNormalize)
+    else:
+        assert (env.norm_obs, env.norm_reward, env.gamma) == (*expected, 0.9)
+
+
+def test_images_are_not_normalised(tmp_path: Path) -> None:
+    pytest.importorskip("minatar")
+    env = build(tmp_path, "algo=ppo", "env=minatar/breakout").env
+    assert (env.norm_obs, env.norm_reward) == (False, True)
+
+
+def test_adam_of_ppo(tmp_path: Path) -> None:
+    (group,) = build(tmp_path, "algo=ppo").policy.optimizer.param_groups
+    assert (group["eps"], group["fused"]) == (1e-5, True)
+
+
+def test_environments_have_seeds_of_their_own(tmp_path: Path) -> None:
+    starts = []
+    for n_envs, kind in ((1, DummyVecEnv), (2, SubprocVecEnv)):
+        agent = build(tmp_path, "env=pendulum", f"env.n_envs={n_envs}", "seed=3")
+        assert isinstance(agent.env, kind)
+        starts.append(agent.env.reset())
+        agent.env.close()
+    one, two = starts
+    np.testing.assert_array_equal(one[0], two[0])
+    assert not np.array_equal(two[0], two[1])
+
+
+@pytest.mark.parametrize("algo", AGENTS)
+@pytest.mark.parametrize("actor", ["spiking", "ann"])
+def test_spiking_parts(algo: str, actor: str, tmp_path: Path) -> None:
+    critic = [] if algo == "dqn" else ["critic=spiking"]
+    agent = build(tmp_path, f"algo={algo}", f"actor={actor}", *critic)
+    name = "q_network" if algo == "dqn" else "actor"
+    expected = ({name} if actor == "spiking" else set()) | ({"critic"} if critic else set())
+    assert set(agent.parts()) == expected
+
+
+def test_the_critic_has_its_own_normalisation_and_time_steps(tmp_path: Path) -> None:
+    settings = ["critic=spiking", "bn@critic.bn=re_only", "critic.time_steps=3"]
+    parts = build(tmp_path, *settings).parts()
+    assert (parts["actor"].norm.rule, parts["critic"].norm.rule) == ("confidence", "ema")
+    steps = [parts["actor"].network, parts["critic"].networks[0]]
+    assert [network.encoder.time_steps for network in steps] == [2, 3]
+
+
+def test_auto_means_that_ppo_replaces_its_statistics(tmp_path: Path) -> None:
+    replaced = build(tmp_path, "algo=ppo").parts()["actor"]
+    moved = build(tmp_path, "algo=ppo", "bn.recalibrate_every=null").parts()["actor"]
+    assert replaced.norm.recalibrate_every is not None
+    assert moved.norm.recalibrate_every is None
