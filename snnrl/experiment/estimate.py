@@ -29,13 +29,13 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     env = build_training_env(cfg)
     try:
         agent, warm_up, trial = _trial(cfg, env)
-        # Compiles and warms up.
+        # Compiles and warms up; exploration may have left the acting pass out.
         agent.learn(warm_up, log_interval=None)  # type: ignore[arg-type]
+        observation: Any = agent._last_obs
+        agent.predict(observation, deterministic=True)
         start, before = time.perf_counter(), agent.num_timesteps
         agent.learn(trial, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
         step = (time.perf_counter() - start) / (agent.num_timesteps - before)
-        assert agent.env is not None
-        observation: Any = agent.env.reset()
         start = time.perf_counter()
         for _ in range(TRIAL_UPDATES):
             agent.predict(observation, deterministic=True)
