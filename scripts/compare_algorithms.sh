@@ -39,4 +39,4 @@ runs() {
   runs "$sac" "0 1 2" "bn.recalibrate_every=1000 bn.recalibrate_batches=20"
 } | sed "s|\$| tracking=none results_dir=$results|" | xargs -P 2 -L 1 "$python" -m snnrl.train
 
-"$python" -m snnrl.compare "$results" --by algo.name,bn.name --out "$results"
+"$python" -m snnrl.compare "$results" --by algo.name bn.name --out "$results"

@@ -27,4 +27,4 @@ for settings in "$td3" "$ddpg" "$sac" "$dqn" "$ppo"; do
   done
 done | xargs -P 2 -L 1 "$python"
 
-"$python" -m snnrl.compare "$results" --by algo.name,actor.name --out "$results"
+"$python" -m snnrl.compare "$results" --by algo.name actor.name --out "$results"
