@@ -93,7 +93,8 @@ class SpikingOptions:
         given = {key: kwargs.pop(key) for key in ours if key in kwargs}
         options = cls(given, observation_space)
         if options.given["conv"] is not None:
-            if "features_extractor_class" in kwargs:
+            given_extractor = kwargs.get("features_extractor_class", UnflattenedExtractor)
+            if given_extractor is not UnflattenedExtractor:
                 raise UserError(
                     "features_extractor_class: spiking convolutions read the image itself; "
                     "expected conv alone"
