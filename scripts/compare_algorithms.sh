@@ -34,9 +34,11 @@ runs() {
 
 {
   runs "$minatar" "0" "bn.recalibrate_every=5000 bn.recalibrate_batches=50"
-  runs "$ppo" "0 1 2" ""
+  runs "$ppo" "0 1" ""
   runs "$dqn" "0 1 2" "bn.recalibrate_every=1000 bn.recalibrate_batches=20"
   runs "$sac" "0 1 2" "bn.recalibrate_every=1000 bn.recalibrate_batches=20"
 } | sed "s|\$| tracking=none results_dir=$results|" | xargs -P 2 -L 1 "$python" -m snnrl.train
 
-"$python" -m snnrl.compare "$results" --by algo.name bn.name --out "$results"
+for algo in sac ppo dqn; do
+  "$python" -m snnrl.compare "$results/*/$algo-*" --by bn.name --out "$results/$algo"
+done

@@ -6,6 +6,10 @@
 takes what ``python -m snnrl.train`` takes for a single run with ``actor=ann`` and evaluates in the
 same way, so that ``python -m snnrl.compare`` shows both (``actor.name`` is ``stock`` here). Where a
 setting of snnrl has no counterpart in Stable-Baselines3 it must be at Stable-Baselines3's value.
+
+What still differs: DDPG's critic takes the action at its second layer in snnrl and at its first in
+Stable-Baselines3; DQN's share of random actions falls from the first update on in snnrl and from
+step 0 on in Stable-Baselines3, to reach its end at the same step.
 """
 
 from __future__ import annotations
@@ -83,16 +87,37 @@ def main(overrides: list[str]) -> int:
     try:
         cfg = compose_config([check_override(text) for text in overrides])
         validate(cfg)
-        if cfg.actor.name != "ann":
-            raise UserError(f"actor={cfg.actor.name}: expected actor=ann")
-        for key, value in STOCK.get(cfg.algo.name, {}).items():
-            if cfg.algo[key] != value:
-                raise UserError(f"algo.{key}={cfg.algo[key]}: expected {value}, as SB3 has it")
+        check(cfg)
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     train(cfg, overrides)
     return 0
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what would compare unlike agents.
+
+    :raises UserError: the first setting that Stable-Baselines3 does not have, or has otherwise
+    """
+    if cfg.actor.name != "ann":
+        raise UserError(f"actor={cfg.actor.name}: expected actor=ann")
+    if cfg.critic.name == "spiking":
+        raise UserError("critic=spiking: expected an ordinary critic")
+    if cfg.conv.name != "none":
+        raise UserError(f"conv={cfg.conv.name}: SB3 has other convolutions; expected conv=none")
+    if cfg.env.n_envs > 1:
+        raise UserError(f"env.n_envs={cfg.env.n_envs}: expected 1")
+    if cfg.algo.get("gradient_steps", 1) < 1:
+        raise UserError(f"algo.gradient_steps={cfg.algo.gradient_steps}: expected at least 1")
+    for key, value in STOCK.get(cfg.algo.name, {}).items():
+        if cfg.algo[key] != value:
+            raise UserError(f"algo.{key}={cfg.algo[key]}: expected {value}, as SB3 has it")
+    if cfg.algo.name == "ddpg" and cfg.algo.critic_learning_rate != cfg.algo.learning_rate:
+        raise UserError(
+            f"algo.critic_learning_rate={cfg.algo.critic_learning_rate}: SB3 has one step size "
+            f"only; expected algo.learning_rate={cfg.algo.learning_rate}"
+        )
 
 
 def train(cfg: DictConfig, overrides: list[str]) -> None:

@@ -22,7 +22,8 @@ from snnrl.agents.spiking import SpikingOptions
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import convolved_shapes
 from snnrl.nn.networks import SpikingNetwork
-from snnrl.nn.norm import NormStrategy, norm_layers
+from snnrl.nn.norm import STRATEGIES, NormStrategy, norm_layers
+from snnrl.nn.registry import split_spec
 
 
 class OnPolicyNetwork(SpikingPart):
@@ -31,8 +32,8 @@ class OnPolicyNetwork(SpikingPart):
     PPO compares the probability of an action now with the one when it was taken. Both must come
     from the same statistics, the moving ones, or the ratio is not 1 before the first update;
     :class:`snnrl.agents.PPO` moves them between two rollouts. Gradients are nevertheless those of
-    batch statistics (``renormalises``): with the moving ones taken as constants a network learns
-    shifts and scalings that the next refresh takes away.
+    batch statistics (``renormalises``), as where a network learns with them: a shift or a scaling
+    of a layer's inputs, which a replacement takes away, is not learned.
 
     :param network: ``[B, features] -> [B, outputs]``
     :param norm: strategy of its normalisation
@@ -42,6 +43,8 @@ class OnPolicyNetwork(SpikingPart):
         super().__init__()
         self.network = network
         self.norm = norm
+        for layer in norm_layers(self):
+            layer.renormalises = True
         self.train(self.training)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -50,11 +53,10 @@ class OnPolicyNetwork(SpikingPart):
         return values
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; the normalisation's is whose gradients it takes."""
+        """Set the mode of everything but the normalisation."""
         super().train(mode)
         for layer in norm_layers(self):
             layer.eval()
-            layer.renormalises = mode
         return self
 
 
@@ -125,6 +127,9 @@ class SpikingPolicy(ActorCriticPolicy):
                 f"{type(action_space).__name__}"
             )
         self.options = SpikingOptions.take(kwargs, observation_space, ActorCriticPolicy)
+        _check_schedule("bn", self.options.given["bn"], self.options.norm)
+        critic = split_spec(self.options.given["critic"])[1].get("bn", "carebn")
+        _check_schedule("critic bn", critic, self.options.critic_norm)
         hidden = _hidden_layers([256, 256] if net_arch is None else net_arch)
         super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
 
@@ -171,6 +176,15 @@ class SpikingPolicy(ActorCriticPolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), **self.options.given}
+
+
+def _check_schedule(kind: str, spec: str | Mapping[str, Any], norm: NormStrategy) -> None:
+    usual = STRATEGIES[split_spec(spec)[0]].recalibrate_every
+    if norm.recalibrate_every not in (None, usual):
+        raise UserError(
+            f"{kind} parameter recalibrate_every={norm.recalibrate_every}: PPO refreshes "
+            f"statistics once an iteration; expected {usual}"
+        )
 
 
 def _hidden_layers(net_arch: list[int] | Mapping[str, list[int]]) -> dict[str, list[int]]:

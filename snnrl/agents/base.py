@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 from torch import Tensor, nn
 
 from snnrl.agents.losses import Losses
+from snnrl.errors import UserError
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import NormStrategy, norm_layers
 
@@ -97,6 +99,19 @@ class SpikingAgent(BaseAlgorithm):
         if not hasattr(self, "recalibrated_at"):
             self.recalibrated_at = {}
 
+    def _refuse_normalised_bytes(self) -> None:
+        """Bytes have a range that encoders scale by, and buffers keep them as bytes.
+
+        :raises UserError: ``VecNormalize(norm_obs=True)`` around whole numbers
+        """
+        env, space = self.get_vec_normalize_env(), self.observation_space
+        whole = isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating)
+        if env is not None and env.norm_obs and whole:
+            raise UserError(
+                f"VecNormalize: observations are {space.dtype}, and stay so where they are kept; "
+                "expected norm_obs=False, or an environment that observes floating-point numbers"
+            )
+
     @property
     def _optimizer(self) -> torch.optim.Optimizer:
         """The one whose learning rate is logged."""
@@ -136,6 +151,7 @@ class SpikingAgent(BaseAlgorithm):
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """As Stable-Baselines3's; the environment is wrapped in the saved ``VecNormalize``."""
+        self.normalization = self.get_vec_normalize_env() or self.normalization
         wrapped = self._wrap_env(env, self.verbose)
         super().set_env(self._with_normalization(wrapped), force_reset)
 

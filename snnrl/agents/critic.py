@@ -1,4 +1,4 @@
-"""The spiking critic of TD3, DDPG and SAC."""
+"""Critics of an observation and an action, for TD3, DDPG and SAC."""
 
 from __future__ import annotations
 
@@ -13,17 +13,64 @@ from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingPart
 from snnrl.agents.spiking import SpikingOptions
+from snnrl.nn.coding import scaled
 
 
-class SpikingCritic(SpikingPart, BaseModel):
-    """Q(s, a) of spiking networks that read observation and action through one encoder.
+class ActionCritic(BaseModel):
+    """Q(s, a) of one or more critics, called as Stable-Baselines3's ``ContinuousCritic`` is.
+
+    :param features_extractor: flattens the observation
+    :param share_features_extractor: whether the actor has the same one
+    """
+
+    n_critics: int
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        features_extractor: BaseFeaturesExtractor,
+        normalize_images: bool,
+        share_features_extractor: bool,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+        )
+        self.share_features_extractor = share_features_extractor
+
+    def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
+        """Values of all critics, each ``[B, 1]``."""
+        # A shared extractor learns from the actor's loss alone, as in SB3's critic.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
+            features = self._features(obs)
+        return tuple(self._value(features, actions, i) for i in range(self.n_critics))
+
+    def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """Value of the first critic, ``[B, 1]``."""
+        with torch.no_grad():
+            features = self._features(obs)
+        return self._value(features, actions, 0)
+
+    def _features(self, obs: Tensor) -> Tensor:
+        assert self.features_extractor is not None
+        return self.extract_features(obs, self.features_extractor)
+
+    def _value(self, features: Tensor, actions: Tensor, i: int) -> Tensor:
+        """Value of critic ``i``, ``[B, 1]``."""
+        raise NotImplementedError
+
+
+class SpikingCritic(SpikingPart, ActionCritic):
+    """Spiking networks that read observation and action through one encoder.
 
     Their values are unbounded, so the readout is linear: a weighted count of the last hidden
     layer's spikes.
 
     :param net_arch: neurons of each hidden layer
-    :param features_extractor: flattens the observation
-    :param features_dim: its number of features
+    :param features_dim: number of features that the extractor makes
     :param options: what the user asked of spiking networks
     :param n_critics: number of critics
     """
@@ -44,31 +91,22 @@ class SpikingCritic(SpikingPart, BaseModel):
         super().__init__(
             observation_space,
             action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
+            features_extractor,
+            normalize_images,
+            share_features_extractor,
         )
-        self.share_features_extractor = share_features_extractor
+        self.n_critics = n_critics
         self.norm = options.critic_norm
+        # The encoder cannot scale bytes that stand in one vector with actions.
+        scales = options.encoder == "population"
+        self.input_range = options.input_range if scales else None
         actions = get_action_dim(action_space)
         self.networks = nn.ModuleList(
             options.make_critic(net_arch, features_dim, actions) for _ in range(n_critics)
         )
 
-    def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
-        """Values of all critics, each ``[B, 1]``."""
-        # A shared extractor learns from the actor's loss alone, as in SB3's critic.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
-            features = self._features(obs)
-        inputs = torch.cat([features, actions], dim=1)
-        return tuple(network(inputs) for network in self.networks)
-
-    def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """Value of the first critic, ``[B, 1]``."""
-        with torch.no_grad():
-            features = self._features(obs)
-        value: Tensor = self.networks[0](torch.cat([features, actions], dim=1))
+    def _value(self, features: Tensor, actions: Tensor, i: int) -> Tensor:
+        if self.input_range is not None:
+            features = scaled(features, *self.input_range)
+        value: Tensor = self.networks[i](torch.cat([features, actions], dim=1))
         return value
-
-    def _features(self, obs: Tensor) -> Tensor:
-        assert self.features_extractor is not None
-        return self.extract_features(obs, self.features_extractor)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import stable_baselines3
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BaseModel, BasePolicy
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from snnrl.agents import td3
 from snnrl.agents.actor import SpikingActor
+from snnrl.agents.critic import ActionCritic
 from snnrl.agents.policies import SpikingActorCritic
 from snnrl.errors import UserError
 
 
-class LateActionCritic(BaseModel):
+class LateActionCritic(ActionCritic):
     """Q(s, a) whose action enters at the second layer (Lillicrap et al. 2016).
 
     :param net_arch: hidden neurons; the first layer sees the observation alone
-    :param features_extractor: flattens the observation
-    :param features_dim: its number of features
+    :param features_dim: number of features that the extractor makes
     :param n_critics: number of critics
+    :raises UserError: no hidden layer
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class LateActionCritic(BaseModel):
         super().__init__(
             observation_space,
             action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
+            features_extractor,
+            normalize_images,
+            share_features_extractor,
         )
         if not net_arch:
             raise UserError(
@@ -54,30 +56,13 @@ class LateActionCritic(BaseModel):
             )
         first, *rest = net_arch
         late = first + get_action_dim(action_space)
-        self.share_features_extractor = share_features_extractor
+        self.n_critics = n_critics
         self.observation_layers = nn.ModuleList(
             nn.Sequential(nn.Linear(features_dim, first), activation_fn()) for _ in range(n_critics)
         )
         self.value_layers = nn.ModuleList(
             nn.Sequential(*create_mlp(late, 1, rest, activation_fn)) for _ in range(n_critics)
         )
-
-    def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
-        """Values of all critics, each ``[B, 1]``."""
-        # A shared extractor learns from the actor's loss alone, as in SB3's critic.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.share_features_extractor):
-            features = self._features(obs)
-        return tuple(self._value(features, actions, i) for i in range(len(self.value_layers)))
-
-    def q1_forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """Value of the first critic, ``[B, 1]``."""
-        with torch.no_grad():
-            features = self._features(obs)
-        return self._value(features, actions, 0)
-
-    def _features(self, obs: Tensor) -> Tensor:
-        assert self.features_extractor is not None
-        return self.extract_features(obs, self.features_extractor)
 
     def _value(self, features: Tensor, actions: Tensor, i: int) -> Tensor:
         hidden = self.observation_layers[i](features)

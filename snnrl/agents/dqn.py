@@ -16,6 +16,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingPart
+from snnrl.agents.buffers import ReplayBuffer
 from snnrl.agents.features import convolve_images
 from snnrl.agents.off_policy import ReplayAgent
 from snnrl.agents.spiking import SpikingOptions
@@ -200,6 +201,11 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
                 raise UserError(
                     f"replacement=False: does not go with {name}={given}; expected {name}={usual}"
                 )
+        if not self.replacement and self.replay_buffer_class not in (None, ReplayBuffer):
+            raise UserError(
+                f"replacement=False: {self.replay_buffer_class} draws by itself; expected no "
+                "replay_buffer_class"
+            )
         super()._setup_model()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:

@@ -37,11 +37,19 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.replay_buffer_class = ReplayBuffer
         super()._setup_model()
         self._prepare()
+        if self.parts():
+            self._refuse_normalised_bytes()
         if not hasattr(self, "recalibration_generators"):
             self.recalibration_generators = {
                 name: np.random.default_rng(None if self.seed is None else [self.seed, *rest])
                 for name, rest in (("actor", []), ("q_network", []), ("critic", [1]))
             }
+
+    @staticmethod
+    def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
         if name != "critic":

@@ -11,14 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import stable_baselines3
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel, BasePolicy
 from torch import Tensor
 
 from snnrl.agents.actor_critic import AnnPolicy, SpikingPolicy
 from snnrl.agents.base import SpikingAgent, SpikingPart, evaluation_mode
-from snnrl.errors import NonFiniteError, UserError
+from snnrl.errors import NonFiniteError
 from snnrl.nn.norm import norm_layers, recalibrating
 
 CHUNK = 512
@@ -54,20 +53,10 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
 
     def _setup_model(self) -> None:
         self.policy_kwargs = deepcopy(self.policy_kwargs)
-        self._check_normalisation()
+        self._refuse_normalised_bytes()
         super()._setup_model()
         self._prepare()
         self.last_rollout: np.ndarray | None = None
-
-    def _check_normalisation(self) -> None:
-        # The rollout buffer stores what the policy sees in the type of the observation space.
-        env, space = self.get_vec_normalize_env(), self.observation_space
-        whole = isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating)
-        if env is not None and env.norm_obs and whole:
-            raise UserError(
-                f"VecNormalize: PPO would store normalised observations as {space.dtype}; expected "
-                "norm_obs=False, or an environment that observes floating-point numbers"
-            )
 
     def parts(self) -> dict[str, SpikingPart]:
         modules = {"actor": self.policy.action_net, "critic": self.policy.value_net}

@@ -146,6 +146,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         """The temperature alpha before its own update, ``[1]``: the loss is
         ``-log alpha (log pi + target entropy)``."""
         if self.ent_coef_optimizer is None or self.log_ent_coef is None:
+            self.losses.add("train/ent_coef", self.ent_coef_tensor)
             return self.ent_coef_tensor
         temperature = self.log_ent_coef.detach().exp()
         assert isinstance(self.target_entropy, float)
@@ -186,9 +187,3 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
         if critic := self.parts().get("critic"):
             sync_target(critic, self.critic_target, self.tau, critic.norm.target_stats)
-
-    @staticmethod
-    def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()

@@ -93,7 +93,13 @@ class SpikingOptions:
         given = {key: kwargs.pop(key) for key in ours if key in kwargs}
         options = cls(given, observation_space)
         if options.given["conv"] is not None:
-            kwargs.setdefault("features_extractor_class", UnflattenedExtractor)
+            given_extractor = kwargs.get("features_extractor_class", UnflattenedExtractor)
+            if given_extractor is not UnflattenedExtractor:
+                raise UserError(
+                    "features_extractor_class: spiking convolutions read the image itself; "
+                    "expected conv alone"
+                )
+            kwargs["features_extractor_class"] = UnflattenedExtractor
         elif (
             "conv" in ours
             and "features_extractor_class" not in kwargs
@@ -121,9 +127,10 @@ class SpikingOptions:
     def make_critic(self, hidden: Sequence[int], features: int, actions: int = 0) -> SpikingNetwork:
         """The network of a critic: one value, linear readout.
 
-        :param actions: numbers in an action that stands behind the observation
+        :param actions: numbers in an action that stands behind the observation; then whoever joins
+            the two scales bytes
         """
-        network = self._make(
+        return self._make(
             1,
             hidden,
             features + actions,
@@ -131,16 +138,22 @@ class SpikingOptions:
             self.critic_time_steps,
             "linear",
             readout="linear",
-            # Bytes are scaled, but not in one vector with actions that are not.
             input_range=None if actions else self.input_range,
         )
-        return network
+
+    @property
+    def encoder(self) -> str:
+        """Its name."""
+        return split_spec(self.given["encoder"])[0]
 
     @property
     def input_range(self) -> tuple[float, float] | None:
-        """Bounds of observations that are bytes; ``None`` for others, which nothing scales."""
+        """Bounds of observations that are bytes; ``None`` for others, which nothing scales.
+
+        Images are Stable-Baselines3's to scale.
+        """
         space = self.observation_space
-        if space.dtype != np.uint8 or len(space.shape) != 1:
+        if space.dtype != np.uint8 or len(space.shape) == 3:
             return None
         return float(space.low.min()), float(space.high.max())
 

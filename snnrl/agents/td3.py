@@ -108,12 +108,6 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         for name, part in self.parts().items():
             sync_target(part, targets[name], self.tau, part.norm.target_stats)
 
-    @staticmethod
-    def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
     def _critic_schedule(self) -> Schedule:
         return self.lr_schedule
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import gymnasium
@@ -46,7 +47,23 @@ def make_env(env_id: str, observation: str = "default", **options: Any) -> gymna
         warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
         if is_game:
             return atari.make_game(env_id, observation, **options)
+        _refuse_game(env_id)
         return gymnasium.make(env_id, **options)
+
+
+def _refuse_game(env_id: str) -> None:
+    """``ale_py:ALE/Pong-v5`` and old ids make games that :mod:`snnrl.envs.atari` does not know."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        # As gymnasium will; it may register games.
+        import_module(module)
+    spec = gymnasium.registry.get(name)
+    if spec is not None and "ale_py" in str(spec.entry_point):
+        game = str(spec.kwargs.get("game", "")).title().replace("_", "")
+        raise UserError(
+            f"env.id={env_id}: is an Atari game under another name; expected "
+            f"{atari.NAMESPACE}<Game>-v5{nearest(f'{atari.NAMESPACE}{game}-v5', _known_ids())}"
+        )
 
 
 @contextmanager

@@ -16,8 +16,10 @@ _MADE_ANEW = {
     "observation_space",
     "action_space",
     "mujoco_renderer",
+    "func",
 }
-"""Attributes that a new environment has by itself."""
+"""Attributes that a new environment has by itself; ``func`` is what gymnasium's wrappers apply to
+observations, actions or rewards, often a lambda, which cannot be pickled."""
 
 
 class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -64,7 +64,7 @@ def build_training_env(cfg: DictConfig) -> VecEnv:
     def make() -> gymnasium.Env[Any, Any]:
         env = make_env(id_, observation)
         space = env.observation_space
-        whole = space.dtype is not None and np.issubdtype(space.dtype, np.integer)
+        whole = space.dtype is not None and not np.issubdtype(space.dtype, np.floating)
         if normalised and whole and len(space.shape or ()) == 1:
             # PPO keeps what its policy saw in the type of the observations: no room in bytes.
             env = DtypeObservation(env, np.float32)

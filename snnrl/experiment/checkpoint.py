@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -112,12 +113,13 @@ def load_checkpoint(
     """Bring an agent and its environment back to where :func:`save_checkpoint` found them.
 
     :param env: made like the one that was saved
-    :raises UserError: a file of the checkpoint cannot be read
+    :raises UserError: a file of the checkpoint cannot be read, or an earlier version wrote it
     :return: the agent, the clocks, and whether the environment's state could be restored; where
         not, the environment starts a new episode
     """
     env.reset()
     try:
+        _check_version(folder)
         agent = load_agent(cfg, str(folder / "agent.zip"), env)
         if agent.experience == "replay":
             _load_replay(folder / "replay.npz", _replay_of(agent))
@@ -140,6 +142,16 @@ def load_checkpoint(
     agent.losses = state["losses"]
     _restore_generators(agent, state["generators"])
     return agent, state["clocks"], restored
+
+
+def _check_version(folder: Path) -> None:
+    # SB3 takes any attributes; learning would find the wrong ones when the folder has changed.
+    with ZipFile(folder / "agent.zip") as file:
+        attributes = json.loads(file.read("data"))
+    if not isinstance(attributes.get("recalibrated_at"), dict):
+        raise UserError(
+            f"{folder}: was written by an earlier version; remove the run folder to start afresh"
+        )
 
 
 def _start_episodes(agent: SpikingAgent) -> None:

@@ -26,9 +26,6 @@ def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
 
 
 def rollout_size(cfg: DictConfig) -> int:
-    """Environment steps between two rounds of learning; a run may end by fewer beyond its length.
-
-    :param cfg: a run's configuration, also one that was written before there was ``env.n_envs``
-    """
+    """Steps of all environments between two updates; a run may end beyond its length by fewer."""
     steps: int = cfg.algo.n_steps if cfg.algo.name == "ppo" else cfg.algo.train_freq
-    return steps * int(cfg.env.get("n_envs", 1))
+    return steps * int(cfg.env.n_envs)

@@ -112,10 +112,12 @@ def check_override(text: str) -> str:
 
 
 def explain(error: Exception) -> UserError:
-    """One line from Hydra's chain of exceptions, which names the key in its innermost."""
-    innermost: BaseException = error
-    while innermost.__cause__ is not None:
-        innermost = innermost.__cause__
+    """One line from Hydra's chain of exceptions, whose innermost that knows the key says most."""
+    chain: list[BaseException] = [error]
+    while deeper := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(deeper)
+    # Deeper ones are Python's own, or OmegaConf's before it knew the key.
+    innermost = next((e for e in reversed(chain) if getattr(e, "full_key", None)), chain[-1])
     key = getattr(innermost, "full_key", None)
     text = str(getattr(innermost, "msg", None) or innermost).strip().split("\n")[0]
     if match := re.match(r"Could not override '(\w+@(\w+)\.(\w+))'", text):

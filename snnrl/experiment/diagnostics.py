@@ -51,7 +51,8 @@ def errors_of_statistics(
 
 
 def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
-    """Firing rate per layer, and mean confidence gains, for the progress table.
+    """Firing rate per layer, and mean confidence gains where the rule is asked, for the progress
+    table.
 
     :param observations: ``[n, ...]``, those of the evaluation episodes, as the policy saw them
     """
@@ -61,6 +62,9 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
     for name, part in agent.parts().items():
         rates = firing_rates(part, *agent.part_inputs(name, shown))
         values |= {f"firing_rate/{short(name, path)}": rate for path, rate in rates.items()}
+        if agent.experience == "rollout" and part.norm.recalibrate_every is not None:
+            # The statistics are replaced at each rollout: the rule is never asked.
+            continue
         for path, module in part.named_modules():
             if isinstance(module, PooledBatchNorm) and isinstance(module.update, ConfidenceUpdate):
                 layer = short(name, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -15,7 +16,7 @@ from snnrl.experiment.choices import normalisations, rollout_size
 TRIAL_UPDATES = 20
 
 TRIAL_MINIBATCHES = 4
-"""Minibatches that a trial's rollout is worth at most."""
+"""Minibatches of a trial's rollout, unless the environments have whole ones in more only."""
 
 
 def seconds_for(cfg: DictConfig, steps: int) -> float:
@@ -52,7 +53,9 @@ def _trial(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, int, int]:
     """An agent, and the environment steps to warm it up with and to time."""
     if cfg.algo.name == "ppo":
         # A whole iteration, which costs the same for each of its steps when it is shorter.
-        n_steps = min(cfg.algo.n_steps, TRIAL_MINIBATCHES * cfg.algo.batch_size)
+        smallest = math.lcm(cfg.algo.batch_size, cfg.env.n_envs)
+        rollout = smallest * max(1, TRIAL_MINIBATCHES * cfg.algo.batch_size // smallest)
+        n_steps = min(cfg.algo.n_steps, rollout // cfg.env.n_envs)
         size = n_steps * cfg.env.n_envs
         return build_agent(cfg, env, n_steps=n_steps), size, size
     trial = rollout_size(cfg) * TRIAL_UPDATES

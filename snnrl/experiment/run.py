@@ -65,8 +65,8 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     :param cfg: a composed configuration
     :param overrides: the command line that led to it
     :raises UserError: the configuration does not fit; nothing is left behind
-    :raises RunFailed: training could not go on; the folder says why
-    :raises Interrupted: a signal came; the run is saved
+    :raises RunFailed: it could not go on; the folder says why, if training had begun
+    :raises Interrupted: a signal came; the run is saved, or was at its last checkpoint
     """
     validate(cfg)
     folder = RunFolder(cfg)
@@ -90,31 +90,55 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
     use_threads(cfg.threads)
     # Compiled forms of earlier runs of a sweep count against torch's limit.
     torch.compiler.reset()
-    env = build_training_env(cfg)
-    checkpoint = find_checkpoint(folder.checkpoint)
-    with _memory_suffices(cfg):
-        agent, clocks = _start(cfg, env) if checkpoint is None else _go_on(cfg, env, checkpoint)
-    kernel = agent.kernel
-    print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
-    tracker = Tracker(cfg, folder)
-    facts = provenance.collect(kernel, cfg.threads, cfg.seed)
-    folder.begin(overrides, facts, fresh=checkpoint is None)
-    _cut_tables(folder, agent.num_timesteps)
+    begun = False
     try:
-        _learn(cfg, folder, agent, clocks, tracker, stop)
+        with _training_env(cfg) as env:
+            checkpoint = find_checkpoint(folder.checkpoint)
+            with _memory_suffices(cfg):
+                start = _start(cfg, env) if checkpoint is None else _go_on(cfg, env, checkpoint)
+            agent, clocks = start
+            kernel = agent.kernel
+            print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
+            tracker = Tracker(cfg, folder)
+            facts = provenance.collect(kernel, cfg.threads, cfg.seed)
+            begun = True
+            folder.begin(overrides, facts, fresh=checkpoint is None)
+            _cut_tables(folder, agent.num_timesteps)
+            _learn(cfg, folder, agent, clocks, tracker, stop)
         print(summarise_run(folder.path, folder.curve))
     except Exception as failure:
-        folder.fail(traceback.format_exc())
-        reason = str(failure).split("\n")[0]
-        if isinstance(failure, EOFError | ConnectionError):
-            reason = "a process of an environment has ended"
-        elif not isinstance(failure, RunFailed):
-            reason = f"{type(failure).__name__}: {reason}"
-        raise RunFailed(f"{reason} ({folder.path / 'FAILED'})") from failure
+        if isinstance(failure, UserError) and not begun:
+            raise
+        process_ended = isinstance(failure, EOFError | ConnectionError)
+        if process_ended and stop.signal_number is not None:
+            # The signal reached the processes of the environments too.
+            raise Interrupted(
+                "stopped at once; the same command goes on from the last checkpoint",
+                stop.signal_number,
+            ) from failure
+        reason = _reason(failure)
+        if begun:
+            folder.fail(traceback.format_exc())
+            reason = f"{reason} ({folder.path / 'FAILED'})"
+        raise RunFailed(reason) from failure
+    folder.finish(agent.num_timesteps, kernel)
+
+
+@contextmanager
+def _training_env(cfg: DictConfig) -> Iterator[VecEnv]:
+    env = build_training_env(cfg)
+    try:
+        yield env
     finally:
         with suppress(EOFError, ConnectionError):  # of a process that has ended
             env.close()
-    folder.finish(agent.num_timesteps, kernel)
+
+
+def _reason(failure: Exception) -> str:
+    if isinstance(failure, EOFError | ConnectionError):
+        return "a process of an environment has ended"
+    first = str(failure).split("\n")[0]
+    return first if isinstance(failure, RunFailed) else f"{type(failure).__name__}: {first}"
 
 
 def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:

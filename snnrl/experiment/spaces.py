@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from omegaconf import DictConfig
-from stable_baselines3.common.preprocessing import is_image_space_channels_first
+from stable_baselines3.common.preprocessing import (
+    is_image_space,
+    is_image_space_channels_first,
+)
 
 from snnrl.envs import make_env
 from snnrl.errors import UserError
@@ -59,6 +62,11 @@ def _check_actions(cfg: DictConfig, space: spaces.Space[Any]) -> None:
             f"{space}; expected an environment with {names} actions, such as env={example}{instead}"
         )
     if isinstance(space, spaces.Box):
+        if not np.issubdtype(space.dtype, np.floating) or not space.shape or 0 in space.shape:
+            raise UserError(
+                f"env.id={cfg.env.id}: takes {space}; expected an environment whose actions are "
+                "floating-point numbers, at least one"
+            )
         if not (np.isfinite(space.low) & np.isfinite(space.high)).all():
             raise UserError(
                 f"env.id={cfg.env.id}: its actions have no bounds; expected an environment whose "
@@ -95,6 +103,12 @@ def _check_images(cfg: DictConfig, space: spaces.Box) -> None:
         )
     if space.dtype != np.uint8:
         raise UserError(f"env.id={cfg.env.id}: observes {space}; expected images of bytes (uint8)")
+    if not (is_image_space_channels_first(space) or is_image_space(space)):
+        # SB3 would leave them as they are, and convolve along the wrong axes.
+        raise UserError(
+            f"env.id={cfg.env.id}: observes {space}, whose channels come last and whose bounds are "
+            "not 0 and 255; expected those bounds, or channels that come first"
+        )
     if cfg.conv.name == "none":
         raise UserError(
             f"conv=none: env.id={cfg.env.id} observes images {space.shape}; expected conv=nature "

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from snnrl.agents.spiking import SPIKING_DEFAULTS
 from snnrl.errors import UserError, expect
 from snnrl.experiment.choices import CRITICS, normalisations, rollout_size
 from snnrl.experiment.spaces import check_environment
@@ -18,6 +19,9 @@ from snnrl.nn.norm import STRATEGIES
 from snnrl.ops.backend import resolve_kernel
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
+
+ONLY_OFF_POLICY = ("recalibrate_batches", "target_stats")
+"""Settings of re-calibration from a replay buffer, and of target networks: PPO has neither."""
 
 LARGEST = 10**12
 """Sizes and counts beyond it overflow what counts them."""
@@ -136,6 +140,31 @@ def _check_normalisation(key: str, bn: DictConfig, algo: str) -> None:
                 f"{key}.{name}={bn[name]}: has no effect with {choice}={bn.name}, whose rule is "
                 f"{bn.rule}; expected only with the {rule} rule"
             )
+    if algo == "ppo":
+        _check_refresh(key, bn, choice)
+
+
+def _check_refresh(key: str, bn: DictConfig, choice: str) -> None:
+    published = STRATEGIES[bn.name]
+    if bn.recalibrate_every == "auto" and published.recalibrate_every is None:
+        fitting = [name for name, s in STRATEGIES.items() if s.recalibrate_every is not None]
+        raise UserError(
+            f"{key}.recalibrate_every=auto: has no effect with {choice}={bn.name}, which does not "
+            f"re-calibrate; expected null, or {choice}={f' or {choice}='.join(fitting)}"
+        )
+    for name in ONLY_OFF_POLICY:
+        if bn[name] != getattr(published, name):
+            raise UserError(
+                f"{key}.{name}={bn[name]}: has no effect with algo=ppo, which has neither a replay "
+                "buffer nor target networks; expected only with the other algorithms"
+            )
+    for name in ONLY_WITH_RULE:
+        if bn.recalibrate_every == "auto" and bn[name] != getattr(published, name):
+            raise UserError(
+                f"{key}.{name}={bn[name]}: has no effect with algo=ppo and "
+                f"{key}.recalibrate_every=auto, which asks no rule; expected only with "
+                f"{key}.recalibrate_every=null"
+            )
 
 
 def _check_parts(cfg: DictConfig) -> None:
@@ -144,11 +173,24 @@ def _check_parts(cfg: DictConfig) -> None:
             f"bn={cfg.bn.name}: an ordinary actor has no spiking layers to normalise; "
             "expected bn=none with actor=ann"
         )
+    if cfg.actor.name == "spiking":
+        _check_readout(cfg)
     critics = CRITICS[cfg.algo.name]
     if cfg.critic.name not in critics:
         raise UserError(
             f"critic={cfg.critic.name}: does not fit algo={cfg.algo.name}; "
             f"expected critic={' or critic='.join(critics)}"
+        )
+
+
+def _check_readout(cfg: DictConfig) -> None:
+    actor = cfg.actor
+    linear = actor.readout == "linear" or (actor.readout == "auto" and cfg.algo.name == "dqn")
+    if linear and actor.population != SPIKING_DEFAULTS["population"]:
+        raise UserError(
+            f"actor.population={actor.population}: has no effect with algo={cfg.algo.name} and "
+            f"actor.readout={actor.readout}, which is linear; expected only with "
+            "actor.readout=population"
         )
 
 
@@ -180,14 +222,20 @@ def _check_replay(cfg: DictConfig) -> None:
                 )
 
 
+def _nearest_divisor(size: int, n: int) -> int:
+    """The divisor of ``size``, at least 2, that is nearest to ``n``; of two the smaller."""
+    small = [d for d in range(1, math.isqrt(size) + 1) if size % d == 0]
+    divisors = {*small, *(size // d for d in small)} - {1}
+    return min(divisors, key=lambda d: (abs(d - n), d))
+
+
 def _check_rollout(cfg: DictConfig) -> None:
     size, batch = rollout_size(cfg), cfg.algo.batch_size
     what = f"algo.n_steps={cfg.algo.n_steps} times env.n_envs={cfg.env.n_envs}"
     if size < 2:
         raise UserError(f"{what}: one transition has no deviation; expected at least 2")
     if size % batch:
-        fitting = [n for n in range(2, size + 1) if size % n == 0]
-        closest = min(fitting, key=lambda n: abs(n - batch))
+        closest = _nearest_divisor(size, batch)
         raise UserError(
             f"algo.batch_size={batch}: does not divide the {size} transitions of a rollout "
             f"({what}); expected a divisor such as {closest}"

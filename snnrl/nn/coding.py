@@ -35,6 +35,11 @@ class Encoder(nn.Module):
     time_steps: int
 
 
+def scaled(x: Tensor, low: float, high: float) -> Tensor:
+    """``x`` of any shape from [low, high] to [-1, 1]."""
+    return (x - low) * (2 / (high - low)) - 1
+
+
 class PopulationEncoder(Encoder):
     """Gaussian receptive fields and regular spiking.
 
@@ -72,8 +77,7 @@ class PopulationEncoder(Encoder):
     def forward(self, observation: Tensor) -> Tensor:
         """Observations ``[B, D]`` -> spikes ``[T, B, D * P]``."""
         if self.input_range is not None:
-            low, high = self.input_range
-            observation = (observation - low) * (2 / (high - low)) - 1
+            observation = scaled(observation, *self.input_range)
         distance = torch.tanh(observation).unsqueeze(-1) - self.mean
         drive = torch.exp(-(distance**2) / (2 * self.std**2)).flatten(1)
         potential = torch.zeros_like(drive)

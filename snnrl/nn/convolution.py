@@ -114,12 +114,13 @@ def convolved_shapes(
         if min(values) < 1:
             raise UserError(f"conv.{name}={list(values)}: expected at least 1")
     shapes = [tuple(shape)]
-    for n, kernel, stride in zip(channels, kernels, strides, strict=True):
+    for i, (n, kernel, stride) in enumerate(zip(channels, kernels, strides, strict=True), start=1):
         height, width = shapes[-1][1:]
         if kernel > min(height, width):
             raise UserError(
-                f"conv.kernels={list(kernels)}: a kernel of {kernel} does not fit images of "
-                f"{height} x {width}; expected at most {min(height, width)}"
+                f"conv.kernels={list(kernels)}: layer {i} sees images of {height} x {width}; "
+                f"expected a kernel of at most {min(height, width)} there, or larger images than "
+                f"{shape[1]} x {shape[2]}"
             )
         shapes.append((n, (height - kernel) // stride + 1, (width - kernel) // stride + 1))
     return shapes

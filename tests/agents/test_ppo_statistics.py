@@ -76,6 +76,22 @@ def test_it_would_not_be_with_batch_statistics(ratios, monkeypatch):
     assert max(error for error, _ in errors) > 0.05
 
 
+@pytest.mark.parametrize("critic", ["ann", "spiking"])
+def test_a_shift_that_a_refresh_takes_away_is_not_learned(critic):
+    agent = small_ppo(policy_kwargs=dict(bn="vanilla", critic=critic)).learn(32)
+    agent.policy.set_training_mode(True)
+    observations, _, *_ = next(agent.rollout_buffer.get(32))
+    values, log_prob, _ = agent.policy.evaluate_actions(
+        observations, torch.zeros(len(observations), 2)
+    )
+    (values.sum() + log_prob.sum()).backward()
+    for part in agent.parts().values():
+        for layer in part.network.layers:
+            largest = layer.linear.weight.grad.abs().max()
+            assert largest > 1e-3
+            assert layer.linear.bias.grad.abs().max() < 1e-4 * largest
+
+
 @pytest.mark.parametrize("bn", [name for name in STRATEGIES if name != "none"])
 def test_the_statistics_move_between_iterations_and_never_within(bn):
     agent = small_ppo(policy_kwargs=dict(bn=bn, critic=dict(name="spiking", bn=bn)))

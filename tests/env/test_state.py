@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.wrappers import DtypeObservation
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
@@ -123,6 +124,19 @@ def test_time_limits_are_part_of_the_state() -> None:
     set_state(restored, state)
     truncated = [restored.step(np.zeros(1))[3] for _ in range(50)]
     assert truncated == [False] * 49 + [True]
+
+
+def test_a_wrapper_with_a_function_has_a_state() -> None:
+    original, restored = (
+        Stateful(DtypeObservation(make_env("CartPole-v1"), np.float64)) for _ in range(2)
+    )
+    original.reset(seed=3)
+    restored.reset(seed=99)
+    original.step(1)
+    state = original.get_state()
+    assert state is not None
+    restored.set_state(state)
+    assert_they_go_on_alike(original, restored, [0, 1] * 30)
 
 
 def test_what_cannot_be_pickled_has_no_state() -> None:

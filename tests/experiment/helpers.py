@@ -35,7 +35,7 @@ SMALL = (
 
 NOT_IN_SMALL = {
     "actor=ann": ("actor.time_steps", "bn."),
-    "algo=ppo": ("algo.buffer_size", "algo.learning_starts", "bn.recalibrate_every"),
+    "algo=ppo": ("algo.buffer_size", "algo.learning_starts", "bn.recalibrate"),
     "algo=dqn": ("critic.hidden", "env=inverted_pendulum"),
     "critic=none": ("critic.hidden",),
 }

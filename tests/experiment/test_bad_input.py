@@ -130,6 +130,13 @@ MISTAKES = {
     "algo=ppo env.id=Odd/Image-v0": ["conv=none", "conv=nature or conv=minatar"],
     "algo=ppo env.id=Odd/FloatImage-v0 conv=minatar": ["Odd/FloatImage-v0", "uint8"],
     "env.id=Odd/Camera-v0 conv=minatar": ["algo=td3", "images", "algo=dqn or algo=ppo"],
+    "algo=ppo env.id=Odd/LastImage-v0 conv=minatar encoder=direct": [
+        "Odd/LastImage-v0",
+        "channels come last",
+    ],
+    "algo=ppo env.id=Odd/Whole-v0": ["Odd/Whole-v0", "floating-point"],
+    "env.id=Odd/Nothing-v0": ["Odd/Nothing-v0", "at least one"],
+    "env.id=ale_py:ALE/Pong-v5": ["env.id=ale_py:ALE/Pong-v5", "expected ALE/<Game>-v5"],
     "algo=ppo env.id=Odd/Image-v0 conv=minatar": ["encoder=population", "encoder=direct"],
     "algo=ppo env.id=Odd/Image-v0 conv=nature encoder=direct": ["conv.kernels=", "1 x 2"],
     "algo=ppo env.id=Odd/Image-v0 conv=minatar encoder=direct conv.channels=[4,4]": [
@@ -144,7 +151,29 @@ MISTAKES = {
     "algo=ppo bn.recalibrate_every=500": ["bn.recalibrate_every=500", "once a rollout", "auto"],
     "algo=ppo critic=spiking critic.bn.recalibrate_every=500": ["critic.bn.recalibrate_every=500"],
     "algo=ppo bn.recalibrate_every=often": ["bn.recalibrate_every=often", "auto or null"],
+    "algo=ppo bn=vanilla bn.recalibrate_every=auto": [
+        "bn.recalibrate_every=auto",
+        "no effect with bn=vanilla",
+        "expected null, or bn=re_only or bn=carebn",
+    ],
+    "algo=ppo bn.smoothing=0.5": ["bn.smoothing=0.5", "no effect with algo=ppo"],
+    "algo=ppo bn.effective_n=9": ["bn.effective_n=9", "bn.recalibrate_every=null"],
+    "algo=ppo bn=re_only bn.momentum=0.5": ["bn.momentum=0.5", "no effect with algo=ppo"],
+    "algo=ppo bn.recalibrate_batches=9": ["bn.recalibrate_batches=9", "no effect with algo=ppo"],
+    "algo=ppo bn=vanilla bn.target_stats=hard": ["bn.target_stats=hard", "no effect with algo=ppo"],
+    "algo=ppo critic=spiking critic.bn.smoothing=0.5": [
+        "critic.bn.smoothing=0.5",
+        "critic.bn.recalibrate_every=null",
+    ],
+    "algo=ppo critic=spiking bn@critic.bn=ca_only critic.bn.recalibrate_every=auto": [
+        "critic.bn.recalibrate_every=auto",
+        "no effect with bn@critic.bn=ca_only",
+    ],
+    "algo=dqn actor.population=3": ["actor.population=3", "actor.readout=population"],
+    "actor.readout=linear actor.population=3": ["actor.population=3", "actor.readout=linear"],
     "algo=ppo algo.n_steps=20": ["algo.batch_size=8", "20", "such as 10"],
+    "algo=ppo algo.n_steps=1e12 algo.batch_size=7": ["algo.batch_size=7", "such as 8"],
+    "algo=ppo algo.n_steps=2": ["algo.batch_size=8", "such as 2"],
     "algo=ppo algo.n_steps=1": ["algo.n_steps=1", "at least 2"],
     "algo=ppo algo.n_steps=104": ["total_steps=100", "at least the 104 of a rollout"],
     "algo=ppo algo.tau=0.1": ["algo.tau", "algo=td3 or ddpg or sac"],
@@ -190,6 +219,9 @@ ODD: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
     "Image": (BYTES, MOVE),
     "Camera": (BYTES, spaces.Box(-1, 1, (2,))),
     "FloatImage": (spaces.Box(0, 1, (3, 10, 12)), MOVE),
+    "LastImage": (spaces.Box(0, 1, (10, 10, 4), np.uint8), MOVE),
+    "Whole": (spaces.Box(-1, 1, (3,)), spaces.Box(0, 3, (2,), np.int64)),
+    "Nothing": (spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (0,))),
 }
 
 

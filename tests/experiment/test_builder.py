@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from snnrl.experiment.builder import AGENTS, build_agent, build_training_env
@@ -62,6 +64,25 @@ def test_images_are_not_normalised(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     env = build(tmp_path, "algo=ppo", "env=minatar/breakout").env
     assert (env.norm_obs, env.norm_reward) == (False, True)
+
+
+def test_whole_numbers_that_ppo_normalises_can_be_restored(tmp_path: Path) -> None:
+    pytest.importorskip("ale_py")
+    env = build(tmp_path, "algo=ppo", "env=atari/pong_ram").env
+    assert env.observation_space.dtype == np.float32
+    (state,) = env.env_method("get_state")
+    assert state is not None
+
+
+def test_truth_values_that_ppo_normalises_are_numbers(tmp_path: Path) -> None:
+    gymnasium.register("Switches-v0", Switches)
+    env = build(tmp_path, "algo=ppo", "env.id=Switches-v0").env
+    assert env.observation_space.dtype == np.float32
+
+
+class Switches(gymnasium.Env[Any, Any]):
+    observation_space = spaces.Box(0, 1, (3,), np.bool_)
+    action_space = spaces.Discrete(2)
 
 
 def test_adam_of_ppo(tmp_path: Path) -> None:

@@ -207,6 +207,19 @@ def test_actor_and_critic_are_re_calibrated_by_their_own_clocks(tmp_path: Path) 
     assert {"firing_rate/critic.q0.encoder", "gain_mean/critic.q1.layer0"} <= progress.keys()
 
 
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [(["algo=ppo"], False), (["algo=ppo", "bn=ca_only"], True), (["algo=td3"], True)],
+)
+def test_gains_are_shown_where_the_rule_is_asked(
+    settings: list[str], asked: bool, tmp_path: Path
+) -> None:
+    if settings[0] == "algo=td3":
+        settings = [*settings, "bn.recalibrate_every=50"]
+    progress = rows_of(run(tmp_path, *settings), "progress")[-1]
+    assert ("gain_mean/layer0" in progress) is asked
+
+
 def test_a_spiking_critic_beside_an_ordinary_actor(tmp_path: Path) -> None:
     settings = ["algo=ddpg", "actor=ann", "critic=spiking", "critic.bn.recalibrate_every=50"]
     folder = run(tmp_path, *settings)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from snnrl.errors import UserError
 from snnrl.experiment.config import CONFIG_DIR, GROUPS, check_override, choices, compose_config
 from snnrl.experiment.help import help_text
 from snnrl.experiment.run import run
@@ -413,6 +414,54 @@ def test_published_dqn() -> None:
         "evaluation.episodes": 10,
     }
     assert_holds(compose_config(["experiment=carebn/dqn_atari_ram"]), expected)
+
+
+@pytest.mark.parametrize(
+    ("bn", "n", "every"),
+    [
+        ("carebn", 255, 10_000),
+        ("re_only", None, 10_000),
+        ("ca_only", 255, None),
+        ("vanilla", None, None),
+        ("none", None, None),
+    ],
+)
+@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+def test_the_dqn_preset_with_every_normalisation(
+    algo: str, bn: str, n: float | None, every: int | str | None
+) -> None:
+    # Its games need a package that may not be there.
+    preset = ["experiment=carebn/dqn_atari_ram", "env=cartpole", f"bn={bn}"]
+    if algo == "ppo":
+        every = "auto" if every else None
+        n = None if every else n
+        preset += ["algo=ppo", "critic=ann", "encoder=population"]
+    cfg = compose_config(preset)
+    assert (cfg.bn.effective_n, cfg.bn.recalibrate_every) == (n, every)
+    validate(cfg)
+
+
+def test_the_dqn_preset_with_ppo_that_asks_the_rule() -> None:
+    preset = ["experiment=carebn/dqn_atari_ram", "algo=ppo", "bn.recalibrate_every=null"]
+    assert compose_config(preset).bn.effective_n == 255
+
+
+@pytest.mark.parametrize("preset", ["carebn/dqn_atari_ram", "carebn/td3"])
+def test_a_preset_with_an_ordinary_actor(preset: str) -> None:
+    cfg = compose_config([f"experiment={preset}", "actor=ann", "bn=none"])
+    assert (cfg.actor.name, cfg.bn.name, cfg.bn.recalibrate_every) == ("ann", "none", None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["experiment=quickstart", "algo=ppo"], "algo.learning_starts: expected only with"),
+        (["experiment=sac_mujoco", "algo=dqn"], "critic.hidden: expected only with critic=ann"),
+    ],
+)
+def test_a_preset_whose_setting_a_choice_lacks(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=f"^{words}"):
+        compose_config(overrides)
 
 
 def test_published_sac() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from snnrl.agents import PPO, TD3
+from snnrl.experiment import estimate
 from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.estimate import in_words, seconds_for
@@ -59,6 +60,20 @@ def test_ppo_is_timed_by_whole_iterations(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(PPO, "train", train)
     seconds_for(cfg, 1_000)
     assert rollouts == [32, 32]  # four minibatches of eight: one to warm up, one to time
+
+
+@pytest.mark.parametrize(("n_envs", "steps"), [(1, 32), (2, 16), (3, 8), (5, 8), (16, 2)])
+def test_ppos_trial_is_whole_minibatches_of_few_steps(
+    n_envs: int, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["algo=ppo", "algo.n_steps=2048", f"env.n_envs={n_envs}"]
+    cfg = compose_config(arguments(tmp_path, *settings))
+    asked: list[int] = []
+    monkeypatch.setattr(estimate, "build_agent", lambda cfg, env, n_steps: asked.append(n_steps))
+    _, warm_up, trial = estimate._trial(cfg, None)  # type: ignore[arg-type]
+    assert asked == [steps]
+    assert warm_up == trial == steps * n_envs
+    assert trial % cfg.algo.batch_size == 0
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -216,6 +218,31 @@ def test_a_rollout_may_end_beyond_the_last_step(
     (folder.path / "DONE").unlink()
     assert train(tmp_path, *settings, "total_steps=80") == 2
     assert "is at step 96 already" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_earlier_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path) == 0
+    folder = folder_of(tmp_path)
+    rewrite(folder.checkpoint / "agent.zip", recalibrated_at=80)
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    capsys.readouterr()
+    assert train(tmp_path, "total_steps=150") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{folder.checkpoint}: was written by an earlier version; remove" in line
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
+    assert folder.finished_steps() == 100
+
+
+def rewrite(path: Path, **attributes: object) -> None:
+    """Change attributes of a saved agent."""
+    with ZipFile(path) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    content["data"] = json.dumps({**json.loads(content["data"]), **attributes}).encode()
+    with ZipFile(path, "w") as file:
+        for name, data in content.items():
+            file.writestr(name, data)
 
 
 # Replacing a checkpoint

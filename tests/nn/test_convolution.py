@@ -179,8 +179,8 @@ def test_a_convolution_can_be_read_out_without_hidden_layers():
         (dict(conv=CONV | dict(strides=[0, 2])), r"^conv.strides=\[0, 2\]: expected at least 1$"),
         (
             dict(conv=CONV | dict(kernels=[3, 5])),
-            r"^conv.kernels=\[3, 5\]: a kernel of 5 does not fit images of 4 x 5; "
-            r"expected at most 4$",
+            r"^conv.kernels=\[3, 5\]: layer 2 sees images of 4 x 5; expected a kernel of at most 4 "
+            r"there, or larger images than 6 x 7$",
         ),
         (dict(conv=None), r"^conv=None: inputs of shape \(2, 6, 7\) are images; expected dict"),
         (dict(encoder="population"), r"^encoder=population: .* not images; expected direct$"),

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from snnrl.nn.norm import make_norm, make_strategy
+from snnrl.nn.norm import make_norm, make_strategy, norm_layers
+
+from .networks import observations, tiny
 
 
 def layers(shape):
@@ -55,3 +57,21 @@ def test_gamma_and_beta_learn_from_what_the_value_is():
     normalised = (x - layer.moving_mean) / torch.sqrt(layer.moving_var + layer.eps)
     torch.testing.assert_close(layer.gamma.grad, normalised.sum((0, 1)))
     torch.testing.assert_close(layer.beta.grad, torch.full((3,), 32.0))
+
+
+@pytest.mark.slow
+def test_compiled():
+    results = {}
+    for kernel in ("naive", "compile"):
+        network = tiny("vanilla", kernel=kernel).eval()
+        for layer in norm_layers(network):
+            layer.renormalises = True
+            layer.moving_var.fill_(0.5)
+        values = network(observations())
+        values.sum().backward()
+        gradients = {n: p.grad for n, p in network.named_parameters() if "linear.bias" not in n}
+        with torch.no_grad():
+            assert torch.equal(network(observations()), values)
+        results[kernel] = values.detach(), gradients
+    torch.testing.assert_close(*(values for values, _ in results.values()))
+    torch.testing.assert_close(*(gradients for _, gradients in results.values()))
