@@ -14,6 +14,8 @@ import torch
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel, BasePolicy
 from torch import Tensor
+from torch.distributions import Distribution as TorchDistribution
+from torch.distributions import kl_divergence
 
 from snnrl.agents.actor_critic import AnnPolicy, SpikingPolicy
 from snnrl.agents.base import SpikingAgent, SpikingPart, evaluation_mode
@@ -92,8 +94,9 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         if parts:
             # A reference: the buffer starts the next rollout, and its evaluation, with a new array.
             self.last_rollout = self.rollout_buffer.observations
-        for name in parts:
-            self._refresh(name)
+        with self._measuring_refresh():
+            for name in parts:
+                self._refresh(name)
 
     def recalibrate(self) -> None:
         """Replace the statistics by those of the last rollout, where the strategy re-calibrates.
@@ -121,6 +124,32 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         """Write what was logged, losses included: means since the last call."""
         self._record_updates()
         super().dump_logs(iteration)
+
+    @contextmanager
+    def _measuring_refresh(self) -> Iterator[None]:
+        """Log how far the policy moves inside: ``train/refresh_kl``, the mean over observations of
+        the last rollout of the divergence of its actions before from those after.
+
+        PPO's own ``train/approx_kl`` is of the update alone, whose steps it clips.
+        """
+        actor = self.parts().get("actor")
+        if actor is None or self.last_rollout is None or not norm_layers(actor):
+            yield
+            return
+        stride = math.ceil(len(self.last_rollout) / CHUNK)
+        observations = self._to_tensor(self.last_rollout[::stride])
+        before = self._actions(observations)
+        yield
+        divergence = kl_divergence(before, self._actions(observations))
+        per_observation = divergence.flatten(1).sum(1) if divergence.dim() > 1 else divergence
+        self.losses.add("train/refresh_kl", per_observation.mean())
+
+    @torch.no_grad()
+    def _actions(self, observations: Tensor) -> TorchDistribution:
+        with evaluation_mode(self.policy):
+            distribution = self.policy.get_distribution(observations).distribution
+        assert isinstance(distribution, TorchDistribution)
+        return distribution
 
     @contextmanager
     def _recording(self) -> Iterator[dict[str, Any]]:

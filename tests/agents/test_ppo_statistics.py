@@ -197,6 +197,34 @@ def test_strategies_start_from_the_same_weights_and_draw_the_same():
     assert drawn[0] == drawn[1] == drawn[2]
 
 
+@pytest.mark.parametrize("env", [Follow, Match])
+def test_how_far_a_refresh_moves_the_policy_is_logged(env):
+    agent = small_ppo(env(), policy_kwargs=dict(bn="carebn")).learn(32)
+    part = agent.parts()["actor"]
+    observations = torch.as_tensor(agent.last_rollout)
+
+    def actions():
+        with torch.no_grad():
+            distribution = agent.policy.get_distribution(observations).distribution
+        if isinstance(distribution, torch.distributions.Normal):
+            return torch.distributions.Independent(distribution, 1)
+        return distribution
+
+    after = actions()
+    for layer, (mean, var) in zip(norm_layers(part), agent.statistics_before["actor"], strict=True):
+        layer.moving_mean.copy_(mean)
+        layer.moving_var.copy_(var)
+    expected = torch.distributions.kl_divergence(actions(), after).mean().item()
+    assert expected > 1e-4
+    logged = agent.losses.drain(32)["train/refresh_kl"]
+    assert logged == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_refresh_moves_a_policy_without_normalisation():
+    agent = small_ppo(policy_kwargs=dict(bn="none", critic="spiking")).learn(32)
+    assert "train/refresh_kl" not in agent.losses.drain(32)
+
+
 def test_the_refresh_is_dated_and_the_statistics_before_it_are_kept():
     agent = small_ppo(policy_kwargs=dict(bn="vanilla", critic="spiking"))
     assert agent.recalibrated_at == {}
