@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, OmegaConf
 
-from snnrl.nn.norm import STRATEGIES
+from snnrl.experiment.resolvers import RESOLVERS
 
 
 def option(
@@ -407,35 +406,6 @@ def register() -> None:
                 store.store(group=f"schema/{group}", name=choice, node=node, package=group)
     for name, resolver in RESOLVERS.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
-
-
-def _off_policy(steps: int, *, _root_: DictConfig) -> int | str:
-    """A number of steps, or ``auto`` with PPO, which has no replay buffer to draw from."""
-    return "auto" if _root_.algo.name == "ppo" else steps
-
-
-def _where_recalibrated(
-    steps: int, *, _parent_: DictConfig, _root_: DictConfig
-) -> int | str | None:
-    """As ``off_policy``, but nothing for a strategy that does not re-calibrate."""
-    if STRATEGIES[_parent_.name].recalibrate_every is None:
-        return None
-    return _off_policy(steps, _root_=_root_)
-
-
-def _where_confident(value: float, *, _parent_: DictConfig, _root_: DictConfig) -> float | None:
-    """A setting of the confidence rule, nothing where that rule is not asked."""
-    strategy = STRATEGIES[_parent_.name]
-    replaced = _root_.algo.name == "ppo" and _parent_.recalibrate_every is not None
-    return value if strategy.rule == "confidence" and not replaced else None
-
-
-RESOLVERS: dict[str, Callable[..., Any]] = {
-    "off_policy": _off_policy,
-    "where_recalibrated": _where_recalibrated,
-    "where_confident": _where_confident,
-}
-"""Values in ``configs/`` that follow from other choices, as in ``${off_policy:5000}``."""
 
 
 @cache

@@ -1,0 +1,39 @@
+"""Values in ``configs/`` that follow from other choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig
+
+from snnrl.nn.norm import STRATEGIES
+
+
+def _off_policy(steps: int, *, _root_: DictConfig) -> int | str:
+    """A number of steps, or ``auto`` with PPO, which has no replay buffer to draw from."""
+    return "auto" if _root_.algo.name == "ppo" else steps
+
+
+def _where_recalibrated(
+    steps: int, *, _parent_: DictConfig, _root_: DictConfig
+) -> int | str | None:
+    """As ``off_policy``, but nothing for a strategy that does not re-calibrate."""
+    if STRATEGIES[_parent_.name].recalibrate_every is None:
+        return None
+    return _off_policy(steps, _root_=_root_)
+
+
+def _where_confident(value: float, *, _parent_: DictConfig, _root_: DictConfig) -> float | None:
+    """A setting of the confidence rule, nothing where that rule is not asked."""
+    strategy = STRATEGIES[_parent_.name]
+    replaced = _root_.algo.name == "ppo" and _parent_.recalibrate_every is not None
+    return value if strategy.rule == "confidence" and not replaced else None
+
+
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "off_policy": _off_policy,
+    "where_recalibrated": _where_recalibrated,
+    "where_confident": _where_confident,
+}
+"""Values in ``configs/`` that follow from other choices, as in ``${off_policy:5000}``."""
