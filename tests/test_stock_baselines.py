@@ -1,0 +1,56 @@
+"""The script that trains Stable-Baselines3's own agents for comparison."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from snnrl import train
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "stock_baselines.py"
+SETTINGS = [
+    "algo=td3",
+    "env=pendulum",
+    "actor=ann",
+    "actor.hidden=[8]",
+    "algo.learning_starts=20",
+    "algo.batch_size=8",
+    "algo.buffer_size=100",
+    "total_steps=60",
+    "evaluation.every=30",
+    "evaluation.episodes=2",
+    "tracking=none",
+]
+CRITIC = "critic.hidden=[8]"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("stock_baselines", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_its_evaluations_are_those_of_our_ordinary_agent(script, tmp_path):
+    settings = [*SETTINGS, CRITIC, f"results_dir={tmp_path}"]
+    assert script.main(settings) == 0
+    assert train.main(settings) == 0
+    stock, ours = sorted(tmp_path.rglob("evaluations.csv"), key=lambda p: "stock" not in str(p))
+    assert stock.parent.parent.name == "td3-stock"
+    assert len(ours.read_text().splitlines()) == 1 + 3 * 2
+    assert stock.read_text() == ours.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        (["actor=spiking", CRITIC], "actor=spiking"),
+        (["algo=dqn", "env=cartpole"], "algo.loss=mse"),
+        (["env.n_envs=2", CRITIC], "env.n_envs=2"),
+    ],
+)
+def test_unlike_agents_are_refused(script, tmp_path, capsys, changes, key):
+    assert script.main([*SETTINGS, *changes, f"results_dir={tmp_path}"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {key}: expected")
+    assert list(tmp_path.iterdir()) == []
