@@ -24,8 +24,7 @@ from snnrl.envs import Stateful, make_env
 from snnrl.errors import UserError, expect
 from snnrl.experiment.choices import spiking_parts
 from snnrl.experiment.evaluation import Evaluator
-from snnrl.experiment.validate import resolve_device
-from snnrl.ops.backend import resolve_kernel
+from snnrl.experiment.validate import kernel_for, resolve_device
 
 AGENTS: dict[str, type[SpikingAgent]] = {
     "td3": TD3,
@@ -177,7 +176,7 @@ def _policy_arguments(cfg: DictConfig) -> dict[str, Any]:
         **shared,
         **groups,
         "bn": _strategy(cfg.bn),
-        "kernel": resolve_kernel(cfg.kernel.name, cfg.total_steps),
+        "kernel": kernel_for(cfg),
     }
     if cfg.actor.name == "spiking":
         arguments |= {key: cfg.actor[key] for key in ("time_steps", "population", "readout")}

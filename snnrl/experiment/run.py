@@ -31,8 +31,7 @@ from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.tracking import Tracker
-from snnrl.experiment.validate import validate
-from snnrl.ops.backend import resolve_kernel
+from snnrl.experiment.validate import kernel_for, validate
 
 NOTHING_YET = {"evaluation": -1, "log": 0, "checkpoint": 0}
 
@@ -142,7 +141,7 @@ def _reason(failure: Exception) -> str:
 
 
 def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:
-    compiles = resolve_kernel(cfg.kernel.name, cfg.total_steps) == "compile"
+    compiles = kernel_for(cfg) == "compile"
     wait = " (compiling takes up to a minute the first time)" if compiles else ""
     print(f"{cfg.env.id}: timing a few steps{wait}", flush=True)
     seconds = seconds_for(cfg, cfg.total_steps)

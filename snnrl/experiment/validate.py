@@ -15,6 +15,7 @@ from snnrl.agents.spiking import SPIKING_DEFAULTS
 from snnrl.errors import UserError, expect
 from snnrl.experiment.choices import CRITICS, normalisations, rollout_size
 from snnrl.experiment.spaces import check_environment
+from snnrl.nn.neurons import NEURONS, Neuron
 from snnrl.nn.norm import STRATEGIES
 from snnrl.ops.backend import resolve_kernel
 
@@ -41,9 +42,18 @@ def validate(cfg: DictConfig) -> None:
     else:
         _check_replay(cfg)
     _check_results_dir(cfg.results_dir)
-    resolve_device(cfg.device)
-    resolve_kernel(cfg.kernel.name, cfg.total_steps)
+    kernel_for(cfg)
     check_environment(cfg)
+
+
+def kernel_for(cfg: DictConfig) -> str:
+    """What computes the networks of this configuration: see :func:`resolve_kernel`.
+
+    :raises UserError: a device that is not there, or a kernel that cannot run on it
+    """
+    device = str(resolve_device(cfg.device))
+    has_fused = NEURONS[cfg.neuron.name].dynamics is not Neuron.dynamics
+    return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, has_fused)
 
 
 def resolve_device(device: str) -> torch.device:

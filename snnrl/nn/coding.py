@@ -74,12 +74,16 @@ class PopulationEncoder(Encoder):
         self.mean = nn.Parameter(centres.repeat(inputs, 1))
         self.std = nn.Parameter(torch.full((inputs, population), math.sqrt(0.05)))
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """Observations ``[B, D]`` -> spikes ``[T, B, D * P]``."""
+    def drive(self, observation: Tensor) -> Tensor:
+        """Observations ``[B, D]`` -> what each neuron's potential gains in a step ``[B, D * P]``."""
         if self.input_range is not None:
             observation = scaled(observation, *self.input_range)
         distance = torch.tanh(observation).unsqueeze(-1) - self.mean
-        drive = torch.exp(-(distance**2) / (2 * self.std**2)).flatten(1)
+        return torch.exp(-(distance**2) / (2 * self.std**2)).flatten(1)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Observations ``[B, D]`` -> spikes ``[T, B, D * P]``."""
+        drive = self.drive(observation)
         potential = torch.zeros_like(drive)
         spikes = []
         for _ in range(self.time_steps):
@@ -128,7 +132,11 @@ class PopulationDecoder(nn.Module):
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Spikes ``[T, B, A * P]`` -> values ``[B, A]``."""
-        rates = spikes.mean(0).unflatten(1, self.weight.shape)
+        return self.read(spikes.sum(0), len(spikes))
+
+    def read(self, counts: Tensor, time_steps: int) -> Tensor:
+        """Spikes of each neuron in all time steps ``[B, A * P]`` -> values ``[B, A]``."""
+        rates = (counts / time_steps).unflatten(1, self.weight.shape)
         values: Tensor = (rates * self.weight).sum(-1) + self.bias
         return values
 
@@ -148,5 +156,9 @@ class SpikeCountReadout(nn.Module):
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Spikes ``[T, B, N]`` -> values ``[B, A]``."""
-        values: Tensor = self.linear(spikes.sum(0))
+        return self.read(spikes.sum(0), len(spikes))
+
+    def read(self, counts: Tensor, time_steps: int) -> Tensor:
+        """Spikes of each neuron in all time steps ``[B, N]`` -> values ``[B, A]``."""
+        values: Tensor = self.linear(counts)
         return values

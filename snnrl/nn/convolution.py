@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
+from snnrl.nn.coding import Encoder
+from snnrl.nn.fused import Operators, convolved, fire, over_time
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 
@@ -37,8 +39,7 @@ class SpikingConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes or currents ``[T, B, C, H, W]`` -> spikes ``[T, B, N, H', W']``, from rest."""
-        current = self.linear(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        spikes: Tensor = self.neuron(self.norm(current))[0]
+        spikes: Tensor = self.neuron(self.norm(convolved(self.linear, x)))[0]
         return spikes
 
 
@@ -77,6 +78,15 @@ class SpikingConvolutions(nn.Module):
         """Currents ``[T, B, C, H, W]`` -> spikes ``[T, B, features]``."""
         spikes: Tensor = self.layers(x).flatten(2)
         return spikes
+
+    def fused(self, encoder: Encoder, images: Tensor, ops: Operators) -> Tensor:
+        """As ``forward`` of the encoded images ``[B, C, H, W]``, by fused operators."""
+        first, *rest = self.layers
+        currents = over_time(first.linear(images), encoder.time_steps)
+        spikes = fire(first.norm, first.neuron, currents, ops)
+        for layer in rest:
+            spikes = fire(layer.norm, layer.neuron, convolved(layer.linear, spikes), ops)
+        return spikes.flatten(2)
 
 
 def conv_lists(conv: Mapping[str, Any]) -> dict[str, Sequence[int]]:

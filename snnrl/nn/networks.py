@@ -21,10 +21,11 @@ from snnrl.nn.coding import (
 )
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
+from snnrl.nn.fused import Operators, encoded_currents, fire, operators
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build, split_spec
-from snnrl.ops.backend import resolve_kernel
+from snnrl.ops.backend import FUSED, KERNELS, resolve_kernel
 
 Spec = str | Mapping[str, Any]
 
@@ -56,6 +57,11 @@ class SpikingLayer(nn.Module):
         spikes: Tensor = self.neuron(self.norm(self.linear(x)))[0]
         return spikes
 
+    def fused(self, spikes: Tensor, ops: Operators) -> Tensor:
+        """As ``forward``, of spikes alone and by fused operators."""
+        currents = ops.spike_linear(spikes, self.linear.weight, self.linear.bias)
+        return fire(self.norm, self.neuron, currents, ops)
+
 
 class SpikingNetwork(Compilable):
     """Encoder, spiking layers and readout: ``[B, inputs] -> [B, outputs]``.
@@ -74,7 +80,8 @@ class SpikingNetwork(Compilable):
     :param norm: normalisation strategy
     :param time_steps: number of time steps T
     :param population: output neurons per output, for the population readout
-    :param kernel: ``naive``, ``compile``, or ``auto`` (naive: no run's length is known here)
+    :param kernel: ``naive``, ``compile``, ``native``, ``triton``, or ``auto``, which becomes one of
+        these at :meth:`resolve` or else in the first pass; see :func:`resolve_kernel`
     :param readout: ``population`` or ``linear``
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of spiking convolutions between
         encoder and hidden layers, for images; see :class:`SpikingConvolutions`
@@ -150,11 +157,38 @@ class SpikingNetwork(Compilable):
             if readout == "population"
             else SpikeCountReadout(widths[-1], outputs)
         )
-        self.kernel = resolve_kernel(kernel)
+        expect("kernel", kernel, KERNELS)
+        self.kernel = kernel
+
+    def resolve(self, device: torch.device) -> None:
+        """Decide what computes the network on this device.
+
+        :raises UserError: the kernel that was asked for cannot
+        """
+        neurons = [module for module in self.modules() if isinstance(module, Neuron)]
+        has_fused = all(neuron.dynamics() is not None for neuron in neurons)
+        self.kernel = resolve_kernel(self.kernel, device.type, has_fused=has_fused)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
+        if self.kernel == "auto":
+            self.resolve(x.device)
+        if self.kernel in FUSED:
+            return self._fused_pass(x, operators(self.kernel))
         return _compiled_pass()(self, x) if self.kernel == "compile" else _eager_pass(self, x)
+
+    def _fused_pass(self, x: Tensor, ops: Operators) -> Tensor:
+        layers = list(self.layers)
+        if isinstance(self.conv, SpikingConvolutions):
+            spikes = self.conv.fused(self.encoder, x, ops)
+        else:
+            first = layers.pop(0)
+            currents = encoded_currents(self.encoder, first.linear, x, ops)
+            spikes = fire(first.norm, first.neuron, currents, ops)
+        for layer in layers:
+            spikes = layer.fused(spikes, ops)
+        values: Tensor = self.decoder.read(ops.counts(spikes), len(spikes))
+        return values
 
 
 def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from snnrl.nn.registry import build
 from snnrl.ops.clif import CLIFState, clif
 from snnrl.ops.dynamic import DynamicParameters, DynamicState, dynamic
+from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.lif import LIFState, lif
 from snnrl.ops.surrogate import DERIVATIVES, Surrogate
 
@@ -37,6 +38,13 @@ class Neuron(nn.Module):
         self.surrogate = surrogate or make_surrogate("rectangular")
         self.detach_reset = detach_reset
 
+    def dynamics(self) -> Dynamics | None:
+        """What the fused operators need to know; ``None``: they do not know this neuron."""
+        return None
+
+    def _dynamics(self, neuron: str, **constants: Any) -> Dynamics:
+        return Dynamics(neuron, self.threshold, self.surrogate, self.detach_reset, **constants)
+
 
 class LIF(Neuron):
     """Leaky integrate-and-fire: :func:`snnrl.ops.lif.lif`.
@@ -50,6 +58,9 @@ class LIF(Neuron):
 
     def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
         return lif(x, state, self.decay, self.threshold, self.surrogate, self.detach_reset)
+
+    def dynamics(self) -> Dynamics:
+        return self._dynamics("lif", decay=self.decay)
 
 
 class CLIF(Neuron):
@@ -75,6 +86,9 @@ class CLIF(Neuron):
             self.detach_reset,
         )
 
+    def dynamics(self) -> Dynamics:
+        return self._dynamics("clif", decay=self.decay, current_decay=self.current_decay)
+
 
 class DynamicNeuron(Neuron):
     """Second-order dynamic neuron of MDC-SAN: :func:`snnrl.ops.dynamic.dynamic`.
@@ -94,18 +108,21 @@ class DynamicNeuron(Neuron):
     ):
         super().__init__(**shared)
         self.current_decay = current_decay
-        self.dynamics = DynamicParameters(tv, tu, tr, ts)
+        self.recovery = DynamicParameters(tv, tu, tr, ts)
 
     def forward(self, x: Tensor, state: DynamicState | None = None) -> tuple[Tensor, DynamicState]:
         return dynamic(
             x,
             state,
             self.current_decay,
-            self.dynamics,
+            self.recovery,
             self.threshold,
             self.surrogate,
             self.detach_reset,
         )
+
+    def dynamics(self) -> Dynamics:
+        return self._dynamics("dn", current_decay=self.current_decay, parameters=self.recovery)
 
 
 NEURONS: dict[str, type[Neuron]] = {"lif": LIF, "clif": CLIF, "dn": DynamicNeuron}

@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
-import shutil
+import torch
 
 from snnrl.errors import UserError, expect
+from snnrl.ops.native.library import compiler
 
-KERNELS = ("auto", "naive", "compile")
+KERNELS = ("auto", "naive", "compile", "native", "triton")
+
+FUSED = ("native", "triton")
 
 COMPILE_PAYS_FROM_STEPS = 20_000
-"""Planned environment steps from which ``auto`` compiles: below it, compiling costs more time
-than it saves (about half a minute when nothing is cached)."""
+"""Planned environment steps from which ``auto`` compiles neurons that no fused operator knows:
+below it, compiling costs more time than it saves (about half a minute when nothing is cached)."""
 
 
-def resolve_kernel(kernel: str, planned_steps: int | None = None) -> str:
-    """Decide what runs: ``naive`` (eager torch) or ``compile`` (``torch.compile`` of the same).
+def resolve_kernel(
+    kernel: str,
+    device: str = "cpu",
+    planned_steps: int | None = None,
+    has_fused: bool = True,
+) -> str:
+    """Decide what runs.
 
-    ``auto`` looks at the planned length and at whether this machine can compile, never at
-    timings or caches, so that the same configuration computes the same thing.
+    ``naive``: eager torch, the specification. ``compile``: ``torch.compile`` of the same.
+    ``native``: fused C++ operators on a CPU. ``triton``: fused operators on a CUDA device.
 
-    :param kernel: ``auto``, ``naive`` or ``compile``
-    :param planned_steps: planned environment steps; ``None`` (no plan known) makes ``auto`` naive
-    :raises UserError: unknown name, or ``compile`` on a machine that has no C++ compiler
+    ``auto`` is ``triton`` on CUDA and ``native`` on a CPU. Neurons that no fused operator knows are
+    compiled where a plan of :data:`COMPILE_PAYS_FROM_STEPS` is known, and naive otherwise; so is
+    everything on a CPU without a C++ compiler. It never looks at timings or caches, so that the same
+    configuration computes the same thing.
+
+    :param kernel: a name of :data:`KERNELS`
+    :param device: torch's name of the device
+    :param planned_steps: planned environment steps, if known
+    :param has_fused: whether the fused operators know the neuron
+    :raises UserError: unknown name, or what cannot run here: ``native`` or ``compile`` without a C++
+        compiler, a fused kernel on another device than its own or for a neuron that has none
     """
     expect("kernel", kernel, KERNELS)
-    can_compile = bool(shutil.which("g++") or shutil.which("clang++"))
+    on_cuda = torch.device(device).type == "cuda"
     if kernel == "auto":
+        if has_fused and on_cuda:
+            return "triton"
+        if not on_cuda and compiler() is None:
+            return "naive"
+        if has_fused:
+            return "native"
         worth_it = planned_steps is not None and planned_steps >= COMPILE_PAYS_FROM_STEPS
-        return "compile" if worth_it and can_compile else "naive"
-    if kernel == "compile" and not can_compile:
+        return "compile" if worth_it else "naive"
+    if kernel in FUSED and not has_fused:
         raise UserError(
-            "kernel=compile: needs a C++ compiler (g++ or clang++ on the PATH); "
+            f"kernel={kernel}: knows no operator of this neuron; expected kernel=compile or naive"
+        )
+    if (kernel == "triton") != on_cuda and kernel in FUSED:
+        own, other = ("a CUDA device", "native") if kernel == "triton" else ("a CPU", "triton")
+        raise UserError(f"kernel={kernel}: runs on {own}, not on {device}; expected kernel={other}")
+    if kernel in ("compile", "native") and not on_cuda and compiler() is None:
+        raise UserError(
+            f"kernel={kernel}: needs a C++ compiler (g++ or clang++ on the PATH); "
             "install one or use kernel=naive"
         )
     return kernel

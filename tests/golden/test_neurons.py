@@ -2,17 +2,20 @@ import pytest
 import torch
 
 from snnrl.nn.neurons import make_neuron
+from snnrl.ops import native
 
 from .helpers import close
 
 NEURONS = [("LIF", "lif"), ("CLIF", "clif"), ("DN", "dn")]
 
 
+@pytest.mark.parametrize("kernel", ["naive", "native"])
 @pytest.mark.parametrize(("recorded", "name"), NEURONS)
-def test_spikes_and_input_gradient(golden, recorded, name):
+def test_spikes_and_input_gradient(golden, recorded, name, kernel):
     data = golden("neurons")
     x = data[f"{recorded}_x"].clone().requires_grad_()
-    spikes, _ = make_neuron(name, "rectangular")(x)
+    neuron = make_neuron(name, "rectangular")
+    spikes = neuron(x)[0] if kernel == "naive" else native.neuron(x, neuron.dynamics())
     assert torch.equal(spikes, data[f"{recorded}_spikes"])
     spikes.backward(data[f"{recorded}_g"])
     close(x.grad, data[f"{recorded}_dx"])

@@ -17,6 +17,23 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("programs", "device", "expected"),
+    [
+        (("g++",), "cpu", "native"),
+        (("clang++",), "cpu", "native"),
+        ((), "cpu", "naive"),
+        (("g++",), "cuda", "triton"),
+        ((), "cuda:1", "triton"),
+    ],
+)
+def test_auto_takes_the_fused_operators_of_the_device(machine, programs, device, expected):
+    machine(*programs)
+    assert resolve_kernel("auto", device) == expected
+    assert resolve_kernel("auto", device, planned_steps=10**9) == expected
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
     ("planned", "expected"),
     [
         (None, "naive"),
@@ -25,33 +42,40 @@ def machine(monkeypatch):
         (COMPILE_PAYS_FROM_STEPS, "compile"),
     ],
 )
-def test_auto_compiles_from_a_planned_length(machine, planned, expected):
+def test_auto_compiles_other_neurons_from_a_planned_length(machine, device, planned, expected):
     machine("g++")
-    assert resolve_kernel("auto", planned) == expected
+    assert resolve_kernel("auto", device, planned, has_fused=False) == expected
 
 
-@pytest.mark.parametrize(
-    ("programs", "expected"),
-    [((), "naive"), (("g++",), "compile"), (("clang++",), "compile")],
-)
-def test_auto_compiles_where_it_can(machine, programs, expected):
-    machine(*programs)
-    assert resolve_kernel("auto", 10**6) == expected
-
-
-@pytest.mark.parametrize("kernel", ["naive", "compile"])
+@pytest.mark.parametrize("kernel", ["naive", "compile", "native"])
 def test_a_named_kernel_runs_whatever_the_plan(machine, kernel):
     machine("g++")
     assert resolve_kernel(kernel) == kernel
-    assert resolve_kernel(kernel, 1) == kernel
-    assert resolve_kernel(kernel, 10**9) == kernel
+    assert resolve_kernel(kernel, planned_steps=1) == kernel
+    assert resolve_kernel(kernel, planned_steps=10**9) == kernel
 
 
-def test_a_kernel_that_cannot_run_is_refused(machine):
+@pytest.mark.parametrize("kernel", ["compile", "native"])
+def test_a_kernel_without_its_compiler_is_refused(machine, kernel):
     machine()
     assert resolve_kernel("naive") == "naive"
-    with pytest.raises(UserError, match=r"^kernel=compile: .*g\+\+.*kernel=naive$"):
-        resolve_kernel("compile")
+    with pytest.raises(UserError, match=rf"^kernel={kernel}: .*g\+\+.*kernel=naive$"):
+        resolve_kernel(kernel)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "device", "nearest"), [("triton", "cpu", "native"), ("native", "cuda:0", "triton")]
+)
+def test_a_fused_kernel_on_another_device_is_refused(machine, kernel, device, nearest):
+    machine("g++")
+    with pytest.raises(UserError, match=rf"^kernel={kernel}: .*{device}.*kernel={nearest}$"):
+        resolve_kernel(kernel, device)
+
+
+@pytest.mark.parametrize(("kernel", "device"), [("triton", "cuda"), ("native", "cpu")])
+def test_a_fused_kernel_for_a_neuron_it_does_not_know_is_refused(kernel, device):
+    with pytest.raises(UserError, match=rf"^kernel={kernel}: .*kernel=compile or naive$"):
+        resolve_kernel(kernel, device, has_fused=False)
 
 
 def test_an_unknown_kernel_is_refused_with_the_nearest():

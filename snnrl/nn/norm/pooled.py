@@ -64,6 +64,11 @@ class PooledBatchNorm(nn.Module):
         mean, var = _per_feature(mean, x), _per_feature(var, x)
         return (x - mean) / torch.sqrt(var + self.eps)
 
+    def is_plain(self) -> bool:
+        """Whether this pass uses the batch's or the moving statistics, and their own gradient."""
+        renormalises = self.renormalises and not self.training and torch.is_grad_enabled()
+        return self.accumulation is None and not renormalises
+
     @torch.no_grad()
     def move(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
         """Let the update rule move the moving statistics towards ``mean`` and ``var``, ``[N]``."""

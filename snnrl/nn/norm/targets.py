@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snnrl.nn.norm.pooled import norm_layers
 
@@ -21,6 +23,12 @@ def sync_target(
         ``hard`` copies
     """
     share = {"soft": tau, "hard": 1.0}[target_stats]
+    for ours, theirs in paired_statistics(online, target):
+        theirs.lerp_(ours, share)
+
+
+def paired_statistics(online: nn.Module, target: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each moving mean and variance ``[N]`` of ``online``, with that of ``target``."""
     for ours, theirs in zip(norm_layers(online), norm_layers(target), strict=True):
-        theirs.moving_mean.lerp_(ours.moving_mean, share)
-        theirs.moving_var.lerp_(ours.moving_var, share)
+        yield ours.moving_mean, theirs.moving_mean
+        yield ours.moving_var, theirs.moving_var

@@ -1,0 +1,253 @@
+"""Calls of the C++ operators with tensors: shapes and types are checked here, once."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import byref, c_float, c_int, c_int64, c_void_p
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnrl.errors import UserError
+from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.native.library import library
+
+# In the order of the enumerations in operators.cpp.
+NEURONS = ("lif", "clif", "dn")
+SURROGATES = ("rectangular", "sigmoid", "tanh", "triangle")
+
+COLUMNS = 32  # as in operators.cpp
+
+
+class _Constants(ctypes.Structure):
+    _fields_ = tuple(
+        (name, c_float)
+        for name in (
+            "threshold",
+            "decay",
+            "current_decay",
+            "tv",
+            "tu",
+            "tr",
+            "ts",
+            "scale",
+            "reset_gradient",
+        )
+    )
+
+
+class Statistics(NamedTuple):
+    """Of a normalised layer: each ``[N]``, and whether they are those of the batch."""
+
+    mean: Tensor
+    var: Tensor
+    of_batch: bool
+
+
+class Events(NamedTuple):
+    """Where the rows of a matrix of spikes ``[R, K]`` are not zero.
+
+    :param indices: of each row the first ``counts[r]``, from ``r * inputs`` on
+    :param counts: ``[R]``
+    :param inputs: K
+    """
+
+    indices: Tensor
+    counts: Tensor
+    inputs: int
+
+
+@lru_cache(maxsize=64)
+def _constants(d: Dynamics) -> tuple[int, int, ctypes.Array[_Constants]]:
+    constants = _Constants(
+        d.threshold,
+        d.decay,
+        d.current_decay,
+        *d.parameters,
+        d.surrogate.scale,
+        0.0 if d.detach_reset else 1.0,
+    )
+    return NEURONS.index(d.neuron), SURROGATES.index(d.surrogate.name), (_Constants * 1)(constants)
+
+
+def _pointer(tensor: Tensor) -> c_void_p:
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        raise UserError(
+            f"kernel=native: takes float32 on a CPU, not {tensor.dtype} on {tensor.device}; "
+            "expected kernel=naive for these"
+        )
+    return c_void_p(tensor.data_ptr())
+
+
+def _over_time(gradient: Tensor) -> tuple[Tensor, int]:
+    """The gradient and the distance of its time steps, 0 where all are the same array."""
+    if gradient.stride(0) == 0 and gradient[0].is_contiguous():
+        return gradient, 0
+    gradient = gradient.contiguous()
+    return gradient, gradient[0].numel()
+
+
+def neuron_forward(x: Tensor, dynamics: Dynamics) -> Tensor:
+    """Contiguous currents ``[T, B, ...]`` -> spikes."""
+    neuron, _, constants = _constants(dynamics)
+    spikes = torch.empty_like(x)
+    library().snn_neuron_forward(
+        neuron,
+        byref(constants),
+        len(x),
+        c_int64(x.numel() // max(len(x), 1)),
+        _pointer(x),
+        _pointer(spikes),
+    )
+    return spikes
+
+
+def neuron_backward(x: Tensor, gradient: Tensor, dynamics: Dynamics) -> Tensor:
+    """Gradient of the currents from that of the spikes, ``[T, B, ...]``."""
+    neuron, surrogate, constants = _constants(dynamics)
+    gradient, stride = _over_time(gradient)
+    dx = torch.empty_like(x)
+    library().snn_neuron_backward(
+        neuron,
+        surrogate,
+        byref(constants),
+        len(x),
+        c_int64(x.numel() // max(len(x), 1)),
+        _pointer(x),
+        _pointer(gradient),
+        c_int64(stride),
+        _pointer(dx),
+    )
+    return dx
+
+
+def normalised_forward(
+    x: Tensor,
+    statistics: tuple[Tensor, Tensor] | None,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Statistics]:
+    """Contiguous ``x[T, B, N]`` -> spikes and the statistics that were used."""
+    neuron, _, constants = _constants(dynamics)
+    mean, var = (
+        (torch.empty_like(gamma), torch.empty_like(gamma)) if statistics is None else statistics
+    )
+    steps, batch, features = x.shape
+    spikes = torch.empty_like(x)
+    library().snn_normalised_forward(
+        neuron,
+        byref(constants),
+        steps,
+        c_int64(batch),
+        c_int64(features),
+        c_int(statistics is None),
+        _pointer(x),
+        _pointer(mean),
+        _pointer(var),
+        _pointer(gamma),
+        _pointer(beta),
+        c_float(eps),
+        _pointer(spikes),
+    )
+    return spikes, Statistics(mean, var, statistics is None)
+
+
+def normalised_backward(
+    x: Tensor,
+    statistics: Statistics,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    gradient: Tensor,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of ``x[T, B, N]``, gamma and beta from that of the spikes."""
+    neuron, surrogate, constants = _constants(dynamics)
+    gradient, stride = _over_time(gradient)
+    steps, batch, features = x.shape
+    dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
+    library().snn_normalised_backward(
+        neuron,
+        surrogate,
+        byref(constants),
+        steps,
+        c_int64(batch),
+        c_int64(features),
+        c_int(statistics.of_batch),
+        _pointer(x),
+        _pointer(statistics.mean),
+        _pointer(statistics.var),
+        _pointer(gamma),
+        _pointer(beta),
+        c_float(eps),
+        _pointer(gradient),
+        c_int64(stride),
+        _pointer(dx),
+        _pointer(dgamma),
+        _pointer(dbeta),
+    )
+    return dx, dgamma, dbeta
+
+
+def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
+    """Contiguous drive ``[B, M]`` -> spikes ``[T, B, M]``."""
+    spikes = drive.new_empty(time_steps, *drive.shape)
+    library().snn_encode(
+        time_steps, c_int64(drive.numel()), c_float(threshold), _pointer(drive), _pointer(spikes)
+    )
+    return spikes
+
+
+def find_events(spikes: Tensor) -> Events:
+    """The events of contiguous spikes ``[R, K]``."""
+    rows, inputs = spikes.shape
+    # Vectors are stored whole: the last one may end behind the last row.
+    indices = torch.empty(rows * inputs + 16, dtype=torch.int32)
+    counts = torch.empty(rows, dtype=torch.int32)
+    library().snn_events(
+        c_int64(rows),
+        inputs,
+        _pointer(spikes),
+        c_void_p(indices.data_ptr()),
+        c_void_p(counts.data_ptr()),
+    )
+    return Events(indices, counts, inputs)
+
+
+def event_product(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``spikes @ weight.T + bias``: ``[R, N]``."""
+    rows, inputs = len(events.counts), events.inputs
+    y = weight.new_empty(rows, len(weight))
+    scratch = weight.new_empty(inputs * COLUMNS)
+    library().snn_event_product(
+        c_int64(rows),
+        inputs,
+        len(weight),
+        c_void_p(events.indices.data_ptr()),
+        c_void_p(events.counts.data_ptr()),
+        _pointer(weight),
+        None if bias is None else _pointer(bias),
+        _pointer(y),
+        _pointer(scratch),
+    )
+    return y
+
+
+def event_gradient(events: Events, gradient: Tensor) -> Tensor:
+    """``gradient.T @ spikes`` from a contiguous gradient ``[R, N]``: ``[N, K]``."""
+    rows, inputs = len(events.counts), events.inputs
+    dweight = gradient.new_empty(gradient.shape[1], inputs)
+    library().snn_event_gradient(
+        c_int64(rows),
+        inputs,
+        gradient.shape[1],
+        c_void_p(events.indices.data_ptr()),
+        c_void_p(events.counts.data_ptr()),
+        _pointer(gradient),
+        _pointer(dweight),
+    )
+    return dweight

@@ -1,0 +1,254 @@
+"""The C++ operators against autograd of the naive ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from snnrl.errors import UserError
+from snnrl.nn.coding import PopulationEncoder
+from snnrl.nn.neurons import DEFAULT_SCALES, NEURONS, make_neuron
+from snnrl.ops import native
+
+CLOSE = dict(rtol=1e-4, atol=1e-5)
+EPS = 1e-5
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=0, scale=1.0, shift=0.0):
+    return torch.randn(*shape, generator=generator(seed)) * scale + shift
+
+
+def neuron_of(name="lif", surrogate="rectangular", detach_reset=False):
+    return make_neuron(dict(name=name, detach_reset=detach_reset), surrogate)
+
+
+def both(neuron, x, g):
+    """Spikes and gradient of x by the naive and by the fused operator."""
+    results = []
+    for fire in (lambda x: neuron(x)[0], lambda x: native.neuron(x, neuron.dynamics())):
+        leaf = x.detach().clone().requires_grad_()
+        spikes = fire(leaf)
+        spikes.backward(g)
+        results.append((spikes.detach(), leaf.grad))
+    return results
+
+
+def assert_same(neuron, x, g):
+    (spikes, gradient), (own_spikes, own_gradient) = both(neuron, x, g)
+    assert torch.equal(own_spikes, spikes)
+    torch.testing.assert_close(own_gradient, gradient, **CLOSE)
+    return spikes
+
+
+# 1, 64 and 130 neurons: less than a block, one, and two with a rest.
+@pytest.mark.parametrize("shape", [(5, 1, 1), (5, 4, 16), (1, 3, 65), (7, 2, 65), (40, 3, 5)])
+@pytest.mark.parametrize("detach_reset", [False, True])
+@pytest.mark.parametrize("surrogate", DEFAULT_SCALES)
+@pytest.mark.parametrize("name", NEURONS)
+def test_neuron(name, surrogate, detach_reset, shape):
+    x, g = draw(*shape, scale=0.6, shift=0.2), draw(*shape, seed=1)
+    spikes = assert_same(neuron_of(name, surrogate, detach_reset), x, g)
+    assert shape == (5, 1, 1) or 0.05 < spikes.mean() < 0.95
+
+
+@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("shape", [(4, 3, 2, 5, 3), (4, 6)])
+def test_neuron_of_any_shape(name, shape):
+    assert_same(neuron_of(name), draw(*shape, shift=0.3), draw(*shape, seed=1))
+
+
+def test_a_membrane_on_the_threshold_does_not_spike():
+    x = torch.tensor([0.5, 0.49999997, 0.50000006]).expand(3, 1, 3)
+    spikes = assert_same(neuron_of(), x, torch.ones(3, 1, 3))
+    assert spikes[0, 0].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("value", [-3.0, 1.0, 1e6, float("inf"), float("nan")])
+def test_any_input(value):
+    x = torch.full((4, 2, 3), value)
+    naive, own = (neuron_of()(x)[0], native.neuron(x, neuron_of().dynamics()))
+    assert torch.equal(own, naive)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda g: g.transpose(1, 2).contiguous().transpose(1, 2),
+        lambda g: g[:1].expand(6, -1, -1),
+        lambda g: g[:, :1].expand(-1, 4, -1),
+        lambda g: g[0, 0, 0].expand(6, 4, 10),
+        lambda g: torch.stack([g, g], dim=-1)[..., 0],
+    ],
+)
+def test_gradients_of_any_layout(layout):
+    x, g = draw(6, 4, 10, shift=0.2), layout(draw(6, 4, 10, seed=1))
+    assert_same(neuron_of(), x, g)
+    assert_same(neuron_of(), x.transpose(1, 2).contiguous().transpose(1, 2), g)
+
+
+def test_two_passes_before_one_gradient():
+    neuron = neuron_of()
+    first, second = (draw(5, 3, 9, seed=s, shift=0.3).requires_grad_() for s in (0, 1))
+    a, b = (native.neuron(x, neuron.dynamics()) for x in (first, second))
+    (a.sum() + 2 * b.sum()).backward()
+    for x, factor in ((first, 1), (second, 2)):
+        leaf = x.detach().clone().requires_grad_()
+        (factor * neuron(leaf)[0].sum()).backward()
+        torch.testing.assert_close(x.grad, leaf.grad, **CLOSE)
+
+
+def normalised(neuron, x, given, gamma, beta):
+    """The specification, by torch."""
+    if given is None:
+        var, mean = torch.var_mean(x, dim=(0, 1), correction=0)
+    else:
+        mean, var = given
+    y = (x - mean) / torch.sqrt(var + EPS) * gamma + beta
+    return neuron(y)[0], mean.detach(), var.detach()
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (3, 50, 64), (2, 9, 130), (1, 4, 5), (5, 1, 12)])
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize(
+    ("name", "surrogate"), [("lif", "rectangular"), ("clif", "triangle"), ("dn", "sigmoid")]
+)
+def test_normalised_neuron(name, surrogate, given, shape):
+    neuron = neuron_of(name, surrogate)
+    features = shape[2]
+    statistics = (draw(features, seed=2), draw(features, seed=3).abs() + 0.5) if given else None
+    g = draw(*shape, seed=1)
+    results = []
+    for fire in (
+        lambda x, gamma, beta: normalised(neuron, x, statistics, gamma, beta),
+        lambda x, gamma, beta: native.normalised_neuron(
+            x, statistics, gamma, beta, EPS, neuron.dynamics()
+        ),
+    ):
+        leaves = [
+            draw(*shape, scale=2, shift=1),
+            draw(features, seed=4, scale=0.1, shift=0.3),
+            draw(features, seed=5, scale=0.1, shift=0.3),
+        ]
+        for leaf in leaves:
+            leaf.requires_grad_()
+        spikes, mean, var = fire(*leaves)
+        assert not mean.requires_grad
+        spikes.backward(g)
+        results.append((spikes.detach(), mean, var, *(leaf.grad for leaf in leaves)))
+    naive, own = results
+    assert torch.equal(own[0], naive[0])
+    for ours, theirs in zip(own[1:], naive[1:], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
+
+
+def test_statistics_far_from_zero_keep_their_digits():
+    x = draw(5, 256, 3, scale=0.01, shift=100.0)
+    neuron = neuron_of()
+    one = torch.ones(3)
+    _, mean, var = native.normalised_neuron(x, None, one, one, EPS, neuron.dynamics())
+    exact = x.double()
+    torch.testing.assert_close(mean, exact.mean((0, 1)).float(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(var, exact.var((0, 1), correction=0).float(), rtol=1e-2, atol=0)
+
+
+def test_moving_statistics_may_move_before_the_gradient():
+    neuron, mean, var = neuron_of(), torch.zeros(4), torch.ones(4)
+    x, gamma = draw(3, 5, 4).requires_grad_(), torch.ones(4)
+    spikes, *_ = native.normalised_neuron(x, (mean, var), gamma, gamma, EPS, neuron.dynamics())
+    mean.add_(5)
+    spikes.sum().backward()
+    leaf = x.detach().clone().requires_grad_()
+    normalised(neuron, leaf, (torch.zeros(4), var), gamma, gamma)[0].sum().backward()
+    torch.testing.assert_close(x.grad, leaf.grad, **CLOSE)
+
+
+# Around the blocks: 32 outputs, 128 rows, 16 inputs; 5 rows are too few for events.
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"),
+    [(5, 3, 4), (16, 1, 1), (30, 16, 32), (129, 17, 33), (260, 40, 60)],
+)
+@pytest.mark.parametrize("rate", [0.0, 0.2, 1.0])
+def test_spike_linear(rows, inputs, outputs, rate):
+    spikes = (torch.rand(1, rows, inputs, generator=generator()) < rate).float()
+    results = []
+    for product in (F.linear, native.spike_linear):
+        leaves = [spikes.clone(), draw(outputs, inputs, seed=1), draw(outputs, seed=2)]
+        for leaf in leaves:
+            leaf.requires_grad_()
+        y = product(*leaves)
+        y.backward(draw(1, rows, outputs, seed=3))
+        results.append((y.detach(), *(leaf.grad for leaf in leaves)))
+    for ours, theirs in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_spike_linear_without_bias_and_with_gradients_of_any_layout():
+    spikes = (torch.rand(4, 8, 5, generator=generator()) < 0.3).float()
+    weight = draw(6, 5).requires_grad_()
+    native.spike_linear(spikes, weight, None).sum().backward()
+    torch.testing.assert_close(weight.grad, spikes.sum((0, 1)).expand(6, 5))
+
+
+@pytest.mark.parametrize("time_steps", [1, 2, 5, 40])
+def test_encoded_linear(time_steps):
+    """Gradient of the drive: one product of weighted sums stands for one product a step."""
+    encoder = PopulationEncoder(3, time_steps, population=4)
+    observations = draw(20, 3)
+    results = []
+    for fused in (False, True):
+        encoder.zero_grad()
+        weight, bias = draw(7, 12, seed=1).requires_grad_(), draw(7, seed=2).requires_grad_()
+        currents = (
+            native.encoded_linear(
+                encoder.drive(observations), time_steps, encoder.THRESHOLD, weight, bias
+            )
+            if fused
+            else F.linear(encoder(observations), weight, bias)
+        )
+        currents.backward(draw(time_steps, 20, 7, seed=3))
+        gradients = (weight.grad, bias.grad, encoder.mean.grad.clone(), encoder.std.grad.clone())
+        results.append((currents.detach(), *gradients))
+    for ours, theirs in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_but_the_currents_is_kept_of_a_layer():
+    x = draw(5, 8, 6).requires_grad_()
+    gamma, dynamics = torch.ones(6), neuron_of("dn").dynamics()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        native.neuron(x, dynamics)
+        native.normalised_neuron(x, None, gamma, gamma, EPS, dynamics)
+    assert [t.numel() for t in kept if t.numel() > 6] == [x.numel()] * 2
+    assert all(t.data_ptr() == x.data_ptr() for t in kept if t.numel() > 6)
+
+
+def test_the_same_bits_every_time():
+    x, g, gamma = draw(5, 300, 70), draw(5, 300, 70, seed=1), torch.full((70,), 0.3)
+    dynamics = neuron_of().dynamics()
+
+    def once():
+        leaf = x.clone().requires_grad_()
+        spikes, mean, var = native.normalised_neuron(leaf, None, gamma, gamma, EPS, dynamics)
+        weight = draw(9, 70, seed=2).requires_grad_()
+        native.spike_linear(spikes, weight, None).backward(draw(5, 300, 9, seed=3))
+        return spikes, mean, var, leaf.grad, weight.grad
+
+    for first, second in zip(once(), once(), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_without_gradients_nothing_is_recorded():
+    with torch.no_grad():
+        spikes = native.neuron(draw(3, 2, 4, shift=0.5).requires_grad_(), neuron_of().dynamics())
+    assert spikes.grad_fn is None
+    assert spikes.sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_numbers_are_refused(dtype):
+    with pytest.raises(UserError, match=r"^kernel=native: takes float32 on a CPU.*kernel=naive"):
+        native.neuron(torch.zeros(2, 3, dtype=dtype), neuron_of().dynamics())
