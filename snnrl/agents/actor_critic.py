@@ -102,7 +102,7 @@ class SpikingPolicy(ActorCriticPolicy):
     :param time_steps: time steps T of one forward pass
     :param population: output neurons per action dimension or choice
     :param readout: ``population``, ``linear``, ``auto`` (population)
-    :param kernel: ``naive``, ``compile``, ``auto`` (naive: no run's length is known here)
+    :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's ``ActorCriticPolicy``; ``activation_fn`` and ``ortho_init`` are
         those of ordinary networks
     :raises UserError: unknown name or parameter, observations that are not one array, actions that

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 from torch import Tensor, nn
 
 from snnrl.agents.losses import Losses
+from snnrl.agents.optimizers import prepare_adam
 from snnrl.errors import UserError
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import NormStrategy, norm_layers
@@ -57,7 +59,7 @@ class SpikingAgent(BaseAlgorithm):
 
     @property
     def kernel(self) -> str:
-        """What computes the spiking networks: ``naive`` or ``compile``."""
+        """What computes the spiking networks: ``naive``, ``compile``, ``native`` or ``triton``."""
         networks = [
             module
             for part in self.parts().values()
@@ -92,12 +94,25 @@ class SpikingAgent(BaseAlgorithm):
         ]
         self.recalibrated_at[name] = self.num_timesteps
 
-    def _prepare(self) -> None:
-        """To be called at the end of ``_setup_model``."""
+    def _prepare(self, *, capturable: bool = False) -> None:
+        """To be called at the end of ``_setup_model``.
+
+        :param capturable: whether gradient steps will be captured as CUDA graphs
+        :raises UserError: the kernel that was asked for cannot run on the agent's device
+        """
+        self._prepare_optimizers(capturable)
+        self._resolve_kernels()
         self.losses = Losses()
         self.statistics_before = {}
         if not hasattr(self, "recalibrated_at"):
             self.recalibrated_at = {}
+
+    def _resolve_kernels(self) -> None:
+        networks = [m for m in self.policy.modules() if isinstance(m, SpikingNetwork)]
+        for network in networks:
+            network.resolve(self.device)
+        if networks and self.verbose >= 1:
+            print(f"Using kernel {networks[0].kernel}")
 
     def _refuse_normalised_bytes(self) -> None:
         """Bytes have a range that encoders scale by, and buffers keep them as bytes.
@@ -111,6 +126,18 @@ class SpikingAgent(BaseAlgorithm):
                 f"VecNormalize: observations are {space.dtype}, and stay so where they are kept; "
                 "expected norm_obs=False, or an environment that observes floating-point numbers"
             )
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        names, _ = self._get_torch_save_params()
+        return [recursive_getattr(self, name) for name in names if name.endswith("optimizer")]
+
+    def _prepare_optimizers(self, capturable: bool) -> None:
+        """Fused Adam by default, for our policies; Stable-Baselines3's stay as they are."""
+        ours = tuple(self.policy_aliases[name] for name in ("AnnPolicy", "SpikingPolicy"))
+        if isinstance(self.policy, ours):
+            given = self.policy_kwargs.get("optimizer_kwargs") or {}
+            for optimizer in self._optimizers():
+                prepare_adam(optimizer, given, capturable=capturable)
 
     @property
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -126,7 +153,7 @@ class SpikingAgent(BaseAlgorithm):
         """
         for name, mean in self.losses.drain(self.num_timesteps).items():
             self.logger.record(name, mean)
-        self.logger.record("train/learning_rate", self._optimizer.param_groups[0]["lr"])
+        self.logger.record("train/learning_rate", float(self._optimizer.param_groups[0]["lr"]))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     # Saving

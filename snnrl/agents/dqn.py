@@ -11,17 +11,17 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBufferSamples, Schedule
-from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingPart
 from snnrl.agents.buffers import ReplayBuffer
 from snnrl.agents.features import convolve_images
+from snnrl.agents.followers import Followers
+from snnrl.agents.modes import QuickModes
 from snnrl.agents.off_policy import ReplayAgent
 from snnrl.agents.spiking import SpikingOptions
 from snnrl.errors import UserError, expect
-from snnrl.nn.norm import sync_target
 
 LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
 
@@ -69,7 +69,7 @@ class SpikingQNetwork(SpikingPart, BasePolicy):
         return self(observation).argmax(dim=1).reshape(-1)  # type: ignore[no-any-return]
 
 
-class AnnPolicy(DQNPolicy):
+class AnnPolicy(QuickModes, DQNPolicy):
     """The same agent with an ordinary Q-network: the baseline.
 
     :param net_arch: hidden neurons
@@ -90,7 +90,7 @@ class AnnPolicy(DQNPolicy):
         super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
 
 
-class SpikingPolicy(DQNPolicy):
+class SpikingPolicy(QuickModes, DQNPolicy):
     """Spiking Q-network.
 
     :param net_arch: hidden neurons, ``[128, 128]`` as published
@@ -103,7 +103,7 @@ class SpikingPolicy(DQNPolicy):
     :param time_steps: time steps T of one forward pass
     :param readout: ``linear``, ``population``, ``auto`` (linear)
     :param population: output neurons per action, for the population readout
-    :param kernel: ``naive``, ``compile``, ``auto`` (naive: no run's length is known here)
+    :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's ``DQNPolicy``
     :raises UserError: unknown name or parameter, or observations that are not one array
     """
@@ -156,6 +156,8 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         "SpikingPolicy": SpikingPolicy,
         "AnnPolicy": AnnPolicy,
     }
+
+    baked_in: ClassVar[tuple[str, ...]] = ("gamma", "loss", "max_grad_norm")
 
     def __init__(
         self,
@@ -216,16 +218,17 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        assert self.replay_buffer is not None
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            self._update(batch, self._target_values(batch))
+            self._run(self._gradient_step, batch_size)
             self._n_updates += 1
             every = self.target_update_updates
             if every is not None and self._n_updates % every == 0:
                 self._update_target()
         if self.exploration_updates is not None:
             self._update_epsilon(self.exploration_updates)
+
+    def _gradient_step(self, batch: ReplayBufferSamples) -> None:
+        self._update(batch, self._target_values(batch))
 
     @torch.no_grad()
     def _target_values(self, batch: ReplayBufferSamples) -> Tensor:
@@ -257,11 +260,12 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         self.logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def _update_target(self) -> None:
-        polyak_update(self.q_net.parameters(), self.q_net_target.parameters(), self.tau)
-        # Running statistics of torch's own layers, in a features extractor: copied, as SB3 does.
-        polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
-        if part := self.parts().get("q_network"):
-            sync_target(part, self.q_net_target, self.tau, part.norm.target_stats)
+        self.followers.follow(self.tau)
+
+    def _make_followers(self) -> Followers:
+        return Followers(
+            [(self.q_net, self.q_net_target)], self.batch_norm_stats, self.batch_norm_stats_target
+        )
 
     def _update_epsilon(self, updates: int) -> None:
         first, last = self.exploration_initial_eps, self.exploration_final_eps

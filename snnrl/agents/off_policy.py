@@ -1,12 +1,15 @@
-"""What agents that learn from replay share: the buffer, and re-calibration from it."""
+"""What agents that learn from replay share: the buffer, gradient steps, re-calibration."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
-from typing import ClassVar
+from functools import reduce
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -15,8 +18,16 @@ from torch import Tensor
 
 from snnrl.agents.base import SpikingAgent, evaluation_mode
 from snnrl.agents.buffers import ReplayBuffer, random_transitions
+from snnrl.agents.captured import CapturedSteps, CudaRecorder, Recorder, Step
+from snnrl.agents.followers import Followers
+from snnrl.agents.optimizers import can_be_captured, set_learning_rate
 from snnrl.agents.recalibration import Recalibration
 from snnrl.nn.norm import recalibrating
+
+
+def squared_errors(values: Iterable[Tensor], targets: Tensor) -> Tensor:
+    """Sum over critics of the mean squared error of their values, ``[B, 1]`` each."""
+    return reduce(torch.add, (F.mse_loss(value, targets) for value in values))
 
 
 class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
@@ -26,9 +37,18 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     steps, after the update, from the replay buffer and with generators of its own. SB3's
     ``EvalCallback`` acts before the update, so it sees the statistics of the re-calibration before:
     call :meth:`recalibrate` ahead of an evaluation that should not.
+
+    On CUDA gradient steps are captured as graphs (:mod:`snnrl.agents.captured`) where the policy is
+    ours, its optimiser is Adam or AdamW, fused or ``capturable``, and observations are one array.
+    ``captured`` holds them; ``None``, which it may be set to, runs operator by operator.
     """
 
     experience: ClassVar[str] = "replay"
+
+    baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau")
+    """Attributes whose values are part of a captured gradient step."""
+
+    captured: CapturedSteps | None
 
     def _setup_model(self) -> None:
         self.policy_kwargs = deepcopy(self.policy_kwargs)
@@ -36,7 +56,11 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         if self.replay_buffer_class is None and self.n_steps == 1 and one_array:
             self.replay_buffer_class = ReplayBuffer
         super()._setup_model()
-        self._prepare()
+        recorder = self._recorder() if one_array else None
+        self._prepare(capturable=recorder is not None)
+        capturable = all(can_be_captured(optimizer) for optimizer in self._optimizers())
+        self.captured = CapturedSteps(recorder) if recorder is not None and capturable else None
+        self.followers = self._make_followers()
         if self.parts():
             self._refuse_normalised_bytes()
         if not hasattr(self, "recalibration_generators"):
@@ -44,6 +68,43 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
                 name: np.random.default_rng(None if self.seed is None else [self.seed, *rest])
                 for name, rest in (("actor", []), ("q_network", []), ("critic", [1]))
             }
+
+    def _recorder(self) -> Recorder | None:
+        return CudaRecorder(self.device) if self.device.type == "cuda" else None
+
+    def _make_followers(self) -> Followers:
+        """The target networks, to be collected once they are there."""
+        raise NotImplementedError
+
+    def _run(self, step: Step, batch_size: int) -> None:
+        """One gradient step on a new minibatch.
+
+        :param step: a method, which changes nothing but tensors, in place
+        """
+        assert self.replay_buffer is not None
+        batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        if self.captured is None:
+            step(batch)
+        else:
+            self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
+
+    def _update_learning_rate(
+        self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer
+    ) -> None:
+        rate = self.lr_schedule(self._current_progress_remaining)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            set_learning_rate(optimizer, rate)
+
+    def set_parameters(self, *args: Any, **kwargs: Any) -> None:
+        """As Stable-Baselines3's."""
+        super().set_parameters(*args, **kwargs)
+        # Optimisers have new tensors now.
+        if self.captured is not None:
+            self.captured.clear()
+
+    def _excluded_save_params(self) -> list[str]:
+        made_anew = ["captured", "followers", "fixed_critic"]
+        return [*super()._excluded_save_params(), *made_anew]
 
     @staticmethod
     def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

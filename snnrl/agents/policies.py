@@ -30,7 +30,7 @@ class SpikingActorCritic(BasePolicy):
     :param time_steps: time steps T of one forward pass
     :param population: output neurons per action dimension
     :param readout: ``population``, ``linear``, ``auto`` (population)
-    :param kernel: ``naive``, ``compile``, ``auto`` (naive: no run's length is known here)
+    :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's policy; ``activation_fn`` is that of ordinary networks
     :raises UserError: unknown name or parameter, or observations that are not one vector
     """

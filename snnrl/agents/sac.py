@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import stable_baselines3
 import torch
-import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
-from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from snnrl.agents.base import SpikingPart
-from snnrl.agents.off_policy import ReplayAgent
+from snnrl.agents.captured import Recorder
+from snnrl.agents.fixed import Fixed
+from snnrl.agents.followers import Followers
+from snnrl.agents.modes import QuickModes
+from snnrl.agents.off_policy import ReplayAgent, squared_errors
 from snnrl.agents.policies import SpikingActorCritic
 from snnrl.agents.spiking import SpikingOptions
 from snnrl.errors import UserError
-from snnrl.nn.norm import frozen_statistics, sync_target
+from snnrl.nn.norm import frozen_statistics
 
 
 class SquashedSpikingActor(SpikingPart, BasePolicy):
@@ -94,7 +98,7 @@ class SquashedSpikingActor(SpikingPart, BasePolicy):
         return actions
 
 
-class AnnPolicy(SACPolicy):
+class AnnPolicy(QuickModes, SACPolicy):
     """The same agent with ordinary networks: the baseline, 256-256."""
 
 
@@ -119,6 +123,16 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         "AnnPolicy": AnnPolicy,
     }
 
+    baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau", "target_entropy")
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self.fixed_critic = Fixed(self.critic)
+
+    def _recorder(self) -> Recorder | None:
+        # gSDE's noise is replaced from outside while acting.
+        return None if self.use_sde else super()._recorder()
+
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Gradient steps on the replay buffer: temperature, critics, actor, targets.
 
@@ -126,21 +140,25 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         normalisation uses batch statistics and moves the moving ones.
         """
         self.policy.set_training_mode(True)
-        optimizers = [self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer]
-        self._update_learning_rate([o for o in optimizers if o is not None])
-        assert self.replay_buffer is not None
-        for step in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            if self.use_sde:
-                self.actor.reset_noise()
-            actions, log_prob = self.actor.action_log_prob(batch.observations)
-            log_prob = log_prob.reshape(-1, 1)
-            temperature = self._update_temperature(log_prob)
-            self._update_critic(batch, self._target_values(batch, temperature))
-            self._update_actor(batch, actions, log_prob, temperature)
-            if step % self.target_update_interval == 0:
-                self._update_targets()
+        self._update_learning_rate(self._optimizers())
+        with _unchecked_distributions():
+            for step in range(gradient_steps):
+                whole = step % self.target_update_interval == 0
+                self._run(self._whole_step if whole else self._gradient_step, batch_size)
         self._n_updates += gradient_steps
+
+    def _whole_step(self, batch: ReplayBufferSamples) -> None:
+        self._gradient_step(batch)
+        self._update_targets()
+
+    def _gradient_step(self, batch: ReplayBufferSamples) -> None:
+        if self.use_sde:
+            self.actor.reset_noise()
+        actions, log_prob = self.actor.action_log_prob(batch.observations)
+        log_prob = log_prob.reshape(-1, 1)
+        temperature = self._update_temperature(log_prob)
+        self._update_critic(batch, self._target_values(batch, temperature))
+        self._update_actor(batch, actions, log_prob, temperature)
 
     def _update_temperature(self, log_prob: Tensor) -> Tensor:
         """The temperature alpha before its own update, ``[1]``: the loss is
@@ -168,22 +186,37 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
 
     def _update_critic(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
         values = self.critic(batch.observations, batch.actions)
-        loss = 0.5 * sum((F.mse_loss(value, targets) for value in values), torch.zeros(()))
+        loss = 0.5 * squared_errors(values, targets)
         self._step(self.critic.optimizer, loss)
         self.losses.add("train/critic_loss", loss)
 
     def _update_actor(
         self, batch: ReplayBufferSamples, actions: Tensor, log_prob: Tensor, temperature: Tensor
     ) -> None:
-        with frozen_statistics(self.critic):
+        with self.fixed_critic:
             values = torch.cat(self.critic(batch.observations, actions), dim=1)
         loss = (temperature * log_prob - values.min(dim=1, keepdim=True).values).mean()
         self._step(self.actor.optimizer, loss)
         self.losses.add("train/actor_loss", loss)
 
     def _update_targets(self) -> None:
-        polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
-        # Running statistics of torch's own layers, in a features extractor: copied, as SB3 does.
-        polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
-        if critic := self.parts().get("critic"):
-            sync_target(critic, self.critic_target, self.tau, critic.norm.target_stats)
+        self.followers.follow(self.tau)
+
+    def _make_followers(self) -> Followers:
+        return Followers(
+            [(self.critic, self.critic_target)], self.batch_norm_stats, self.batch_norm_stats_target
+        )
+
+
+@contextmanager
+def _unchecked_distributions() -> Iterator[None]:
+    """Inside, torch's distributions do not check their parameters: that waits for the device.
+
+    What is not finite shows in the losses.
+    """
+    checked = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(checked)

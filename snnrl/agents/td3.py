@@ -6,21 +6,22 @@ from typing import Any, ClassVar
 
 import stable_baselines3
 import torch
-import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
-from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor
 
 from snnrl.agents.actor import SpikingActor
-from snnrl.agents.off_policy import ReplayAgent
+from snnrl.agents.fixed import Fixed
+from snnrl.agents.followers import Followers
+from snnrl.agents.modes import QuickModes
+from snnrl.agents.off_policy import ReplayAgent, squared_errors
+from snnrl.agents.optimizers import set_learning_rate
 from snnrl.agents.policies import SpikingActorCritic
-from snnrl.nn.norm import frozen_statistics, sync_target
 
 
-class AnnPolicy(TD3Policy):
+class AnnPolicy(QuickModes, TD3Policy):
     """The same agent with an ordinary actor: the baseline, 256-256 like the spiking one."""
 
     def __init__(
@@ -56,6 +57,17 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         "AnnPolicy": AnnPolicy,
     }
 
+    baked_in: ClassVar[tuple[str, ...]] = (
+        "gamma",
+        "tau",
+        "target_policy_noise",
+        "target_noise_clip",
+    )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self.fixed_critic = Fixed(self.critic)
+
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Gradient steps on the replay buffer: targets, critics, and each ``policy_delay`` steps
         the actor and its followers.
@@ -65,14 +77,18 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         """
         self.policy.set_training_mode(True)
         self._set_learning_rates()
-        assert self.replay_buffer is not None
         for _ in range(gradient_steps):
             self._n_updates += 1
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            self._update_critic(batch, self._target_values(batch))
-            if self._n_updates % self.policy_delay == 0:
-                self._update_actor(batch)
-                self._update_targets()
+            whole = self._n_updates % self.policy_delay == 0
+            self._run(self._whole_step if whole else self._critic_step, batch_size)
+
+    def _critic_step(self, batch: ReplayBufferSamples) -> None:
+        self._update_critic(batch, self._target_values(batch))
+
+    def _whole_step(self, batch: ReplayBufferSamples) -> None:
+        self._critic_step(batch)
+        self._update_actor(batch)
+        self._update_targets()
 
     @torch.no_grad()
     def _target_values(self, batch: ReplayBufferSamples) -> Tensor:
@@ -87,31 +103,31 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
 
     def _update_critic(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
         values = self.critic(batch.observations, batch.actions)
-        loss = sum((F.mse_loss(value, targets) for value in values), torch.zeros(()))
+        loss = squared_errors(values, targets)
         self._step(self.critic.optimizer, loss)
         self.losses.add("train/critic_loss", loss)
 
     def _update_actor(self, batch: ReplayBufferSamples) -> None:
         actions = self.actor(batch.observations)
-        with frozen_statistics(self.critic):
+        with self.fixed_critic:
             loss = -self.critic.q1_forward(batch.observations, actions).mean()
         self._step(self.actor.optimizer, loss)
         self.losses.add("train/actor_loss", loss)
 
     def _update_targets(self) -> None:
-        polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
-        polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
-        # Running statistics of torch's own layers, in a features extractor: copied, as SB3 does.
-        polyak_update(self.critic_batch_norm_stats, self.critic_batch_norm_stats_target, 1.0)
-        polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
-        targets = {"actor": self.actor_target, "critic": self.critic_target}
-        for name, part in self.parts().items():
-            sync_target(part, targets[name], self.tau, part.norm.target_stats)
+        self.followers.follow(self.tau)
+
+    def _make_followers(self) -> Followers:
+        return Followers(
+            [(self.critic, self.critic_target), (self.actor, self.actor_target)],
+            [*self.critic_batch_norm_stats, *self.actor_batch_norm_stats],
+            [*self.critic_batch_norm_stats_target, *self.actor_batch_norm_stats_target],
+        )
 
     def _critic_schedule(self) -> Schedule:
         return self.lr_schedule
 
     def _set_learning_rates(self) -> None:
         progress = self._current_progress_remaining
-        update_learning_rate(self.actor.optimizer, self.lr_schedule(progress))
-        update_learning_rate(self.critic.optimizer, self._critic_schedule()(progress))
+        set_learning_rate(self.actor.optimizer, self.lr_schedule(progress))
+        set_learning_rate(self.critic.optimizer, self._critic_schedule()(progress))

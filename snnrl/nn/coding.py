@@ -75,7 +75,7 @@ class PopulationEncoder(Encoder):
         self.std = nn.Parameter(torch.full((inputs, population), math.sqrt(0.05)))
 
     def drive(self, observation: Tensor) -> Tensor:
-        """Observations ``[B, D]`` -> what each neuron's potential gains in a step ``[B, D * P]``."""
+        """Observations ``[B, D]`` -> what each potential gains in a step ``[B, D * P]``."""
         if self.input_range is not None:
             observation = scaled(observation, *self.input_range)
         distance = torch.tanh(observation).unsqueeze(-1) - self.mean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -81,7 +81,7 @@ class SpikingConvolutions(nn.Module):
 
     def fused(self, encoder: Encoder, images: Tensor, ops: Operators) -> Tensor:
         """As ``forward`` of the encoded images ``[B, C, H, W]``, by fused operators."""
-        first, *rest = self.layers
+        first, *rest = cast(list[SpikingConvolution], list(self.layers))
         currents = over_time(first.linear(images), encoder.time_steps)
         spikes = fire(first.norm, first.neuron, currents, ops)
         for layer in rest:

@@ -1,27 +1,33 @@
-"""Run a network without its compiled form."""
+"""Run a network without its compiled or fused form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
 
 class Compilable(nn.Module):
-    """A module whose forward pass can be compiled: ``kernel`` is ``naive`` or ``compile``."""
+    """A module whose forward pass can be more than its submodules': ``kernel`` says what."""
 
     kernel: str
 
 
 @contextmanager
-def eager(network: nn.Module) -> Iterator[None]:
+def eager(network: nn.Module, instead_of: Container[str] | None = None) -> Iterator[None]:
     """Inside, every :class:`Compilable` part of ``network`` runs the naive kernel.
 
-    For passes in which layers are watched or behave differently: hooks are not part of compiled
-    code, and each change of behaviour would be compiled anew.
+    For passes in which layers are watched or behave differently: hooks are not part of compiled or
+    fused code, and each change of behaviour would be compiled anew.
+
+    :param instead_of: only the parts with one of these kernels; all if not given
     """
-    parts = [module for module in network.modules() if isinstance(module, Compilable)]
+    parts = [
+        module
+        for module in network.modules()
+        if isinstance(module, Compilable) and (instead_of is None or module.kernel in instead_of)
+    ]
     kernels = [part.kernel for part in parts]
     for part in parts:
         part.kernel = "naive"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from snnrl.nn.fused import Operators, encoded_currents, fire, operators
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build, split_spec
-from snnrl.ops.backend import FUSED, KERNELS, resolve_kernel
+from snnrl.ops.backend import FUSED, resolve_kernel
 
 Spec = str | Mapping[str, Any]
 
@@ -87,7 +87,7 @@ class SpikingNetwork(Compilable):
         encoder and hidden layers, for images; see :class:`SpikingConvolutions`
     :param input_range: lowest and highest input, for encoders that scale
     :raises UserError: unknown name or parameter, a size below 1, images without convolutions or
-        with population coding, or a kernel that cannot run here
+        with population coding, or a kernel without its compiler or that does not know the neuron
     """
 
     def __init__(
@@ -157,8 +157,10 @@ class SpikingNetwork(Compilable):
             if readout == "population"
             else SpikeCountReadout(widths[-1], outputs)
         )
-        expect("kernel", kernel, KERNELS)
         self.kernel = kernel
+        if kernel != "auto":
+            # Where it will run is not known yet: on the device that goes with the kernel.
+            self.resolve(torch.device("cuda" if kernel == "triton" else "cpu"))
 
     def resolve(self, device: torch.device) -> None:
         """Decide what computes the network on this device.
@@ -167,7 +169,7 @@ class SpikingNetwork(Compilable):
         """
         neurons = [module for module in self.modules() if isinstance(module, Neuron)]
         has_fused = all(neuron.dynamics() is not None for neuron in neurons)
-        self.kernel = resolve_kernel(self.kernel, device.type, has_fused=has_fused)
+        self.kernel = resolve_kernel(self.kernel, str(device), has_fused=has_fused)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
@@ -178,7 +180,7 @@ class SpikingNetwork(Compilable):
         return _compiled_pass()(self, x) if self.kernel == "compile" else _eager_pass(self, x)
 
     def _fused_pass(self, x: Tensor, ops: Operators) -> Tensor:
-        layers = list(self.layers)
+        layers = cast(list[SpikingLayer], list(self.layers))
         if isinstance(self.conv, SpikingConvolutions):
             spikes = self.conv.fused(self.encoder, x, ops)
         else:

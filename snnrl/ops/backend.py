@@ -6,6 +6,7 @@ import torch
 
 from snnrl.errors import UserError, expect
 from snnrl.ops.native.library import compiler
+from snnrl.ops.triton.requirements import check_device
 
 KERNELS = ("auto", "naive", "compile", "native", "triton")
 
@@ -29,21 +30,21 @@ def resolve_kernel(
 
     ``auto`` is ``triton`` on CUDA and ``native`` on a CPU. Neurons that no fused operator knows are
     compiled where a plan of :data:`COMPILE_PAYS_FROM_STEPS` is known, and naive otherwise; so is
-    everything on a CPU without a C++ compiler. It never looks at timings or caches, so that the same
-    configuration computes the same thing.
+    everything on a CPU without a C++ compiler. It never looks at timings or caches, so that the
+    same configuration computes the same thing.
 
     :param kernel: a name of :data:`KERNELS`
     :param device: torch's name of the device
     :param planned_steps: planned environment steps, if known
     :param has_fused: whether the fused operators know the neuron
-    :raises UserError: unknown name, or what cannot run here: ``native`` or ``compile`` without a C++
-        compiler, a fused kernel on another device than its own or for a neuron that has none
+    :raises UserError: unknown name, or what cannot run here: ``native`` or ``compile`` without a
+        C++ compiler, a fused kernel on another device than its own or for a neuron that has none
     """
     expect("kernel", kernel, KERNELS)
     on_cuda = torch.device(device).type == "cuda"
     if kernel == "auto":
         if has_fused and on_cuda:
-            return "triton"
+            return resolve_kernel("triton", device)
         if not on_cuda and compiler() is None:
             return "naive"
         if has_fused:
@@ -54,9 +55,10 @@ def resolve_kernel(
         raise UserError(
             f"kernel={kernel}: knows no operator of this neuron; expected kernel=compile or naive"
         )
-    if (kernel == "triton") != on_cuda and kernel in FUSED:
-        own, other = ("a CUDA device", "native") if kernel == "triton" else ("a CPU", "triton")
-        raise UserError(f"kernel={kernel}: runs on {own}, not on {device}; expected kernel={other}")
+    if kernel == "triton":
+        check_device(torch.device(device))
+    if kernel == "native" and on_cuda:
+        raise UserError(f"kernel=native: runs on a CPU, not on {device}; expected kernel=triton")
     if kernel in ("compile", "native") and not on_cuda and compiler() is None:
         raise UserError(
             f"kernel={kernel}: needs a C++ compiler (g++ or clang++ on the PATH); "

@@ -25,3 +25,23 @@ def test_one_value_that_is_not_finite_is_enough(value):
         losses.add("train/critic_loss", torch.tensor(each))
     with pytest.raises(NonFiniteError, match=r"^train/critic_loss is not finite at step 12$"):
         losses.drain(step=12)
+
+
+def test_sums_stay_where_they_are():
+    losses = Losses()
+    losses.add("a", torch.tensor(1.0))
+    kept = [*losses._sums.values(), *losses._counts.values()]
+    losses.add("a", torch.tensor(2.0))
+    losses.drain(step=1)
+    losses.add("a", torch.tensor(5.0))
+    assert all(a is b for a, b in zip([*losses._sums.values()], kept[:1], strict=True))
+    assert [tensor.item() for tensor in kept] == [5.0, 1.0]
+
+
+def test_an_error_is_told_once():
+    losses = Losses()
+    losses.add("a", torch.tensor(math.nan))
+    with pytest.raises(NonFiniteError):
+        losses.drain(step=1)
+    losses.add("a", torch.tensor(1.0))
+    assert losses.drain(step=2) == {"a": 1.0}

@@ -54,6 +54,7 @@ def test_ordinary_networks_learn_as_stable_baselines3s(env, policy):
     def run(algorithm: Any, policy: str) -> Any:
         envs = DummyVecEnv([ENVS[env], ENVS[env]])
         settings = dict(n_steps=16, batch_size=8, n_epochs=2, ent_coef=0.01, clip_range_vf=0.1)
+        settings["policy_kwargs"] = dict(optimizer_kwargs=dict(fused=False))
         return algorithm(policy, envs, seed=3, device="cpu", **settings).learn(96)
 
     ours, stock = run(PPO, policy), run(stable_baselines3.PPO, "MlpPolicy")
@@ -65,6 +66,7 @@ def test_ordinary_networks_learn_as_stable_baselines3s(env, policy):
 def test_ordinary_convolutions_learn_as_stable_baselines3s():
     def run(algorithm: Any, policy: str, **policy_kwargs: Any) -> Any:
         settings = dict(n_steps=16, batch_size=8, n_epochs=1, seed=3, device="cpu")
+        policy_kwargs["optimizer_kwargs"] = dict(fused=False)
         return algorithm(policy, MatchImage(), policy_kwargs=policy_kwargs, **settings).learn(32)
 
     ours = run(PPO, "AnnPolicy", conv=CONV)

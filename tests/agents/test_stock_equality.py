@@ -19,6 +19,9 @@ STOCK = {
     "sac": stable_baselines3.SAC,
     "dqn": stable_baselines3.DQN,
 }
+UNFUSED = dict(fused=False)
+"""Our AnnPolicy has fused Adam, which rounds in another way, unless told otherwise."""
+
 PAIRS = {algo: (ALGORITHMS[algo], stock) for algo, stock in STOCK.items()}
 
 
@@ -33,10 +36,21 @@ class BatchNormExtractor(BaseFeaturesExtractor):
         return self.norm(observations)
 
 
+class LinearExtractor(BaseFeaturesExtractor):
+    """An extractor with weights."""
+
+    def __init__(self, observation_space: Any):
+        super().__init__(observation_space, 3)
+        self.layer = nn.Linear(observation_space.shape[0], 3)
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.layer(observations)
+
+
 def build(algorithm: Any, policy: str = "MlpPolicy", **changes: Any) -> Any:
     discrete = issubclass(algorithm, stable_baselines3.DQN)
     arguments: dict[str, Any] = dict(
-        policy_kwargs=dict(net_arch=[12, 8]),
+        policy_kwargs=dict(net_arch=[12, 8], optimizer_kwargs=UNFUSED),
         batch_size=32,
         learning_starts=40,
         buffer_size=500,
@@ -119,6 +133,20 @@ def test_running_statistics_of_a_features_extractor_reach_the_targets(algo):
     target = ours.q_net_target if algo == "dqn" else ours.critic_target
     norm = target.features_extractor.norm
     assert not torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean))
+    assert_equal_agents(ours, stock)
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("algo", ["td3", "sac"])
+def test_a_features_extractor_learns_from_the_losses_that_it_learns_from_there(algo, share):
+    policy_kwargs = dict(
+        net_arch=[12, 8],
+        features_extractor_class=LinearExtractor,
+        share_features_extractor=share,
+    )
+    ours, stock = (
+        build(algorithm, policy_kwargs=policy_kwargs).learn(80) for algorithm in PAIRS[algo]
+    )
     assert_equal_agents(ours, stock)
 
 

@@ -46,7 +46,9 @@ def build(data, kernel):
     return network
 
 
-@pytest.mark.parametrize("kernel", ["naive", "native", pytest.param("compile", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kernel", ["naive", "native", pytest.param("compile", marks=pytest.mark.slow)]
+)
 def test_whole_network(golden, kernel):
     data = golden("q_network")
     network = build(data, kernel).eval()

@@ -70,7 +70,7 @@ def critic_state(reference: dict[str, Tensor], algo: str) -> dict[str, Tensor]:
     return renamed
 
 
-def build(algo: str, data: dict[str, Tensor], minibatches: FixedMinibatches):
+def build(algo: str, data: dict[str, Tensor], minibatches: FixedMinibatches, kernel: str):
     actor = part(data, "init.actor")
     critic = part(data, "init.critic")
     outputs, _, out_population = actor["decoder.decoder.weight"].shape
@@ -86,7 +86,7 @@ def build(algo: str, data: dict[str, Tensor], minibatches: FixedMinibatches):
             bn="carebn",
             encoder=dict(name="population", population=actor["encoder.mean"].shape[-1]),
             population=out_population,
-            kernel="naive",
+            kernel=kernel,
         ),
         device="cpu",
         **SETTINGS[algo],
@@ -99,11 +99,12 @@ def build(algo: str, data: dict[str, Tensor], minibatches: FixedMinibatches):
     return agent
 
 
+@pytest.mark.parametrize("kernel", ["naive", "native"])
 @pytest.mark.parametrize("algo", ["td3", "ddpg"])
-def test_gradient_steps(golden, algo):
+def test_gradient_steps(golden, algo, kernel):
     data = golden(f"train_{algo}")
     minibatches = FixedMinibatches(data)
-    agent = build(algo, data, minibatches)
+    agent = build(algo, data, minibatches, kernel)
     agent.train(gradient_steps=minibatches.count, batch_size=minibatches.batch_size)
     assert not minibatches.batches
 

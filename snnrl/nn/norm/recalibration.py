@@ -29,7 +29,7 @@ def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None
     for layer in layers:
         layer.accumulation = Accumulation()
     try:
-        with eager(network), torch.no_grad():
+        with eager(network, instead_of=("compile",)), torch.no_grad():
             yield
             for layer in layers:
                 done = layer.accumulation

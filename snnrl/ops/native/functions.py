@@ -27,7 +27,7 @@ class NeuronFunction(torch.autograd.Function):
         return calls.neuron_forward(x, dynamics)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return calls.neuron_backward(x, gradient, ctx.dynamics), None
@@ -58,7 +58,7 @@ class NormalisedNeuronFunction(torch.autograd.Function):
         return spikes, mean, var
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, gradient: Tensor, *_: Tensor
     ) -> tuple[Tensor, None, Tensor, Tensor, None, None]:
@@ -81,7 +81,7 @@ class SpikeLinearFunction(torch.autograd.Function):
         return currents.view(*spikes.shape[:-1], len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         indices, counts, weight = ctx.saved_tensors
         events = calls.Events(indices, counts, weight.shape[1])
@@ -115,7 +115,7 @@ class EncodedLinearFunction(torch.autograd.Function):
         return currents.view(time_steps, len(drive), len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, None, None, Tensor | None, Tensor | None]:

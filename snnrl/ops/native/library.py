@@ -38,8 +38,8 @@ def compiler() -> str | None:
 def library() -> ctypes.CDLL:
     """The compiled operators, built (two to three seconds) if nobody has yet.
 
-    They are kept in ``$XDG_CACHE_HOME/snnrl`` (``~/.cache/snnrl``), under a name made of the source,
-    the compiler and the processor.
+    They are kept in ``$XDG_CACHE_HOME/snnrl`` (``~/.cache/snnrl``), under a name made of the
+    source, the compiler and the processor.
 
     :raises UserError: no compiler, a compiler that fails, or no room for the result
     """

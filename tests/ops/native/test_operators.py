@@ -227,7 +227,7 @@ def test_nothing_but_the_currents_is_kept_of_a_layer():
 
 
 def test_the_same_bits_every_time():
-    x, g, gamma = draw(5, 300, 70), draw(5, 300, 70, seed=1), torch.full((70,), 0.3)
+    x, gamma = draw(5, 300, 70), torch.full((70,), 0.3)
     dynamics = neuron_of().dynamics()
 
     def once():

@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""Hold every Triton operator against the naive one on a real GPU.
+
+    python scripts/bench/check_kernels.py
+
+Forward and backward, float32 and bfloat16: spikes must be the naive operators' own, gradients close
+to autograd's, and a second run must give the same bits. One captured CUDA graph is replayed too.
+Prints a table; exit status 1 on any mismatch, 2 without a CUDA device.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnrl.errors import UserError
+from snnrl.ops import triton
+from snnrl.ops.dynamic import DynamicParameters
+from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.surrogate import Surrogate
+from snnrl.ops.triton import reference
+
+NEURONS = ("lif", "clif", "dn")
+SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
+ODD = (5, 33, 257)
+SHAPES = ((5, 256, 256), (8, 64, 4096), (1, 256, 256), (40, 16, 128), ODD, (5, 4096, 64))
+"""The published one, a wide one, one step, more steps than are unrolled, no multiples of a block,
+and more rows than one program owns."""
+
+EPS, THRESHOLD = 1e-5, 0.999
+LIMITS = {torch.float32: 1e-4, torch.bfloat16: 1e-2}
+"""Largest error of a gradient, relative to the element plus the root mean square of all."""
+
+
+class Run(NamedTuple):
+    """What one call gave: outputs that must be exact, outputs that must be close."""
+
+    exact: list[Tensor]
+    close: list[Tensor]
+
+
+class Case(NamedTuple):
+    """Two ways to compute the same."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    ours: Callable[[], Run]
+    naive: Callable[[], Run]
+
+
+def make_dynamics(neuron: str, surrogate: str, detach_reset: bool) -> Dynamics:
+    """A neuron with the published constants."""
+    constants = DynamicParameters(tv=-0.172, tu=0.529, tr=0.021, ts=0.132)
+    shape = Surrogate(surrogate, SCALES[surrogate])
+    return Dynamics(neuron, 0.5, shape, detach_reset, 0.75, 0.5, constants)
+
+
+def naive_encode(drive: Tensor, time_steps: int) -> Tensor:
+    """Integrate, spike, soft reset, with the gradient straight through."""
+    potential, spikes = torch.zeros_like(drive), []
+    for _ in range(time_steps):
+        potential = potential + drive
+        fired = (potential.detach() > THRESHOLD).to(potential.dtype)
+        spike = fired + (potential - potential.detach())
+        potential = potential - THRESHOLD * spike
+        spikes.append(spike)
+    return torch.stack(spikes)
+
+
+def normal(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
+    """Normally distributed numbers that no device changes."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).to(device)
+
+
+def differentiate(output: Tensor, g: Tensor, *inputs: Tensor) -> list[Tensor]:
+    """Gradients of the inputs from ``g = dL/d output``."""
+    return list(torch.autograd.grad(output, inputs, g.to(output.dtype)))
+
+
+def neuron_case(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    dynamics: Dynamics,
+    device: torch.device,
+    operators: Any,
+    layout: Callable[[Tensor], Tensor] = lambda g: g,
+) -> Case:
+    """A bare neuron; ``layout`` gives the upstream gradient other strides."""
+    x = (normal(shape, 0, device) * 0.8 + 0.2).to(dtype)
+    g = layout(normal(shape, 1, device).to(dtype))
+
+    def ours() -> Run:
+        leaf = x.clone().requires_grad_()
+        spikes = operators.neuron(leaf, dynamics)
+        return Run([spikes], differentiate(spikes, g, leaf))
+
+    def naive() -> Run:
+        leaf = x.float().requires_grad_()
+        spikes = reference.neuron(leaf, dynamics)
+        return Run([spikes], differentiate(spikes, g, leaf))
+
+    surrogate = dynamics.surrogate.name + (" detached" if dynamics.detach_reset else "")
+    return Case(f"{dynamics.neuron} {surrogate}", shape, dtype, ours, naive)
+
+
+def normalised_case(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    dynamics: Dynamics,
+    device: torch.device,
+    operators: Any,
+    given: bool,
+) -> Case:
+    """Normalisation and neuron, with statistics that are given or the batch's."""
+    x = (normal(shape, 0, device) * 1.5 + 0.7).to(dtype)
+    g = normal(shape, 1, device).to(dtype)
+    gamma, beta = (normal(shape[2:], seed, device) * 0.2 + 0.6 for seed in (2, 3))
+    fixed = (normal(shape[2:], 4, device) * 0.3, normal(shape[2:], 5, device).abs() + 0.5)
+
+    def call(values: Tensor, *affine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        result: tuple[Tensor, Tensor, Tensor] = operators.normalised_neuron(
+            values, fixed if given else None, *affine, EPS, dynamics
+        )
+        return result
+
+    def ours() -> Run:
+        leaves = [value.clone().requires_grad_() for value in (x, gamma, beta)]
+        spikes, mean, var = call(*leaves)
+        return Run([spikes], [mean, var, *differentiate(spikes, g, *leaves)])
+
+    def naive() -> Run:
+        leaves = [value.float().requires_grad_() for value in (x, gamma, beta)]
+        if given:
+            mean, var = fixed
+            statistics = [mean, var]
+        else:
+            var, mean = torch.var_mean(leaves[0], dim=(0, 1), correction=0)
+            statistics = [mean.detach(), var.detach()]
+            # The kernel sums in another order. With its statistics as the values and the batch's
+            # gradients, no membrane falls to the other side of the threshold.
+            _, our_mean, our_var = call(x, gamma, beta)
+            mean = mean + (our_mean - mean).detach()
+            var = var + (our_var - var).detach()
+        y = (leaves[0] - mean) / torch.sqrt(var + EPS) * leaves[1] + leaves[2]
+        spikes = reference.neuron(y, dynamics)
+        return Run([spikes], [*statistics, *differentiate(spikes, g, *leaves)])
+
+    kind = "given" if given else "batch"
+    return Case(f"{dynamics.neuron} normalised ({kind})", shape, dtype, ours, naive)
+
+
+def coding_cases(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, operators: Any
+) -> Iterator[Case]:
+    """The encoder and the rates."""
+    drive = normal(shape[1:], 0, device).abs().to(dtype)
+    spikes = (normal(shape, 1, device) > 0).to(dtype)
+    g = normal(shape, 2, device).to(dtype)
+
+    def ours_encode() -> Run:
+        leaf = drive.clone().requires_grad_()
+        fired = operators.encode(leaf, shape[0], THRESHOLD)
+        return Run([fired], differentiate(fired, g, leaf))
+
+    def naive_encoded() -> Run:
+        leaf = drive.float().requires_grad_()
+        fired = naive_encode(leaf, shape[0])
+        return Run([fired.detach()], differentiate(fired, g, leaf))
+
+    def ours_rates() -> Run:
+        leaf = spikes.clone().requires_grad_()
+        rates = operators.rates(leaf)
+        return Run([], [rates, *differentiate(rates, g[0], leaf)])
+
+    def naive_rates() -> Run:
+        leaf = spikes.float().requires_grad_()
+        rates = leaf.mean(0)
+        return Run([], [rates, *differentiate(rates, g[0], leaf)])
+
+    yield Case("encode", shape, dtype, ours_encode, naive_encoded)
+    yield Case("rates", shape, dtype, ours_rates, naive_rates)
+
+
+def cases(
+    device: torch.device, operators: Any, shapes: tuple[tuple[int, ...], ...] = SHAPES
+) -> Iterator[Case]:
+    """Every operator; each neuron at each shape, each surrogate at the last odd one."""
+    for dtype in LIMITS:
+        for shape in shapes:
+            for neuron in NEURONS:
+                dynamics = make_dynamics(neuron, "rectangular", False)
+                yield neuron_case(shape, dtype, dynamics, device, operators)
+                for given in (False, True):
+                    yield normalised_case(shape, dtype, dynamics, device, operators, given)
+            yield from coding_cases(shape, dtype, device, operators)
+        for neuron in NEURONS:
+            for surrogate in SCALES:
+                for detach_reset in (False, True):
+                    dynamics = make_dynamics(neuron, surrogate, detach_reset)
+                    yield neuron_case(ODD, dtype, dynamics, device, operators)
+            dynamics = make_dynamics(neuron, "rectangular", False)
+            for name, layout in LAYOUTS.items():
+                case = neuron_case(ODD, dtype, dynamics, device, operators, layout)
+                yield case._replace(name=f"{neuron}, {name} gradient")
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "transposed": lambda g: g.transpose(0, 2).contiguous().transpose(0, 2),
+    "expanded": lambda g: g[0].expand(g.shape),
+}
+
+
+def error(actual: Tensor, expected: Tensor) -> float:
+    """Largest error, relative to the element plus the root mean square; NaN if any is."""
+    expected, actual = expected.double(), actual.double()
+    scale = expected.abs() + expected.square().mean().sqrt() + 1e-30
+    return ((actual - expected).abs() / scale).max().item()
+
+
+def judge(case: Case) -> tuple[int, float, bool]:
+    """Spikes that differ, largest error of what must be close, and whether two runs agree."""
+    first, second, expected = case.ours(), case.ours(), case.naive()
+    pairs = zip(first.exact, expected.exact, strict=True)
+    wrong = sum(int((one.float() != other.float()).sum()) for one, other in pairs)
+    errors = [error(*pair) for pair in zip(first.close, expected.close, strict=True)]
+    outputs = zip([*first.exact, *first.close], [*second.exact, *second.close], strict=True)
+    same = all(torch.equal(one, other) for one, other in outputs)
+    # max() would pass over a NaN that is not the first.
+    return wrong, float(torch.tensor(errors).max()), same
+
+
+def check(found: Iterator[Case]) -> int:
+    """Print a line a case.
+
+    :return: number of mismatches
+    """
+    print(f"{'operator':32} {'shape':16} {'type':9} {'spikes off':>10} {'error':>9}  same twice")
+    mismatches = 0
+    for case in found:
+        wrong, largest, same = judge(case)
+        good = wrong == 0 and largest <= LIMITS[case.dtype] and same
+        mismatches += not good
+        print(
+            f"{case.name:32} {'x'.join(map(str, case.shape)):16} {str(case.dtype)[6:]:9} "
+            f"{wrong:10} {largest:9.1e}  {'yes' if same else 'no':10}{'' if good else '  MISMATCH'}"
+        )
+    return mismatches
+
+
+def captured_graph_replays(device: torch.device) -> bool:
+    """Whether forward and backward, captured as a CUDA graph, compute the same on new inputs."""
+    dynamics = make_dynamics("lif", "rectangular", False)
+    x, g = (normal((5, 64, 48), seed, device) for seed in (0, 1))
+    x.requires_grad_()
+    gamma, beta = (torch.full((48,), 0.5, device=device, requires_grad=True) for _ in range(2))
+
+    def step() -> list[Tensor]:
+        spikes, mean, var = triton.normalised_neuron(x, None, gamma, beta, EPS, dynamics)
+        rates = triton.counts(spikes) / len(spikes)
+        return [rates, mean, var, *differentiate(rates, g[0], x, gamma, beta)]
+
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        step()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        x.copy_(normal((5, 64, 48), 7, device) * 2)
+    graph.replay()
+    expected = step()
+    return all(torch.equal(one, other) for one, other in zip(captured, expected, strict=True))
+
+
+def main() -> int:
+    """Check all, and a captured graph."""
+    device = torch.device("cuda")
+    try:
+        if not torch.cuda.is_available():
+            triton.check_device(torch.device("cpu"))
+        triton.check_device(device)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    mismatches = check(cases(device, triton))
+    replays = captured_graph_replays(device)
+    print(f"captured CUDA graph: {'the same' if replays else 'MISMATCH'}")
+    mismatches += not replays
+    print(f"{mismatches} mismatches on {torch.cuda.get_device_name(device)}")
+    return 1 if mismatches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

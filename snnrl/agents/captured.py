@@ -1,0 +1,125 @@
+"""Gradient steps captured as CUDA graphs: one launch for the hundreds of operators in each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+import torch
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from torch import Tensor
+
+Work = Callable[[], None]
+Step = Callable[[ReplayBufferSamples], None]
+
+EAGER_STEPS = 3
+"""Gradient steps of each kind that run operator by operator before one is captured: optimisers
+make their state and libraries their workspaces there, which must not become part of the graph."""
+
+
+class Recorder(Protocol):
+    """What captures."""
+
+    def run(self, work: Work) -> None:
+        """Do the work where it will be captured."""
+
+    def capture(self, work: Work) -> Work:
+        """Record the work on the device without doing it, and return what does it again."""
+
+
+class CudaRecorder:
+    """Captures on a stream of its own, on which the work has run before.
+
+    Random numbers come from the device's default generator, which a graph takes along: each replay
+    draws anew.
+
+    :param device: a CUDA device
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+
+    def run(self, work: Work) -> None:
+        """Do the work on the stream; what is queued before and after keeps its order."""
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream), warnings.catch_warnings():
+            # Optimisers ask why they are capturable and not captured: they soon are.
+            warnings.filterwarnings("ignore", message="This instance was constructed with captura")
+            work()
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+
+    def capture(self, work: Work) -> Work:
+        """Record the work as a graph; return its replay."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            work()
+        return graph.replay
+
+
+class CapturedStep:
+    """One kind of gradient step on minibatches of one shape.
+
+    The first :data:`EAGER_STEPS` calls are gradient steps like any other, run operator by operator;
+    the next one captures the step and replays it, as do all that follow. Nothing is done twice or
+    thrown away.
+
+    :param step: a gradient step; its shapes, numbers and choices must not depend on values on the
+        device, and what it changes it must change in place
+    :param batch: a minibatch of the shapes and types that all will have
+    :param recorder: what captures
+    """
+
+    def __init__(self, step: Step, batch: ReplayBufferSamples, recorder: Recorder):
+        self._static = ReplayBufferSamples._make(
+            value.clone() if isinstance(value, Tensor) else value for value in batch
+        )
+        self._work = lambda: step(self._static)
+        self._recorder = recorder
+        self._eager_steps = 0
+        self._replay: Work | None = None
+
+    def __call__(self, batch: ReplayBufferSamples) -> None:
+        """One gradient step."""
+        torch._foreach_copy_(_tensors(self._static), _tensors(batch))
+        if self._eager_steps < EAGER_STEPS:
+            self._eager_steps += 1
+            self._recorder.run(self._work)
+            return
+        if self._replay is None:
+            self._replay = self._recorder.capture(self._work)
+        self._replay()
+
+
+class CapturedSteps:
+    """The gradient steps of an agent, by kind, shape of the minibatch and the numbers baked in.
+
+    :param recorder: what captures
+    """
+
+    def __init__(self, recorder: Recorder):
+        self._recorder = recorder
+        self._steps: dict[Hashable, CapturedStep] = {}
+
+    def __call__(self, step: Step, batch: ReplayBufferSamples, baked: tuple[Hashable, ...]) -> None:
+        """One gradient step.
+
+        :param step: a method of the agent
+        :param batch: the minibatch, on the device
+        :param baked: numbers of Python's that the step computes with; when one changes, the step is
+            captured anew
+        """
+        shapes = tuple((value.shape, value.dtype) for value in _tensors(batch))
+        key = (step.__name__, shapes, baked)
+        if key not in self._steps:
+            self._steps[key] = CapturedStep(step, batch, self._recorder)
+        self._steps[key](batch)
+
+    def clear(self) -> None:
+        """Forget all: to be called when a tensor that a step uses has been replaced."""
+        self._steps.clear()
+
+
+def _tensors(batch: ReplayBufferSamples) -> list[Tensor]:
+    return [value for value in batch if isinstance(value, Tensor)]

@@ -1,0 +1,94 @@
+"""Triton's kernels for CUDA: ``kernel=triton``. The same functions as every fused backend.
+
+All are differentiable; neurons start at rest; nothing is saved for backward but x and vectors of
+one number a channel. On a CPU each raises :class:`snnrl.errors.UserError`.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.triton import register
+from snnrl.ops.triton.requirements import check_device, check_input
+
+__all__ = [
+    "check_device",
+    "counts",
+    "encode",
+    "encoded_linear",
+    "neuron",
+    "normalised_neuron",
+    "spike_linear",
+]
+
+
+def neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
+    """Spikes of currents ``x[T, B, ...]``, of its shape and dtype.
+
+    :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
+    """
+    check_input(x)
+    return register.neuron(x, dynamics)
+
+
+def normalised_neuron(
+    x: Tensor,
+    statistics: tuple[Tensor, Tensor] | None,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spikes of ``(x - mean) / sqrt(var + eps) gamma + beta``, and the statistics used.
+
+    :param x: ``[T, B, N]``
+    :param statistics: mean and variance ``[N]``, constants; ``None``: those of ``x`` over (T, B),
+        the variance biased, with gradients through them
+    :param gamma, beta: affine map ``[N]``
+    :param eps: added to the variance
+    :return: spikes of the shape and dtype of ``x``; mean and variance ``[N]`` without gradient
+    :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
+    """
+    check_input(x)
+    return register.normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
+
+
+def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
+    """Spikes ``[T, B, M]`` of a drive ``[B, M]``: integrate, spike, soft reset.
+
+    The gradient passes straight through the threshold.
+
+    :raises UserError: ``drive`` is on no CUDA device, or of a type beyond float32
+    """
+    check_input(drive)
+    return register.encode(drive, time_steps, threshold)
+
+
+def counts(spikes: Tensor) -> Tensor:
+    """Spikes ``[T, B, N]`` of each neuron, added up over time: ``[B, N]``.
+
+    :raises UserError: ``spikes`` are on no CUDA device, or of a type beyond float32
+    """
+    check_input(spikes)
+    return register.rates(spikes) * len(spikes)
+
+
+def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear map of spikes ``[T, B, K]`` by ``weight[N, K]``: the vendor's matrix product.
+
+    :raises UserError: ``spikes`` are on no CUDA device, or of a type beyond float32
+    """
+    check_input(spikes)
+    return F.linear(spikes, weight, bias)
+
+
+def encoded_linear(
+    drive: Tensor, time_steps: int, threshold: float, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """The spikes of a drive ``[B, K]``, see :func:`encode`, through a linear map: ``[T, B, N]``.
+
+    :raises UserError: ``drive`` is on no CUDA device, or of a type beyond float32
+    """
+    return F.linear(encode(drive, time_steps, threshold), weight, bias)

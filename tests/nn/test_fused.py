@@ -1,0 +1,116 @@
+"""Networks with fused operators against the same networks with naive ones."""
+
+import pytest
+import torch
+
+from snnrl.errors import UserError
+from snnrl.nn.activity import firing_rates
+from snnrl.nn.neurons import NEURONS, Neuron
+from snnrl.nn.norm import STRATEGIES, frozen_statistics, norm_layers, recalibrating
+
+from .networks import images, observations, tiny, tiny_conv
+
+CLOSE = dict(rtol=1e-3, atol=2e-5)
+POPULATION, DIRECT = dict(), dict(encoder="direct")
+LINEAR, CONV = dict(encoder="direct", readout="linear"), dict(make=tiny_conv)
+
+
+def pair(make=tiny, **changes):
+    return make(**changes), make(**changes, kernel="native")
+
+
+def inputs_for(network):
+    return images() if network.layers[0].linear.in_features == 20 else observations()
+
+
+def assert_same_state(naive, native):
+    for name, buffer in naive.named_buffers():
+        torch.testing.assert_close(native.get_buffer(name), buffer, **CLOSE, msg=name)
+
+
+def assert_same_pass(naive, native, *, learns=True):
+    x, gradients = inputs_for(naive), []
+    values = []
+    for network in (naive, native):
+        network.zero_grad()
+        values.append(network(x))
+        if learns:
+            values[-1].square().sum().backward()
+            gradients.append({n: p.grad.clone() for n, p in network.named_parameters()})
+    torch.testing.assert_close(values[1], values[0], **CLOSE)
+    for name in gradients[0] if learns else ():
+        # In front of a normalisation a bias has no gradient but rounding errors.
+        torch.testing.assert_close(gradients[1][name], gradients[0][name], **CLOSE, msg=name)
+    assert_same_state(naive, native)
+    return values[0].detach()
+
+
+@pytest.mark.parametrize("network", [POPULATION, DIRECT, LINEAR, CONV])
+@pytest.mark.parametrize("bn", STRATEGIES)
+def test_training_evaluation_and_recalibration(bn, network):
+    naive, native = pair(bn=bn, **network)
+    learned = assert_same_pass(naive, native)
+    assert learned.std() > 0
+    for net in (naive, native):
+        with recalibrating(net):
+            net(inputs_for(net)[:7])
+            net(inputs_for(net)[7:])
+    assert_same_state(naive, native)
+    naive.eval(), native.eval()
+    assert_same_pass(naive, native)
+    with torch.no_grad():
+        assert_same_pass(naive, native, learns=False)
+        torch.testing.assert_close(native(inputs_for(native)[:1]), naive(inputs_for(naive)[:1]))
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("surrogate", ["rectangular", "sigmoid", "tanh", "triangle"])
+def test_neurons(neuron, surrogate):
+    changes = dict(neuron=dict(name=neuron, detach_reset=True), surrogate=surrogate)
+    assert_same_pass(*pair(**changes))
+
+
+def test_frozen_statistics_and_renormalisation():
+    naive, native = pair(bn="vanilla")
+    for network in (naive, native):
+        for layer in norm_layers(network):
+            layer.moving_var.fill_(0.5)
+    moving = {name: buffer.clone() for name, buffer in native.named_buffers()}
+    with frozen_statistics(naive), frozen_statistics(native):
+        assert_same_pass(naive, native)
+    naive.eval(), native.eval()
+    for network in (naive, native):
+        for layer in norm_layers(network):
+            layer.renormalises = True
+    assert_same_pass(naive, native)
+    for name, buffer in native.named_buffers():
+        assert torch.equal(buffer, moving[name])
+
+
+def test_layers_can_be_watched():
+    naive, native = pair()
+    assert firing_rates(native, observations()) == firing_rates(naive, observations())
+    assert native.kernel == "native"
+
+
+class Other(Neuron):
+    """A neuron that no fused operator knows."""
+
+    def forward(self, x, state=None):
+        return (x > 0).to(x.dtype), state
+
+
+def test_auto_is_naive_for_a_neuron_without_fused_operators(monkeypatch):
+    monkeypatch.setitem(NEURONS, "other", Other)
+    network = tiny(neuron="other", kernel="auto", surrogate="rectangular")
+    network(observations())
+    assert network.kernel == "naive"
+    with pytest.raises(UserError, match=r"^kernel=native: .*kernel=compile or naive$"):
+        tiny(neuron="other", kernel="native")
+
+
+def test_auto_is_decided_in_the_first_pass():
+    network = tiny(kernel="auto")
+    assert network.kernel == "auto"
+    network(observations())
+    assert network.kernel == "native"

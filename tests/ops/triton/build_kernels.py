@@ -1,0 +1,78 @@
+"""Compile every kernel for GPUs that this machine need not have; print what each holds.
+
+Run as a script: a stand-in takes the place of Triton's driver, and launches only compile. One line
+a kernel on standard output: ``capability kernel fused`` with the number of fused
+multiply-additions of float32 in its code.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+
+from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.triton import coding, neurons, normalised
+from snnrl.ops.triton.normalised_backward import normalised_backward
+
+from .helpers import EPS, make_dynamics
+
+
+class Driver:
+    """As much of a GPU as compiling asks for."""
+
+    def __init__(self, capability: int):
+        self.capability = capability
+
+    def get_current_device(self) -> int:
+        return self.capability
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self.capability, 32)
+
+
+def compile_only(run):
+    def compiled(self, *args, grid, warmup, **options):
+        kernel = run(self, *args, grid=grid, warmup=True, **options)
+        fused = len(re.findall(r"\bfma\.[a-z.]*f32", kernel.asm["ptx"]))
+        assert kernel.asm["cubin"]
+        capability = triton.runtime.driver.active.capability
+        module = self.fn.__module__.rpartition(".")[2]
+        print(capability, f"{module}.{self.fn.__name__}", fused)
+        return kernel
+
+    return compiled
+
+
+def launch_all(dynamics: Dynamics, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    x, vector = torch.zeros(shape, dtype=dtype), torch.ones(shape[2])
+    statistics = (vector, vector, vector, vector)
+    neurons.neuron_forward(x, dynamics)
+    neurons.neuron_backward(x, x, dynamics)
+    for normalised.LARGEST_OWNED in (0, 4096):
+        normalised.normalised_forward(x, vector, vector, EPS, dynamics)
+        normalised_backward(x, x, *statistics, EPS, True, dynamics)
+    normalised_backward(x, x, *statistics, EPS, False, dynamics)
+    coding.encode_forward(x[0], len(x), 0.999)
+    coding.encode_backward(x, 0.999)
+    coding.rates_forward(x)
+    coding.rates_backward(x[0], len(x))
+
+
+def main() -> None:
+    JITFunction.run = compile_only(JITFunction.run)
+    triton.runtime.driver.set_active(Driver(80))
+    launch_all(make_dynamics("clif", "tanh", True), (1, 1, 37), torch.bfloat16)
+    triton.runtime.driver.set_active(Driver(90))
+    launch_all(make_dynamics("lif"), (5, 256, 256), torch.float32)
+    launch_all(make_dynamics("dn", "sigmoid"), (40, 3, 37), torch.float16)
+
+
+if __name__ == "__main__":
+    main()

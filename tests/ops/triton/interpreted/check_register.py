@@ -1,0 +1,91 @@
+"""The operators as a GPU calls them, arguments, order and autograd, in Triton's interpreter.
+
+What is registered for CUDA is registered for the CPU here, before anything else imports it.
+"""
+
+import sys
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+assert "snnrl.ops.triton.register" not in sys.modules
+registered = torch.library.Library.impl
+
+
+def for_the_cpu(library, name, function, key, **options):
+    if key != "CPU":
+        registered(library, name, function, "CPU" if key == "CUDA" else key, **options)
+
+
+with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(torch.library.Library, "impl", for_the_cpu)
+    from snnrl.ops.triton import register
+
+from ..helpers import (  # noqa: E402
+    EPS,
+    NEURONS,
+    gradients,
+    make_dynamics,
+    naive_encode,
+    naive_neuron,
+    naive_normalised,
+    normal,
+)
+
+
+@pytest.fixture(autouse=True)
+def launches(monkeypatch):
+    """The kernels launched, while the CPU passes for a GPU."""
+    names = []
+    launch = register._launcher
+
+    def recorded(module, function):
+        names.append(function)
+        return launch(module, function)
+
+    monkeypatch.setattr(register, "_launcher", recorded)
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    return names
+
+
+def check(ours, naive, g, *leaves):
+    assert torch.equal(ours, naive)
+    for one, other in zip(gradients(ours, g, *leaves), gradients(naive, g, *leaves), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_neuron(launches, neuron):
+    dynamics = make_dynamics(neuron, "triangle", detach_reset=True)
+    x, g = normal(5, 3, 7, shift=0.3).requires_grad_(), normal(5, 3, 7, seed=1)
+    check(register.neuron(x, dynamics), naive_neuron(x, dynamics), g, x)
+    assert launches == ["neuron_forward", "neuron_backward"]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_normalised_neuron(launches, given):
+    dynamics, g = make_dynamics("clif", "sigmoid"), normal(5, 3, 7, seed=1)
+    x = normal(5, 3, 7).requires_grad_()
+    gamma, beta = (normal(7, seed=seed, shift=0.5).requires_grad_() for seed in (2, 3))
+    statistics = (normal(7, seed=4), normal(7, seed=5).abs() + 0.5) if given else None
+    spikes, mean, var = register.normalised_neuron(x, statistics, gamma, beta, EPS, dynamics)
+    assert not mean.requires_grad and not var.requires_grad
+    naive = naive_normalised(x, statistics, gamma, beta, dynamics)
+    check(spikes, naive, g, x, gamma, beta)
+    forward = "given_forward" if given else "normalised_forward"
+    assert launches == [forward, "normalised_backward"]
+
+
+def test_encode(launches):
+    drive, g = torch.rand(3, 7, requires_grad=True), normal(5, 3, 7, seed=1)
+    check(register.encode(drive, 5, 0.999), naive_encode(drive, 5, 0.999), g, drive)
+    assert launches == ["encode_forward", "encode_backward"]
+
+
+def test_rates(launches):
+    spikes, g = (normal(5, 3, 7) > 0).float().requires_grad_(), normal(3, 7, seed=1)
+    torch.testing.assert_close(register.rates(spikes), spikes.mean(0))
+    (dspikes,) = gradients(register.rates(spikes), g, spikes)
+    torch.testing.assert_close(dspikes, (g / 5).expand(5, 3, 7))
+    assert launches == ["rates_forward", "rates_forward", "rates_backward"]

@@ -1,0 +1,74 @@
+"""The script that checks the kernels on a GPU, here on the operators' CPU implementations."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from snnrl.ops.triton import register
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "bench" / "check_kernels.py"
+CPU = torch.device("cpu")
+SMALL = ((5, 6, 7), (1, 6, 7), (40, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("check_kernels", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.ODD = (3, 5, 7)
+    return module
+
+
+def operators(**replaced):
+    names = ("neuron", "normalised_neuron", "encode", "rates")
+    return SimpleNamespace(**{name: getattr(register, name) for name in names} | replaced)
+
+
+def test_correct_operators_pass(script, capsys):
+    assert script.check(script.cases(CPU, operators(), SMALL)) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == 2 * (3 * (3 * 3 + 2) + 3 * (4 * 2 + 2))
+    assert not any("MISMATCH" in line for line in lines)
+
+
+def late(x, dynamics):
+    return register.neuron(x, dynamics._replace(threshold=0.6))
+
+
+def other_gradient(x, dynamics):
+    return register.neuron(x, dynamics._replace(decay=0.75, detach_reset=not dynamics.detach_reset))
+
+
+def not_a_number(x, statistics, gamma, beta, eps, dynamics):
+    spikes, mean, var = register.normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
+    return spikes, mean, var * float("nan")
+
+
+def different_each_time(spikes):
+    return register.rates(spikes) * (1 + torch.rand(()) * 1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"neuron": late},
+        {"neuron": other_gradient},
+        {"normalised_neuron": not_a_number},
+        {"encode": lambda drive, time_steps, _: register.encode(drive, time_steps, 0.9)},
+        {"rates": different_each_time},
+    ],
+    ids=["threshold", "gradient", "nan", "encoder", "repeat"],
+)
+def test_a_wrong_operator_is_found(script, capsys, wrong):
+    assert script.check(script.cases(CPU, operators(**wrong), SMALL[:1])) > 0
+    assert "MISMATCH" in capsys.readouterr().out
+
+
+def test_without_a_gpu_it_says_what_it_needs(script, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert script.main() == 2
+    assert capsys.readouterr().err.startswith("error: kernel=triton: needs a CUDA device;")
