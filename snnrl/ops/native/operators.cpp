@@ -112,9 +112,10 @@ inline float derivative(float distance, float scale) {
 }
 
 // One time step backwards: v is the membrane of the step, g the gradient of its spikes; q comes
-// from the step after and leaves for the step before; dx may be g.
+// from the step after and leaves for the step before.
 template <int NEURON, int SURROGATE>
-void step_back(Carried& q, const float* v, const float* g, float* dx, const Constants& c) {
+void step_back(Carried& __restrict q, const float* __restrict v, const float* __restrict g,
+               float* __restrict dx, const Constants& c) {
   for (int k = 0; k < LANES; ++k) {
     const float s = v[k] > c.threshold ? 1.0f : 0.0f;
     float dv, ds;
@@ -181,7 +182,7 @@ template <int NEURON, int SURROGATE, class Map>
 void fire_back(const Constants& c, int T, int64_t stride, int n, const float* x, const Map& map,
                const float* g, int64_t g_stride, float* dx, float* membranes) {
   State z = {};
-  float lane[LANES];
+  float lane[LANES], gradient[LANES];
   for (int t = 0; t < T; ++t) {
     load(lane, x + t * stride, n);
     map.apply(lane, lane);
@@ -191,8 +192,8 @@ void fire_back(const Constants& c, int T, int64_t stride, int n, const float* x,
   Carried q = {};
   for (int t = T - 1; t >= 0; --t) {
     load(lane, g + t * g_stride, n);
-    step_back<NEURON, SURROGATE>(q, membranes + int64_t(t) * LANES, lane, lane, c);
-    store(dx + t * stride, lane, n);
+    step_back<NEURON, SURROGATE>(q, membranes + int64_t(t) * LANES, lane, gradient, c);
+    store(dx + t * stride, gradient, n);
   }
 }
 
