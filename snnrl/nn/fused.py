@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Protocol, TypeGuard, cast
 
 from torch import Tensor, nn
 
@@ -29,6 +29,30 @@ class Operators(Protocol):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``x[T, B, N]`` -> spikes, mean, variance."""
 
+    def fire_linear(
+        self,
+        x: Tensor,
+        statistics: tuple[Tensor, Tensor] | None,
+        gamma: Tensor,
+        beta: Tensor,
+        eps: float,
+        dynamics: Dynamics,
+        weight: Tensor,
+        bias: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``x[T, B, N]`` -> currents ``[T, B, M]`` of the next layer, mean, variance."""
+
+    def fire_counts(
+        self,
+        x: Tensor,
+        statistics: tuple[Tensor, Tensor] | None,
+        gamma: Tensor,
+        beta: Tensor,
+        eps: float,
+        dynamics: Dynamics,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``x[T, B, N]`` -> spikes over time ``[B, N]``, mean, variance."""
+
     def spike_linear(self, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Spikes ``[T, B, K]`` -> currents ``[T, B, N]``."""
 
@@ -53,22 +77,60 @@ def operators(kernel: str) -> Operators:
 
 
 def fire(norm: nn.Module, neuron: Neuron, currents: Tensor, ops: Operators) -> Tensor:
-    """Normalisation and neurons, from rest: currents ``[T, B, N, ...]`` -> spikes.
+    """Normalisation and neurons, from rest: currents ``[T, B, N, ...]`` -> spikes."""
+    if not _is_fused(norm, currents):
+        return ops.neuron(norm(currents), _dynamics(neuron))
+    spikes, mean, var = ops.normalised_neuron(currents, *_arguments(norm, neuron))
+    _move(norm, mean, var, currents)
+    return spikes
 
-    One operator where the normalisation is pooled and its statistics are the batch's or the moving
-    ones; otherwise (images, a re-calibration, PPO's gradients) the layer itself, then the neurons.
-    """
+
+def fire_linear(
+    norm: nn.Module, neuron: Neuron, currents: Tensor, linear: nn.Linear, ops: Operators
+) -> Tensor:
+    """:func:`fire`, then the next layer's linear map: ``[T, B, N]`` -> ``[T, B, M]``."""
+    if not _is_fused(norm, currents):
+        spikes = ops.neuron(norm(currents), _dynamics(neuron))
+        return ops.spike_linear(spikes, linear.weight, linear.bias)
+    currents_after, mean, var = ops.fire_linear(
+        currents, *_arguments(norm, neuron), linear.weight, linear.bias
+    )
+    _move(norm, mean, var, currents)
+    return currents_after
+
+
+def fire_counts(norm: nn.Module, neuron: Neuron, currents: Tensor, ops: Operators) -> Tensor:
+    """:func:`fire`, then the sum over time: ``[T, B, N]`` -> ``[B, N]``."""
+    if not _is_fused(norm, currents):
+        return ops.counts(ops.neuron(norm(currents), _dynamics(neuron)))
+    counts, mean, var = ops.fire_counts(currents, *_arguments(norm, neuron))
+    _move(norm, mean, var, currents)
+    return counts
+
+
+def _is_fused(norm: nn.Module, currents: Tensor) -> TypeGuard[PooledBatchNorm]:
+    """Whether normalisation and neuron are one operator: where the normalisation is pooled and its
+    statistics are the batch's or the moving ones, and not for images, in a re-calibration or for
+    PPO's gradients, where the layer itself is called."""
+    return isinstance(norm, PooledBatchNorm) and currents.dim() == 3 and norm.is_plain()
+
+
+def _dynamics(neuron: Neuron) -> Dynamics:
     dynamics = neuron.dynamics()
     assert dynamics is not None
-    if not isinstance(norm, PooledBatchNorm) or currents.dim() > 3 or not norm.is_plain():
-        return ops.neuron(norm(currents), dynamics)
+    return dynamics
+
+
+def _arguments(
+    norm: PooledBatchNorm, neuron: Neuron
+) -> tuple[tuple[Tensor, Tensor] | None, Tensor, Tensor, float, Dynamics]:
     given = None if norm.training else (norm.moving_mean, norm.moving_var)
-    spikes, mean, var = ops.normalised_neuron(
-        currents, given, norm.gamma, norm.beta, norm.eps, dynamics
-    )
+    return given, norm.gamma, norm.beta, norm.eps, _dynamics(neuron)
+
+
+def _move(norm: PooledBatchNorm, mean: Tensor, var: Tensor, currents: Tensor) -> None:
     if norm.training:
         norm.move(mean, var, currents.shape[1])
-    return spikes
 
 
 def encoded_currents(encoder: Encoder, linear: nn.Linear, x: Tensor, ops: Operators) -> Tensor:

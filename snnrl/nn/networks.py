@@ -21,7 +21,7 @@ from snnrl.nn.coding import (
 )
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
-from snnrl.nn.fused import Operators, encoded_currents, fire, operators
+from snnrl.nn.fused import Operators, encoded_currents, fire_counts, fire_linear, operators
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build, split_spec
@@ -56,11 +56,6 @@ class SpikingLayer(nn.Module):
         """Spikes or currents ``[T, B, inputs]`` -> spikes ``[T, B, N]``, from rest."""
         spikes: Tensor = self.neuron(self.norm(self.linear(x)))[0]
         return spikes
-
-    def fused(self, spikes: Tensor, ops: Operators) -> Tensor:
-        """As ``forward``, of spikes alone and by fused operators."""
-        currents = ops.spike_linear(spikes, self.linear.weight, self.linear.bias)
-        return fire(self.norm, self.neuron, currents, ops)
 
 
 class SpikingNetwork(Compilable):
@@ -183,14 +178,19 @@ class SpikingNetwork(Compilable):
         layers = cast(list[SpikingLayer], list(self.layers))
         if isinstance(self.conv, SpikingConvolutions):
             spikes = self.conv.fused(self.encoder, x, ops)
+        elif not layers:
+            spikes = self.encoder(x)
+        if not layers:
+            return self.decoder.read(ops.counts(spikes), len(spikes))
+        first = layers[0].linear
+        if isinstance(self.conv, SpikingConvolutions):
+            currents = ops.spike_linear(spikes, first.weight, first.bias)
         else:
-            first = layers.pop(0)
-            currents = encoded_currents(self.encoder, first.linear, x, ops)
-            spikes = fire(first.norm, first.neuron, currents, ops)
-        for layer in layers:
-            spikes = layer.fused(spikes, ops)
-        values: Tensor = self.decoder.read(ops.counts(spikes), len(spikes))
-        return values
+            currents = encoded_currents(self.encoder, first, x, ops)
+        for layer, following in pairwise(layers):
+            currents = fire_linear(layer.norm, layer.neuron, currents, following.linear, ops)
+        counts = fire_counts(layers[-1].norm, layers[-1].neuron, currents, ops)
+        return self.decoder.read(counts, len(currents))
 
 
 def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:

@@ -15,12 +15,18 @@ from torch import Tensor
 from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.native import calls
 from snnrl.ops.native.functions import (
-    FEWEST_ROWS,
     EncodedLinearFunction,
+    FireCountsFunction,
+    FireLinearFunction,
     NeuronFunction,
+    Normalisation,
     NormalisedNeuronFunction,
     SpikeLinearFunction,
 )
+
+FEWEST_ROWS = 16
+"""Rows from which products are event-driven: weights are transposed for them first, which a batch
+of one observation does not pay back."""
 
 
 def neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
@@ -54,12 +60,56 @@ def normalised_neuron(
     :raises UserError: not float32 on a CPU
     """
     if not torch.is_grad_enabled():
-        spikes, used = calls.normalised_forward(
-            x.contiguous(), statistics, gamma, beta, eps, dynamics
+        spikes = torch.empty_like(x, memory_format=torch.contiguous_format)
+        used = calls.normalised_forward(
+            x.contiguous(), statistics, gamma, beta, eps, dynamics, spikes=spikes
         )
         return spikes, used.mean, used.var
     result: tuple[Tensor, Tensor, Tensor] = NormalisedNeuronFunction.apply(  # type: ignore[no-untyped-call]
-        x, statistics, gamma, beta, eps, dynamics
+        x, gamma, beta, Normalisation(statistics, eps, dynamics)
+    )
+    return result
+
+
+def fire_linear(
+    x: Tensor,
+    statistics: tuple[Tensor, Tensor] | None,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    dynamics: Dynamics,
+    weight: Tensor,
+    bias: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`normalised_neuron`, then :func:`spike_linear`: the spikes are never in memory.
+
+    :return: currents ``[T, B, M]`` of the next layer, and the mean and variance that were used
+    :raises UserError: not float32 on a CPU
+    """
+    if x.shape[0] * x.shape[1] < FEWEST_ROWS and not torch.is_grad_enabled():
+        spikes, mean, var = normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
+        return F.linear(spikes, weight, bias), mean, var
+    result: tuple[Tensor, Tensor, Tensor] = FireLinearFunction.apply(  # type: ignore[no-untyped-call]
+        x, gamma, beta, weight, bias, Normalisation(statistics, eps, dynamics)
+    )
+    return result
+
+
+def fire_counts(
+    x: Tensor,
+    statistics: tuple[Tensor, Tensor] | None,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`normalised_neuron`, then :func:`counts`: the spikes are never in memory.
+
+    :return: spikes over time ``[B, N]``, and the mean and variance that were used
+    :raises UserError: not float32 on a CPU
+    """
+    result: tuple[Tensor, Tensor, Tensor] = FireCountsFunction.apply(  # type: ignore[no-untyped-call]
+        x, gamma, beta, Normalisation(statistics, eps, dynamics)
     )
     return result
 
@@ -98,8 +148,10 @@ def encoded_linear(
     :raises UserError: not float32 on a CPU
     """
     if time_steps * len(drive) < FEWEST_ROWS and not torch.is_grad_enabled():
-        return F.linear(calls.encode(drive.contiguous(), time_steps, threshold), weight, bias)
-    currents: Tensor = EncodedLinearFunction.apply(drive, time_steps, threshold, weight, bias)  # type: ignore[no-untyped-call]
+        spikes = drive.new_empty(time_steps, *drive.shape)
+        calls.encode(drive.contiguous(), time_steps, threshold, spikes=spikes)
+        return F.linear(spikes, weight, bias)
+    currents: Tensor = EncodedLinearFunction.apply(drive, weight, bias, time_steps, threshold)  # type: ignore[no-untyped-call]
     return currents
 
 

@@ -20,6 +20,8 @@ SURROGATES = ("rectangular", "sigmoid", "tanh", "triangle")
 
 COLUMNS = 32  # as in operators.cpp
 
+MOST_INPUTS, MOST_EVENTS = 2**16, 2**31 - 1
+
 
 class _Constants(ctypes.Structure):
     _fields_ = tuple(
@@ -49,14 +51,39 @@ class Statistics(NamedTuple):
 class Events(NamedTuple):
     """Where the rows of a matrix of spikes ``[R, K]`` are not zero.
 
-    :param indices: of each row the first ``counts[r]``, from ``r * inputs`` on
-    :param counts: ``[R]``
+    :param indices: of row r ``counts[r]`` of them, from ``starts[r]`` on
+    :param starts, counts: ``[R]``
     :param inputs: K
     """
 
     indices: Tensor
+    starts: Tensor
     counts: Tensor
     inputs: int
+
+    @classmethod
+    def room_for(cls, rows: int, inputs: int) -> Events:
+        """Memory for the events of so many rows; only what events fill is ever touched.
+
+        :raises UserError: more than the indices can count
+        """
+        if inputs > MOST_INPUTS or rows * inputs > MOST_EVENTS:
+            raise UserError(
+                f"kernel=native: {rows} x {inputs} spikes in one pass are too many; expected at "
+                f"most {MOST_INPUTS} inputs of a layer, a smaller batch, or kernel=naive"
+            )
+        # Vectors are stored whole: the last one may end behind the last event.
+        indices = torch.empty(rows * inputs + 16, dtype=torch.uint16)
+        starts, counts = torch.empty(2, rows, dtype=torch.int32).unbind(0)
+        return cls(indices, starts, counts, inputs)
+
+    def pointers(self) -> _EventPointers:
+        """For the C++ side; they live as long as this does."""
+        return _EventPointers(*(tensor.data_ptr() for tensor in self[:3]))
+
+
+class _EventPointers(ctypes.Structure):
+    _fields_ = (("indices", c_void_p), ("starts", c_void_p), ("counts", c_void_p))
 
 
 @lru_cache(maxsize=64)
@@ -130,14 +157,22 @@ def normalised_forward(
     beta: Tensor,
     eps: float,
     dynamics: Dynamics,
-) -> tuple[Tensor, Statistics]:
-    """Contiguous ``x[T, B, N]`` -> spikes and the statistics that were used."""
+    *,
+    spikes: Tensor | None = None,
+    events: Events | None = None,
+    totals: Tensor | None = None,
+) -> Statistics:
+    """Contiguous ``x[T, B, N]`` -> the statistics that were used, and what is asked for.
+
+    :param spikes: written if given, ``[T, B, N]``
+    :param events: written if given, of the rows ``[T * B, N]``
+    :param totals: written if given, spikes over all time steps ``[B, N]``
+    """
     neuron, _, constants = _constants(dynamics)
     mean, var = (
         (torch.empty_like(gamma), torch.empty_like(gamma)) if statistics is None else statistics
     )
     steps, batch, features = x.shape
-    spikes = torch.empty_like(x)
     library().snn_normalised_forward(
         neuron,
         byref(constants),
@@ -151,9 +186,11 @@ def normalised_forward(
         _pointer(gamma),
         _pointer(beta),
         c_float(eps),
-        _pointer(spikes),
+        None if spikes is None else _pointer(spikes),
+        None if events is None else byref(events.pointers()),
+        None if totals is None else _pointer(totals),
     )
-    return spikes, Statistics(mean, var, statistics is None)
+    return Statistics(mean, var, statistics is None)
 
 
 def normalised_backward(
@@ -193,42 +230,45 @@ def normalised_backward(
     return dx, dgamma, dbeta
 
 
-def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
-    """Contiguous drive ``[B, M]`` -> spikes ``[T, B, M]``."""
-    spikes = drive.new_empty(time_steps, *drive.shape)
+def encode(
+    drive: Tensor,
+    time_steps: int,
+    threshold: float,
+    *,
+    spikes: Tensor | None = None,
+    events: Events | None = None,
+) -> None:
+    """Contiguous drive ``[B, M]`` -> what is given: spikes ``[T, B, M]``, events."""
     library().snn_encode(
-        time_steps, c_int64(drive.numel()), c_float(threshold), _pointer(drive), _pointer(spikes)
+        time_steps,
+        c_int64(len(drive)),
+        drive.shape[1],
+        c_float(threshold),
+        _pointer(drive),
+        None if spikes is None else _pointer(spikes),
+        None if events is None else byref(events.pointers()),
     )
-    return spikes
 
 
 def find_events(spikes: Tensor) -> Events:
     """The events of contiguous spikes ``[R, K]``."""
     rows, inputs = spikes.shape
-    # Vectors are stored whole: the last one may end behind the last row.
-    indices = torch.empty(rows * inputs + 16, dtype=torch.int32)
-    counts = torch.empty(rows, dtype=torch.int32)
-    library().snn_events(
-        c_int64(rows),
-        inputs,
-        _pointer(spikes),
-        c_void_p(indices.data_ptr()),
-        c_void_p(counts.data_ptr()),
-    )
-    return Events(indices, counts, inputs)
+    events = Events.room_for(rows, inputs)
+    library().snn_events(c_int64(rows), inputs, _pointer(spikes), byref(events.pointers()))
+    return events
 
 
 def event_product(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``spikes @ weight.T + bias``: ``[R, N]``."""
     rows, inputs = len(events.counts), events.inputs
     y = weight.new_empty(rows, len(weight))
-    scratch = weight.new_empty(inputs * COLUMNS)
+    blocks = -(-len(weight) // COLUMNS)
+    scratch = weight.new_empty(inputs * blocks * COLUMNS)
     library().snn_event_product(
         c_int64(rows),
         inputs,
         len(weight),
-        c_void_p(events.indices.data_ptr()),
-        c_void_p(events.counts.data_ptr()),
+        byref(events.pointers()),
         _pointer(weight),
         None if bias is None else _pointer(bias),
         _pointer(y),
@@ -245,8 +285,7 @@ def event_gradient(events: Events, gradient: Tensor) -> Tensor:
         c_int64(rows),
         inputs,
         gradient.shape[1],
-        c_void_p(events.indices.data_ptr()),
-        c_void_p(events.counts.data_ptr()),
+        byref(events.pointers()),
         _pointer(gradient),
         _pointer(dweight),
     )

@@ -1,8 +1,8 @@
-"""Gradients of the C++ operators. Of a layer of neurons nothing is kept but its currents."""
+"""Gradients of the C++ operators. Of a layer its currents are kept, and where it spiked."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,10 +10,20 @@ from torch.autograd.function import once_differentiable
 
 from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.native import calls
+from snnrl.ops.native.calls import Events, Statistics
 
-# Dense products have a cost of their own for each row; a batch of one observation is too small
-# for events to save anything.
-FEWEST_ROWS = 16
+
+class Normalisation(NamedTuple):
+    """What stands in front of the neurons of a layer.
+
+    :param given: mean and variance to take as constants; ``None``: the batch's
+    :param eps: added to the variance
+    :param dynamics: of the neurons
+    """
+
+    given: tuple[Tensor, Tensor] | None
+    eps: float
+    dynamics: Dynamics
 
 
 class NeuronFunction(torch.autograd.Function):
@@ -33,41 +43,104 @@ class NeuronFunction(torch.autograd.Function):
         return calls.neuron_backward(x, gradient, ctx.dynamics), None
 
 
+def _keep(
+    ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, used: Statistics, layer: Normalisation
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """What the gradient of a normalised layer needs, and its mean and variance."""
+    mean, var, ctx.of_batch = used
+    if not ctx.of_batch:
+        # The moving statistics may move between this pass and its gradient.
+        mean, var = mean.clone(), var.clone()
+    ctx.layer = layer
+    ctx.mark_non_differentiable(mean, var)
+    return (x, mean, var, gamma, beta), mean, var
+
+
+def _through(ctx: Any, kept: tuple[Tensor, ...], gradient: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of x, gamma and beta from that of the spikes ``[T, B, N]``."""
+    x, mean, var, gamma, beta = kept
+    statistics = Statistics(mean, var, ctx.of_batch)
+    return calls.normalised_backward(
+        x, statistics, gamma, beta, ctx.layer.eps, gradient, ctx.layer.dynamics
+    )
+
+
 class NormalisedNeuronFunction(torch.autograd.Function):
     """Currents -> spikes, mean, variance; see :func:`snnrl.ops.native.normalised_neuron`."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        given: tuple[Tensor, Tensor] | None,
-        gamma: Tensor,
-        beta: Tensor,
-        eps: float,
-        dynamics: Dynamics,
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: Normalisation
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous()
-        spikes, used = calls.normalised_forward(x, given, gamma, beta, eps, dynamics)
-        # The moving statistics may move between this pass and its gradient.
-        mean, var = (
-            (used.mean, used.var) if given is None else (used.mean.clone(), used.var.clone())
+        spikes = torch.empty_like(x)
+        used = calls.normalised_forward(
+            x, layer.given, gamma, beta, layer.eps, layer.dynamics, spikes=spikes
         )
-        ctx.save_for_backward(x, mean, var, gamma, beta)
-        ctx.of_batch, ctx.eps, ctx.dynamics = used.of_batch, eps, dynamics
-        ctx.mark_non_differentiable(mean, var)
+        kept, mean, var = _keep(ctx, x, gamma, beta, used, layer)
+        ctx.save_for_backward(*kept)
         return spikes, mean, var
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, gradient: Tensor, *_: Tensor
-    ) -> tuple[Tensor, None, Tensor, Tensor, None, None]:
-        x, mean, var, gamma, beta = ctx.saved_tensors
-        statistics = calls.Statistics(mean, var, ctx.of_batch)
-        dx, dgamma, dbeta = calls.normalised_backward(
-            x, statistics, gamma, beta, ctx.eps, gradient, ctx.dynamics
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        return *_through(ctx, ctx.saved_tensors, gradient), None
+
+
+class FireCountsFunction(torch.autograd.Function):
+    """Currents -> spikes over time, mean, variance; see :func:`snnrl.ops.native.fire_counts`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: Normalisation
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = x.contiguous()
+        totals = torch.empty_like(x[0])
+        used = calls.normalised_forward(
+            x, layer.given, gamma, beta, layer.eps, layer.dynamics, totals=totals
         )
-        return dx, None, dgamma, dbeta, None, None
+        kept, mean, var = _keep(ctx, x, gamma, beta, used, layer)
+        ctx.save_for_backward(*kept)
+        return totals, mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        kept = ctx.saved_tensors
+        return *_through(ctx, kept, gradient.contiguous().expand(kept[0].shape)), None
+
+
+class FireLinearFunction(torch.autograd.Function):
+    """Currents -> the next layer's currents; see :func:`snnrl.ops.native.fire_linear`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        layer: Normalisation,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = x.contiguous()
+        events = Events.room_for(x.shape[0] * x.shape[1], x.shape[2])
+        used = calls.normalised_forward(
+            x, layer.given, gamma, beta, layer.eps, layer.dynamics, events=events
+        )
+        kept, mean, var = _keep(ctx, x, gamma, beta, used, layer)
+        ctx.save_for_backward(*kept, *events[:3], weight)
+        currents = calls.event_product(events, weight, bias)
+        return currents.view(*x.shape[:2], len(weight)), mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        *kept, indices, starts, counts, weight = ctx.saved_tensors
+        events = Events(indices, starts, counts, weight.shape[1])
+        needs_weight, needs_bias = ctx.needs_input_grad[3:5]
+        dweight, dbias = _of_map(events, gradient, needs_weight, needs_bias)
+        return *_through(ctx, tuple(kept), gradient @ weight), dweight, dbias, None
 
 
 class SpikeLinearFunction(torch.autograd.Function):
@@ -76,23 +149,18 @@ class SpikeLinearFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         events = calls.find_events(spikes.contiguous().flatten(0, -2))
-        ctx.save_for_backward(events.indices, events.counts, weight)
+        ctx.save_for_backward(*events[:3], weight)
         currents = calls.event_product(events, weight, bias)
         return currents.view(*spikes.shape[:-1], len(weight))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        indices, counts, weight = ctx.saved_tensors
-        events = calls.Events(indices, counts, weight.shape[1])
-        gradient = gradient.contiguous()
-        rows = gradient.flatten(0, -2)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        indices, starts, counts, weight = ctx.saved_tensors
+        events = Events(indices, starts, counts, weight.shape[1])
         needs_spikes, needs_weight, needs_bias = ctx.needs_input_grad
-        return (
-            gradient @ weight if needs_spikes else None,
-            calls.event_gradient(events, rows) if needs_weight else None,
-            rows.sum(0) if needs_bias else None,
-        )
+        dweight, dbias = _of_map(events, gradient, needs_weight, needs_bias)
+        return gradient @ weight if needs_spikes else None, dweight, dbias
 
 
 class EncodedLinearFunction(torch.autograd.Function):
@@ -102,35 +170,38 @@ class EncodedLinearFunction(torch.autograd.Function):
     def forward(
         ctx: Any,
         drive: Tensor,
-        time_steps: int,
-        threshold: float,
         weight: Tensor,
         bias: Tensor | None,
+        time_steps: int,
+        threshold: float,
     ) -> Tensor:
-        spikes = calls.encode(drive.contiguous(), time_steps, threshold)
-        events = calls.find_events(spikes.flatten(0, 1))
-        ctx.save_for_backward(events.indices, events.counts, weight)
+        events = Events.room_for(time_steps * len(drive), drive.shape[1])
+        calls.encode(drive.contiguous(), time_steps, threshold, events=events)
+        ctx.save_for_backward(*events[:3], weight)
         ctx.threshold = threshold
         currents = calls.event_product(events, weight, bias)
         return currents.view(time_steps, len(drive), len(weight))
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor | None, None, None, Tensor | None, Tensor | None]:
-        indices, counts, weight = ctx.saved_tensors
-        events = calls.Events(indices, counts, weight.shape[1])
-        gradient = gradient.contiguous()
-        rows = gradient.flatten(0, 1)
-        needs_drive, _, _, needs_weight, needs_bias = ctx.needs_input_grad
-        return (
-            _over_time(gradient, ctx.threshold) @ weight if needs_drive else None,
-            None,
-            None,
-            calls.event_gradient(events, rows) if needs_weight else None,
-            rows.sum(0) if needs_bias else None,
-        )
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        indices, starts, counts, weight = ctx.saved_tensors
+        events = Events(indices, starts, counts, weight.shape[1])
+        needs_drive, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        dweight, dbias = _of_map(events, gradient, needs_weight, needs_bias)
+        ddrive = _over_time(gradient, ctx.threshold) @ weight if needs_drive else None
+        return ddrive, dweight, dbias, None, None
+
+
+def _of_map(
+    events: Events, gradient: Tensor, needs_weight: bool, needs_bias: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of weight and bias of a linear map from that of its outputs ``[..., N]``."""
+    rows = gradient.contiguous().flatten(0, -2)
+    return (
+        calls.event_gradient(events, rows) if needs_weight else None,
+        rows.sum(0) if needs_bias else None,
+    )
 
 
 def _over_time(gradient: Tensor, threshold: float) -> Tensor:
@@ -140,8 +211,6 @@ def _over_time(gradient: Tensor, threshold: float) -> Tensor:
     ``e[t] = g[t] + (1 - threshold) e[t+1]``, and the drive, which every step adds, the sum of all
     e: a fixed weight for each g[t]. So it can be summed before the product with the weights.
     """
-    weight = torch.cumsum(
-        (1 - threshold) ** torch.arange(len(gradient), dtype=torch.float64), dim=0
-    )
-    summed = weight.to(gradient.dtype) @ gradient.flatten(1)
-    return summed.view(gradient.shape[1:])
+    powers = (1 - threshold) ** torch.arange(len(gradient), dtype=torch.float64)
+    weights = powers.cumsum(0).to(gradient.dtype)
+    return (weights @ gradient.flatten(1)).view(gradient.shape[1:])

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -17,10 +18,9 @@
 
 namespace {
 
-constexpr int LANES = 64;          // neurons that are computed side by side
-constexpr int COLUMNS = 32;        // outputs in one block of a product with events
-constexpr int ROWS = 128;          // rows in one block of a gradient of weights
-constexpr int SUM_ROWS = 32;       // rows that are summed in single precision
+constexpr int COLUMNS = 32;   // outputs in one block of a product with events
+constexpr int ROWS = 128;     // rows in one block of a gradient of weights
+constexpr int SUM_ROWS = 32;  // rows that are summed in single precision
 
 enum Neuron { LIF, CLIF, DN };
 enum Surrogate { RECTANGULAR, SIGMOID, TANH, TRIANGLE };
@@ -29,15 +29,20 @@ struct Constants {
   float threshold, decay, current_decay, tv, tu, tr, ts, scale, reset_gradient;
 };
 
+// LANES neurons are computed side by side: a whole row of features where it fits, because memory
+// that is read in its order is fetched ahead.
+template <int LANES>
 struct State {
   float v[LANES], s[LANES], i[LANES], u[LANES];
 };
 
 // Gradients of what one time step hands to the next.
+template <int LANES>
 struct Carried {
   float v[LANES], i[LANES], u[LANES];
 };
 
+template <int LANES>
 void load(float* to, const float* from, int n) {
   if (n == LANES) {
     std::memcpy(to, from, LANES * sizeof(float));
@@ -47,6 +52,7 @@ void load(float* to, const float* from, int n) {
   }
 }
 
+template <int LANES>
 void store(float* to, const float* from, int n) {
   if (n == LANES) {
     std::memcpy(to, from, LANES * sizeof(float));
@@ -55,10 +61,13 @@ void store(float* to, const float* from, int n) {
   }
 }
 
-int lanes(int64_t first, int64_t all) { return all - first < LANES ? int(all - first) : LANES; }
+template <int LANES>
+int lanes(int64_t first, int64_t all) {
+  return all - first < LANES ? int(all - first) : LANES;
+}
 
-template <int NEURON>
-void step(State& z, const float* x, const Constants& c) {
+template <int NEURON, int LANES>
+void step(State<LANES>& z, const float* x, const Constants& c) {
   for (int k = 0; k < LANES; ++k) {
     if constexpr (NEURON == LIF) {
       z.v[k] = (z.v[k] * c.decay) * (1 - z.s[k]) + x[k];
@@ -113,8 +122,8 @@ inline float derivative(float distance, float scale) {
 
 // One time step backwards: v is the membrane of the step, g the gradient of its spikes; q comes
 // from the step after and leaves for the step before.
-template <int NEURON, int SURROGATE>
-void step_back(Carried& __restrict q, const float* __restrict v, const float* __restrict g,
+template <int NEURON, int SURROGATE, int LANES>
+void step_back(Carried<LANES>& __restrict q, const float* __restrict v, const float* __restrict g,
                float* __restrict dx, const Constants& c) {
   for (int k = 0; k < LANES; ++k) {
     const float s = v[k] > c.threshold ? 1.0f : 0.0f;
@@ -143,15 +152,16 @@ void step_back(Carried& __restrict q, const float* __restrict v, const float* __
 }
 
 // y = (x - mean) / sd * gamma + beta of a block of features.
+template <int LANES>
 struct Affine {
   float mean[LANES], sd[LANES], gamma[LANES], beta[LANES];
 
   Affine(const float* mean_, const float* var_, const float* gamma_, const float* beta_, float eps,
          int n) {
-    load(mean, mean_, n);
-    load(sd, var_, n);
-    load(gamma, gamma_, n);
-    load(beta, beta_, n);
+    load<LANES>(mean, mean_, n);
+    load<LANES>(sd, var_, n);
+    load<LANES>(gamma, gamma_, n);
+    load<LANES>(beta, beta_, n);
     for (int k = 0; k < LANES; ++k) sd[k] = std::sqrt(sd[k] + eps);
   }
 
@@ -160,46 +170,48 @@ struct Affine {
   }
 };
 
+template <int LANES>
 struct Nothing {
   void apply(const float* x, float* y) const { std::memcpy(y, x, LANES * sizeof(float)); }
 };
 
-template <int NEURON, class Map>
+template <int NEURON, int LANES, class Map>
 void fire(const Constants& c, int T, int64_t stride, int n, const float* x, const Map& map,
-          float* spikes) {
-  State z = {};
+          float* spikes, int64_t spikes_stride) {
+  State<LANES> z = {};
   float currents[LANES];
   for (int t = 0; t < T; ++t) {
-    load(currents, x + t * stride, n);
+    load<LANES>(currents, x + t * stride, n);
     map.apply(currents, currents);
-    step<NEURON>(z, currents, c);
-    store(spikes + t * stride, z.s, n);
+    step<NEURON, LANES>(z, currents, c);
+    store<LANES>(spikes + t * spikes_stride, z.s, n);
   }
 }
 
-// Leaves the gradient of the mapped currents in dx.
-template <int NEURON, int SURROGATE, class Map>
+// Leaves the gradient of the mapped currents in dx, and shows each time step of it to take.
+template <int NEURON, int SURROGATE, int LANES, class Map, class F>
 void fire_back(const Constants& c, int T, int64_t stride, int n, const float* x, const Map& map,
-               const float* g, int64_t g_stride, float* dx, float* membranes) {
-  State z = {};
+               const float* g, int64_t g_stride, float* dx, float* membranes, F take) {
+  State<LANES> z = {};
   float lane[LANES], gradient[LANES];
   for (int t = 0; t < T; ++t) {
-    load(lane, x + t * stride, n);
+    load<LANES>(lane, x + t * stride, n);
     map.apply(lane, lane);
-    step<NEURON>(z, lane, c);
+    step<NEURON, LANES>(z, lane, c);
     std::memcpy(membranes + int64_t(t) * LANES, z.v, sizeof z.v);
   }
-  Carried q = {};
+  Carried<LANES> q = {};
   for (int t = T - 1; t >= 0; --t) {
-    load(lane, g + t * g_stride, n);
-    step_back<NEURON, SURROGATE>(q, membranes + int64_t(t) * LANES, lane, gradient, c);
-    store(dx + t * stride, gradient, n);
+    load<LANES>(lane, g + t * g_stride, n);
+    step_back<NEURON, SURROGATE, LANES>(q, membranes + int64_t(t) * LANES, lane, gradient, c);
+    store<LANES>(dx + t * stride, gradient, n);
+    take(t, gradient);
   }
 }
 
 // Sum of f(row) over all rows, for a block of features: in single precision over few rows, then
 // in double.
-template <class F>
+template <int LANES, class F>
 void sum_rows(int64_t rows, float* result, double scale, F f) {
   double total[LANES] = {};
   for (int64_t first = 0; first < rows; first += SUM_ROWS) {
@@ -211,54 +223,111 @@ void sum_rows(int64_t rows, float* result, double scale, F f) {
   for (int k = 0; k < LANES; ++k) result[k] = float(total[k] * scale);
 }
 
+template <int LANES>
 void statistics(int64_t rows, int64_t N, int n, const float* x, float* mean_, float* var_) {
   float mean[LANES], var[LANES];
-  sum_rows(rows, mean, 1.0 / rows, [&](int64_t r, float* part) {
+  sum_rows<LANES>(rows, mean, 1.0 / rows, [&](int64_t r, float* part) {
     float lane[LANES];
-    load(lane, x + r * N, n);
+    load<LANES>(lane, x + r * N, n);
     for (int k = 0; k < LANES; ++k) part[k] += lane[k];
   });
-  sum_rows(rows, var, 1.0 / rows, [&](int64_t r, float* part) {
+  sum_rows<LANES>(rows, var, 1.0 / rows, [&](int64_t r, float* part) {
     float lane[LANES];
-    load(lane, x + r * N, n);
+    load<LANES>(lane, x + r * N, n);
     for (int k = 0; k < LANES; ++k) part[k] += (lane[k] - mean[k]) * (lane[k] - mean[k]);
   });
-  store(mean_, mean, n);
-  store(var_, var, n);
+  store<LANES>(mean_, mean, n);
+  store<LANES>(var_, var, n);
 }
 
-template <int NEURON>
+template <int NEURON, int LANES>
 void neuron_forward(const Constants& c, int T, int64_t M, const float* x, float* spikes) {
   for (int64_t m = 0; m < M; m += LANES)
-    fire<NEURON>(c, T, M, lanes(m, M), x + m, Nothing(), spikes + m);
+    fire<NEURON, LANES>(c, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), spikes + m, M);
 }
 
-template <int NEURON, int SURROGATE>
+template <int NEURON, int SURROGATE, int LANES>
 void neuron_backward(const Constants& c, int T, int64_t M, const float* x, const float* g,
                      int64_t g_stride, float* dx) {
   const std::unique_ptr<float[]> membranes(new float[int64_t(T) * LANES]);
   for (int64_t m = 0; m < M; m += LANES)
-    fire_back<NEURON, SURROGATE>(c, T, M, lanes(m, M), x + m, Nothing(), g + m, g_stride, dx + m,
-                                 membranes.get());
+    fire_back<NEURON, SURROGATE, LANES>(c, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), g + m,
+                                        g_stride, dx + m, membranes.get(), [](int, float*) {});
 }
 
-template <int NEURON>
+// Where the rows of a matrix of spikes are not zero: counts[r] indices from starts[r] on.
+struct Events {
+  uint16_t* indices;
+  int32_t* starts;
+  int32_t* counts;
+};
+
+// Appends the events of one row; there must be room for 16 more, because vectors are stored whole.
+inline int emit(const float* row, int K, uint16_t* to) {
+  int n = 0, k = 0;
+#ifdef __AVX512F__
+  const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  for (; k + 16 <= K; k += 16) {
+    const __mmask16 spiked =
+        _mm512_cmp_ps_mask(_mm512_loadu_ps(row + k), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    const __m512i found = _mm512_add_epi32(_mm512_set1_epi32(k), places);
+    const __m512i packed = _mm512_maskz_compress_epi32(spiked, found);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + n), _mm512_cvtepi32_epi16(packed));
+    n += __builtin_popcount(spiked);
+  }
+#endif
+  for (; k < K; ++k) {
+    to[n] = uint16_t(k);
+    n += row[k] != 0;
+  }
+  return n;
+}
+
+// Takes rows of spikes in any order.
+struct Emitter {
+  const Events* events;
+  int64_t used = 0;
+
+  void take(int64_t r, const float* row, int K) {
+    events->starts[r] = int32_t(used);
+    events->counts[r] = emit(row, K, events->indices + used);
+    used += events->counts[r];
+  }
+};
+
+// Writes what is not null: spikes [T, B, N], their events by row of [T * B, N], totals [B, N].
+template <int NEURON, int LANES>
 void normalised_forward(const Constants& c, int T, int64_t B, int64_t N, bool of_batch,
                         const float* x, float* mean, float* var, const float* gamma,
-                        const float* beta, float eps, float* spikes) {
+                        const float* beta, float eps, float* spikes, const Events* events,
+                        float* totals) {
+  std::vector<Affine<LANES>> maps;
   for (int64_t m = 0; m < N; m += LANES) {
-    const int n = lanes(m, N);
-    if (of_batch) statistics(T * B, N, n, x + m, mean + m, var + m);
-    const Affine map(mean + m, var + m, gamma + m, beta + m, eps, n);
-    for (int64_t b = 0; b < B; ++b)
-      fire<NEURON>(c, T, B * N, n, x + b * N + m, map, spikes + b * N + m);
+    const int n = lanes<LANES>(m, N);
+    if (of_batch) statistics<LANES>(T * B, N, n, x + m, mean + m, var + m);
+    maps.emplace_back(mean + m, var + m, gamma + m, beta + m, eps, n);
+  }
+  const std::unique_ptr<float[]> near(new float[T * N]);
+  Emitter emitter{events};
+  for (int64_t b = 0; b < B; ++b) {
+    float* to = spikes ? spikes + b * N : near.get();
+    const int64_t stride = spikes ? B * N : N;
+    for (int64_t m = 0; m < N; m += LANES)
+      fire<NEURON, LANES>(c, T, B * N, lanes<LANES>(m, N), x + b * N + m, maps[m / LANES], to + m,
+                          stride);
+    for (int t = 0; t < T && events; ++t) emitter.take(t * B + b, to + t * stride, int(N));
+    for (int64_t n = 0; n < N && totals; ++n) {
+      float total = 0;
+      for (int t = 0; t < T; ++t) total += to[t * stride + n];
+      totals[b * N + n] = total;
+    }
   }
 }
 
 // With dy the gradient of the normalised currents and z = (x - mean) / sd, over R rows:
 // dbeta = sum dy, dgamma = sum dy z, and dx = gamma / sd (dy - dbeta / R - z dgamma / R); the last
 // two terms are there only where the statistics are the batch's.
-template <int NEURON, int SURROGATE>
+template <int NEURON, int SURROGATE, int LANES>
 void normalised_backward(const Constants& c, int T, int64_t B, int64_t N, bool of_batch,
                          const float* x, const float* mean, const float* var, const float* gamma,
                          const float* beta, float eps, const float* g, int64_t g_stride, float* dx,
@@ -266,27 +335,34 @@ void normalised_backward(const Constants& c, int T, int64_t B, int64_t N, bool o
   const std::unique_ptr<float[]> membranes(new float[int64_t(T) * LANES]);
   const int64_t R = T * B;
   for (int64_t m = 0; m < N; m += LANES) {
-    const int n = lanes(m, N);
-    const Affine map(mean + m, var + m, gamma + m, beta + m, eps, n);
+    const int n = lanes<LANES>(m, N);
+    const Affine<LANES> map(mean + m, var + m, gamma + m, beta + m, eps, n);
+    double total[LANES] = {}, total_product[LANES] = {};
     for (int64_t b = 0; b < B; ++b) {
       const int64_t at = b * N + m;
-      fire_back<NEURON, SURROGATE>(c, T, B * N, n, x + at, map, g + at, g_stride, dx + at,
-                                   membranes.get());
+      float part[LANES] = {}, part_product[LANES] = {};
+      fire_back<NEURON, SURROGATE, LANES>(
+          c, T, B * N, n, x + at, map, g + at, g_stride, dx + at, membranes.get(),
+          [&](int t, const float* dy) {
+            float z[LANES];
+            load<LANES>(z, x + t * B * N + at, n);
+            for (int k = 0; k < LANES; ++k) {
+              part[k] += dy[k];
+              part_product[k] += dy[k] * ((z[k] - map.mean[k]) / map.sd[k]);
+            }
+          });
+      for (int k = 0; k < LANES; ++k) {
+        total[k] += part[k];
+        total_product[k] += part_product[k];
+      }
     }
     float sum[LANES], product[LANES];
-    sum_rows(R, sum, 1, [&](int64_t r, float* part) {
-      float dy[LANES];
-      load(dy, dx + r * N + m, n);
-      for (int k = 0; k < LANES; ++k) part[k] += dy[k];
-    });
-    sum_rows(R, product, 1, [&](int64_t r, float* part) {
-      float dy[LANES], z[LANES];
-      load(dy, dx + r * N + m, n);
-      load(z, x + r * N + m, n);
-      for (int k = 0; k < LANES; ++k) part[k] += dy[k] * ((z[k] - map.mean[k]) / map.sd[k]);
-    });
-    store(dbeta + m, sum, n);
-    store(dgamma + m, product, n);
+    for (int k = 0; k < LANES; ++k) {
+      sum[k] = float(total[k]);
+      product[k] = float(total_product[k]);
+    }
+    store<LANES>(dbeta + m, sum, n);
+    store<LANES>(dgamma + m, product, n);
     float factor[LANES], shift[LANES], slope[LANES];
     for (int k = 0; k < LANES; ++k) {
       factor[k] = map.gamma[k] / map.sd[k];
@@ -295,29 +371,37 @@ void normalised_backward(const Constants& c, int T, int64_t B, int64_t N, bool o
     }
     for (int64_t r = 0; r < R; ++r) {
       float dy[LANES], z[LANES];
-      load(dy, dx + r * N + m, n);
-      load(z, x + r * N + m, n);
+      load<LANES>(dy, dx + r * N + m, n);
+      load<LANES>(z, x + r * N + m, n);
       for (int k = 0; k < LANES; ++k)
         dy[k] = factor[k] * (dy[k] - shift[k] - (z[k] - map.mean[k]) * slope[k]);
-      store(dx + r * N + m, dy, n);
+      store<LANES>(dx + r * N + m, dy, n);
     }
   }
 }
 
+// Calls f with the neuron and the number of lanes for rows of so many features.
 template <class F>
-void choose(int neuron, F f) {
-  if (neuron == LIF) f.template operator()<LIF>();
-  if (neuron == CLIF) f.template operator()<CLIF>();
-  if (neuron == DN) f.template operator()<DN>();
+void choose(int neuron, int64_t features, F f) {
+  const auto with_neuron = [&]<int LANES>() {
+    if (neuron == LIF) f.template operator()<LIF, LANES>();
+    if (neuron == CLIF) f.template operator()<CLIF, LANES>();
+    if (neuron == DN) f.template operator()<DN, LANES>();
+  };
+  if (features <= 64) {
+    with_neuron.template operator()<64>();
+  } else {
+    with_neuron.template operator()<256>();
+  }
 }
 
 template <class F>
-void choose(int neuron, int surrogate, F f) {
-  choose(neuron, [&]<int NEURON>() {
-    if (surrogate == RECTANGULAR) f.template operator()<NEURON, RECTANGULAR>();
-    if (surrogate == SIGMOID) f.template operator()<NEURON, SIGMOID>();
-    if (surrogate == TANH) f.template operator()<NEURON, TANH>();
-    if (surrogate == TRIANGLE) f.template operator()<NEURON, TRIANGLE>();
+void choose(int neuron, int surrogate, int64_t features, F f) {
+  choose(neuron, features, [&]<int NEURON, int LANES>() {
+    if (surrogate == RECTANGULAR) f.template operator()<NEURON, RECTANGULAR, LANES>();
+    if (surrogate == SIGMOID) f.template operator()<NEURON, SIGMOID, LANES>();
+    if (surrogate == TANH) f.template operator()<NEURON, TANH, LANES>();
+    if (surrogate == TRIANGLE) f.template operator()<NEURON, TRIANGLE, LANES>();
   });
 }
 
@@ -366,21 +450,25 @@ extern "C" {
 
 void snn_neuron_forward(int neuron, const Constants* c, int T, int64_t M, const float* x,
                         float* spikes) {
-  choose(neuron, [&]<int NEURON>() { neuron_forward<NEURON>(*c, T, M, x, spikes); });
+  choose(neuron, M, [&]<int NEURON, int LANES>() {
+    neuron_forward<NEURON, LANES>(*c, T, M, x, spikes);
+  });
 }
 
 void snn_neuron_backward(int neuron, int surrogate, const Constants* c, int T, int64_t M,
                          const float* x, const float* g, int64_t g_stride, float* dx) {
-  choose(neuron, surrogate, [&]<int NEURON, int SURROGATE>() {
-    neuron_backward<NEURON, SURROGATE>(*c, T, M, x, g, g_stride, dx);
+  choose(neuron, surrogate, M, [&]<int NEURON, int SURROGATE, int LANES>() {
+    neuron_backward<NEURON, SURROGATE, LANES>(*c, T, M, x, g, g_stride, dx);
   });
 }
 
 void snn_normalised_forward(int neuron, const Constants* c, int T, int64_t B, int64_t N,
                             int of_batch, const float* x, float* mean, float* var,
-                            const float* gamma, const float* beta, float eps, float* spikes) {
-  choose(neuron, [&]<int NEURON>() {
-    normalised_forward<NEURON>(*c, T, B, N, of_batch, x, mean, var, gamma, beta, eps, spikes);
+                            const float* gamma, const float* beta, float eps, float* spikes,
+                            const Events* events, float* totals) {
+  choose(neuron, N, [&]<int NEURON, int LANES>() {
+    normalised_forward<NEURON, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta, eps, spikes,
+                                      events, totals);
   });
 }
 
@@ -389,83 +477,83 @@ void snn_normalised_backward(int neuron, int surrogate, const Constants* c, int 
                              const float* var, const float* gamma, const float* beta, float eps,
                              const float* g, int64_t g_stride, float* dx, float* dgamma,
                              float* dbeta) {
-  choose(neuron, surrogate, [&]<int NEURON, int SURROGATE>() {
-    normalised_backward<NEURON, SURROGATE>(*c, T, B, N, of_batch, x, mean, var, gamma, beta, eps, g,
-                                           g_stride, dx, dgamma, dbeta);
+  choose(neuron, surrogate, N, [&]<int NEURON, int SURROGATE, int LANES>() {
+    normalised_backward<NEURON, SURROGATE, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta,
+                                                  eps, g, g_stride, dx, dgamma, dbeta);
   });
 }
 
-void snn_encode(int T, int64_t M, float threshold, const float* drive, float* spikes) {
-  for (int64_t m = 0; m < M; m += LANES) {
-    const int n = lanes(m, M);
-    float potential[LANES] = {}, a[LANES], s[LANES];
-    load(a, drive + m, n);
+// Spikes of a drive [B, M], of which those that are not null are written: [T, B, M], or events.
+void snn_encode(int T, int64_t B, int M, float threshold, const float* drive, float* spikes,
+                const Events* events) {
+  const std::unique_ptr<float[]> potential(new float[M]), row(new float[M]);
+  Emitter emitter{events};
+  for (int64_t b = 0; b < B; ++b) {
+    const float* a = drive + b * M;
+    std::memset(potential.get(), 0, M * sizeof(float));
     for (int t = 0; t < T; ++t) {
-      for (int k = 0; k < LANES; ++k) {
-        potential[k] = potential[k] + a[k];
-        s[k] = potential[k] > threshold ? 1.0f : 0.0f;
-        potential[k] = potential[k] - threshold * s[k];
+      float* __restrict s = spikes ? spikes + (t * B + b) * M : row.get();
+      float* __restrict p = potential.get();
+      for (int k = 0; k < M; ++k) {
+        p[k] = p[k] + a[k];
+        s[k] = p[k] > threshold ? 1.0f : 0.0f;
+        p[k] = p[k] - threshold * s[k];
       }
-      store(spikes + t * M + m, s, n);
+      if (events) emitter.take(t * B + b, s, M);
     }
   }
 }
 
-// Where the rows of spikes [R, K] are not zero: for each row its first `count` indices. There is
-// room for 16 more than R * K, because vectors are stored whole.
-void snn_events(int64_t R, int K, const float* spikes, int32_t* indices, int32_t* counts) {
-  for (int64_t r = 0; r < R; ++r) {
-    const float* row = spikes + r * K;
-    int32_t* to = indices + r * K;
-    int n = 0, k = 0;
-#ifdef __AVX512F__
-    const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (; k + 16 <= K; k += 16) {
-      const __mmask16 spiked =
-          _mm512_cmp_ps_mask(_mm512_loadu_ps(row + k), _mm512_setzero_ps(), _CMP_NEQ_UQ);
-      const __m512i found = _mm512_add_epi32(_mm512_set1_epi32(k), places);
-      _mm512_storeu_si512(to + n, _mm512_maskz_compress_epi32(spiked, found));
-      n += __builtin_popcount(spiked);
-    }
-#endif
-    for (; k < K; ++k) {
-      to[n] = k;
-      n += row[k] != 0;
-    }
-    counts[r] = n;
-  }
+void snn_events(int64_t R, int K, const float* spikes, const Events* events) {
+  Emitter emitter{events};
+  for (int64_t r = 0; r < R; ++r) emitter.take(r, spikes + r * K, K);
 }
 
 // y [R, N] = spikes [R, K] weight [N, K]^T + bias: the rows of weight^T at the events, added up.
-// scratch holds K * COLUMNS floats.
-void snn_event_product(int64_t R, int K, int N, const int32_t* indices, const int32_t* counts,
-                       const float* weight, const float* bias, float* y, float* scratch) {
+// scratch holds K * N floats, N rounded up to whole blocks of COLUMNS. Rows go in blocks, so that a
+// block of y is written while it is in the cache.
+void snn_event_product(int64_t R, int K, int N, const Events* events, const float* weight,
+                       const float* bias, float* y, float* scratch) {
   for (int column = 0; column < N; column += COLUMNS) {
-    const int n = N - column < COLUMNS ? N - column : COLUMNS;
-    float start[COLUMNS] = {};
-    if (bias) std::memcpy(start, bias + column, n * sizeof(float));
+    float* packed = scratch + int64_t(column) * K;
     for (int k = 0; k < K; ++k)
       for (int j = 0; j < COLUMNS; ++j)
-        scratch[k * COLUMNS + j] = j < n ? weight[int64_t(column + j) * K + k] : 0;
-    for (int64_t r = 0; r < R; ++r) {
-      float sum[COLUMNS];
-      gather(start, scratch, indices + r * K, counts[r]).put(sum);
-      std::memcpy(y + r * N + column, sum, n * sizeof(float));
+        packed[k * COLUMNS + j] = column + j < N ? weight[int64_t(column + j) * K + k] : 0;
+  }
+  for (int64_t first = 0; first < R; first += ROWS) {
+    const int64_t last = first + ROWS < R ? first + ROWS : R;
+    for (int column = 0; column < N; column += COLUMNS) {
+      const int n = N - column < COLUMNS ? N - column : COLUMNS;
+      const float* packed = scratch + int64_t(column) * K;
+      float start[COLUMNS] = {};
+      if (bias) std::memcpy(start, bias + column, n * sizeof(float));
+      for (int64_t r = first; r < last; ++r) {
+        const Block sum = gather(start, packed, events->indices + events->starts[r],
+                                 events->counts[r]);
+        if (n == COLUMNS) {
+          sum.put(y + r * N + column);
+        } else {
+          float rest[COLUMNS];
+          sum.put(rest);
+          std::memcpy(y + r * N + column, rest, n * sizeof(float));
+        }
+      }
     }
   }
 }
 
 // dweight [N, K] = g [R, N]^T spikes [R, K]: the rows of g at the events of each input, added up.
-void snn_event_gradient(int64_t R, int K, int N, const int32_t* indices, const int32_t* counts,
-                        const float* g, float* dweight) {
+void snn_event_gradient(int64_t R, int K, int N, const Events* events, const float* g,
+                        float* dweight) {
   const int64_t blocks = (R + ROWS - 1) / ROWS;
   // Events again, by input instead of by row.
   const std::unique_ptr<uint8_t[]> rows(new uint8_t[blocks * K * ROWS]);
   const std::unique_ptr<int32_t[]> sizes(new int32_t[blocks * K]());
   for (int64_t r = 0; r < R; ++r) {
     const int64_t part = r / ROWS;
-    for (int e = 0; e < counts[r]; ++e) {
-      const int64_t list = part * K + indices[r * K + e];
+    const uint16_t* at = events->indices + events->starts[r];
+    for (int e = 0; e < events->counts[r]; ++e) {
+      const int64_t list = part * K + at[e];
       rows[list * ROWS + sizes[list]++] = uint8_t(r % ROWS);
     }
   }
@@ -478,6 +566,11 @@ void snn_event_gradient(int64_t R, int K, int N, const int32_t* indices, const i
     for (int64_t part = 0; part < blocks; ++part) {
       const int64_t first = part * ROWS;
       const int64_t last = first + ROWS < R ? first + ROWS : R;
+      // The next rows lie far apart; the processor does not foresee them by itself.
+      for (int64_t r = last; r < last + ROWS && r < R; ++r) {
+        __builtin_prefetch(g + r * N + column);
+        __builtin_prefetch(g + r * N + column + COLUMNS / 2);
+      }
       for (int64_t r = first; r < last; ++r)
         std::memcpy(near.get() + (r - first) * COLUMNS, g + r * N + column, n * sizeof(float));
       for (int k = 0; k < K; ++k) {

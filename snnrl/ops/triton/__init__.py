@@ -18,6 +18,8 @@ __all__ = [
     "counts",
     "encode",
     "encoded_linear",
+    "fire_counts",
+    "fire_linear",
     "neuron",
     "normalised_neuron",
     "spike_linear",
@@ -92,3 +94,37 @@ def encoded_linear(
     :raises UserError: ``drive`` is on no CUDA device, or of a type beyond float32
     """
     return F.linear(encode(drive, time_steps, threshold), weight, bias)
+
+
+def fire_linear(
+    x: Tensor,
+    statistics: tuple[Tensor, Tensor] | None,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    dynamics: Dynamics,
+    weight: Tensor,
+    bias: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`normalised_neuron`, then :func:`spike_linear`: currents ``[T, B, M]``, statistics.
+
+    :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
+    """
+    spikes, mean, var = normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
+    return spike_linear(spikes, weight, bias), mean, var
+
+
+def fire_counts(
+    x: Tensor,
+    statistics: tuple[Tensor, Tensor] | None,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`normalised_neuron`, then :func:`counts`: spikes over time ``[B, N]``, statistics.
+
+    :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
+    """
+    spikes, mean, var = normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
+    return counts(spikes), mean, var

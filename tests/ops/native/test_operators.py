@@ -226,6 +226,51 @@ def test_nothing_but_the_currents_is_kept_of_a_layer():
     assert all(t.data_ptr() == x.data_ptr() for t in kept if t.numel() > 6)
 
 
+def test_a_layer_that_fires_into_the_next_keeps_no_spikes():
+    x = draw(5, 8, 6).requires_grad_()
+    gamma, dynamics, weight = torch.ones(6), neuron_of().dynamics(), draw(3, 6, seed=1)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        native.fire_linear(x, None, gamma, gamma, EPS, dynamics, weight, None)
+        native.fire_counts(x, None, gamma, gamma, EPS, dynamics)
+    large = [t for t in kept if t.numel() >= x.numel() and t.dtype == torch.float32]
+    assert [t.data_ptr() for t in large] == [x.data_ptr()] * 2
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize(("batch", "features"), [(1, 5), (40, 70), (9, 300)])
+def test_firing_into_the_next_layer_and_into_counts(given, batch, features):
+    dynamics, statistics = neuron_of("clif").dynamics(), None
+    if given:
+        statistics = (draw(features, seed=2), draw(features, seed=3).abs() + 0.5)
+    results = []
+    for fused in (False, True):
+        x, gamma, beta = (
+            draw(4, batch, features, scale=2, shift=1).requires_grad_(),
+            draw(features, seed=4, scale=0.1, shift=0.3).requires_grad_(),
+            draw(features, seed=5, scale=0.1, shift=0.3).requires_grad_(),
+        )
+        weight, bias = draw(7, features, seed=6).requires_grad_(), draw(7, seed=7).requires_grad_()
+        layer = (x, statistics, gamma, beta, EPS, dynamics)
+        if fused:
+            currents, mean, var = native.fire_linear(*layer, weight, bias)
+            counted, *_ = native.fire_counts(*layer)
+        else:
+            spikes, mean, var = native.normalised_neuron(*layer)
+            currents, counted = F.linear(spikes, weight, bias), spikes.sum(0)
+        loss = (currents * draw(4, batch, 7, seed=8)).sum()
+        (loss + (counted * draw(batch, features, seed=9)).sum()).backward()
+        gradients = [leaf.grad for leaf in (x, gamma, beta, weight, bias)]
+        results.append([currents.detach(), counted.detach(), mean, var, *gradients])
+    for ours, theirs in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_too_many_inputs_for_the_indices_are_refused():
+    with pytest.raises(UserError, match=r"^kernel=native: 16 x 65537 spikes .*kernel=naive$"):
+        native.spike_linear(torch.zeros(1, 16, 2**16 + 1), torch.zeros(1, 2**16 + 1), None)
+
+
 def test_the_same_bits_every_time():
     x, gamma = draw(5, 300, 70), torch.full((70,), 0.3)
     dynamics = neuron_of().dynamics()
