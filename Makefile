@@ -8,6 +8,7 @@ WORKERS ?= 2
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/setup-done
+PEERS_STAMP := $(VENV)/peers-done
 
 PYTHON_RANGE = $(shell sed -n 's/^requires-python = "\(.*\)"/\1/p' pyproject.toml)
 PYTHON_IN_RANGE = import re, sys; \
@@ -15,7 +16,7 @@ PYTHON_IN_RANGE = import re, sys; \
 	sys.exit(not low <= sys.version_info[:2] < high)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format constraints docker clean
+.PHONY: help setup train test test-all lint format bench constraints docker clean
 
 help: ## list the targets (this list)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +51,14 @@ lint: setup ## check style, format and types
 format: setup ## mend style and format where ruff can
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
+
+bench: $(PEERS_STAMP) ## measure speed, after equality (ARGS="--only operators,steps --quick")
+	@exec $(VENV_PYTHON) -m scripts.bench $(ARGS)
+
+# Without them the benchmark lists them as not installed; the next call tries again.
+$(PEERS_STAMP): scripts/bench/requirements.txt | setup
+	@if $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r $<; \
+		then touch $@; else echo "bench: could not install the peers" >&2; fi
 
 constraints: ## pin the newest versions that pyproject.toml allows (torch stays as pinned)
 	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" scripts/refresh_constraints.sh

@@ -1,0 +1,33 @@
+"""Run the benchmark: ``python -m scripts.bench`` from the top folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from scripts.bench.options import Options, parse
+from snnrl.errors import UserError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status: 0, 1 where a contestant computes something else or fails, 2 for a mistake."""
+    try:
+        options = parse(arguments)
+        # Before torch is imported, which reads them once.
+        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[variable] = str(options.threads)
+        return _run(options)
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+
+
+def _run(options: Options) -> int:
+    from scripts.bench.run import run
+
+    return run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

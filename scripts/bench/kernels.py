@@ -1,0 +1,105 @@
+"""snnrl's own backends: which there are here, and their operators."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scripts.bench.options import Options
+from snnrl.errors import expect
+from snnrl.nn.norm.pooling import pooled_statistics
+from snnrl.ops.backend import KERNELS
+from snnrl.ops.clif import clif
+from snnrl.ops.dynamic import DynamicParameters, dynamic
+from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.lif import lif
+from snnrl.ops.surrogate import Surrogate
+
+ONLY_ON = {"native": "cpu", "triton": "cuda"}
+
+RECTANGULAR = Surrogate("rectangular", 0.5)
+LIF = Dynamics("lif", 0.5, RECTANGULAR, detach_reset=False, decay=0.75)
+
+DYNAMICS = {
+    "lif": LIF,
+    # The surrogate that peers have in fused kernels, or have at all.
+    "lif-triangle": LIF._replace(surrogate=Surrogate("triangle", 1.0)),
+    "clif": LIF._replace(neuron="clif", current_decay=0.5),
+    "dn": Dynamics(
+        "dn",
+        0.5,
+        RECTANGULAR,
+        detach_reset=False,
+        current_decay=0.5,
+        parameters=DynamicParameters(tv=-0.172, tu=0.529, tr=0.021, ts=0.132),
+    ),
+    "normalised-lif": LIF,
+}
+
+Statistics = tuple[Tensor, Tensor]
+
+
+class Operators(NamedTuple):
+    """What a backend offers; neurons start at rest."""
+
+    neuron: Callable[[Tensor, Dynamics], Tensor]
+    normalised_neuron: Callable[..., tuple[Tensor, Tensor, Tensor]]
+
+
+def kernels(options: Options) -> list[str]:
+    """The backends to measure on this device, ``naive`` first.
+
+    :raises UserError: one was asked for that this version or this device does not have
+    """
+    here = [
+        name
+        for name in KERNELS
+        if name != "auto" and ONLY_ON.get(name, options.device) == options.device
+    ]
+    for name in options.kernels or ():
+        expect("--kernels", name, here)
+    return [name for name in here if name in (options.kernels or here) or name == "naive"]
+
+
+def operators(kernel: str) -> Operators:
+    """The operators of a backend."""
+    if kernel == "naive":
+        return Operators(naive_neuron, naive_normalised_neuron)
+    if kernel == "compile":
+        compiled = partial(torch.compile, fullgraph=True, dynamic=False)
+        return Operators(compiled(naive_neuron), compiled(naive_normalised_neuron))
+    module = importlib.import_module(f"snnrl.ops.{kernel}")
+    return Operators(module.neuron, module.normalised_neuron)
+
+
+def naive_neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
+    """Spikes of ``x[T, B, N]``, in its type; the state is kept in single precision."""
+    drive, d = x.float(), dynamics
+    shared = (d.threshold, d.surrogate, d.detach_reset)
+    if d.neuron == "lif":
+        spikes = lif(drive, None, d.decay, *shared)[0]
+    elif d.neuron == "clif":
+        spikes = clif(drive, None, d.current_decay, d.decay, *shared)[0]
+    else:
+        spikes = dynamic(drive, None, d.current_decay, d.parameters, *shared)[0]
+    return spikes.to(x.dtype)
+
+
+def naive_normalised_neuron(
+    x: Tensor,
+    statistics: Statistics | None,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    dynamics: Dynamics,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalisation as in :class:`snnrl.nn.norm.PooledBatchNorm`, then the neuron."""
+    y = x.float()
+    mean, var = pooled_statistics(y) if statistics is None else statistics
+    y = (y - mean) / torch.sqrt(var + eps) * gamma + beta
+    return naive_neuron(y, dynamics).to(x.dtype), mean.detach(), var.detach()

@@ -1,0 +1,108 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snnrl.errors import UserError, expect
+
+MEASURES = ("operators", "actor", "steps", "actions", "end_to_end", "ready")
+ALGORITHMS = ("td3", "ddpg", "sac", "dqn", "ppo")
+KINDS = ("lif", "lif-triangle", "clif", "dn", "normalised-lif")
+DEVICES = ("auto", "cpu", "cuda")
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and how long.
+
+    :param only: measures, of :data:`MEASURES`
+    :param quick: tiny sizes and few rounds: shows that everything runs, and no speed
+    :param threads: CPU threads of torch
+    :param device: ``cpu`` or ``cuda``
+    :param kernels: backends to measure, ``None``: all that this device has
+    :param algorithms: of :data:`ALGORITHMS`
+    :param kinds: neurons of the operators, of :data:`KINDS`
+    :param shapes: ``(T, B, N)`` of the operators, ``None``: the usual ones
+    :param seed: of inputs, weights and environments
+    :param out: folder of the results
+    """
+
+    only: tuple[str, ...] = MEASURES
+    quick: bool = False
+    threads: int = 1
+    device: str = "cpu"
+    kernels: tuple[str, ...] | None = None
+    algorithms: tuple[str, ...] = ALGORITHMS
+    kinds: tuple[str, ...] = KINDS
+    shapes: tuple[Shape, ...] | None = None
+    seed: int = 0
+    out: Path = Path("results/benchmarks")
+
+    @property
+    def rounds(self) -> int:
+        """How often each contestant has its turn."""
+        return 3 if self.quick else 11
+
+    @property
+    def block_seconds(self) -> float:
+        """The least that one turn lasts."""
+        return 0.001 if self.quick else 0.05
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options of a command line; ``device`` is as given, so it may be ``auto``.
+
+    :raises UserError: an unknown name, or a value that does not fit
+    """
+    given = vars(_parser().parse_args(arguments))
+    return Options(**{key: value for key, value in given.items() if value is not None})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    for name, choices in (
+        ("only", MEASURES),
+        ("algorithms", ALGORITHMS),
+        ("kinds", KINDS),
+    ):
+        parser.add_argument(
+            f"--{name}", type=_names(name, choices), help=f"some of {','.join(choices)}"
+        )
+    parser.add_argument("--kernels", type=_list, help="backends, for example naive,compile")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch (1)")
+    parser.add_argument("--device", type=_names("device", DEVICES, one=True), default="auto")
+    parser.add_argument("--shapes", type=_shapes, help="of operators, for example 5x256x256,8x64x1")
+    parser.add_argument("--seed", type=int, help="of inputs, weights and environments (0)")
+    parser.add_argument("--out", type=Path, help="folder of the results (results/benchmarks)")
+    return parser
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _names(key: str, choices: Sequence[str], one: bool = False) -> Callable[[str], object]:
+    def convert(text: str) -> object:
+        for name in _list(text):
+            expect(f"--{key}", name, choices)
+        return text if one else _list(text)
+
+    return convert
+
+
+def _shapes(text: str) -> tuple[Shape, ...]:
+    shapes = []
+    for shape in _list(text):
+        sizes = shape.split("x")
+        if len(sizes) != 3 or not all(size.isdigit() and int(size) for size in sizes):
+            raise UserError(f"--shapes={shape}: expected TxBxN, for example 5x256x256")
+        t, b, n = map(int, sizes)
+        shapes.append((t, b, n))
+    return tuple(shapes)
