@@ -1,21 +1,37 @@
-"""``python -m snnrl.compare <folders>``: runs side by side, as curves and as a table."""
+"""``python -m snnrl.compare <folders>``: runs side by side, as tables, pictures and a page."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from snnrl.analysis.plots import plot_curves, plot_statistics_error
-from snnrl.analysis.report import make_notes, make_table, to_csv, to_markdown, to_text
-from snnrl.analysis.runs import NOT_SETTINGS, Run, find_runs
-from snnrl.errors import UserError, nearest
+from snnrl.analysis.comparison import Comparison, compare_runs
+from snnrl.analysis.grids import LABELS
+from snnrl.analysis.grouping import grouping_keys, in_environments, resolve_key
+from snnrl.analysis.page import to_html
+from snnrl.analysis.plots import plot_curves, plot_statistics_error, plot_wall_time
+from snnrl.analysis.profiles import plot_profiles
+from snnrl.analysis.report import to_csv, to_markdown
+from snnrl.analysis.runs import Run, find_runs
+from snnrl.analysis.statistics import METRICS
+from snnrl.analysis.wandb_runs import fetch_runs
+from snnrl.errors import UserError
 
-# The environment has its own panel.
-ENVIRONMENT = ("env.id",)
-# The order in which a name is the better one to tell groups apart by.
-CHOICES = ("algo.name", "actor.name", "neuron.name", "bn.name")
+PICTURES = {
+    "curves.png": "Returns over steps",
+    "wall_time.png": "Returns over wall time",
+    "profiles.png": "Performance profiles",
+    "statistics_error.png": "Error of the normalisation statistics",
+}
+FILES = (*PICTURES, "table.md", "table.csv", "comparison.html")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,139 +40,138 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: arguments; the process's if not given
     :return: exit status: 0, or 2 for the user's mistake
     """
-    arguments = _parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    arguments = parser.parse_args(given)
+    if not (arguments.folders or arguments.wandb):
+        parser.error("expected run folders, or --wandb")
     try:
-        print(compare(arguments.folders, arguments.by, arguments.out))
+        runs, notes = collect_runs(arguments.folders, arguments.wandb)
+        runs = in_environments(runs, _split(arguments.env)) if arguments.env else runs
+        by = _split(arguments.by)
+        keys = [resolve_key(key, runs) for key in by] if by else grouping_keys(runs)
+        comparison = compare_runs(runs, keys, arguments.baseline)
+        comparison = replace(comparison, notes=[*notes, *comparison.notes])
+        command = shlex.join(["python", "-m", "snnrl.compare", *given])
+        written = write(comparison, Path(arguments.out), arguments.metric, command)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    print(to_markdown(comparison))
+    print("\n".join(f"wrote {file}" for file in written))
     return 0
 
 
-def compare(folders: Iterable[str | Path], by: Sequence[str] | None, out: str | Path) -> str:
-    """Write curves and table of all runs at or below the folders.
+def collect_runs(folders: Iterable[str], projects: Iterable[str]) -> tuple[list[Run], list[str]]:
+    """Runs of folders and W&B projects, and notes on what the latter lack.
 
-    :param by: configuration keys that make a group, :func:`grouping_keys` if None
-    :param out: folder for ``curves.png``, ``statistics_error.png``, ``table.md``, ``table.csv``
-    :return: the table as text, its notes and the files written
-    :raises UserError: a folder without runs, an unreadable run, an unknown key, an ``out`` that
-        cannot be written
+    :raises UserError: a source without runs, or a run that cannot be read
     """
     runs = find_runs(folders)
-    keys = grouping_keys(runs) if by is None else [_resolve(key, runs) for key in by]
-    groups = group_runs(runs, keys)
-    table = make_table(groups)
-    notes = [*make_notes(groups), *_pooling_notes(groups)]
-    written = _write(groups, Path(out), to_markdown(table, notes), to_csv(table))
-    files = "\n".join(f"wrote {file}" for file in written)
-    return f"grouped by {', '.join(keys)}\n\n{to_text(table, notes)}\n\n{files}"
+    notes: list[str] = []
+    for project in projects:
+        fetched, lacking = fetch_runs(project)
+        runs += fetched
+        notes += lacking
+    return runs, notes
 
 
-def grouping_keys(runs: Sequence[Run]) -> list[str]:
-    """The keys that tell the runs' settings apart, names of choices (``bn.name``) first.
+def write(comparison: Comparison, out: Path, metric: str, command: str) -> list[Path]:
+    """Write the files of ``FILES``, all or none; a picture without data is not written.
 
-    Each key is taken only where the ones before it leave runs of one environment together that
-    differ in it: a group's other keys, which vary with its name, add nothing. Where nothing
-    differs, the names of the algorithm, actor, neuron and normalisation.
+    :param metric: what the performance profiles are of
+    :return: the files
+    :raises UserError: ``out`` cannot be written
     """
-    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    candidates = [key for key in keys if not _ignored(key) and _varies(key, runs)]
-    chosen: list[str] = []
-    for key in sorted(candidates, key=lambda key: (not key.endswith(".name"), _rank(key))):
-        classes = group_runs(runs, [*chosen, *ENVIRONMENT]).values()
-        if any(_varies(key, members) for members in classes):
-            chosen.append(key)
-    return chosen or [key for key in CHOICES if key in keys] or ["env.id"]
+    groups = comparison.groups
+    profiles = partial(plot_profiles, metric=metric, baseline=comparison.baseline)
+    plots: tuple[Callable[..., bool], ...] = (
+        plot_curves,
+        plot_wall_time,
+        profiles,
+        plot_statistics_error,
+    )
+    with _replacing(out) as folder:
+        drawn = {}
+        for (name, title), plot in zip(PICTURES.items(), plots, strict=True):
+            if plot(groups, folder / name):
+                drawn[title] = folder / name
+        (folder / "table.md").write_text(to_markdown(comparison))
+        (folder / "table.csv").write_text(to_csv(comparison))
+        (folder / "comparison.html").write_text(to_html(comparison, drawn, command))
+    return [out / name for name in FILES if (out / name).exists()]
 
 
-def group_runs(runs: Iterable[Run], keys: Sequence[str]) -> dict[str, list[Run]]:
-    """Runs by their values at the keys, such as ``"td3, carebn"`` or ``"algo.batch_size=64"``."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        name = ", ".join(
-            _value(run, key) if key.endswith(".name") else f"{key}={_value(run, key)}"
-            for key in keys
-        )
-        groups.setdefault(name, []).append(run)
-    return groups
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """A folder to write to, whose files replace those of an earlier comparison at the end."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".compare-", dir=out))
+        try:
+            yield folder
+            for name in FILES:
+                if (folder / name).exists():
+                    (folder / name).replace(out / name)
+                else:
+                    # A picture of an earlier comparison must not stand beside this table.
+                    (out / name).unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise UserError(f"--out {out}: expected a folder to write to ({error})") from None
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    """``["a,b", "c"]`` -> ``["a", "b", "c"]``."""
+    return [part for value in values for part in value.split(",") if part]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m snnrl.compare",
-        description="Compare runs: learning curves with intervals and a table of returns.",
+        description="Compare runs: tables with intervals, learning curves, performance profiles "
+        "and a page that holds them all.",
     )
     parser.add_argument(
-        "folders", nargs="+", help="run folders, folders above them, or patterns of such"
+        "folders", nargs="*", help="run folders, folders above them, or patterns of such"
+    )
+    parser.add_argument(
+        "--wandb",
+        action="append",
+        default=[],
+        metavar="ENTITY/PROJECT[/GROUP]",
+        help="runs of a Weights & Biases project, or of a group in it; may be given again",
     )
     parser.add_argument(
         "--by",
         nargs="+",
+        default=[],
         metavar="KEY",
         help="configuration keys that make a group, such as bn.name (or bn) or algo.batch_size; "
-        "without it, the keys that differ",
+        "several with spaces or commas; without it, the keys that differ",
+    )
+    parser.add_argument(
+        "--env", nargs="+", default=[], metavar="ID", help="these environments only"
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="GROUP",
+        help="the group that the others are compared with, by its name in the table; without it "
+        "the one with an ordinary network, else with bn=vanilla, else with bn=none, else the first",
+    )
+    parser.add_argument(
+        "--metric",
+        default="final",
+        choices=METRICS,
+        help="what performance profiles are of: "
+        + ", ".join(f"{name} ({LABELS[name]})" for name in METRICS)
+        + " (default: final)",
     )
     parser.add_argument(
         "--out", default="compare", metavar="DIR", help="where the files go (default: ./compare)"
     )
     return parser
-
-
-def _write(groups: dict[str, list[Run]], out: Path, markdown: str, csv: str) -> list[Path]:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        written = []
-        for plot, name in (
-            (plot_curves, "curves.png"),
-            (plot_statistics_error, "statistics_error.png"),
-        ):
-            # A picture of an earlier comparison must not stand beside this table.
-            (out / name).unlink(missing_ok=True)
-            if plot(groups, out / name):
-                written.append(out / name)
-        for name, text in (("table.md", markdown), ("table.csv", csv)):
-            (out / name).write_text(text)
-            written.append(out / name)
-    except OSError as error:
-        raise UserError(f"--out {out}: expected a folder to write to ({error})") from None
-    return written
-
-
-def _resolve(key: str, runs: Sequence[Run]) -> str:
-    known = {name for run in runs for name in run.settings}
-    for name in (key, f"{key}.name", f"{key}.id"):
-        if name in known:
-            return name
-    raise UserError(f"--by {key}: expected a key of the runs' config.yaml{nearest(key, known)}")
-
-
-def _pooling_notes(groups: dict[str, list[Run]]) -> list[str]:
-    notes = []
-    for name, members in groups.items():
-        cells = group_runs(members, ENVIRONMENT).values()
-        keys = sorted({key for cell in cells for run in cell for key in run.settings})
-        mixed = [
-            key for key in keys if not _ignored(key) and any(_varies(key, cell) for cell in cells)
-        ]
-        if mixed:
-            notes.append(f"{name}: pools runs that differ in {', '.join(mixed)}")
-    return notes
-
-
-def _varies(key: str, runs: Sequence[Run]) -> bool:
-    return len({_value(run, key) for run in runs}) > 1
-
-
-def _value(run: Run, key: str) -> str:
-    return str(run.settings.get(key, "unset"))
-
-
-def _ignored(key: str) -> bool:
-    return key.split(".")[0] in NOT_SETTINGS or key in ENVIRONMENT
-
-
-def _rank(key: str) -> int:
-    return CHOICES.index(key) if key in CHOICES else len(CHOICES)
 
 
 if __name__ == "__main__":

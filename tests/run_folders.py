@@ -23,13 +23,16 @@ def write_run(
     status: str | None = "DONE",
     settings: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
+    hardware: Mapping[str, Any] | None = None,
     errors: Mapping[int, Sequence[float]] | None = None,
+    clock: Mapping[int, float] | None = None,
 ) -> Path:
     """Write a run folder and return it.
 
     :param returns: episode returns by environment steps
     :param status: the file that says how the run ended; None for one that has not
     :param settings: dotted keys that change or join the configuration
+    :param clock: seconds by environment steps, as progress.csv has them
     :param errors: mean error of each layer by environment steps, before re-calibration
     """
     folder.mkdir(parents=True)
@@ -63,7 +66,11 @@ def write_run(
                 lines.append(f"{step},replay,after,layer{layer},1e9,1.1,0.1")
         (folder / "statistics_error.csv").write_text("\n".join(lines) + "\n")
     if versions is not None:
-        (folder / "provenance.json").write_text(json.dumps({"versions": dict(versions)}))
+        provenance = {"versions": dict(versions), "hardware": dict(hardware or {})}
+        (folder / "provenance.json").write_text(json.dumps(provenance))
+    if clock is not None:
+        lines = ["timesteps,time/time_elapsed", *(f"{s},{t}" for s, t in clock.items())]
+        (folder / "progress.csv").write_text("\n".join(lines) + "\n")
     if status is not None:
         (folder / status).write_text("")
     return folder

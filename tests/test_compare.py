@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -8,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from snnrl.analysis.runs import find_runs
-from snnrl.compare import group_runs, grouping_keys, main
+from snnrl.compare import FILES, main
 from tests.analysis.test_plots import assert_picture
+from tests.analysis.test_wandb_runs import StubApi, StubRun
 from tests.run_folders import write_run
 
 RETURNS = {0: [0.0, 2.0], 500: [10.0, 20.0], 1000: [30.0, 50.0]}
@@ -22,21 +23,21 @@ def write_runs(folder: Path, seeds: int = 2, **settings: Any) -> None:
 
 
 def test_writes_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_runs(tmp_path / "a", errors={0: [0.5], 1000: [0.1]})
+    write_runs(tmp_path / "a", errors={0: [0.5], 1000: [0.1]}, clock={0: 0, 1000: 60})
     write_runs(tmp_path / "b", bn="vanilla")
     out = tmp_path / "out"
     assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "grouped by bn.name" in printed
-    assert "40.0 [40.0, 40.0]" in printed
-    names = ["curves.png", "statistics_error.png", "table.md", "table.csv"]
-    assert sorted(file.name for file in out.iterdir()) == sorted(names)
-    for name in names:
+    assert "40.0 ± 0 [40.0, 40.0]" in printed
+    assert sorted(file.name for file in out.iterdir()) == sorted(FILES)
+    for name in FILES:
         assert f"wrote {out / name}" in printed
-    assert_picture(out / "curves.png")
-    assert_picture(out / "statistics_error.png")
-    assert (out / "table.csv").read_text().count("\n") == 3
-    assert "| HalfCheetah-v4 | carebn | 2 | 0 | 0 | 40.0" in (out / "table.md").read_text()
+        if name.endswith(".png"):
+            assert_picture(out / name)
+    # A row a group, and one of the average over environments.
+    assert (out / "table.csv").read_text().count("\n") == 4
+    assert (out / "table.md").read_text().rstrip() in printed
 
 
 def test_single_run_into_the_default_folder_by_the_command_line(tmp_path: Path) -> None:
@@ -63,11 +64,51 @@ def test_earlier_pictures_do_not_stay(tmp_path: Path) -> None:
     assert not (out / "statistics_error.png").exists()
 
 
-def test_only_failed_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_runs(tmp_path / "a", status="FAILED")
-    assert main([str(tmp_path / "a"), "--out", str(tmp_path / "out")]) == 0
-    assert "failed, not in the numbers" in capsys.readouterr().out
-    assert not (tmp_path / "out" / "curves.png").exists()
+def test_a_mistake_leaves_an_earlier_comparison(tmp_path: Path) -> None:
+    write_runs(tmp_path / "a")
+    write_runs(tmp_path / "b", status="FAILED")
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "a"), "--out", str(out)]) == 0
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    assert main([str(tmp_path / "b"), "--out", str(out)]) == 2
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_failure_while_writing_leaves_an_earlier_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_runs(tmp_path / "a")
+    write_runs(tmp_path / "b", bn="none")
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "a"), "--out", str(out)]) == 0
+    before = {file: file.read_bytes() for file in out.iterdir()}
+
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("snnrl.compare.to_html", full)
+    capsys.readouterr()
+    assert main([str(tmp_path / "b"), "--out", str(out)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_the_same_comparison_twice_is_the_same_files(tmp_path: Path) -> None:
+    write_runs(tmp_path / "a", clock={0: 0, 1000: 60})
+    out = tmp_path / "out"
+    arguments = [str(tmp_path / "a"), "--out", str(out)]
+    assert main(arguments) == 0
+    first = {file: file.read_bytes() for file in out.iterdir()}
+    assert main(arguments) == 0
+    assert {file: file.read_bytes() for file in out.iterdir()} == first
+
+
+def test_results_beside_the_comparison_stay(tmp_path: Path) -> None:
+    write_runs(tmp_path)
+    assert main([str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert main([str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "seed-0" / "evaluations.csv").exists()
+    assert not list(tmp_path.glob(".compare-*"))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +117,11 @@ def test_only_failed_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["nowhere"], "nowhere: no such folder"),
         (["a", "--by", "bn.nam"], "--by bn.nam: expected a key.*did you mean 'bn.name'"),
         (["a", "--out", "file"], "--out file: expected a folder to write to"),
+        (["a", "--env", "Ant-v4"], "--env Ant-v4: expected an environment of the runs"),
+        (["a", "--baseline", "none"], "--baseline none: expected one of the groups"),
+        (["a", "--wandb", "me"], "--wandb me: expected entity/project"),
+        (["failed"], "no run has a result to compare: failed/seed-0: no reason recorded"),
+        (["nan"], "nan/seed-0/evaluations.csv: line 2: expected five finite numbers"),
     ],
 )
 def test_mistakes_end_in_one_line(
@@ -87,72 +133,21 @@ def test_mistakes_end_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_runs(tmp_path / "a", seeds=1)
+    write_runs(tmp_path / "failed", seeds=1, status="FAILED")
+    write_run(tmp_path / "nan" / "seed-0", {0: [math.nan]})
     (tmp_path / "file").write_text("")
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
     assert re.match(f"error: {message}", line)
+    assert not (tmp_path / "compare").exists()
 
 
 def test_no_arguments_is_a_mistake() -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
-
-
-@pytest.mark.parametrize(
-    ("variants", "keys", "names"),
-    [
-        (
-            [{"bn": "carebn"}, {"bn": "vanilla"}],
-            ["bn.name"],
-            ["carebn", "vanilla"],
-        ),
-        # The batch size and a key of its own go with the algorithm's name.
-        (
-            [{}, {"algo": "ddpg", "settings": {"algo.batch_size": 64, "algo.weight_decay": 0.1}}],
-            ["algo.name"],
-            ["td3", "ddpg"],
-        ),
-        (
-            [{}, {"settings": {"algo.batch_size": 64}}],
-            ["algo.batch_size"],
-            ["algo.batch_size=256", "algo.batch_size=64"],
-        ),
-        (
-            [{}, {"bn": "vanilla"}, {"bn": "vanilla", "settings": {"bn.momentum": 0.2}}],
-            ["bn.name", "bn.momentum"],
-            ["carebn, bn.momentum=unset", "vanilla, bn.momentum=unset", "vanilla, bn.momentum=0.2"],
-        ),
-        (
-            [{"bn": "none", "settings": {"actor.name": "ann"}}, {"bn": "carebn"}],
-            ["actor.name"],
-            ["ann", "spiking"],
-        ),
-        # What varies with the environment alone tells no settings apart.
-        (
-            [{}, {"env": "pendulum", "settings": {"algo.batch_size": 64}}],
-            ["algo.name", "actor.name", "neuron.name", "bn.name"],
-            ["td3, spiking, lif, carebn"],
-        ),
-        (
-            [{}, {"settings": {"total_steps": 5, "device": "cuda", "tracking.mode": "online"}}],
-            ["algo.name", "actor.name", "neuron.name", "bn.name"],
-            ["td3, spiking, lif, carebn"],
-        ),
-    ],
-)
-def test_default_grouping(
-    tmp_path: Path, variants: list[dict[str, Any]], keys: list[str], names: list[str]
-) -> None:
-    for number, variant in enumerate(variants):
-        write_runs(tmp_path / str(number), **variant)
-    runs = find_runs([tmp_path])
-    assert grouping_keys(runs) == keys
-    groups = group_runs(runs, keys)
-    assert list(groups) == names
-    assert sum(len(members) for members in groups.values()) == 2 * len(variants)
 
 
 def test_by_takes_the_short_name_and_says_what_it_pools(
@@ -164,5 +159,42 @@ def test_by_takes_the_short_name_and_says_what_it_pools(
     assert main([str(tmp_path), "--by", "bn", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "grouped by bn.name" in printed
-    assert "note: carebn: pools runs that differ in algo.batch_size" in printed
+    assert "- carebn: pools runs that differ in algo.batch_size" in printed
     assert "vanilla: pools" not in printed
+
+
+@pytest.mark.parametrize("by", [["bn,algo.batch_size"], ["bn", "algo.batch_size"]])
+def test_by_takes_several_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], by: list[str]
+) -> None:
+    write_runs(tmp_path / "a")
+    write_runs(tmp_path / "b", settings={"algo.batch_size": 64})
+    arguments = [str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--by", *by]) == 0
+    printed = capsys.readouterr().out
+    assert "grouped by bn.name, algo.batch_size; baseline: carebn, algo.batch_size=256" in printed
+
+
+def test_old_runs_and_new_ones_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings that earlier versions did not have are no difference."""
+    write_runs(tmp_path / "old")
+    write_runs(tmp_path / "new", settings={"env.n_envs": 1, "env.observation": "default"})
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "grouped by algo.name, actor.name, neuron.name, bn.name" in printed
+    assert "pools runs" not in printed
+
+
+def test_runs_of_wandb_join_those_of_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = StubApi([StubRun("x", bn="vanilla", seed=5)])
+    monkeypatch.setattr("snnrl.analysis.wandb_runs._connect", lambda: api)
+    write_runs(tmp_path / "a")
+    out = ["--by", "bn", "--out", str(tmp_path / "out")]
+    assert main([str(tmp_path / "a"), "--wandb", "me/project", *out]) == 0
+    printed = capsys.readouterr().out
+    assert "grouped by bn.name; baseline: vanilla" in printed
+    assert "- from W&B me/project: means over episodes only" in printed
+    assert main(["--wandb", "me/project/group", *out]) == 0
+    assert api.asked == [("me/project", None), ("me/project", {"group": "group"})]

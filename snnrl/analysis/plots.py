@@ -1,37 +1,41 @@
-"""Pictures of runs, as PNG files."""
+"""Curves over training, as PNG files."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
+from snnrl.analysis.figures import COLOURS, STEPS, LineStyle, decorate, line_styles, panels, save
+from snnrl.analysis.grouping import Groups, by_environment
 from snnrl.analysis.runs import Run
-from snnrl.analysis.statistics import common_steps, interval_band, mean_returns
+from snnrl.analysis.statistics import common_steps, common_times, interval_band, mean_returns
 
-Groups = Mapping[str, Sequence[Run]]
-
-# Okabe and Ito's colours for the colour-blind (https://jfly.uni-koeln.de/color/), without the
-# yellow, too light for a line on white, and the second blue, too near the first when in a band.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
-LINE_STYLES = ("-", "--", ":", "-.")
 SINGLE_SEEDS = 5
-PANELS_IN_A_ROW = 3
-STEPS = EngFormatter(sep="")
+BAND = "band: 95 % interval of the mean (Student's t); thin: single seeds"
+OVER_STEPS = "environment steps"
+OVER_TIME = "wall time (minutes)"
 
 
-class LineStyle(NamedTuple):
-    """How a group looks, in matplotlib's terms."""
+@dataclass(frozen=True)
+class Curves:
+    """A kind of picture.
 
-    color: str
-    linestyle: str
+    :param curve: a run's series, which may be empty
+    :param together: a group's series side by side, ``[points, seeds]``
+    """
+
+    curve: Callable[[Run], pd.Series]
+    together: Callable[[Sequence[pd.Series]], pd.DataFrame]
+    xlabel: str
+    ylabel: str
+    scale: str
+    caption: str = "mean over seeds"
 
 
 def plot_curves(groups: Groups, path: str | Path) -> bool:
@@ -45,7 +49,21 @@ def plot_curves(groups: Groups, path: str | Path) -> bool:
     :param path: the PNG; its folder is made
     :return: whether there was anything to draw; if not, nothing is written
     """
-    return _plot_panels(groups, path, lambda run: mean_returns(run.evaluations), "return", "linear")
+    curves = Curves(
+        lambda run: mean_returns(run.evaluations), common_steps, OVER_STEPS, "return", "linear"
+    )
+    return _plot(groups, path, curves)
+
+
+def plot_wall_time(groups: Groups, path: str | Path) -> bool:
+    """Learning curves over wall time, drawn like :func:`plot_curves`.
+
+    Between evaluations a seed's curve is a straight line; a group's mean is over the span of time
+    that all its seeds have. Runs whose wall time is unknown are not in it.
+    """
+    caption = "mean over seeds, as far as all have come by then"
+    curves = Curves(wall_time_curve, common_times, OVER_TIME, "return", "linear", caption)
+    return _plot(groups, path, curves)
 
 
 def plot_statistics_error(groups: Groups, path: str | Path) -> bool:
@@ -58,7 +76,21 @@ def plot_statistics_error(groups: Groups, path: str | Path) -> bool:
     :return: whether any run has such data; if not, nothing is written
     """
     label = "error of the moving mean\n(true sd, mean over layers)"
-    return _plot_panels(groups, path, statistics_error_curve, label, "log")
+    curves = Curves(statistics_error_curve, common_steps, OVER_STEPS, label, "log")
+    return _plot(groups, path, curves)
+
+
+def wall_time_curve(run: Run) -> pd.Series:
+    """Return at each evaluation, indexed by minutes since the start; empty if unknown.
+
+    The clock is read where the run logged; between two readings it is a straight line.
+    """
+    curve, clock = mean_returns(run.evaluations), run.clock
+    if clock.empty:
+        return pd.Series(dtype=float)
+    known = curve.loc[clock.index[0] : clock.index[-1]]
+    minutes = np.interp(known.index, clock.index, clock) / 60
+    return pd.Series(known.to_numpy(), index=minutes)
 
 
 def statistics_error_curve(run: Run) -> pd.Series:
@@ -82,87 +114,55 @@ def plot_run(run: Run, path: str | Path) -> None:
     mean, sd = returns.mean(), returns.std()
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    _decorate(axes, run.environment, "return", "linear")
+    decorate(axes, run.environment, OVER_STEPS, "return")
+    axes.xaxis.set_major_formatter(STEPS)
     axes.fill_between(mean.index, mean - sd, mean + sd, color=COLOURS[0], alpha=0.2, linewidth=0)
     axes.plot(mean.index, mean, color=COLOURS[0], marker=_marker(mean))
     episodes = int(returns.size().iloc[0])
     figure.supxlabel(
         f"mean ± sd over {episodes} evaluation episodes", fontsize="small", color="0.35"
     )
-    _save(figure, path)
+    save(figure, path)
 
 
-def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
-    """Colour and dash of each group.
-
-    Chosen by the name, so that a group looks the same in every picture; of two names that choose
-    the same colour, the later one in the alphabet moves on to the next that is free.
-    """
-    size = len(COLOURS)
-    taken: set[int] = set()
-    styles: dict[str, LineStyle] = {}
-    for name in sorted(names):
-        round_ = len(taken) // size
-        # This digest, because it gives the normalisation strategies different colours.
-        index = int(hashlib.blake2s(name.encode()).hexdigest(), 16) % size
-        while round_ * size + index in taken:
-            index = (index + 1) % size
-        taken.add(round_ * size + index)
-        styles[name] = LineStyle(COLOURS[index], LINE_STYLES[round_ % len(LINE_STYLES)])
-    return styles
-
-
-def _plot_panels(
-    groups: Groups,
-    path: str | Path,
-    curve: Callable[[Run], pd.Series],
-    label: str,
-    scale: str,
-) -> bool:
-    panels = _panels(groups, curve)
-    if not panels:
+def _plot(groups: Groups, path: str | Path, curves: Curves) -> bool:
+    found = {
+        environment: drawn
+        for environment, cells in by_environment(groups).items()
+        if (drawn := {name: seeds for name, runs in cells.items() if (seeds := _all(runs, curves))})
+    }
+    if not found:
         return False
-    columns = min(len(panels), PANELS_IN_A_ROW)
-    rows = math.ceil(len(panels) / columns)
-    size = (max(6.4, 4.6 * columns), 4.0 * rows + 0.3)
-    figure = Figure(figsize=size)
-    figure.set_layout_engine("constrained", wspace=0.06, hspace=0.06)
+    figure, grid = panels(len(found), f"{curves.caption}; {BAND}")
     styles = line_styles(list(groups))
-    for position, (environment, curves) in enumerate(sorted(panels.items()), start=1):
-        axes = figure.add_subplot(rows, columns, position)
-        _decorate(axes, environment, label, scale)
-        for name, seeds in curves.items():
-            _draw_group(axes, name, seeds, styles[name])
+    for axes, (environment, cells) in zip(grid, found.items(), strict=True):
+        decorate(axes, environment, curves.xlabel, curves.ylabel)
+        axes.set_yscale(curves.scale)
+        if curves.xlabel == OVER_STEPS:
+            axes.xaxis.set_major_formatter(STEPS)
+        for name, seeds in cells.items():
+            _draw_group(axes, name, seeds, curves.together(seeds), styles[name])
         # The interval of few seeds can be wider than anything they did.
-        points = pd.concat([series for seeds in curves.values() for series in seeds])
+        points = pd.concat([series for seeds in cells.values() for series in seeds])
         margin = 0.05 * (points.max() - points.min()) or 1.0
-        if scale == "linear":
+        if curves.scale == "linear":
             axes.set_ylim(points.min() - margin, points.max() + margin)
         else:
             axes.set_ylim(points[points > 0].min() / 1.2, points.max() * 1.2)
         axes.legend(frameon=False, fontsize="small")
-    band = "mean over seeds; band: 95 % interval of the mean (Student's t); thin: single seeds"
-    figure.supxlabel(band, fontsize="small", color="0.35")
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
-def _panels(
-    groups: Groups, curve: Callable[[Run], pd.Series]
-) -> dict[str, dict[str, list[pd.Series]]]:
-    """The curves that are not empty, by environment and group."""
-    panels: dict[str, dict[str, list[pd.Series]]] = {}
-    for name, runs in groups.items():
-        for run in runs:
-            series = curve(run) if run.has_result else pd.Series(dtype=float)
-            if not series.empty:
-                panels.setdefault(run.environment, {}).setdefault(name, []).append(series)
-    return panels
+def _all(runs: Sequence[Run], curves: Curves) -> list[pd.Series]:
+    """The runs' curves that are not empty."""
+    return [series for run in runs if run.has_result if not (series := curves.curve(run)).empty]
 
 
-def _draw_group(axes: Axes, name: str, seeds: Sequence[pd.Series], style: LineStyle) -> None:
+def _draw_group(
+    axes: Axes, name: str, seeds: Sequence[pd.Series], together: pd.DataFrame, style: LineStyle
+) -> None:
     color, linestyle = style
-    together = common_steps(seeds)
     mean = together.mean(axis=1)
     low, high = interval_band(together.to_numpy(dtype=float).T)
     count = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
@@ -180,21 +180,6 @@ def _draw_group(axes: Axes, name: str, seeds: Sequence[pd.Series], style: LineSt
             axes.plot(seed.index, seed, color=color, linestyle=linestyle, linewidth=0.7, alpha=0.45)
 
 
-def _decorate(axes: Axes, title: str, label: str, scale: str) -> None:
-    axes.set_title(title)
-    axes.set_xlabel("environment steps")
-    axes.set_ylabel(label)
-    axes.set_yscale(scale)
-    axes.xaxis.set_major_formatter(STEPS)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def _marker(series: pd.Series) -> str:
     # A single evaluation has no line to be seen.
     return "o" if len(series) == 1 else ""
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)

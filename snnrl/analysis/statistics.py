@@ -6,7 +6,7 @@ steps, the untrained agent at step 0 included.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 LAST = 10
+TIMES = 200
 
 
 class Estimate(NamedTuple):
@@ -50,6 +51,14 @@ def last_return(curve: pd.Series) -> float:
 def maximum_return(curve: pd.Series) -> float:
     """The largest mean return of any evaluation. Biased upwards: a maximum over noise."""
     return float(curve.max())
+
+
+METRICS: dict[str, Callable[[pd.Series], float]] = {
+    "final": final_return,
+    "last_10": last_return,
+    "max_of_seeds": maximum_return,
+}
+"""What one seed's curve is measured by."""
 
 
 def mean_interval(values: ArrayLike) -> Estimate:
@@ -106,3 +115,19 @@ def common_steps(curves: Sequence[pd.Series]) -> pd.DataFrame:
     if not curves:
         return pd.DataFrame()
     return pd.concat(list(curves), axis=1, join="inner").sort_index()
+
+
+def common_times(curves: Sequence[pd.Series]) -> pd.DataFrame:
+    """The curves side by side, ``[times, seeds]``, at 200 times of the span that all of them have.
+
+    Straight lines between a curve's points; one curve stays as it is, no common span is empty.
+
+    :param curves: each indexed by time, ascending
+    """
+    if len(curves) < 2:
+        return common_steps(curves)
+    start = max(float(curve.index[0]) for curve in curves)
+    end = min(float(curve.index[-1]) for curve in curves)
+    times = np.linspace(start, end, TIMES) if start < end else np.empty(0)
+    columns = [np.interp(times, curve.index, curve) for curve in curves]
+    return pd.DataFrame(np.array(columns).T, index=times)

@@ -2,21 +2,18 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snnrl.analysis.report import (
-    make_notes,
-    make_table,
-    summarise_run,
-    to_csv,
-    to_markdown,
-    to_text,
-)
+from snnrl.analysis.comparison import compare_runs
+from snnrl.analysis.notes import make_notes, overall_notes
+from snnrl.analysis.report import summarise_run, to_csv, to_markdown
 from snnrl.analysis.runs import Run, load_run
+from snnrl.analysis.table import make_overall, make_table
 from snnrl.errors import UserError
 from tests.analysis.test_plots import assert_picture
 from tests.run_folders import write_run
@@ -61,22 +58,117 @@ def test_table_numbers(groups: dict[str, list[Run]]) -> None:
     assert vanilla.estimates["final"].mean == pytest.approx(50)
 
 
-def test_text_and_markdown_show_the_same_cells(groups: dict[str, list[Run]]) -> None:
-    table, notes = make_table(groups), make_notes(groups)
-    text, markdown = to_text(table, notes), to_markdown(table, notes)
-    for part in ("300.0 [-357.2, 957.2]", "165.0 [-196.5, 526.5]", "max of mean curve", *notes):
+def test_markdown_has_tables_definitions_and_warnings(groups: dict[str, list[Run]]) -> None:
+    runs = [run for members in groups.values() for run in members]
+    comparison = compare_runs(runs, ["bn.name"])
+    text = to_markdown(comparison)
+    assert text.startswith("grouped by bn.name; baseline: vanilla (by default;")
+    for part in (
+        "300.0 ± 264.6 [-357.2, 957.2]",
+        "165.0 ± 145.5 [-196.5, 526.5]",
+        "## Definitions",
+    ):
         assert part in text
-        assert part in markdown
-    header, rule, *_ = markdown.splitlines()
-    assert header.count("|") == rule.count("|") == 10
+    for note in comparison.notes:
+        assert f"- {note}" in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert tables[0].split("|")[1].strip() == "group"
+    # Each table is aligned, rule and all.
+    assert len({len(line) for line in tables[:4]}) == 1
+    assert tables[1].count("|") == tables[0].count("|") == 10
+
+
+def test_a_bar_in_a_name_does_not_break_the_table(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 1, settings={"bn.name": "a|b"})
+    assert r"| a\|b  |" in to_markdown(compare_runs([run], ["bn.name"]))
 
 
 def test_csv_numbers(groups: dict[str, list[Run]]) -> None:
-    carebn, vanilla = csv.DictReader(io.StringIO(to_csv(make_table(groups))))
-    assert (carebn["seeds"], carebn["runs"]) == ("0 1 2", "3")
+    runs = [run for members in groups.values() for run in members]
+    text = to_csv(compare_runs(runs, ["bn.name"], baseline="vanilla"))
+    carebn, vanilla, overall = csv.DictReader(io.StringIO(text))
+    assert (carebn["seeds"], carebn["runs"], carebn["steps"]) == ("0 1 2", "3", "1000")
     assert float(carebn["final_mean"]) == pytest.approx(300)
     assert float(carebn["final_sd"]) == pytest.approx(264.575131)
-    assert (vanilla["failed"], vanilla["final_low"]) == ("1", "")
+    assert float(carebn["final_iqm"]) == pytest.approx(300)
+    assert float(carebn["final_iqm_low"]) < 200 < 400 < float(carebn["final_iqm_high"])
+    assert float(carebn["final_improvement"]) == 1
+    assert (vanilla["failed"], vanilla["final_low"], vanilla["final_improvement"]) == ("1", "", "")
+    assert (overall["environment"], overall["environments"]) == ("all", "HalfCheetah-v4")
+    assert float(overall["final_apg"]) == pytest.approx(500)
+    assert float(overall["final_normalised_iqm"]) == pytest.approx(6)
+    assert overall["final_apg_low"] == ""
+
+
+def test_no_baseline_no_comparison(tmp_path: Path) -> None:
+    comparison = compare_runs([make_run(tmp_path / "a", 1)], ["bn.name"])
+    assert comparison.baseline is None
+    assert comparison.heading == "grouped by bn.name"
+    assert "P(better)" not in to_markdown(comparison).split("## Definitions")[0]
+
+
+def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
+    runs = [
+        make_run(
+            tmp_path / f"{bn}-{seed}", 100 + seed, seed, bn=bn, settings={"neuron.name": "clif"}
+        )
+        for bn in ("carebn", "none")
+        for seed in range(2)
+    ]
+    text = to_markdown(compare_runs(runs, ["bn.name"]))
+    (line,) = [line for line in text.splitlines() if "| CaRe-BN" in line]
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[:4] == ["CaRe-BN", "clif", "9563 ± ?", "1,000,000"]
+    assert cells[4:] == ["carebn", "100.5 ± 0.707", "1,000", "arXiv 2509.23791"]
+    (line,) = [line for line in text.splitlines() if "10454 ± 382" in line]
+    assert line.split("|")[5].strip() == "-"
+    assert "Published" not in to_markdown(compare_runs(runs[2:], ["bn.name"]))
+
+
+def seeds(folder: Path, tops: Iterable[float], **settings: Any) -> list[Run]:
+    return [make_run(folder / str(seed), top, seed, **settings) for seed, top in enumerate(tops)]
+
+
+def test_averages_over_environments(tmp_path: Path) -> None:
+    groups = {
+        "carebn": seeds(tmp_path / "a", [200, 220])
+        + seeds(tmp_path / "b", [-5, -6], env="pendulum"),
+        "vanilla": seeds(tmp_path / "c", [100, 110], bn="vanilla")
+        + seeds(tmp_path / "d", [-5, -8], bn="vanilla", env="pendulum"),
+    }
+    (row,) = overall = make_overall(groups, "vanilla")
+    assert row.environments == ["HalfCheetah-v4", "Pendulum-v1"]
+    assert row.positive == ["HalfCheetah-v4"]
+    assert row.gain["final"].value == pytest.approx(100)
+    assert row.improvement["final"].value == pytest.approx((1 + 2.5 / 4) / 2)
+    assert row.iqm["final"].value == pytest.approx(2)
+    (note,) = overall_notes(overall)
+    assert note.endswith("baseline's mean return is not positive there: Pendulum-v1")
+
+
+def test_gain_over_a_baseline_with_a_negative_seed_has_no_interval(tmp_path: Path) -> None:
+    groups = {
+        "carebn": seeds(tmp_path / "a", [200, 220]),
+        "vanilla": seeds(tmp_path / "b", [100, -50], bn="vanilla"),
+    }
+    (row,) = make_overall(groups, "vanilla")
+    assert row.gain["max_of_seeds"].value == pytest.approx(100 * (210 / 50 - 1), rel=0.05)
+    assert math.isnan(row.gain["final"].low)
+
+
+def test_averages_over_different_environments_are_noted(tmp_path: Path) -> None:
+    groups = {
+        "vanilla": seeds(tmp_path / "a", [1], bn="vanilla")
+        + seeds(tmp_path / "b", [1], bn="vanilla", env="pendulum"),
+        "carebn": seeds(tmp_path / "c", [1]),
+        "none": seeds(tmp_path / "d", [1], bn="none", env="pendulum"),
+        "alone": seeds(tmp_path / "e", [1], settings={"env.id": "Ant-v4"}),
+    }
+    overall = make_overall(groups, "vanilla")
+    assert [row.group for row in overall] == ["carebn", "none"]
+    assert overall_notes(overall) == [
+        "averages over different environments: carebn: HalfCheetah-v4; none: Pendulum-v1"
+    ]
 
 
 def test_notes_name_failed_and_unfinished_runs(tmp_path: Path) -> None:
@@ -90,7 +182,7 @@ def test_notes_name_failed_and_unfinished_runs(tmp_path: Path) -> None:
         ]
     }
     notes = make_notes(groups)
-    assert f"failed, not in the numbers: {tmp_path / 'failed'}" in notes
+    assert f"failed, not in the numbers: {tmp_path / 'failed'} (no reason recorded)" in notes
     assert any("(100 of 1000 steps)" in note and str(tmp_path / "cut") in note for note in notes)
     assert f"unfinished, not in the numbers, no evaluation yet: {empty}" in notes
     (row,) = make_table(groups)
@@ -99,25 +191,65 @@ def test_notes_name_failed_and_unfinished_runs(tmp_path: Path) -> None:
 
 def test_notes_on_differences(tmp_path: Path) -> None:
     groups = {
-        "carebn": [make_run(tmp_path / "a", 1, 0, versions={"torch": "2.13.0", "numpy": "2.4"})],
+        "carebn": [
+            make_run(
+                tmp_path / "a",
+                1,
+                0,
+                versions={"torch": "2.13.0", "numpy": "2.4", "kernel": "naive"},
+                hardware={"cpu": "one", "gpu": None},
+            )
+        ],
         "vanilla": [
             make_run(
-                tmp_path / "b", 1, 1, steps=[0, 100], versions={"torch": "2.12.0", "numpy": "2.4"}
-            )
+                tmp_path / "b",
+                1,
+                1,
+                steps=[0, 100],
+                versions={"torch": "2.12.0", "numpy": "2.4", "kernel": "native"},
+                hardware={"cpu": "two", "gpu": None},
+            ),
+            make_run(tmp_path / "c", 1, 1, settings={"env.id": "HalfCheetah-v5"}),
         ],
     }
     notes = make_notes(groups)
     assert "HalfCheetah-v4: steps differ: carebn: 1000; vanilla: 100" in notes
     assert "HalfCheetah-v4: seeds differ: carebn: 0; vanilla: 1" in notes
     assert "versions differ: torch 2.12.0, 2.13.0" in notes
-    assert "HalfCheetah-v4, vanilla: 'last 10' is over 2, there are no more evaluations" in notes
+    assert "kernels differ: naive, native" in notes
+    assert "hardware differs: cpu one, two" in notes
+    assert f"versions unknown: {tmp_path / 'c'}" in notes
+    assert any(note.endswith("do not compare: HalfCheetah-v4, HalfCheetah-v5") for note in notes)
+    assert (
+        "'last 10' is over fewer, there are no more evaluations: HalfCheetah-v4, vanilla: 2"
+        in notes
+    )
     assert any(note.startswith("one seed, so no interval") for note in notes)
-    assert not any("numpy" in note for note in notes)
+    assert not any("numpy" in note or "gpu" in note for note in notes)
+
+
+def test_few_seeds_and_unknown_times_are_noted(tmp_path: Path) -> None:
+    notes = make_notes({"carebn": seeds(tmp_path / "a", [1, 2, 3, 4])})
+    (few,) = [note for note in notes if note.startswith("fewer than 5 seeds")]
+    assert few.endswith("HalfCheetah-v4, carebn: 4")
+    (timeless,) = [note for note in notes if note.startswith("wall time unknown")]
+    assert timeless.endswith("2 and 1 more")
+    assert str(tmp_path / "a" / "0") in timeless
 
 
 def test_equal_groups_of_five_seeds_need_no_note(tmp_path: Path) -> None:
     groups = {
-        bn: [make_run(tmp_path / f"{bn}-{seed}", seed, seed, bn=bn) for seed in range(5)]
+        bn: [
+            make_run(
+                tmp_path / f"{bn}-{seed}",
+                seed,
+                seed,
+                bn=bn,
+                versions={"torch": "2.13.0"},
+                clock={0: 0, 1000: 9},
+            )
+            for seed in range(5)
+        ]
         for bn in ("carebn", "vanilla")
     }
     assert make_notes(groups) == []
@@ -130,20 +262,39 @@ def test_notes_on_a_group_that_is_not_one_sample(tmp_path: Path) -> None:
         make_run(tmp_path / "c", 1, 1),
     ]
     notes = make_notes({"carebn": group})
-    assert "HalfCheetah-v4, carebn: several runs with one seed: 0" in notes
+    (note,) = [note for note in notes if "several runs with one seed" in note]
+    assert note.startswith("HalfCheetah-v4, carebn: ")
+    assert note.endswith(": 0")
     assert any("over the 11 evaluations that all seeds have" in note for note in notes)
 
 
-def test_group_without_a_result(tmp_path: Path) -> None:
-    groups = {"carebn": [make_run(tmp_path / "a", 1, status="FAILED")]}
-    assert "HalfCheetah-v4, carebn: no run has a result" in make_notes(groups)
-    (row,) = make_table(groups)
-    assert to_text([row], []).splitlines()[1].split()[-4:] == ["-"] * 4
+def test_group_without_a_result_is_in_the_table(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / "a", 1, status="FAILED"),
+        make_run(tmp_path / "b", 1, bn="vanilla"),
+    ]
+    comparison = compare_runs(runs, ["bn.name"], baseline="carebn")
+    assert "HalfCheetah-v4, carebn: no run has a result" in comparison.notes
+    (returns, robust) = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in to_markdown(comparison).splitlines()
+        if line.startswith("| carebn")
+    ]
+    assert returns == ["carebn", "0", "1", "0", *["-"] * 5]
+    assert robust == ["carebn", *["-"] * 3, *["baseline"] * 3]
+
+
+def test_nothing_to_compare_is_said_in_one_line(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, 1, status="FAILED") for name in ("a", "b")]
+    expected = f"no run has a result to compare: {tmp_path / 'a'}: no reason recorded (and 1 more)"
+    with pytest.raises(UserError) as caught:
+        compare_runs(runs, ["bn.name"])
+    assert str(caught.value) == expected
 
 
 def test_summarise_run(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 100, steps=range(0, 2001, 50))
-    text = summarise_run(run.path, tmp_path / "curve.png")
+    text = summarise_run(run.name, tmp_path / "curve.png")
     header, *rows = [line.split() for line in text.splitlines()]
     assert header == ["steps", "mean", "return", "sd"]
     assert len(rows) == 10

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,100 @@ def test_unknown_setting_names_the_nearest(tmp_path: Path) -> None:
         run.setting("algo.batch_sise")
 
 
-def test_versions_come_from_provenance(tmp_path: Path) -> None:
-    run = load_run(write_run(tmp_path / "run", RETURNS, versions={"torch": "2.13.0"}))
+def test_versions_and_hardware_come_from_provenance(tmp_path: Path) -> None:
+    folder = write_run(
+        tmp_path / "run",
+        RETURNS,
+        versions={"torch": "2.13.0"},
+        hardware={"system": "Linux", "cpu": "one", "cpus": 2, "gpu": None},
+    )
+    run = load_run(folder)
     assert run.versions == {"torch": "2.13.0"}
+    assert run.hardware == {"cpu": "one", "cpus": "2", "gpu": "None"}
+    facts = json.loads((folder / "provenance.json").read_text())
+    (folder / "provenance.json").write_text(json.dumps({**facts, "kernel": "naive"}))
+    assert load_run(folder).versions == {"torch": "2.13.0", "kernel": "naive"}
+
+
+def test_versions_of_a_resumed_run_are_all_told(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", RETURNS)
+    first = {"versions": {"torch": "1", "numpy": "2"}, "git": {"revision": "a" * 40, "diff": None}}
+    last = {"versions": {"torch": "3", "numpy": "2"}, "git": {"revision": "a" * 40, "diff": "+x"}}
+    text = json.dumps({**last, "hardware": {"cpu": "one"}, "resumed_from": [first]})
+    (folder / "provenance.json").write_text(text)
+    run = load_run(folder)
+    code = run.versions.pop("code")
+    assert run.versions == {"torch": "1 then 3", "numpy": "2"}
+    assert code.startswith("aaaaaaaa then aaaaaaaa with changes ")
+    assert run.hardware == {"cpu": "one"}
+
+
+def test_settings_that_came_later_have_their_earlier_value(tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "run", RETURNS))
+    assert run.setting("env.n_envs") == 1
+    assert run.setting("actor.readout") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("traceback", "reason"),
+    [
+        (
+            "Traceback:\n  File x\nsnnrl.errors.NonFiniteError: reward is not finite at step 3\n\n",
+            "snnrl.errors.NonFiniteError: reward is not finite at step 3",
+        ),
+        ("", "no reason recorded"),
+    ],
+)
+def test_reason_of_a_failure(tmp_path: Path, traceback: str, reason: str) -> None:
+    folder = write_run(tmp_path / "run", RETURNS, status="FAILED")
+    (folder / "FAILED").write_text(traceback)
+    assert load_run(folder).reason == reason
+
+
+def test_numbers_of_a_failed_run_need_not_be_whole(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", RETURNS, status="FAILED")
+    (folder / "evaluations.csv").write_text(HEADER + "0,0,1,nan,200\n0,1")
+    run = load_run(folder)
+    assert (run.status, run.evaluations.empty, run.steps) == ("failed", True, 0)
+
+
+def test_clock_of_a_resumed_run_goes_on(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", RETURNS, clock={0: 0, 10: 5, 20: 9, 30: 2, 40: 4, 50: 1})
+    assert load_run(folder).clock.to_dict() == {0: 0, 10: 5, 20: 9, 30: 11, 40: 13, 50: 14}
+
+
+def test_clock_that_is_not_there(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", RETURNS)
+    assert load_run(folder).clock.empty
+    (folder / "progress.csv").write_text("timesteps,train/loss\n0,1.0\n")
+    assert load_run(folder).clock.empty
+
+
+def test_run_without_an_essential_setting(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", RETURNS)
+    config = folder / "config.yaml"
+    whole = config.read_text()
+    config.write_text(whole.replace("id: HalfCheetah-v4", "other: 1"))
+    with pytest.raises(UserError, match=r"run: no key 'env\.id' in its configuration"):
+        load_run(folder)
+    config.write_text(whole.replace("seed: 0", "seed: first"))
+    with pytest.raises(UserError, match="run: seed=first: expected an integer"):
+        load_run(folder)
+
+
+def test_run_that_lost_its_configuration_is_not_passed_over(tmp_path: Path) -> None:
+    write_run(tmp_path / "seed-0", RETURNS)
+    (write_run(tmp_path / "seed-1", RETURNS) / "config.yaml").unlink()
+    with pytest.raises(UserError, match=r"seed-1: half-written or damaged, it has no config\.yaml"):
+        find_runs([tmp_path])
+
+
+def test_run_that_has_just_begun_is_not_passed_over(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", {}, status=None)
+    (folder / "evaluations.csv").unlink()
+    (folder / ".lock").write_text("")
+    (run,) = find_runs([tmp_path])
+    assert (run.status, run.has_result) == ("unfinished", False)
 
 
 @pytest.mark.parametrize("mark", ["FAILED", None])
@@ -106,7 +198,7 @@ def test_bad_config(tmp_path: Path, content: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"versions": 3}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"versions": 3}', '{"resumed_from": [3]}'])
 def test_bad_provenance(tmp_path: Path, content: str) -> None:
     folder = write_run(tmp_path / "run", RETURNS)
     (folder / "provenance.json").write_text(content)
@@ -129,14 +221,14 @@ def test_find_runs_below_folders_and_by_patterns_each_once(tmp_path: Path) -> No
     wandb = c / "wandb" / "files"
     wandb.mkdir(parents=True)
     (wandb / "config.yaml").write_text("a: 1\n")
-    assert [run.path for run in find_runs([tmp_path, a])] == [a, b, c]
-    assert [run.path for run in find_runs([str(tmp_path / "*" / "b")])] == [b, c]
-    assert [run.path for run in find_runs([c])] == [c]
+    assert [run.name for run in find_runs([tmp_path, a])] == [str(a), str(b), str(c)]
+    assert [run.name for run in find_runs([str(tmp_path / "*" / "b")])] == [str(b), str(c)]
+    assert [run.name for run in find_runs([c])] == [str(c)]
 
 
 def test_folder_with_brackets_in_its_name_is_no_pattern(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "sizes=[64]" / "seed-0", RETURNS)
-    assert [run.path for run in find_runs([tmp_path / "sizes=[64]"])] == [folder]
+    assert [run.name for run in find_runs([tmp_path / "sizes=[64]"])] == [str(folder)]
 
 
 def test_pattern_without_a_match(tmp_path: Path) -> None:

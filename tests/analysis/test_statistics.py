@@ -8,6 +8,7 @@ import pytest
 
 from snnrl.analysis.statistics import (
     common_steps,
+    common_times,
     final_return,
     interval_band,
     last_return,
@@ -84,3 +85,21 @@ def test_no_seed_has_no_number() -> None:
     assert math.isnan(mean_interval([]).mean)
     assert math.isnan(mean_of_maxima([]).mean)
     assert math.isnan(maximum_of_mean([]).mean)
+
+
+def test_curves_at_common_times_are_straight_between_their_points() -> None:
+    slow = pd.Series({0.0: 0.0, 10.0: 100.0})
+    fast = pd.Series({2.0: 50.0, 4.0: 70.0, 6.0: 50.0})
+    together = common_times([slow, fast])
+    assert (together.index[0], together.index[-1], len(together)) == (2, 6, 200)
+    assert np.allclose(together[0], 10 * together.index)
+    assert np.allclose(together[1], 70 - 10 * abs(together.index - 4))
+
+
+def test_one_curve_at_its_own_times() -> None:
+    curve = pd.Series({1.0: 5.0, 3.0: 6.0})
+    assert common_times([curve])[0].to_dict() == curve.to_dict()
+
+
+def test_no_common_time_is_empty() -> None:
+    assert common_times([pd.Series({0.0: 1.0, 1.0: 2.0}), pd.Series({2.0: 1.0, 3.0: 2.0})]).empty

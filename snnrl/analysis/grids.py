@@ -1,0 +1,225 @@
+"""Numbers as cells of text, the same for the terminal, markdown and the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from snnrl.analysis.bootstrap import RESAMPLES, SEED, Interval
+from snnrl.analysis.published import Published, published_results
+from snnrl.analysis.statistics import LAST, METRICS, Estimate
+from snnrl.analysis.table import Overall, Row
+
+LABELS = {
+    "final": "final",
+    "last_10": "last 10",
+    "max_of_seeds": "max of each seed",
+    "max_of_mean": "max of mean curve",
+}
+NOTHING = "-"
+
+DEFINITIONS = (
+    "return: the mean over an evaluation's episodes; mean ± sample deviation over seeds "
+    "[95 % interval of the mean, Student's t]",
+    f"final: last evaluation; last 10: mean of the last {LAST} evaluations; max of each seed: "
+    "maximum over training, then mean over seeds; max of mean curve: mean over seeds, then maximum",
+    "both maxima are biased upwards, the more so the more evaluations there are",
+    "IQM: interquartile mean, of the seeds without the lowest and highest quarter, rounded down "
+    "(below four seeds it is the mean)",
+    "P(better): probability that a seed returns more than a seed of the baseline, ties half; where "
+    "every seed does, its interval has no width, which is no certainty",
+    "APG: average performance gain, mean over environments of return / the baseline's - 1; "
+    "IQM / baseline: of all seeds' returns, each divided by the baseline's mean return in its "
+    "environment",
+    f"intervals of IQM, P(better) and APG: 95 %, percentiles of a stratified bootstrap over seeds, "
+    f"{RESAMPLES:,} resamples, seed {SEED}",
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text.
+
+    :param left: number of columns that are flush left; the others are numbers
+    """
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    left: int = 1
+
+
+def returns_grid(rows: Sequence[Row]) -> Grid:
+    """Means over seeds of one environment's groups."""
+    header = ["group", "seeds", "failed", "unfinished", "steps", *LABELS.values()]
+    cells = [
+        [
+            row.group,
+            *map(str, (len(row.seeds), row.failed, row.unfinished)),
+            steps(row.steps),
+            *(estimate(row.estimates[metric]) for metric in LABELS),
+        ]
+        for row in rows
+    ]
+    return Grid("Returns", header, cells)
+
+
+def robust_grid(rows: Sequence[Row], baseline: str | None) -> Grid:
+    """Interquartile means of one environment's groups, and how they stand to the baseline."""
+    header = ["group", *(f"IQM {LABELS[metric]}" for metric in METRICS)]
+    if baseline is not None:
+        header += [f"P(better) {LABELS[metric]}" for metric in METRICS]
+    cells = []
+    for row in rows:
+        line = [row.group, *(interval(row.iqm.get(metric)) for metric in METRICS)]
+        if baseline is not None:
+            beside = "baseline" if row.group == baseline else NOTHING
+            line += [
+                probability(row.improvement[metric]) if metric in row.improvement else beside
+                for metric in METRICS
+            ]
+        cells.append(line)
+    title = "Interquartile means"
+    return Grid(title if baseline is None else f"{title}; beside {baseline}", header, cells)
+
+
+def overall_grid(rows: Sequence[Overall], baseline: str) -> Grid:
+    """Averages over environments."""
+    header = ["group", "return", "environments", "P(better)", "IQM / baseline", "APG %"]
+    cells = [
+        [
+            row.group,
+            LABELS[metric],
+            ", ".join(
+                name if name in row.positive else f"{name} (P only)" for name in row.environments
+            ),
+            probability(row.improvement[metric]),
+            probability(row.iqm.get(metric)),
+            gain(row.gain.get(metric)),
+        ]
+        for row in rows
+        for metric in METRICS
+    ]
+    return Grid(f"Over environments, beside {baseline}", header, cells, left=3)
+
+
+def published_grid(rows: Sequence[Row]) -> Grid | None:
+    """The published numbers of one environment, and ours beside those that a group stands for.
+
+    None where no group stands for any.
+    """
+    matched = [entry for row in rows for entry in row.published]
+    if not matched:
+        return None
+    kinds = {(entry.env, entry.algo) for entry in matched}
+    cells = [
+        [
+            entry.method,
+            entry.neuron or NOTHING,
+            _published(entry),
+            NOTHING if entry.steps is None else f"{entry.steps:,}",
+            *_ours(entry, rows),
+            entry.source,
+        ]
+        for entry in published_results()
+        if (entry.env, entry.algo) in kinds
+    ]
+    header = ["method", "neuron", "published max", "steps", "ours", "max of each seed", "our steps"]
+    (algo,) = {entry.algo for entry in matched}
+    title = f"Published, {algo.upper()}: mean ± deviation over seeds"
+    return Grid(title, [*header, "source"], cells, left=2)
+
+
+def estimate(value: Estimate) -> str:
+    """``mean ± sd [low, high]``, as far as it is known."""
+    text = number(value.mean)
+    if not math.isnan(value.sd):
+        text += f" ± {number(value.sd)}"
+    return text + _brackets(number(value.low), number(value.high))
+
+
+def interval(value: Interval | None) -> str:
+    """``value [low, high]``, as far as it is known."""
+    if value is None:
+        return NOTHING
+    return number(value.value) + _brackets(number(value.low), number(value.high))
+
+
+def probability(value: Interval | None) -> str:
+    """An interval of two digits."""
+    return _digits(value, "{:.2f}")
+
+
+def gain(value: Interval | None) -> str:
+    """An interval of percentages with their signs."""
+    return _digits(value, "{:+.1f}")
+
+
+def steps(numbers: Sequence[int]) -> str:
+    """One number of steps, or the range."""
+    if not numbers:
+        return NOTHING
+    if len(numbers) == 1:
+        return f"{numbers[0]:,}"
+    return f"{numbers[0]:,} to {numbers[-1]:,}"
+
+
+def number(value: float) -> str:
+    """One digit after the point, or three that count for numbers below ten."""
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def markdown(grid: Grid) -> str:
+    """A markdown table whose columns are also aligned as they stand."""
+    lines = [[cell.replace("|", r"\|") for cell in line] for line in [grid.header, *grid.rows]]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * w if c < grid.left else "-" * (w - 1) + ":" for c, w in enumerate(widths)]
+    padded = [_pad(line, widths, grid.left) for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+
+
+def align(cells: Sequence[Sequence[str]], left: int = 0) -> str:
+    """Columns of equal width, the first ``left`` of them flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(_pad(line, widths, left)).rstrip() for line in cells)
+
+
+def _pad(line: Sequence[str], widths: Sequence[int], left: int) -> list[str]:
+    return [
+        cell.ljust(width) if column < left else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ]
+
+
+def _published(entry: Published) -> str:
+    deviation = "?" if math.isnan(entry.std) else f"{entry.std:.0f}"
+    return f"{entry.mean:.0f} ± {deviation}"
+
+
+def _ours(entry: Published, rows: Sequence[Row]) -> list[str]:
+    found = [row for row in rows if entry in row.published]
+    if not found:
+        return [NOTHING] * 3
+    return [
+        "; ".join(row.group for row in found),
+        "; ".join(_deviation(row.estimates["max_of_seeds"]) for row in found),
+        "; ".join(steps(row.steps) for row in found),
+    ]
+
+
+def _deviation(value: Estimate) -> str:
+    return f"{number(value.mean)} ± {'?' if math.isnan(value.sd) else number(value.sd)}"
+
+
+def _digits(value: Interval | None, form: str) -> str:
+    if value is None:
+        return NOTHING
+    parts = [NOTHING if math.isnan(part) else form.format(part) for part in value]
+    return parts[0] + _brackets(parts[1], parts[2])
+
+
+def _brackets(low: str, high: str) -> str:
+    return "" if low == NOTHING else f" [{low}, {high}]"

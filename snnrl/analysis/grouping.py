@@ -1,0 +1,130 @@
+"""Which runs are one group: by values of their configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from snnrl.analysis.runs import NOT_SETTINGS, Run
+from snnrl.errors import UserError, nearest
+
+Groups = Mapping[str, Sequence[Run]]
+"""Runs by the group's name."""
+
+# The environment has its own table and panel.
+ENVIRONMENT = ("env.id",)
+# The order in which a name is the better one to tell groups apart by.
+CHOICES = ("algo.name", "actor.name", "neuron.name", "bn.name")
+# What a group is compared with unless one is chosen, the first that there is: the published
+# tables' baseline first.
+BASELINES = (("actor.name", "ann"), ("bn.name", "vanilla"), ("bn.name", "none"))
+
+
+def grouping_keys(runs: Sequence[Run]) -> list[str]:
+    """The keys that tell the runs' settings apart, names of choices (``bn.name``) first.
+
+    Each key is taken only where the ones before it leave runs of one environment together that
+    differ in it: a group's other keys, which vary with its name, add nothing. Where nothing
+    differs, the names of the algorithm, actor, neuron and normalisation.
+    """
+    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    candidates = [key for key in keys if not _ignored(key) and _varies(key, runs)]
+    chosen: list[str] = []
+    for key in sorted(candidates, key=lambda key: (not key.endswith(".name"), _rank(key))):
+        classes = group_runs(runs, [*chosen, *ENVIRONMENT]).values()
+        if any(_varies(key, members) for members in classes):
+            chosen.append(key)
+    return chosen or [key for key in CHOICES if key in keys] or ["env.id"]
+
+
+def resolve_key(key: str, runs: Sequence[Run]) -> str:
+    """The full key that ``key`` stands for: ``bn`` is ``bn.name``.
+
+    :raises UserError: no run has such a key
+    """
+    known = {name for run in runs for name in run.settings}
+    for name in (key, f"{key}.name", f"{key}.id"):
+        if name in known:
+            return name
+    raise UserError(
+        f"--by {key}: expected a key of the runs' config.yaml{nearest(key, sorted(known))}"
+    )
+
+
+def group_runs(runs: Iterable[Run], keys: Sequence[str]) -> dict[str, list[Run]]:
+    """Runs by their values at the keys, such as ``"td3, carebn"`` or ``"algo.batch_size=64"``."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        name = ", ".join(
+            _value(run, key) if key.endswith(".name") else f"{key}={_value(run, key)}"
+            for key in keys
+        )
+        groups.setdefault(name, []).append(run)
+    return groups
+
+
+def choose_baseline(groups: Groups, asked: str | None) -> str | None:
+    """The group that the others are compared with; None where there is but one.
+
+    :param asked: its name; None: the first whose actor is an ordinary network, else whose
+        normalisation is ``vanilla``, else ``none``, else the first
+    :raises UserError: there is no such group
+    """
+    if asked is not None and asked not in groups:
+        raise UserError(
+            f"--baseline {asked}: expected one of the groups {'; '.join(groups)}"
+            f"{nearest(asked, groups)}"
+        )
+    if asked is not None or len(groups) < 2:
+        return asked
+    for key, value in BASELINES:
+        for name, runs in groups.items():
+            if all(_value(run, key) == value for run in runs):
+                return name
+    return next(iter(groups))
+
+
+def in_environments(runs: Sequence[Run], ids: Sequence[str]) -> list[Run]:
+    """The runs in the environments of these ids.
+
+    :raises UserError: no run is in one of them
+    """
+    known = {run.environment: None for run in runs}
+    for name in ids:
+        if name not in known:
+            raise UserError(
+                f"--env {name}: expected an environment of the runs, of {', '.join(known)}"
+                f"{nearest(name, known)}"
+            )
+    return [run for run in runs if run.environment in ids]
+
+
+def by_environment(groups: Groups) -> dict[str, dict[str, list[Run]]]:
+    """``{environment: {group: runs}}``, environments in alphabetical order."""
+    cells: dict[str, dict[str, list[Run]]] = {}
+    for name, runs in groups.items():
+        for run in runs:
+            cells.setdefault(run.environment, {}).setdefault(name, []).append(run)
+    return dict(sorted(cells.items()))
+
+
+def mixed_keys(runs: Sequence[Run]) -> list[str]:
+    """Settings in which runs of one environment differ, though they are of one group."""
+    cells = group_runs(runs, ENVIRONMENT).values()
+    keys = sorted({key for cell in cells for run in cell for key in run.settings})
+    return [key for key in keys if not _ignored(key) and any(_varies(key, cell) for cell in cells)]
+
+
+def _varies(key: str, runs: Sequence[Run]) -> bool:
+    return len({_value(run, key) for run in runs}) > 1
+
+
+def _value(run: Run, key: str) -> str:
+    return str(run.settings.get(key, "unset"))
+
+
+def _ignored(key: str) -> bool:
+    return key.split(".")[0] in NOT_SETTINGS or key in ENVIRONMENT
+
+
+def _rank(key: str) -> int:
+    return CHOICES.index(key) if key in CHOICES else len(CHOICES)

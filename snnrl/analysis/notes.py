@@ -1,0 +1,204 @@
+"""What a reader must know to trust a comparison."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from snnrl.analysis.bootstrap import COVERAGE, FEW_SEEDS
+from snnrl.analysis.grouping import Groups, by_environment, mixed_keys
+from snnrl.analysis.runs import Run
+from snnrl.analysis.statistics import LAST, common_steps, mean_returns
+from snnrl.analysis.table import Overall, results
+
+NAMED = 3
+"""Runs that a note names before it counts the others; failed and unfinished ones all are named."""
+
+
+def make_notes(groups: Groups) -> list[str]:
+    """Steps, seeds, settings, versions or machines that differ among what is compared; intervals
+    that are missing or too narrow; runs that are not done."""
+    runs = [run for members in groups.values() for run in members]
+    notes = []
+    for environment, cells in by_environment(groups).items():
+        notes += _difference_notes(environment, cells)
+        for name, members in cells.items():
+            notes += _group_notes(f"{environment}, {name}", members)
+    return [
+        *notes,
+        *_short_notes(groups),
+        *_pooling_notes(groups),
+        *_interval_notes(groups),
+        *_environment_version_notes(runs),
+        *_version_notes(runs),
+        *_hardware_notes(runs),
+        *_clock_notes(runs),
+        *_status_notes(runs),
+    ]
+
+
+def overall_notes(overall: Sequence[Overall]) -> list[str]:
+    """Where the averages over environments are not over all of them."""
+    notes = []
+    left_out = sorted({e for row in overall for e in row.environments if e not in row.positive})
+    if left_out:
+        notes.append(
+            f"not in the average gain and the normalised interquartile mean, as the baseline's "
+            f"mean return is not positive there: {', '.join(left_out)}"
+        )
+    if len({tuple(row.environments) for row in overall}) > 1:
+        each = "; ".join(f"{row.group}: {', '.join(row.environments)}" for row in overall)
+        notes.append(f"averages over different environments: {each}")
+    return notes
+
+
+def _difference_notes(environment: str, cells: Mapping[str, Sequence[Run]]) -> list[str]:
+    entering = {name: results(runs) for name, runs in cells.items() if results(runs)}
+    notes = []
+    steps = {name: sorted({run.steps for run in runs}) for name, runs in entering.items()}
+    if len({step for reached in steps.values() for step in reached}) > 1:
+        notes.append(f"{environment}: steps differ: {_list(steps)}")
+    seeds = {name: sorted(run.seed for run in runs) for name, runs in entering.items()}
+    if len({tuple(numbers) for numbers in seeds.values()}) > 1:
+        notes.append(f"{environment}: seeds differ: {_list(seeds)}")
+    return notes
+
+
+def _group_notes(label: str, runs: Sequence[Run]) -> list[str]:
+    entering = results(runs)
+    if not entering:
+        return [f"{label}: no run has a result"]
+    notes = []
+    repeated = [seed for seed, times in Counter(run.seed for run in entering).items() if times > 1]
+    if repeated:
+        notes.append(
+            f"{label}: several runs with one seed, each counted as a seed of its own: "
+            f"{_numbers(repeated)}"
+        )
+    curves = [mean_returns(run.evaluations) for run in entering]
+    common = len(common_steps(curves))
+    if any(len(curve) > common for curve in curves):
+        notes.append(
+            f"{label}: the mean curve is over the {common} evaluations that all seeds have"
+        )
+    return notes
+
+
+def _short_notes(groups: Groups) -> list[str]:
+    short = [
+        f"{environment}, {name}: {fewest}"
+        for environment, cells in by_environment(groups).items()
+        for name, runs in cells.items()
+        if (entering := results(runs))
+        and (fewest := min(run.evaluations["timesteps"].nunique() for run in entering)) < LAST
+    ]
+    if not short:
+        return []
+    return [f"'last {LAST}' is over fewer, there are no more evaluations: {'; '.join(short)}"]
+
+
+def _pooling_notes(groups: Groups) -> list[str]:
+    return [
+        f"{name}: pools runs that differ in {', '.join(mixed)}"
+        for name, runs in groups.items()
+        if (mixed := mixed_keys(runs))
+    ]
+
+
+def _interval_notes(groups: Groups) -> list[str]:
+    table = [
+        (f"{environment}, {name}", len(results(runs)))
+        for environment, cells in by_environment(groups).items()
+        for name, runs in cells.items()
+    ]
+    single = [label for label, seeds in table if seeds == 1]
+    few = [f"{label}: {seeds}" for label, seeds in table if 1 < seeds < FEW_SEEDS]
+    notes = []
+    if single:
+        notes.append(f"one seed, so no interval: {'; '.join(single)}")
+    if few:
+        notes.append(
+            f"fewer than {FEW_SEEDS} seeds, so bootstrap intervals are too narrow ({COVERAGE}; "
+            f"Student's t keeps 95 %): {'; '.join(few)}"
+        )
+    return notes
+
+
+def _environment_version_notes(runs: Sequence[Run]) -> list[str]:
+    ids: dict[str, set[str]] = {}
+    for run in runs:
+        ids.setdefault(re.sub(r"-v\d+$", "", run.environment), set()).add(run.environment)
+    return [
+        f"versions of an environment are different tasks, their returns do not compare: "
+        f"{', '.join(sorted(versions))}"
+        for _, versions in sorted(ids.items())
+        if len(versions) > 1
+    ]
+
+
+def _version_notes(runs: Sequence[Run]) -> list[str]:
+    notes = [
+        f"versions differ: {package} {', '.join(sorted(versions))}"
+        for package, versions in _values(run.versions for run in runs)
+        if package != "kernel" and len(versions) > 1
+    ]
+    kernels = dict(_values(run.versions for run in runs)).get("kernel", set())
+    if len(kernels) > 1:
+        notes.append(f"kernels differ: {', '.join(sorted(kernels))}")
+    unknown = [run.name for run in runs if not run.versions]
+    if unknown:
+        notes.append(f"versions unknown: {_names(unknown)}")
+    return notes
+
+
+def _hardware_notes(runs: Sequence[Run]) -> list[str]:
+    return [
+        f"hardware differs: {part} {', '.join(sorted(values))}"
+        for part, values in _values(run.hardware for run in runs)
+        if len(values) > 1
+    ]
+
+
+def _clock_notes(runs: Sequence[Run]) -> list[str]:
+    missing = [run.name for run in results(runs) if run.clock.empty]
+    if not missing:
+        return []
+    return [f"wall time unknown, so not in the curves over wall time: {_names(missing)}"]
+
+
+def _status_notes(runs: Sequence[Run]) -> list[str]:
+    notes = []
+    for run in runs:
+        planned = run.settings.get("total_steps", "?")
+        if run.status == "failed":
+            notes.append(f"failed, not in the numbers: {run.name} ({run.reason})")
+        elif run.evaluations.empty:
+            notes.append(f"unfinished, not in the numbers, no evaluation yet: {run.name}")
+        elif run.status == "unfinished":
+            notes.append(
+                f"unfinished, running or cut off, in the numbers as far as it got "
+                f"({run.steps} of {planned} steps): {run.name}"
+            )
+    return notes
+
+
+def _values(facts: Iterable[Mapping[str, str]]) -> list[tuple[str, set[str]]]:
+    found: dict[str, set[str]] = {}
+    for mapping in facts:
+        for name, value in mapping.items():
+            found.setdefault(name, set()).add(value)
+    return sorted(found.items())
+
+
+def _list(values: Mapping[str, Sequence[int]]) -> str:
+    return "; ".join(f"{name}: {_numbers(numbers)}" for name, numbers in values.items())
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"

@@ -1,0 +1,113 @@
+"""A comparison as one page of HTML that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib import metadata
+from pathlib import Path
+
+import snnrl
+from snnrl.analysis.comparison import Comparison
+from snnrl.analysis.grids import DEFINITIONS, Grid
+
+PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 92rem;
+       padding: 0 1rem; }
+h1, h2, h3 { line-height: 1.2; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid #ddd; padding: 0.3rem 0.7rem; text-align: right;
+         white-space: nowrap; }
+th { border-bottom-color: #888; }
+.left { text-align: left; }
+img { max-width: 100%; height: auto; }
+code { background: #f4f4f4; overflow-wrap: anywhere; }
+.warnings { background: #fff6e0; border-left: 4px solid #e69f00; padding: 0.4rem 1rem; }
+.warnings li { overflow-wrap: anywhere; }
+"""
+
+
+def to_html(comparison: Comparison, pictures: Mapping[str, Path], command: str) -> str:
+    """The whole page: warnings, tables, pictures, definitions, command and versions.
+
+    :param pictures: PNG files by their titles; they become part of the page
+    :param command: what made it
+    """
+    body = [
+        "<h1>Comparison of runs</h1>",
+        f"<p>{escape(comparison.heading)}</p>",
+        _warnings(comparison.notes),
+    ]
+    for title, grids in comparison.sections():
+        body += [f"<h2>{escape(title)}</h2>", *map(_table, grids)]
+    body += [_picture(title, path) for title, path in pictures.items()]
+    body += [
+        "<h2>Definitions</h2>",
+        _list(DEFINITIONS),
+        "<h2>How it was made</h2>",
+        f"<p><code>{escape(command)}</code></p>",
+        f"<p>{escape(versions())}</p>",
+    ]
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            "<title>Comparison of runs</title>",
+            # Without it a browser asks the server for one.
+            '<link rel="icon" href="data:,">',
+            f"<style>{STYLE}</style>",
+            "</head>",
+            "<body>",
+            *body,
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def versions() -> str:
+    """What computed the page."""
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    return f"snnrl {snnrl.__version__}, Python {platform.python_version()}, {packages}"
+
+
+def _warnings(notes: Sequence[str]) -> str:
+    if not notes:
+        return "<p>Nothing to warn about.</p>"
+    return f'<div class="warnings"><h2>Warnings</h2>{_list(notes)}</div>'
+
+
+def _table(grid: Grid) -> str:
+    head = _line(grid.header, "th", grid.left)
+    rows = "\n".join(_line(row, "td", grid.left) for row in grid.rows)
+    return (
+        f'<h3>{escape(grid.title)}</h3>\n<div class="wide"><table>\n<thead>{head}</thead>\n'
+        f"<tbody>\n{rows}\n</tbody></table></div>"
+    )
+
+
+def _line(cells: Sequence[str], tag: str, left: int) -> str:
+    marks = [' class="left"' if column < left else "" for column in range(len(cells))]
+    inside = (f"<{tag}{mark}>{escape(c)}</{tag}>" for mark, c in zip(marks, cells, strict=True))
+    return f"<tr>{''.join(inside)}</tr>"
+
+
+def _picture(title: str, path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return (
+        f"<h2>{escape(title)}</h2>\n"
+        f'<p><img alt="{escape(title)}" src="data:image/png;base64,{data}"></p>'
+    )
+
+
+def _list(lines: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"

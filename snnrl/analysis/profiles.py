@@ -1,0 +1,86 @@
+"""Performance profiles, as a PNG file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from snnrl.analysis.bootstrap import RESAMPLES, Scores, performance_profile, stratified_bootstrap
+from snnrl.analysis.figures import decorate, line_styles, panels, save
+from snnrl.analysis.grids import LABELS
+from snnrl.analysis.grouping import Groups
+from snnrl.analysis.statistics import Floats
+from snnrl.analysis.table import returns_of
+
+POINTS = 200
+
+Scored = Mapping[str, Mapping[str, Floats]]
+"""``{environment: {group: [seeds]}}``"""
+
+
+def plot_profiles(
+    groups: Groups, path: str | Path, *, metric: str = "final", baseline: str | None = None
+) -> bool:
+    """Share of runs whose return is above tau: a panel an environment, a line a group.
+
+    With a baseline and several environments in which its mean return is positive, a last panel
+    pools those of them that every group has, each return divided by the baseline's mean.
+
+    :param metric: what a run is measured by, a key of ``METRICS``
+    :param path: the PNG; its folder is made
+    :return: whether any run has a result; if not, nothing is written
+    """
+    returns = returns_of(groups)[metric]
+    found: list[tuple[str, str, dict[str, list[Floats]]]] = [
+        (environment, f"{LABELS[metric]} return", {n: [x] for n, x in cells.items()})
+        for environment, cells in returns.items()
+        if cells
+    ]
+    shared = _shared(returns, baseline) if baseline is not None else {}
+    if shared:
+        title = f"{len(shared)} environments"
+        pooled = {
+            name: [cells[name] / cells[str(baseline)].mean() for cells in shared.values()]
+            for name in next(iter(shared.values()))
+        }
+        found.append((title, f"{LABELS[metric]} return / {baseline}", pooled))
+    if not found:
+        return False
+    caption = (
+        f"share of runs above tau; band: 95 %, stratified bootstrap over seeds, "
+        f"{RESAMPLES:,} resamples, pointwise"
+    )
+    figure, grid = panels(len(found), caption)
+    styles = line_styles(list(groups))
+    for axes, (title, xlabel, scores) in zip(grid, found, strict=True):
+        decorate(axes, title, f"tau: {xlabel}", "share of runs above tau")
+        taus = _taus([x for group in scores.values() for x in group])
+        for name, group in scores.items():
+            profile, low, high = stratified_bootstrap(performance_profile(taus), group)
+            color, linestyle = styles[name]
+            axes.fill_between(taus, low, high, color=color, alpha=0.2, linewidth=0)
+            axes.plot(taus, profile, label=name, color=color, linestyle=linestyle)
+        axes.set_ylim(-0.03, 1.03)
+        axes.legend(frameon=False, fontsize="small")
+    save(figure, path)
+    return True
+
+
+def _shared(returns: Scored, baseline: str) -> Scored:
+    """The environments that every group has, with a positive mean of the baseline; none if one."""
+    names = {name for cells in returns.values() for name in cells}
+    shared = {
+        environment: cells
+        for environment, cells in returns.items()
+        if set(cells) == names and cells[baseline].mean() > 0
+    }
+    return shared if len(shared) > 1 else {}
+
+
+def _taus(scores: Scores) -> Floats:
+    """``[POINTS]``, from below the lowest score to above the highest."""
+    pooled = np.concatenate(list(scores))
+    margin = 0.03 * float(np.ptp(pooled)) or 1.0
+    return np.linspace(pooled.min() - margin, pooled.max() + margin, POINTS)
