@@ -79,7 +79,7 @@ def operators(kernel: str) -> Operators:
 def fire(norm: nn.Module, neuron: Neuron, currents: Tensor, ops: Operators) -> Tensor:
     """Normalisation and neurons, from rest: currents ``[T, B, N, ...]`` -> spikes."""
     if not _is_fused(norm, currents):
-        return ops.neuron(norm(currents), _dynamics(neuron))
+        return ops.neuron(norm(currents), dynamics_of(neuron))
     spikes, mean, var = ops.normalised_neuron(currents, *_arguments(norm, neuron))
     _move(norm, mean, var, currents)
     return spikes
@@ -90,7 +90,7 @@ def fire_linear(
 ) -> Tensor:
     """:func:`fire`, then the next layer's linear map: ``[T, B, N]`` -> ``[T, B, M]``."""
     if not _is_fused(norm, currents):
-        spikes = ops.neuron(norm(currents), _dynamics(neuron))
+        spikes = ops.neuron(norm(currents), dynamics_of(neuron))
         return ops.spike_linear(spikes, linear.weight, linear.bias)
     currents_after, mean, var = ops.fire_linear(
         currents, *_arguments(norm, neuron), linear.weight, linear.bias
@@ -102,7 +102,7 @@ def fire_linear(
 def fire_counts(norm: nn.Module, neuron: Neuron, currents: Tensor, ops: Operators) -> Tensor:
     """:func:`fire`, then the sum over time: ``[T, B, N]`` -> ``[B, N]``."""
     if not _is_fused(norm, currents):
-        return ops.counts(ops.neuron(norm(currents), _dynamics(neuron)))
+        return ops.counts(ops.neuron(norm(currents), dynamics_of(neuron)))
     counts, mean, var = ops.fire_counts(currents, *_arguments(norm, neuron))
     _move(norm, mean, var, currents)
     return counts
@@ -115,7 +115,8 @@ def _is_fused(norm: nn.Module, currents: Tensor) -> TypeGuard[PooledBatchNorm]:
     return isinstance(norm, PooledBatchNorm) and currents.dim() == 3 and norm.is_plain()
 
 
-def _dynamics(neuron: Neuron) -> Dynamics:
+def dynamics_of(neuron: Neuron) -> Dynamics:
+    """Of a neuron that the fused operators know."""
     dynamics = neuron.dynamics()
     assert dynamics is not None
     return dynamics
@@ -125,7 +126,7 @@ def _arguments(
     norm: PooledBatchNorm, neuron: Neuron
 ) -> tuple[tuple[Tensor, Tensor] | None, Tensor, Tensor, float, Dynamics]:
     given = None if norm.training else (norm.moving_mean, norm.moving_var)
-    return given, norm.gamma, norm.beta, norm.eps, _dynamics(neuron)
+    return given, norm.gamma, norm.beta, norm.eps, dynamics_of(neuron)
 
 
 def _move(norm: PooledBatchNorm, mean: Tensor, var: Tensor, currents: Tensor) -> None:

@@ -22,6 +22,7 @@ from snnrl.nn.coding import (
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
 from snnrl.nn.fused import Operators, encoded_currents, fire_counts, fire_linear, operators
+from snnrl.nn.inference import can_infer, inferred_counts
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build, split_spec
@@ -176,6 +177,10 @@ class SpikingNetwork(Compilable):
 
     def _fused_pass(self, x: Tensor, ops: Operators) -> Tensor:
         layers = cast(list[SpikingLayer], list(self.layers))
+        images = isinstance(self.conv, SpikingConvolutions)
+        if self.kernel == "native" and not images and can_infer(self.encoder, layers):
+            counts = inferred_counts(self.encoder, layers, x)
+            return self.decoder.read(counts, self.encoder.time_steps)
         if isinstance(self.conv, SpikingConvolutions):
             spikes = self.conv.fused(self.encoder, x, ops)
         elif not layers:

@@ -7,6 +7,7 @@ from snnrl.errors import UserError
 from snnrl.nn.activity import firing_rates
 from snnrl.nn.neurons import NEURONS, Neuron
 from snnrl.nn.norm import STRATEGIES, frozen_statistics, norm_layers, recalibrating
+from snnrl.ops import native as native_operators
 
 from .networks import images, observations, tiny, tiny_conv
 
@@ -68,6 +69,29 @@ def test_training_evaluation_and_recalibration(bn, network):
 def test_neurons(neuron, surrogate):
     changes = dict(neuron=dict(name=neuron, detach_reset=True), surrogate=surrogate)
     assert_same_pass(*pair(**changes))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 16, 17, 40])
+@pytest.mark.parametrize("bn", ["carebn", "none"])
+@pytest.mark.parametrize("hidden", [[12, 8], [70, 300, 33]])
+@pytest.mark.parametrize("network", [POPULATION, DIRECT, LINEAR])
+def test_acting(network, hidden, bn, batch):
+    naive, native = pair(bn=bn, hidden=hidden, **network)
+    naive(observations()), native(observations())
+    naive.eval(), native.eval()
+    with torch.no_grad():
+        x = observations(seed=3, batch=batch)
+        torch.testing.assert_close(native(x), naive(x), **CLOSE)
+        assert naive(x).std() > 0 or batch == 1
+
+
+def test_acting_is_one_call(monkeypatch):
+    network = tiny(kernel="native")
+    network(observations())
+    network.eval()
+    monkeypatch.setattr(native_operators, "encoded_linear", None)
+    with torch.no_grad():
+        network(observations())
 
 
 def test_frozen_statistics_and_renormalisation():

@@ -8,12 +8,15 @@ event-driven, as on a neuromorphic chip.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.native import calls
+from snnrl.ops.native.calls import InferenceLayer as InferenceLayer
 from snnrl.ops.native.functions import (
     EncodedLinearFunction,
     FireCountsFunction,
@@ -158,3 +161,19 @@ def encoded_linear(
 def counts(spikes: Tensor) -> Tensor:
     """Spikes ``[T, B, N]`` of each neuron, added up over time: ``[B, N]``."""
     return spikes.sum(0)
+
+
+def infer(
+    drive: Tensor, time_steps: int, threshold: float | None, layers: Sequence[InferenceLayer]
+) -> Tensor:
+    """A whole network without gradients, with constant statistics: ``[B, M]`` -> ``[B, N]``.
+
+    :param drive: of the encoder of :func:`encoded_linear`, or with ``threshold=None`` the input of
+        every step
+    :param time_steps: T
+    :param threshold: of the encoder
+    :param layers: at least one
+    :return: spikes of the last layer, added up over time
+    :raises UserError: not float32 on a CPU
+    """
+    return calls.infer(drive.contiguous(), time_steps, threshold, layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import byref, c_float, c_int, c_int64, c_void_p
 from functools import lru_cache
 from typing import NamedTuple
@@ -84,6 +85,33 @@ class Events(NamedTuple):
 
 class _EventPointers(ctypes.Structure):
     _fields_ = (("indices", c_void_p), ("starts", c_void_p), ("counts", c_void_p))
+
+
+class InferenceLayer(NamedTuple):
+    """A layer of a network that only infers.
+
+    :param weight, bias: of its linear map, ``[N, K]`` and ``[N]``
+    :param normalisation: mean, variance, gamma and beta ``[N]``; ``None``: there is none
+    :param eps: added to the variance
+    :param dynamics: of its neurons
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    normalisation: tuple[Tensor, Tensor, Tensor, Tensor] | None
+    eps: float
+    dynamics: Dynamics
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        ("neuron", c_int),
+        ("constants", c_void_p),
+        ("inputs", c_int),
+        ("outputs", c_int),
+        *((name, c_void_p) for name in ("weight", "bias", "mean", "var", "gamma", "beta")),
+        ("eps", c_float),
+    )
 
 
 @lru_cache(maxsize=64)
@@ -290,3 +318,35 @@ def event_gradient(events: Events, gradient: Tensor) -> Tensor:
         _pointer(dweight),
     )
     return dweight
+
+
+def infer(
+    drive: Tensor, time_steps: int, threshold: float | None, layers: Sequence[InferenceLayer]
+) -> Tensor:
+    """Contiguous ``drive[B, M]`` through all layers -> spikes of the last over time ``[B, N]``.
+
+    :param threshold: of the encoder; ``None``: the drive itself is the input of every step
+    """
+    described = (_Layer * len(layers))()
+    for to, layer in zip(described, layers, strict=True):
+        to.neuron, _, constants = _constants(layer.dynamics)
+        to.constants = ctypes.addressof(constants)
+        to.outputs, to.inputs = layer.weight.shape
+        to.weight = _pointer(layer.weight)
+        to.bias = None if layer.bias is None else _pointer(layer.bias)
+        if layer.normalisation is not None:
+            to.mean, to.var, to.gamma, to.beta = map(_pointer, layer.normalisation)
+        to.eps = layer.eps
+    totals = drive.new_empty(len(drive), len(layers[-1].weight))
+    library().snn_infer(
+        time_steps,
+        c_int64(len(drive)),
+        drive.shape[1],
+        c_int(threshold is not None),
+        c_float(threshold or 0.0),
+        _pointer(drive),
+        len(layers),
+        described,
+        _pointer(totals),
+    )
+    return totals

@@ -429,10 +429,11 @@ struct Block {
 
 static_assert(2 * sizeof(Vector) == COLUMNS * sizeof(float));
 
+const float nothing[COLUMNS] = {};
+
 // start + the blocks of rows at `count` indices.
 template <class Index>
 inline Block gather(const float* start, const float* rows, const Index* at, int count) {
-  static const float nothing[COLUMNS] = {};
   Block even(start), odd(nothing);
   int e = 0;
   for (; e + 1 < count; e += 2) {
@@ -442,6 +443,108 @@ inline Block gather(const float* start, const float* rows, const Index* at, int 
   if (e < count) even.add(Block(rows + at[e] * COLUMNS));
   even.add(odd);
   return even;
+}
+
+void encode_step(int M, float threshold, const float* __restrict a, float* __restrict p,
+                 float* __restrict s) {
+  for (int k = 0; k < M; ++k) {
+    p[k] = p[k] + a[k];
+    s[k] = p[k] > threshold ? 1.0f : 0.0f;
+    p[k] = p[k] - threshold * s[k];
+  }
+}
+
+// weight [N, K] as blocks of COLUMNS outputs, each [K, COLUMNS]; the last one is filled with zeros.
+void pack(int K, int N, const float* weight, float* packed) {
+  for (int column = 0; column < N; column += COLUMNS, packed += int64_t(K) * COLUMNS)
+    for (int k = 0; k < K; ++k)
+      for (int j = 0; j < COLUMNS; ++j)
+        packed[k * COLUMNS + j] = column + j < N ? weight[int64_t(column + j) * K + k] : 0;
+}
+
+typedef float Half __attribute__((vector_size(32)));
+typedef float Quarter __attribute__((vector_size(16)));
+
+// Sum of all floats, in registers.
+inline float total(const Block& block) {
+  const Vector sum = block.low + block.high;
+  Half halves[2];
+  std::memcpy(halves, &sum, sizeof sum);
+  const Half half = halves[0] + halves[1];
+  Quarter quarters[2];
+  std::memcpy(quarters, &half, sizeof half);
+  const Quarter quarter = quarters[0] + quarters[1];
+  return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+}
+
+// Sum of a[k] b[k].
+inline float dot(int K, const float* a, const float* b) {
+  Block sum(nothing);
+  int k = 0;
+  for (; k + COLUMNS <= K; k += COLUMNS) {
+    const Block left(a + k), right(b + k);
+    sum.low += left.low * right.low;
+    sum.high += left.high * right.high;
+  }
+  float rest = 0;
+  for (; k < K; ++k) rest += a[k] * b[k];
+  return total(sum) + rest;
+}
+
+// y [R, N] = rows [R, K] weight [N, K]^T + bias, for few rows: each weight is read once.
+void dense_product(int R, int K, int N, const float* rows, const float* weight, const float* bias,
+                   float* y) {
+  for (int n = 0; n < N; ++n)
+    for (int r = 0; r < R; ++r)
+      y[r * N + n] = dot(K, rows + r * K, weight + int64_t(n) * K) + (bias ? bias[n] : 0);
+}
+
+// y [R, N] = spikes [R, K] weight^T + bias by events, with the weights packed; `indices` holds
+// R * (K + 16) numbers and `counts` R.
+void event_product(int R, int K, int N, const float* spikes, const float* packed,
+                   const float* bias, float* y, uint16_t* indices, int* counts) {
+  for (int r = 0; r < R; ++r) counts[r] = emit(spikes + r * K, K, indices + r * (K + 16));
+  for (int column = 0; column < N; column += COLUMNS, packed += int64_t(K) * COLUMNS) {
+    const int n = N - column < COLUMNS ? N - column : COLUMNS;
+    float start[COLUMNS] = {};
+    if (bias) std::memcpy(start, bias + column, n * sizeof(float));
+    for (int r = 0; r < R; ++r) {
+      float sum[COLUMNS];
+      gather(start, packed, indices + r * (K + 16), counts[r]).put(sum);
+      std::memcpy(y + r * N + column, sum, n * sizeof(float));
+    }
+  }
+}
+
+// A layer that only infers; its normalisation is absent where mean is null.
+struct Layer {
+  int neuron;
+  const Constants* constants;
+  int inputs, outputs;
+  const float *weight, *bias, *mean, *var, *gamma, *beta;
+  float eps;
+};
+
+// Currents of a few samples -> spikes of rows t * samples + b; the currents of a step are `stride`
+// behind those of the step before.
+template <int NEURON, int LANES>
+void infer(const Layer& layer, int T, int samples, const float* x, int64_t stride, float* spikes) {
+  const int N = layer.outputs;
+  for (int m = 0; m < N; m += LANES) {
+    const int n = lanes<LANES>(m, N);
+    for (int b = 0; b < samples; ++b) {
+      const float* from = x + b * N + m;
+      float* to = spikes + b * N + m;
+      if (layer.mean) {
+        const Affine<LANES> map(layer.mean + m, layer.var + m, layer.gamma + m, layer.beta + m,
+                                layer.eps, n);
+        fire<NEURON, LANES>(*layer.constants, T, stride, n, from, map, to, samples * N);
+      } else {
+        fire<NEURON, LANES>(*layer.constants, T, stride, n, from, Nothing<LANES>(), to,
+                            samples * N);
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -489,16 +592,10 @@ void snn_encode(int T, int64_t B, int M, float threshold, const float* drive, fl
   const std::unique_ptr<float[]> potential(new float[M]), row(new float[M]);
   Emitter emitter{events};
   for (int64_t b = 0; b < B; ++b) {
-    const float* a = drive + b * M;
     std::memset(potential.get(), 0, M * sizeof(float));
     for (int t = 0; t < T; ++t) {
-      float* __restrict s = spikes ? spikes + (t * B + b) * M : row.get();
-      float* __restrict p = potential.get();
-      for (int k = 0; k < M; ++k) {
-        p[k] = p[k] + a[k];
-        s[k] = p[k] > threshold ? 1.0f : 0.0f;
-        p[k] = p[k] - threshold * s[k];
-      }
+      float* s = spikes ? spikes + (t * B + b) * M : row.get();
+      encode_step(M, threshold, drive + b * M, potential.get(), s);
       if (events) emitter.take(t * B + b, s, M);
     }
   }
@@ -514,12 +611,7 @@ void snn_events(int64_t R, int K, const float* spikes, const Events* events) {
 // block of y is written while it is in the cache.
 void snn_event_product(int64_t R, int K, int N, const Events* events, const float* weight,
                        const float* bias, float* y, float* scratch) {
-  for (int column = 0; column < N; column += COLUMNS) {
-    float* packed = scratch + int64_t(column) * K;
-    for (int k = 0; k < K; ++k)
-      for (int j = 0; j < COLUMNS; ++j)
-        packed[k * COLUMNS + j] = column + j < N ? weight[int64_t(column + j) * K + k] : 0;
-  }
+  pack(K, N, weight, scratch);
   for (int64_t first = 0; first < R; first += ROWS) {
     const int64_t last = first + ROWS < R ? first + ROWS : R;
     for (int column = 0; column < N; column += COLUMNS) {
@@ -581,6 +673,67 @@ void snn_event_gradient(int64_t R, int K, int N, const Events* events, const flo
     }
     for (int j = 0; j < n; ++j)
       for (int k = 0; k < K; ++k) dweight[int64_t(column + j) * K + k] = sums[k * COLUMNS + j];
+  }
+}
+
+// A whole network that infers: drive or currents [B, M] -> spikes of its last layer over time
+// [B, N]. A few samples pass through all layers before the next ones, so that nothing between the
+// layers leaves the cache. With encodes = 0 the first layer sees the same input in every step.
+void snn_infer(int T, int64_t B, int M, int encodes, float threshold, const float* drive,
+               int layers, const Layer* layer, float* totals) {
+  constexpr int SAMPLES = 16;
+  const bool few = T * B < SAMPLES;
+  int widest = M;
+  int64_t weights = 0;
+  for (int l = 0; l < layers; ++l) {
+    const int blocks = (layer[l].outputs + COLUMNS - 1) / COLUMNS;
+    weights += int64_t(layer[l].inputs) * blocks * COLUMNS;
+    widest = layer[l].outputs > widest ? layer[l].outputs : widest;
+  }
+  const int rows = T * (B < SAMPLES ? int(B) : SAMPLES);
+  const std::unique_ptr<float[]> packed(new float[few ? 0 : weights]), potential(new float[M]);
+  const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
+  const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
+  const std::unique_ptr<uint16_t[]> events(new uint16_t[int64_t(rows) * (widest + 16)]);
+  const std::unique_ptr<int[]> counts(new int[rows]);
+  float* to = packed.get();
+  for (int l = 0; l < layers && !few; ++l) {
+    pack(layer[l].inputs, layer[l].outputs, layer[l].weight, to);
+    to += int64_t(layer[l].inputs) * ((layer[l].outputs + COLUMNS - 1) / COLUMNS) * COLUMNS;
+  }
+  for (int64_t first = 0; first < B; first += SAMPLES) {
+    const int samples = B - first < SAMPLES ? int(B - first) : SAMPLES;
+    for (int b = 0; b < samples && encodes; ++b) {
+      std::memset(potential.get(), 0, M * sizeof(float));
+      for (int t = 0; t < T; ++t)
+        encode_step(M, threshold, drive + (first + b) * M, potential.get(),
+                    spikes.get() + int64_t(t * samples + b) * M);
+    }
+    const float* from = packed.get();
+    for (int l = 0; l < layers; ++l) {
+      const int K = layer[l].inputs, N = layer[l].outputs;
+      const bool same = l == 0 && !encodes;
+      if (few || same) {
+        const float* input = same ? drive + first * M : spikes.get();
+        dense_product(same ? samples : T * samples, K, N, input, layer[l].weight, layer[l].bias,
+                      currents.get());
+      } else {
+        event_product(T * samples, K, N, spikes.get(), from, layer[l].bias, currents.get(),
+                      events.get(), counts.get());
+      }
+      from += int64_t(K) * ((N + COLUMNS - 1) / COLUMNS) * COLUMNS;
+      choose(layer[l].neuron, N, [&]<int NEURON, int LANES>() {
+        infer<NEURON, LANES>(layer[l], T, samples, currents.get(), same ? 0 : samples * N,
+                             spikes.get());
+      });
+    }
+    const int N = layer[layers - 1].outputs;
+    for (int b = 0; b < samples; ++b)
+      for (int n = 0; n < N; ++n) {
+        float total = 0;
+        for (int t = 0; t < T; ++t) total += spikes[int64_t(t * samples + b) * N + n];
+        totals[(first + b) * N + n] = total;
+      }
   }
 }
 }
