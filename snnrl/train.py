@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -22,11 +24,16 @@ from snnrl.experiment.config import (
     compose_config,
     expand,
     explain,
+    hydra_settings,
     is_sweep,
 )
 from snnrl.experiment.help import help_text
 from snnrl.experiment.run import run
 from snnrl.experiment.schema import register
+from snnrl.experiment.signals import stop_on_signals
+from snnrl.experiment.sweep import Outcome, Sweep, count, describe
+from snnrl.experiment.sweep_job import perform
+from snnrl.experiment.sweep_launchers import check_launcher, cores
 from snnrl.experiment.validate import validate
 
 
@@ -45,16 +52,96 @@ def _main(argv: list[str]) -> None:
         print(help_text())
         return
     overrides = [check_override(text) for text in flags.overrides]
-    configs = [compose_config(single) for single in expand(overrides)]
-    for cfg in configs:
-        validate(cfg)
+    jobs = list(expand(overrides))
+    configs = _checked(jobs)
     if not _needs_hydra(flags):
         for text in filter(is_sweep, overrides):
             raise UserError(f"{text}: has several values; expected -m with a sweep")
         run(configs[0], overrides)
         return
     options = [argument for argument in argv if argument not in flags.overrides]
-    _hand_to_hydra([*options, *overrides])
+    if flags.multirun:
+        threads = max(cfg.threads for cfg in configs)
+        _sweep(options, overrides, len(jobs), threads)
+    else:
+        _hand_to_hydra([*options, *overrides])
+
+
+def _checked(jobs: list[list[str]]) -> list[DictConfig]:
+    """The configurations of a sweep's runs, checked: one for each seed and each other setting.
+
+    All of them together would only take longer: a seed fits whatever the others are.
+    """
+    configs = []
+    seen: set[tuple[str, ...]] = set()
+    for job in jobs:
+        seed = tuple(text for text in job if text.startswith("seed="))
+        others = tuple(text for text in job if text not in seed)
+        if not {seed, others} <= seen:
+            seen |= {seed, others}
+            configs.append(compose_config(job))
+            validate(configs[-1])
+    return configs
+
+
+def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) -> None:
+    """All runs of a sweep, and at its end what came of them.
+
+    :param options: arguments of Hydra's own
+    :param runs: how many there are
+    :param threads: CPU threads of a run
+    :raises RunFailed: not every run is done
+    :raises Interrupted: a signal came; what ran has saved itself
+    """
+    launcher, folder = hydra_settings(overrides, "hydra/launcher", "hydra.sweep.dir")
+    check_launcher(launcher)
+    sweep = Sweep(_made(Path(folder)))
+    if launcher == "basic":
+        print(_how_many(runs, threads))
+    others = [text for text in overrides if not text.startswith("hydra.sweep.dir=")]
+    quoted = folder.replace("'", r"\'")
+    try:
+        with stop_on_signals(tell=sweep.ask_to_stop) as stop:
+            _hand_to_hydra([*options, *others, f"hydra.sweep.dir='{quoted}'"])
+    except Interrupted:
+        pass  # said below, with all others
+    except KeyboardInterrupt:
+        _tell(sweep.outcomes())
+        raise
+    outcomes = sweep.outcomes()
+    _tell(outcomes)
+    print(count(outcomes, runs), flush=True)
+    if sum(outcome.final_return is not None for outcome in outcomes) >= runs:
+        return
+    if stop.signal_number is not None:
+        raise Interrupted("stopped; the same command goes on from there", stop.signal_number)
+    raise RunFailed("not every run of the sweep is done; the lines above say why")
+
+
+def _tell(outcomes: list[Outcome]) -> None:
+    for line in describe(outcomes):
+        print(line, file=sys.stderr)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(
+            f"results_dir: cannot make {folder} there ({problem.strerror}); expected a folder to "
+            "write to"
+        ) from None
+    return folder
+
+
+def _how_many(runs: int, threads: int) -> str:
+    """A sweep's size, and how many runs the machine carries side by side."""
+    at_once = max(cores() // threads, 1)
+    hint = "; hydra/launcher=joblib does so" if at_once > 1 else ""
+    return (
+        f"{runs} runs one after another; with threads={threads} these {cores()} cores carry "
+        f"{at_once} at a time{hint}"
+    )
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -85,20 +172,26 @@ def _hand_to_hydra(arguments: list[str]) -> None:
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")(_job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from None
-    except (UserError, RunFailed):
-        raise RunFailed("not every run of the sweep is done; the lines above say why") from None
 
 
 def _job(cfg: DictConfig) -> float:
-    """One run of a sweep; its value is what an optimiser of settings maximises."""
-    overrides = list(HydraConfig.get().overrides.task)
+    """One run of a sweep; its value is what an optimiser of settings maximises.
+
+    NaN for a run that failed: of an exception Hydra would make a line of its own.
+    """
+    hydra_cfg = HydraConfig.get()
+    overrides = list(hydra_cfg.overrides.task)
+    sweep = Sweep(Path(hydra_cfg.sweep.dir))
     OmegaConf.resolve(cfg)
-    try:
-        return run(cfg, overrides).final_return
-    except (UserError, RunFailed) as problem:
-        # Hydra does the other runs of the sweep first, and then raises one error only.
-        print(f"failed: {' '.join(overrides)}: {problem}", file=sys.stderr)
-        raise
+    with stop_on_signals() as stop:
+        if stop.signal_number is not None:
+            raise Interrupted("stopped before it began", stop.signal_number)
+        try:
+            return perform(cfg, overrides, sweep, hydra_cfg.job.num).final_return
+        except (UserError, RunFailed) as problem:
+            # Said now, and once more at the end of the sweep, which may be days away.
+            print(f"failed: {problem}", file=sys.stderr)
+            return math.nan
 
 
 def _status(command: Callable[[], None]) -> int:

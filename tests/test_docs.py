@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from snnrl import compare, evaluate, train
+from snnrl import compare, evaluate, reproduce, train
 
 TOP = Path(__file__).parent.parent
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -26,6 +29,12 @@ TINY = [
 REPLAY = ["algo.learning_starts=16", "algo.buffer_size=100"]
 CRITIC = ["critic.hidden=[8,8]"]
 ROLLOUT = ["algo.n_steps=8"]
+
+OF_OTHERS = {
+    "wandb": [sys.executable, "-m", "wandb", "sync", "--help"],
+    "tensorboard": [sys.executable, "-m", "tensorboard.main", "--help"],
+}
+"""Programs that need a server or are one: that they are there is what is tested."""
 
 
 def tiny(arguments: list[str]) -> list[str]:
@@ -45,8 +54,14 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
-def commands() -> list[tuple[str, str]]:
-    return [(page, line) for page, text in blocks("sh") for line in text.strip().splitlines()]
+def commands() -> list[Any]:
+    """``(page, line)`` of each command; those that start processes of their own are slow."""
+    lines = [(page, line) for page, text in blocks("sh") for line in text.strip().splitlines()]
+    slow = ("hydra/launcher=", "tune.py")
+    return [
+        pytest.param(*line, marks=[pytest.mark.slow] if any(w in line[1] for w in slow) else [])
+        for line in lines
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +72,29 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_commands_on_every_page_that_should_have_some():
-    assert {page for page, _ in commands()} >= {"README.md", "reproducing.md"}
+    pages = {parameters.values[0] for parameters in commands()}
+    assert pages >= {"README.md", "reproducing.md", "sweeping.md"}
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_command(page, line, run_folder, tmp_path, monkeypatch):
-    program, *arguments = shlex.split(line.replace("RUN_FOLDER", str(run_folder)))
+    words = shlex.split(line.replace("RUN_FOLDER", str(run_folder)))
+    program, *arguments = [word for word in words if not re.match(r"[A-Z_]+=", word)]
     if program == "make":
         answer = subprocess.run(["make", "-n", *arguments], cwd=TOP, capture_output=True, text=True)
         assert answer.returncode == 0, answer.stderr
+        return
+    if program in OF_OTHERS:
+        assert subprocess.run(OF_OTHERS[program], capture_output=True).returncode == 0
+        return
+    if program.startswith("scripts/"):
+        # What they do is the matter of test_scripts.py.
+        assert os.access(TOP / program, os.X_OK)
+        assert subprocess.run(["bash", "-n", TOP / program]).returncode == 0
+        return
+    if arguments[0].startswith("scripts/"):
+        script = [sys.executable, TOP / arguments[0], "--trials", "2", "--seeds", "1"]
+        assert subprocess.run([*script, *tiny(arguments[5:])], cwd=tmp_path).returncode == 0
         return
     assert (program, arguments[0]) == ("python", "-m"), f"{page}: no test knows how to run {line}"
     module, arguments = arguments[1], arguments[2:]
@@ -73,9 +102,13 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
     if module == "snnrl.train":
         # A sweep over five seeds is one over two here: what is tested is that it is one.
         asked = [a.replace("range(5)", "range(2)") for a in arguments]
+        if any("hydra/launcher" in a for a in asked):
+            asked = [a.replace("bn=carebn,vanilla", "bn=carebn") for a in asked]
         assert train.main(asked if "--help" in asked else tiny(asked)) == 0
     elif module == "snnrl.evaluate":
         assert evaluate.main([a if a != "20" else "2" for a in arguments]) == 0
+    elif module == "snnrl.reproduce":
+        assert reproduce.main(arguments) == 0
     else:
         assert module == "snnrl.compare"
         shutil.copytree(run_folder.parents[2], tmp_path / arguments[0])

@@ -64,7 +64,10 @@ def test_the_wheel_carries_every_module_and_the_type_marker(wheel_names: set[str
 
 def test_the_wheel_carries_nothing_beside_the_package(wheel_names: set[str]) -> None:
     folders = {name.split("/")[0] for name in wheel_names}
-    assert folders == {"snnrl", f"snnrl-{snnrl.__version__}.dist-info"}
+    # Hydra looks for launchers in hydra_plugins only.
+    assert folders == {"snnrl", "hydra_plugins", f"snnrl-{snnrl.__version__}.dist-info"}
+    plugins = {name for name in wheel_names if name.startswith("hydra_plugins")}
+    assert plugins == {"hydra_plugins/snnrl_launchers.py"}
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", ".ci/run"])

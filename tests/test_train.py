@@ -25,6 +25,7 @@ TINY = ["total_steps=30", "evaluation.episodes=1", "evaluation.every=1000"]
 def _command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["train"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr("snnrl.experiment.run.seconds_for", lambda *_: 1.0)
 
 
 def test_a_sweep_makes_a_folder_each_and_a_second_one_skips_them(
@@ -43,7 +44,34 @@ def test_a_sweep_makes_a_folder_each_and_a_second_one_skips_them(
     assert {"bn=vanilla", "seed=1"} <= set(overrides)
     capsys.readouterr()
     assert main(command) == 0
-    assert capsys.readouterr().out.count("already done (30 steps)") == 4
+    out = capsys.readouterr().out
+    assert out.count("already done (30 steps)") == 4
+    assert out.splitlines()[-1] == "4 runs: 4 skipped"
+
+
+def test_a_sweep_says_how_many_runs_the_machine_carries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("snnrl.train.cores", lambda: 8)
+    monkeypatch.setattr("snnrl.train._hand_to_hydra", lambda _: None)
+    main(["-m", *arguments(tmp_path, *TINY, "threads=3", "seed=range(5)")])
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "5 runs one after another; with threads=3 these 8 cores carry 2 at a time; "
+        "hydra/launcher=joblib does so"
+    )
+
+
+def test_every_seed_and_every_other_setting_of_a_sweep_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for swept, words in (
+        (["seed=0,1,-1", "bn=carebn,vanilla"], "seed=-1"),
+        (["algo.gamma=0.9,1.1", "seed=0,1"], "algo.gamma=1.1"),
+    ):
+        assert main(["-m", *arguments(tmp_path / "results", *TINY, *swept)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_integral_floats_in_a_sweep(tmp_path: Path) -> None:
@@ -64,24 +92,75 @@ def test_a_sweep_does_all_it_can_and_says_what_failed(
 
     monkeypatch.setattr(Supervisor, "_evaluate", evaluate)
     assert main(["-m", *arguments(tmp_path, *TINY, "seed=0,1,2")]) == 1
-    failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
-    assert len(failed) == 3
-    assert "seed=0: ZeroDivisionError" in failed[0]
-    assert "seed=2: ZeroDivisionError" in failed[1]
-    assert "not every run" in failed[2]
+    out, err = capsys.readouterr()
+    *_, first, second, last = err.splitlines()
+    assert first.startswith("failed: seed=0: ZeroDivisionError: seed 0 (")
+    assert second.startswith("failed: seed=2: ZeroDivisionError: seed 2 (")
+    assert second.endswith("seed-2/FAILED)")
+    assert last == "failed: not every run of the sweep is done; the lines above say why"
+    assert out.splitlines()[-1] == "3 runs: 1 done, 2 failed"
+    # And each when it happened.
+    assert sum("ZeroDivisionError" in line for line in err.splitlines()) == 4
+    assert "Traceback" not in err
     assert [path.parent.name for path in tmp_path.rglob("DONE")] == ["seed-1"]
+
+
+def signal_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SIGTERM in the evaluation at a step."""
+
+    def interrupt(progress: Progress, timesteps: int, *_: float) -> None:
+        if timesteps == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "evaluated", interrupt)
 
 
 def test_a_signal_ends_the_whole_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(progress: Progress, step: int) -> None:
-        if step == 25:
-            signal.raise_signal(signal.SIGTERM)
+    signal_at(20, monkeypatch)
+    settings = [*TINY, "evaluation.every=10", "seed=0,1,2"]
+    assert main(["-m", *arguments(tmp_path, *settings)]) == 143
+    out, err = capsys.readouterr()
+    *_, interrupted, last = err.splitlines()
+    assert interrupted.startswith("interrupted: ")
+    assert "stopped at step 20 and saved" in interrupted
+    assert last == "stopped; the same command goes on from there"
+    assert out.splitlines()[-1] == "3 runs: 1 interrupted, 2 not begun"
+    assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
-    monkeypatch.setattr(Progress, "step_to", interrupt)
+
+def test_a_signal_in_the_last_evaluation_of_a_run_lets_it_finish_and_ends_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signal_at(30, monkeypatch)
     assert main(["-m", *arguments(tmp_path, *TINY, "seed=0,1")]) == 143
-    assert "saved" in capsys.readouterr().err.splitlines()[-1]
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "2 runs: 1 done, 1 not begun"
+    assert [path.parent.name for path in tmp_path.rglob("DONE")] == ["seed-0"]
+    assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
+
+    # The last run is the end of the sweep anyway.
+    assert main(["-m", *arguments(tmp_path, *TINY, "seed=0,1")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 runs: 1 done, 1 skipped"
+
+
+def test_a_second_signal_ends_the_sweep_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(progress: Progress, timesteps: int, *_: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("snnrl.experiment.signals.ONE_SIGNAL_S", 0.0)
+    monkeypatch.setattr(Progress, "evaluated", interrupt)
+    settings = [*TINY, "evaluation.every=10", "seed=0,1"]
+    monkeypatch.setattr(Supervisor, "_checkpoint", interrupt)
+    assert main(["-m", *arguments(tmp_path, *settings)]) == 130
+    err = capsys.readouterr().err
+    *_, interrupted, last = err.splitlines()
+    assert interrupted.startswith("interrupted: ")
+    assert "stopped at once" in interrupted
+    assert "stopped at once" in last
     assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
 
@@ -157,7 +236,7 @@ def test_a_signal_from_outside(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=100)
     assert process.returncode == 143
     assert "saved; the same command goes on from there" in err.splitlines()[-1]
-    assert list(tmp_path.rglob("checkpoint/state.pt"))
+    assert list(tmp_path.rglob("checkpoint/*/state.pt"))
 
 
 def start_side_by_side(tmp_path: Path) -> subprocess.Popen[str]:
@@ -177,7 +256,7 @@ def test_ctrl_c_reaches_the_run_and_not_the_processes_of_its_environments(
     _, err = process.communicate(timeout=100)
     assert process.returncode == status
     assert "saved; the same command goes on from there" in err.splitlines()[-1]
-    assert list(tmp_path.rglob("checkpoint/state.pt"))
+    assert list(tmp_path.rglob("checkpoint/*/state.pt"))
 
 
 def test_a_process_of_an_environment_that_dies(tmp_path: Path) -> None:

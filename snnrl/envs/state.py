@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import mujoco
+import numpy as np
 
 _MADE_ANEW = {
     "env",
@@ -24,15 +25,57 @@ observations, actions or rewards, often a lambda, which cannot be pickled."""
 
 class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Gives an environment's state to a vectorised environment, whichever process it lives in:
-    ``vec_env.env_method("get_state")``."""
+    ``vec_env.env_method("get_state")``.
+
+    One that cannot be pickled (``only_between_episodes``) has a state until the first step of an
+    episode: the seed that the episode was started with. So that there is one, its resets get seeds,
+    drawn from the seed of the first.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]):
+        super().__init__(env)
+        self.only_between_episodes = False
+        self._is_new = True
+        self._seeds = np.random.default_rng()
+        self._start: tuple[int, dict[str, Any]] | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """As gymnasium's."""
+        if seed is not None:
+            # The environment's own generator starts from the seed alone.
+            self._seeds = np.random.default_rng([seed, 1])
+        elif self.only_between_episodes:
+            seed = int(self._seeds.integers(2**31))
+        result = self.env.reset(seed=seed, options=options)
+        if self._is_new:
+            self._is_new = False
+            self.only_between_episodes = get_state(self.env) is None
+        self._start = None if seed is None else (seed, dict(self._seeds.bit_generator.state))
+        return result
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As gymnasium's."""
+        self._start = None
+        return self.env.step(action)
 
     def get_state(self) -> bytes | None:
-        """:func:`get_state` of the environment, with every wrapper below this one."""
-        return get_state(self.env)
+        """:func:`get_state` of the environment, with every wrapper below this one.
+
+        :return: ``None`` within an episode of an environment that cannot be pickled
+        """
+        if not self.only_between_episodes:
+            return get_state(self.env)
+        return None if self._start is None else pickle.dumps(self._start)
 
     def set_state(self, state: bytes) -> None:
-        """:func:`set_state` of the environment."""
-        set_state(self.env, state)
+        """:func:`set_state` of the environment, which was reset once."""
+        if not self.only_between_episodes:
+            set_state(self.env, state)
+            return
+        seed, self._seeds.bit_generator.state = self._start = pickle.loads(state)
+        self.env.reset(seed=seed)
 
 
 def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:

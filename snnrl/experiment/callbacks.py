@@ -9,19 +9,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import Interrupted, NonFiniteError
-from snnrl.experiment.checkpoint import check_finite, save_checkpoint, save_model
+from snnrl.experiment.checkpoint import Checkpoints, check_finite, run_id, save_model
+from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
 from snnrl.experiment.evaluation import Episode, Evaluator
 from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.history import statistics_values
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.records import Table
 from snnrl.experiment.signals import StopRequest
 from snnrl.experiment.tracking import Tracker
+
+TABLES = ("evaluations", "statistics_error", "progress")
 
 
 class Clock:
@@ -93,6 +98,8 @@ class Supervisor(BaseCallback):
             "log": cfg.log_every,
             "checkpoint": cfg.checkpoint.every,
         }
+        self.checkpoints = Checkpoints(folder.checkpoint, run_id(cfg))
+        self.waits = False
         self.clocks = {name: Clock(every[name], clocks[name]) for name in every}
 
     def _init_callback(self) -> None:
@@ -101,6 +108,19 @@ class Supervisor(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._watch("observation", self.model._last_obs)
+        assert self.model.env is not None
+        if any(self.model.env.get_attr("only_between_episodes")):
+            self._wait_for_episodes(self.folder.cfg)
+
+    def _wait_for_episodes(self, cfg: DictConfig) -> None:
+        self.waits = rollout_size(cfg) == 1
+        consequence = (
+            "checkpoints wait for the end of an episode"
+            if self.waits
+            else "a run that is resumed starts new episodes and is not identical; expected "
+            "env.n_envs=1 and an update at each step"
+        )
+        self.progress.say(f"{cfg.env.id}: its state cannot be saved, so {consequence}")
 
     def _on_step(self) -> bool:
         self._watch("observation", self.locals["new_obs"])
@@ -116,14 +136,21 @@ class Supervisor(BaseCallback):
             self._evaluate(step)
         if self.clocks["log"].due(step):
             self._log(step)
-        if self.clocks["checkpoint"].due(step):
-            self._checkpoint(step)
-        if self.stop.signal_number is not None:
-            self._checkpoint(step)
+        # Once: the signal may come while this goes on.
+        signal_number = self.stop.signal_number
+        asked = signal_number is not None or self.clocks["checkpoint"].due(step)
+        if not asked or (self.waits and not self._between_episodes()):
+            return
+        self._checkpoint(step)
+        if signal_number is not None:
             raise Interrupted(
                 f"stopped at step {step:,} and saved; the same command goes on from there",
-                self.stop.signal_number,
+                signal_number,
             )
+
+    def _between_episodes(self) -> bool:
+        assert self.model.env is not None
+        return self.model.env.env_method("get_state")[0] is not None
 
     def _on_training_end(self) -> None:
         step = self.model.num_timesteps
@@ -178,9 +205,7 @@ class Supervisor(BaseCallback):
         if rows:
             self.folder.table("statistics_error").append({"timesteps": step, **row} for row in rows)
         for row in rows:
-            where = f"statistics_error/{row['data']}/{row['phase']}/{row['layer']}"
-            names = ("mean_error", "variance_ratio", "wasserstein2")
-            self.tracker.log(step, {f"{where}/{name}": row[name] for name in names})
+            self.tracker.log(step, statistics_values(row))
         return activity(self.model, observations)
 
     def _log(self, step: int) -> None:
@@ -191,7 +216,10 @@ class Supervisor(BaseCallback):
     def _checkpoint(self, step: int) -> None:
         self.clocks["checkpoint"].last = step
         last = {name: clock.last for name, clock in self.clocks.items()}
-        save_checkpoint(self.folder.checkpoint, self.model, last)
+        # A checkpoint that is on the disk says that these rows are.
+        for table in TABLES:
+            self.folder.table(table).sync()
+        self.checkpoints.save(self.model, last)
 
 
 def _best_mean(table: Table) -> float | None:

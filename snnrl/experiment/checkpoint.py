@@ -1,60 +1,195 @@
-"""Everything a run needs to go on, bit for bit on a CPU."""
+"""Everything a run needs to go on, bit for bit on a CPU.
+
+``checkpoint/`` holds the last checkpoint and the one before, ``save-<number>/`` each, and the
+segments of the replay buffer that they share, ``replay/``. A checkpoint gets its name when all of
+it is on the disk, and what only an earlier one needs is removed after that.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import random
+import io
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
-from zipfile import BadZipFile, ZipFile
+from pickle import HIGHEST_PROTOCOL, UnpicklingError
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
-from snnrl.errors import NonFiniteError, UserError
+from snnrl.errors import NonFiniteError, RunFailed, UserError
 from snnrl.experiment.builder import load_agent
+from snnrl.experiment.checksums import Damaged, checksum
+from snnrl.experiment.durable import sync_folder
+from snnrl.experiment.folder import settings_hash
+from snnrl.experiment.generators import generator_states, restore_generators
+from snnrl.experiment.manifest import (
+    REPLAY,
+    Manifest,
+    another_version,
+    newest_whole,
+    numbered,
+    read_manifest,
+    write_manifest,
+)
+from snnrl.experiment.records import replace_file
+from snnrl.experiment.replay_segments import load_rows, replay_of, rows_of, save_rows
 
-REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+AGENT, STATE = "agent.zip", "state.pt"
 
 
-def save_checkpoint(folder: Path, agent: SpikingAgent, clocks: dict[str, int]) -> None:
-    """Write a checkpoint beside the old one, then put it in its place.
+class Checkpoints:
+    """Writes the checkpoints of one run.
 
-    :param folder: the checkpoint's folder
-    :param agent: stands between two updates; one that learns from rollouts has used up its last
-    :param clocks: when evaluation and logging last happened
-    :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
+    :param folder: where they are
+    :param run: whose they are: :func:`run_id`
+    :raises Damaged: there are some, and none is whole
     """
-    check_finite(agent)
-    new, old = folder.with_name("checkpoint.new"), folder.with_name("checkpoint.old")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    agent.save(new / "agent.zip")
-    if agent.experience == "replay":
-        _save_replay(new / "replay.npz", _replay_of(agent))
-    state = {
-        "clocks": clocks,
-        "generators": _generators(agent),
-        "environments": _environments(agent),
-        "returns": _discounted_returns(agent),
-        "losses": agent.losses,
-    }
-    torch.save(state, new / "state.pt")
-    for file in new.iterdir():
-        _flush(file)
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+
+    def __init__(self, folder: Path, run: str):
+        self.folder = folder
+        self.run = run
+        newest = newest_whole(folder)
+        self._last = None if newest is None else newest[:2]
+
+    def save(self, agent: SpikingAgent, clocks: dict[str, int]) -> None:
+        """Write a checkpoint; until it is whole the last one stays in place.
+
+        :param agent: stands between two updates; one that learns from rollouts has used up its last
+        :param clocks: when evaluation and logging last happened
+        :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
+        :raises RunFailed: it cannot be written; the last one is there still
+        """
+        check_finite(agent)
+        contents = {AGENT: _agent(agent), STATE: _state(agent, clocks)}
+        step = agent.num_timesteps
+        try:
+            saved = self._write(contents, agent)
+        except OSError as problem:
+            self._remove_all_but(numbered(self.folder).values())
+            raise RunFailed(
+                f"{self.folder}: the checkpoint of step {step:,} cannot be written "
+                f"({problem.strerror}); {self._what_is_left()}"
+            ) from problem
+        self._remove_all_but([saved[0], *([self._last[0]] if self._last else [])])
+        self._last = saved
+
+    def _write(self, contents: dict[str, bytes], agent: SpikingAgent) -> tuple[Path, Manifest]:
+        save = self.folder / f"save-{max(numbered(self.folder), default=0) + 1}"
+        new = save.with_name(f"{save.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        (self.folder / REPLAY).mkdir(exist_ok=True)
+        segments = []
+        if agent.experience == "replay":
+            earlier = [] if self._last is None else self._last[1].segments
+            segments = save_rows(self.folder / REPLAY, replay_of(agent), rows_of(agent), earlier)
+        for name, content in contents.items():
+            replace_file(new / name, content)
+        files = {name: checksum(new / name) for name in contents}
+        manifest = Manifest(self.run, agent.num_timesteps, files, segments)
+        write_manifest(new, manifest)
+        # The folders themselves are new in theirs: what points at segments comes last.
+        sync_folder(self.folder)
+        sync_folder(self.folder.parent)
+        new.rename(save)
+        sync_folder(self.folder)
+        return save, manifest
+
+    def _remove_all_but(self, kept: Collection[Path]) -> None:
+        """Remove what none of these checkpoints needs; what resists is tried again next time."""
+        needed = set()
+        for save in kept:
+            with suppress(Damaged):
+                needed |= {segment.name for segment in read_manifest(save).segments}
+        for path in self.folder.glob("save-*"):
+            if path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+        for path in (self.folder / REPLAY).glob("*"):
+            if path.name not in needed:
+                with suppress(OSError):
+                    path.unlink()
+
+    def _what_is_left(self) -> str:
+        if self._last is None:
+            return "there is none before it"
+        return f"that of step {self._last[1].step:,} is whole, and the same command goes on from it"
+
+
+class Loaded(NamedTuple):
+    """Where a run goes on from.
+
+    :param agent: as it was saved
+    :param clocks: as they were saved
+    :param restored: whether the environment's state could be; if not, a new episode starts
+    :param damaged: what is wrong with each newer checkpoint
+    """
+
+    agent: SpikingAgent
+    clocks: dict[str, int]
+    restored: bool
+    damaged: list[str]
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """``folder`` if it holds a checkpoint, whole or not, of this version or not."""
+    earlier_version = (folder, folder.with_name("checkpoint.old"))
+    if numbered(folder) or any((path / STATE).exists() for path in earlier_version):
+        return folder
+    return None
+
+
+def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
+    """Bring an agent and its environment back to where :meth:`Checkpoints.save` found them.
+
+    Files that are damaged are found by their checksums, and the checkpoint before is taken.
+
+    :param env: made like the one that was saved
+    :raises UserError: no checkpoint is whole, or another run or version wrote it
+    """
+    afresh = "remove the run folder to start afresh"
+    try:
+        newest = newest_whole(folder)
+    except Damaged as problem:
+        raise UserError(f"{folder}: damaged ({problem}); {afresh}") from None
+    if newest is None:
+        raise another_version(folder)
+    save, manifest, damaged = newest
+    if manifest.run != run_id(cfg):
+        raise UserError(
+            f"{folder}: belongs to the run {manifest.run}; expected {run_id(cfg)}; {afresh}"
+        )
+    env.reset()
+    try:
+        agent = load_agent(cfg, str(save / AGENT), env)
+        if agent.experience == "replay":
+            load_rows(folder / REPLAY, replay_of(agent), rows_of(agent), manifest.segments)
+        state: dict[str, Any] = torch.load(
+            save / STATE, map_location=agent.device, weights_only=False
+        )
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, UnpicklingError) as problem:
+        raise UserError(f"{save}: cannot be read ({type(problem).__name__}); {afresh}") from problem
+    restored = all(saved is not None for saved in state["environments"])
+    if restored:
+        for index, saved in enumerate(state["environments"]):
+            env.env_method("set_state", saved, indices=index)
+        if (normalised := agent.get_vec_normalize_env()) is not None:
+            normalised.returns = state["returns"]
+    else:
+        _start_episodes(agent)
+    agent.losses = state["losses"]
+    restore_generators(agent, state["generators"])
+    return Loaded(agent, state["clocks"], restored, damaged)
+
+
+def run_id(cfg: DictConfig) -> str:
+    """The same for all checkpoints that a run can go on from."""
+    return f"{settings_hash(cfg)}-seed-{cfg.seed}"
 
 
 def save_model(path: Path, agent: SpikingAgent) -> None:
@@ -65,16 +200,14 @@ def save_model(path: Path, agent: SpikingAgent) -> None:
     :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
     """
     check_finite(agent)
-    unfinished = path.with_name(f".{path.name}.tmp.zip")
     arguments = agent.policy_kwargs
     if "kernel" in arguments:
         agent.policy_kwargs = {**arguments, "kernel": "naive"}
     try:
-        agent.save(unfinished)
+        content = _agent(agent)
     finally:
         agent.policy_kwargs = arguments
-    _flush(unfinished)
-    unfinished.replace(path)
+    replace_file(path, content)
 
 
 def check_finite(agent: SpikingAgent) -> None:
@@ -88,11 +221,6 @@ def check_finite(agent: SpikingAgent) -> None:
                 raise NonFiniteError(name, agent.num_timesteps)
 
 
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
 def _tensors(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(state, torch.Tensor):
         yield name, state
@@ -101,108 +229,31 @@ def _tensors(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
             yield from _tensors(value, f"{name}.{key}")
 
 
-def find_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint: a crash between two renames leaves it under its old name."""
-    old = folder.with_name("checkpoint.old")
-    return next((f for f in (folder, old) if (f / "state.pt").exists()), None)
+def _agent(agent: SpikingAgent) -> bytes:
+    # In memory: torch's writer would turn a full disk into an error without a number.
+    file = io.BytesIO()
+    agent.save(file)
+    return file.getvalue()
 
 
-def load_checkpoint(
-    folder: Path, cfg: DictConfig, env: VecEnv
-) -> tuple[SpikingAgent, dict[str, int], bool]:
-    """Bring an agent and its environment back to where :func:`save_checkpoint` found them.
-
-    :param env: made like the one that was saved
-    :raises UserError: a file of the checkpoint cannot be read, or an earlier version wrote it
-    :return: the agent, the clocks, and whether the environment's state could be restored; where
-        not, the environment starts a new episode
-    """
-    env.reset()
-    try:
-        _check_version(folder)
-        agent = load_agent(cfg, str(folder / "agent.zip"), env)
-        if agent.experience == "replay":
-            _load_replay(folder / "replay.npz", _replay_of(agent))
-        state: dict[str, Any] = torch.load(
-            folder / "state.pt", map_location=agent.device, weights_only=False
-        )
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile, UnpicklingError) as problem:
-        raise UserError(
-            f"{folder}: cannot be read ({type(problem).__name__}); remove the run folder to start "
-            "afresh"
-        ) from problem
-    restored = all(saved is not None for saved in state["environments"])
-    if restored:
-        for index, saved in enumerate(state["environments"]):
-            env.env_method("set_state", saved, indices=index)
-        if (normalised := agent.get_vec_normalize_env()) is not None:
-            normalised.returns = state["returns"]
-    else:
-        _start_episodes(agent)
-    agent.losses = state["losses"]
-    _restore_generators(agent, state["generators"])
-    return agent, state["clocks"], restored
-
-
-def _check_version(folder: Path) -> None:
-    # SB3 takes any attributes; learning would find the wrong ones when the folder has changed.
-    with ZipFile(folder / "agent.zip") as file:
-        attributes = json.loads(file.read("data"))
-    if not isinstance(attributes.get("recalibrated_at"), dict):
-        raise UserError(
-            f"{folder}: was written by an earlier version; remove the run folder to start afresh"
-        )
+def _state(agent: SpikingAgent, clocks: dict[str, int]) -> bytes:
+    assert agent.env is not None
+    normalised = agent.get_vec_normalize_env()
+    state = {
+        "clocks": clocks,
+        "generators": generator_states(agent),
+        "environments": agent.env.env_method("get_state"),
+        # What VecNormalize scales rewards by and leaves out of its own state.
+        "returns": None if normalised is None else normalised.returns,
+        "losses": agent.losses,
+    }
+    file = io.BytesIO()
+    # Torch's own choice writes bytes, such as an environment's state, as text.
+    torch.save(state, file, pickle_protocol=HIGHEST_PROTOCOL)
+    return file.getvalue()
 
 
 def _start_episodes(agent: SpikingAgent) -> None:
     assert agent.env is not None
     agent._last_obs = agent.env.reset()  # type: ignore[assignment]
     agent._last_episode_starts = np.ones(agent.n_envs, dtype=bool)
-
-
-def _environments(agent: SpikingAgent) -> list[bytes | None]:
-    assert agent.env is not None
-    return agent.env.env_method("get_state")
-
-
-def _discounted_returns(agent: SpikingAgent) -> np.ndarray | None:
-    """What ``VecNormalize`` scales rewards by and leaves out of its own state."""
-    env = agent.get_vec_normalize_env()
-    return None if env is None else env.returns
-
-
-def _replay_of(agent: SpikingAgent) -> ReplayBuffer:
-    buffer: Any = getattr(agent, "replay_buffer", None)
-    assert isinstance(buffer, ReplayBuffer)
-    return buffer
-
-
-def _generators(agent: SpikingAgent) -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "actions": agent.action_space.np_random.bit_generator.state,
-    }
-
-
-def _restore_generators(agent: SpikingAgent, saved: dict[str, Any]) -> None:
-    random.setstate(saved["python"])
-    np.random.set_state(saved["numpy"])
-    torch.set_rng_state(saved["torch"].cpu())
-    if saved["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])
-    agent.action_space.np_random.bit_generator.state = saved["actions"]
-
-
-def _save_replay(path: Path, buffer: ReplayBuffer) -> None:
-    filled = {name: getattr(buffer, name)[: buffer.size()] for name in REPLAY_ARRAYS}
-    np.savez(path, pos=buffer.pos, full=buffer.full, **filled)
-
-
-def _load_replay(path: Path, buffer: ReplayBuffer) -> None:
-    with path.open("rb") as file, np.load(file) as saved:
-        buffer.pos, buffer.full = int(saved["pos"]), bool(saved["full"])
-        for name in REPLAY_ARRAYS:
-            getattr(buffer, name)[: buffer.size()] = saved[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -57,18 +58,37 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
     :param overrides: as on the command line, without sweeps
     :raises UserError: unknown group choice, unknown key or wrong type
     """
+    with _hydra():
+        cfg = compose("train", overrides=list(overrides))
+        OmegaConf.resolve(cfg)
+    return cfg
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Inside, configurations can be composed; what is wrong with one is a line."""
     register()
-    overrides = list(overrides)
     try:
         if GlobalHydra.instance().is_initialized():
-            cfg = compose("train", overrides=overrides)
+            yield
         else:
             with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-                cfg = compose("train", overrides=overrides)
-        OmegaConf.resolve(cfg)
+                yield
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from None
-    return cfg
+
+
+def hydra_settings(overrides: Iterable[str], *keys: str) -> list[str]:
+    """Settings of Hydra's own under a command line.
+
+    :param keys: such as ``hydra.sweep.dir``, or a group such as ``hydra/launcher`` for its choice
+    :raises UserError: unknown group choice, unknown key or wrong type
+    """
+    single = [text for text in overrides if not is_sweep(text)]
+    with _hydra():
+        cfg = compose("train", overrides=single, return_hydra_config=True)
+        chosen = cfg.hydra.runtime.choices
+        return [str(chosen[key] if "/" in key else OmegaConf.select(cfg, key)) for key in keys]
 
 
 def expand(overrides: Iterable[str]) -> Iterator[list[str]]:
@@ -124,6 +144,10 @@ def explain(error: Exception) -> UserError:
         choice, group, name = match.groups()
         owning = " or ".join(_owners(f"{group}.{name}"))
         return UserError(f"{choice}: expected only with {group}={owning}")
+    if match := re.match(r"In '.*': Could not find '(hydra/\w+)/(\w+)'", text):
+        group, choice = match.groups()
+        hint = nearest(choice, choices(group)) or f"; expected {', '.join(choices(group))}"
+        return UserError(f"{group}={choice}: no such choice, or not installed{hint}")
     if not key:
         return UserError(text)
     wrong_type = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)"

@@ -21,9 +21,11 @@ from snnrl.analysis.runs import CAME_LATER, EVALUATIONS, NOT_SETTINGS, STATISTIC
 from snnrl.errors import UserError
 from snnrl.experiment.choices import CRITICS, spiking_parts
 from snnrl.experiment.config import compose_config, environment_choice
+from snnrl.experiment.failures import FAILURES, Failure, add_failure, failed_twice
 from snnrl.experiment.records import Table, replace_file
 
 LOCK = ".lock"
+CONFIG = "config.yaml"
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
 """Groups that an agent without a spiking network has no use for."""
@@ -46,11 +48,6 @@ class RunFolder:
         self.best_model = self.path / "best_model.zip"
         self.curve = self.path / "curve.png"
 
-    @property
-    def id(self) -> str:
-        """The same for the same settings and seed, whoever runs them: the run's name in W&B."""
-        return f"{self.setting}-s{self.cfg.seed}"
-
     def table(self, name: str) -> Table:
         """``evaluations``, ``statistics_error`` or ``progress``."""
         columns = {"evaluations": EVALUATIONS, "statistics_error": STATISTICS_ERROR}
@@ -71,19 +68,36 @@ class RunFolder:
                 f"{done}: cannot be read; remove it to go on from the checkpoint"
             ) from None
 
+    def failed_twice(self) -> Failure | None:
+        """What the run failed of, where it failed of the same at the same step before."""
+        return failed_twice(self.path)
+
+    def check(self, *, fresh: bool) -> None:
+        """Check that what lies here is a run's, before anything is written.
+
+        :param fresh: whether the run starts afresh, which deletes what an earlier try left
+        :raises UserError: files that no run left, or a history that cannot be read
+        """
+        if not fresh:
+            self._earlier_provenance()
+            return
+        names = [path.name for path in self._leftovers() if not path.name.startswith(".")]
+        if names and CONFIG not in names:
+            raise UserError(
+                f"{self.path}: not a run folder, it holds {names[0]} and no {CONFIG}; expected "
+                "another results_dir, or the folder moved away"
+            )
+
     def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
         """Write what will run; a run that starts afresh drops what an earlier try left."""
         if fresh:
-            # Not W&B's folder: the run that is about to start has its files there already.
-            kept = {self.path / LOCK, self.path / "wandb"}
-            for leftover in set(self.path.iterdir()) - kept:
+            for leftover in self._leftovers():
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         for mark in ("DONE", "FAILED"):
             (self.path / mark).unlink(missing_ok=True)
-        self._write("config.yaml", OmegaConf.to_yaml(self.cfg, resolve=True))
+        self._write(CONFIG, OmegaConf.to_yaml(self.cfg, resolve=True))
         self._write("overrides.yaml", yaml.safe_dump(overrides))
-        history = self.path / "provenance.json"
-        earlier = json.loads(history.read_text()) if history.exists() else {}
+        earlier = self._earlier_provenance()
         resumed = [*earlier.pop("resumed_from", []), *([earlier] if earlier else [])]
         self._write(
             "provenance.json",
@@ -92,10 +106,12 @@ class RunFolder:
 
     def finish(self, timesteps: int, kernel: str) -> None:
         """Mark the run as done; the last thing written."""
+        (self.path / FAILURES).unlink(missing_ok=True)
         self._write("DONE", json.dumps({"timesteps": timesteps, "kernel": kernel}))
 
-    def fail(self, traceback: str) -> None:
+    def fail(self, traceback: str, failure: Failure) -> None:
         """Mark the run as failed; the last thing written."""
+        add_failure(self.path, failure)
         self._write("FAILED", traceback)
 
     @contextmanager
@@ -122,12 +138,29 @@ class RunFolder:
         try:
             yield
         finally:
-            if self.path in made and not (self.path / "config.yaml").exists():
+            if self.path in made and not (self.path / CONFIG).exists():
                 shutil.rmtree(self.path)
                 with suppress(OSError):  # another run lives there by now
                     for part in made[1:]:
                         part.rmdir()
             os.close(handle)
+
+    def _leftovers(self) -> list[Path]:
+        """What an earlier try left; the configuration, which tells that it is one, last."""
+        # Not W&B's folder: the run that is about to start has its files there already.
+        kept = {LOCK, "wandb", FAILURES}
+        found = [path for path in self.path.iterdir() if path.name not in kept]
+        return sorted(found, key=lambda path: (path.name == CONFIG, path.name))
+
+    def _earlier_provenance(self) -> dict[str, Any]:
+        history = self.path / "provenance.json"
+        try:
+            earlier = json.loads(history.read_text()) if history.exists() else {}
+            return dict(earlier)
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{history}: cannot be read; remove it to go on without the earlier history"
+            ) from None
 
     def _write(self, name: str, text: str) -> None:
         replace_file(self.path / name, (text.rstrip() + "\n").encode())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +15,7 @@ from typing import Any
 import torch
 
 import snnrl
-
-SOURCE = ("snnrl", "configs", "pyproject.toml", "constraints.txt")
+from snnrl.experiment.source import in_words, record_source, same_source
 
 PACKAGES = (
     "torch",
@@ -48,9 +48,44 @@ def collect(kernel: str, threads: int, seed: int) -> dict[str, Any]:
         "kernel": kernel,
         "threads": threads,
         "versions": _versions(),
-        "git": _git(),
+        "git": record_source(),
         "hardware": _hardware(),
     }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that was otherwise when a run was made.
+
+    :param what: its name
+    :param then: as it was
+    :param now: as it is
+    """
+
+    what: str
+    then: str
+    now: str
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
+    """What differs between two records of :func:`collect`, ``now`` being of this checkout.
+
+    Packages that the run did not have are no difference, as it did without them; nor is what an
+    earlier version did not record.
+
+    :raises TypeError, AttributeError, KeyError: ``then`` is not a record
+    """
+    code = then.get("git") or {}
+    if not same_source(code, now["git"]):
+        yield Difference("code", in_words(code), in_words(now["git"]))
+    for group, absent in (("versions", "not installed"), ("hardware", "none")):
+        for name, value in (then.get(group) or {}).items():
+            here = now[group].get(name)
+            if value != here:
+                yield Difference(name, str(value or absent), str(here or absent))
+    for name in ("kernel", "threads"):
+        if name in then and then[name] != now[name]:
+            yield Difference(name, str(then[name]), str(now[name]))
 
 
 def _versions() -> dict[str, str]:
@@ -63,40 +98,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git() -> dict[str, Any]:
-    """Revision and uncommitted changes of the checkout; none for an installed package."""
-    top = Path(snnrl.__file__).parent.parent
-
-    def ask(*arguments: str) -> str | None:
-        try:
-            answer = subprocess.run(
-                ["git", "-C", str(top), *arguments], capture_output=True, text=True, timeout=20
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return answer.stdout if answer.returncode == 0 else None
-
-    if not (top / ".git").exists():
-        return {"revision": None, "diff": None, "untracked": {}}
-    revision = ask("rev-parse", "HEAD")
-    return {
-        "revision": revision.strip() if revision else None,
-        "diff": ask("diff", "HEAD", "--", *SOURCE) or None,
-        "untracked": {
-            name: (top / name).read_text(errors="replace")
-            for name in (
-                ask("ls-files", "--others", "--exclude-standard", "--", *SOURCE) or ""
-            ).split("\n")
-            if name
-        },
-    }
-
-
 def _hardware() -> dict[str, Any]:
     return {
         "system": platform.platform(),
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from snnrl.experiment.durable import replacing, sync_file
 
 
 class Table:
@@ -51,6 +52,11 @@ class Table:
         if self.path.exists():
             self._replace([row for row in self.rows() if int(row["timesteps"]) <= timesteps])
 
+    def sync(self) -> None:
+        """Bring the rows to the disk."""
+        if self.path.exists():
+            sync_file(self.path)
+
     def _replace(self, rows: Iterable[Mapping[str, Any]]) -> None:
         header = ",".join(self.columns) + "\n"
         replace_file(self.path, (header + self._format(rows)).encode())
@@ -64,9 +70,5 @@ class Table:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that at every moment it is either the old one or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -26,11 +26,13 @@ from snnrl.experiment.builder import (
 from snnrl.experiment.callbacks import Clock, Supervisor
 from snnrl.experiment.checkpoint import find_checkpoint, load_checkpoint, save_model
 from snnrl.experiment.choices import rollout_size
+from snnrl.experiment.disk import disk_space
 from snnrl.experiment.estimate import in_words, seconds_for
+from snnrl.experiment.failures import Failure
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest, stop_on_signals
-from snnrl.experiment.tracking import Tracker
+from snnrl.experiment.tracking import Tracker, make_tracker
 from snnrl.experiment.validate import kernel_for, validate
 
 NOTHING_YET = {"evaluation": -1, "log": 0, "checkpoint": 0}
@@ -52,10 +54,12 @@ class Result:
 
     :param folder: its folder
     :param final_return: mean return of the last evaluation
+    :param trained: whether there was something left to do
     """
 
     folder: Path
     final_return: float
+    trained: bool
 
 
 def run(cfg: DictConfig, overrides: list[str]) -> Result:
@@ -72,17 +76,23 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     finished = folder.finished_steps()
     if finished is not None and finished >= cfg.total_steps:
         print(f"already done ({finished:,} steps): {folder.path}")
-        return _result(folder)
+        return _result(folder, trained=False)
     if finished is not None and find_checkpoint(folder.checkpoint) is None:
         raise UserError(
             f"total_steps={cfg.total_steps}: {folder.path} is done at {finished:,} steps and its "
             "checkpoint is gone; expected another results_dir, or the folder removed"
         )
+    failure = folder.failed_twice()
+    if failure is not None and not cfg.retry:
+        raise RunFailed(
+            f"twice the same at step {failure.step:,}, so not tried again without retry=true: "
+            f"{failure.reason} ({folder.path / 'FAILED'})"
+        )
     with stop_on_signals() as stop, folder.locked():
         _train(cfg, folder, overrides, stop)
     print(f"run folder: {folder.path}")
     print(f"curve:      {folder.curve}")
-    return _result(folder)
+    return _result(folder, trained=True)
 
 
 def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopRequest) -> None:
@@ -93,12 +103,13 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
     try:
         with _training_env(cfg) as env:
             checkpoint = find_checkpoint(folder.checkpoint)
+            folder.check(fresh=checkpoint is None)
             with _memory_suffices(cfg):
                 start = _start(cfg, env) if checkpoint is None else _go_on(cfg, env, checkpoint)
             agent, clocks = start
             kernel = agent.kernel
             print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
-            tracker = Tracker(cfg, folder)
+            tracker = make_tracker(cfg, folder)
             facts = provenance.collect(kernel, cfg.threads, cfg.seed)
             begun = True
             folder.begin(overrides, facts, fresh=checkpoint is None)
@@ -117,7 +128,8 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             ) from failure
         reason = _reason(failure)
         if begun:
-            folder.fail(traceback.format_exc())
+            with suppress(OSError):  # a full disk may be what it failed of
+                folder.fail(traceback.format_exc(), Failure(agent.num_timesteps, reason))
             reason = f"{reason} ({folder.path / 'FAILED'})"
         raise RunFailed(reason) from failure
     folder.finish(agent.num_timesteps, kernel)
@@ -146,17 +158,25 @@ def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:
     print(f"{cfg.env.id}: timing a few steps{wait}", flush=True)
     seconds = seconds_for(cfg, cfg.total_steps)
     print(f"{cfg.total_steps:,} steps will take about {in_words(seconds)} here")
-    return build_agent(cfg, env), dict(NOTHING_YET)
+    agent = build_agent(cfg, env)
+    print(disk_space(cfg, agent))
+    return agent, dict(NOTHING_YET)
 
 
 def _go_on(cfg: DictConfig, env: VecEnv, checkpoint: Path) -> tuple[SpikingAgent, dict[str, int]]:
-    agent, clocks, restored = load_checkpoint(checkpoint, cfg, env)
+    agent, clocks, restored, damaged = load_checkpoint(checkpoint, cfg, env)
+    if damaged:
+        print(
+            f"{checkpoint}: damaged ({'; '.join(damaged)}); the checkpoint before it, of step "
+            f"{agent.num_timesteps:,}, is whole and is used"
+        )
     if agent.num_timesteps >= cfg.total_steps + rollout_size(cfg):
         raise UserError(
             f"total_steps={cfg.total_steps}: {checkpoint} is at step {agent.num_timesteps:,} "
             "already; expected at least that"
         )
     print(f"going on from step {agent.num_timesteps:,} of {cfg.total_steps:,}")
+    print(disk_space(cfg, agent))
     if not restored:
         print(f"{cfg.env.id}: its state cannot be restored, so a new episode starts")
     return agent, clocks
@@ -176,6 +196,7 @@ def _learn(
     evaluator = build_evaluator(cfg)
     exit_code = 1
     try:
+        tracker.begin()
         agent.learn(
             cfg.total_steps - agent.num_timesteps,
             callback=Supervisor(folder, evaluator, tracker, progress, stop, clocks),
@@ -220,7 +241,10 @@ def _memory_suffices(cfg: DictConfig) -> Iterator[None]:
         ) from problem
 
 
-def _result(folder: RunFolder) -> Result:
-    rows = folder.table("evaluations").rows()
+def _result(folder: RunFolder, *, trained: bool) -> Result:
+    table = folder.table("evaluations")
+    rows = table.rows()
+    if not rows:
+        raise UserError(f"{table.path}: expected the evaluations of a run that is done")
     last = [float(row["return"]) for row in rows if row["timesteps"] == rows[-1]["timesteps"]]
-    return Result(folder.path, float(np.mean(last)))
+    return Result(folder.path, float(np.mean(last)), trained)

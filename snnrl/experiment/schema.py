@@ -309,9 +309,15 @@ class KernelConfig:
 
 @dataclass
 class TrackingConfig:
-    """Weights & Biases."""
+    """What all choices share; the whole of none and of TensorBoard."""
 
     name: str = option("where curves go besides the csv files; choose it with tracking=...")
+
+
+@dataclass
+class WandbConfig(TrackingConfig):
+    """Weights & Biases."""
+
     mode: str = option(
         "W&B: auto is online when logged in and offline otherwise",
         choices=("auto", "online", "offline", "disabled"),
@@ -359,6 +365,7 @@ class RunConfig:
     threads: int = option("CPU threads of torch", minimum=1)
     log_every: int = option("environment steps between rows of progress.csv", minimum=1)
     results_dir: str = option("folder of the run folders")
+    retry: bool = option("whether to try again what failed twice of the same at the same step")
 
 
 NODES: dict[str, dict[str, type]] = {
@@ -387,7 +394,11 @@ NODES: dict[str, dict[str, type]] = {
     },
     "bn": {"": BNConfig},
     "kernel": {"": KernelConfig},
-    "tracking": {"": TrackingConfig},
+    "tracking": {
+        "wandb": WandbConfig,
+        "tensorboard": TrackingConfig,
+        "none": TrackingConfig,
+    },
 }
 """Group -> choice -> its type; ``""`` where all choices of a group have one type."""
 

@@ -1,117 +1,83 @@
-"""Weights & Biases: a view of the csv files of the run folder."""
+"""Where curves go besides the csv files of the run folder, which stay the source of truth."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from netrc import NetrcParseError, netrc
-from typing import Any
-from urllib.parse import urlparse
+import sys
+from collections.abc import Callable, Mapping
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from tqdm import tqdm
 
-from snnrl.errors import UserError
 from snnrl.experiment.folder import RunFolder
-
-INIT_TIMEOUT_S = 60
 
 
 class Tracker:
-    """One W&B run, or nothing where tracking is disabled.
+    """Shows the curves of a run somewhere; this one (``tracking=none``) shows them nowhere.
 
-    Runs that differ in their seed alone form a group; the id is the same whenever the same run is
-    made again.
+    A run does not depend on its tracker: one that fails is given up, which a line says.
 
-    :param cfg: the run's configuration
-    :param folder: its folder, under which W&B keeps its files
-    :raises UserError: ``tracking.mode=online`` and W&B cannot be reached
+    :param folder: the run's folder
     """
 
-    def __init__(self, cfg: DictConfig, folder: RunFolder):
-        self.mode = resolve_mode(cfg.tracking.mode)
-        self.asked = cfg.tracking.mode
-        self.folder = folder
-        self.run: Any = None
-        if self.mode == "disabled":
-            return
-        if self.mode == "online" and not _logged_in():
-            # W&B would ask for a key, and wait.
-            raise UserError(
-                "tracking.mode=online (or WANDB_MODE): not logged in to W&B; expected "
-                "`wandb login` first, or tracking.mode=offline"
-            )
-        import wandb
+    name = "tracking"
 
-        env = cfg.env.id.replace("/", "-")
-        settings = wandb.Settings(
-            init_timeout=INIT_TIMEOUT_S, silent=True, console="off", x_disable_stats=True
-        )
-        config: Any = OmegaConf.to_container(cfg, resolve=True)
-        try:
-            self.run = wandb.init(
-                project=cfg.tracking.project,
-                entity=cfg.tracking.entity,
-                id=f"{env}-{folder.id}"[-128:],
-                name=f"{folder.label}-s{cfg.seed}",
-                group=f"{env}/{folder.setting}"[-128:],
-                tags=_tags(cfg),
-                config=config,
-                dir=str(folder.path),
-                mode=self.mode,  # type: ignore[arg-type]
-                resume="allow" if self.mode == "online" else None,
-                settings=settings,
-            )
-        except wandb.errors.Error as problem:
-            reason = str(problem).split("\n")[0]
-            raise UserError(
-                f"tracking.mode={self.mode}: W&B answered '{reason}'; "
-                "use tracking.mode=offline to sync later"
-            ) from problem
-        self.run.define_metric("timesteps")
-        self.run.define_metric("*", step_metric="timesteps")
+    def __init__(self, folder: RunFolder):
+        self.folder = folder
+        self.given_up = False
 
     @property
     def message(self) -> str | None:
         """What to tell the user, once."""
-        if self.mode == "online":
-            return f"W&B: {self.run.url}"
-        if self.mode == "offline":
-            why = " (not logged in)" if self.asked == "auto" else ""
-            pieces = f"{self.folder.path}/wandb/offline-run-*"
-            return f"W&B offline{why}; sync later with: wandb sync {pieces}"
         return None
 
+    def begin(self) -> None:
+        """Show what the csv files hold. They must be cut back to where the run goes on."""
+        self._try(self._begin)
+
     def log(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """Hand values over; the x-axis is ``timesteps``."""
-        if self.run is not None:
-            self.run.log({"timesteps": timesteps, **values})
+        """Show new values; the x-axis is ``timesteps``, which never falls."""
+        self._try(lambda: self._log(timesteps, values))
 
     def finish(self, exit_code: int = 0) -> None:
-        """End the W&B run."""
-        if self.run is not None:
-            self.run.finish(exit_code=exit_code)
+        """The run has ended.
+
+        :param exit_code: 0 for a run that is done
+        """
+        self._try(lambda: self._finish(exit_code))
+
+    def _begin(self) -> None: ...
+
+    def _log(self, timesteps: int, values: Mapping[str, float]) -> None: ...
+
+    def _finish(self, exit_code: int) -> None: ...
+
+    def _try(self, action: Callable[[], None]) -> None:
+        if self.given_up:
+            return
+        try:
+            action()
+        except Exception as problem:
+            self.given_up = True
+            reason = (str(problem) or type(problem).__name__).split("\n")[0]
+            tell(f"{self.name} is given up ({reason}); the csv files have every curve")
 
 
-def _tags(cfg: DictConfig) -> list[str]:
-    neuron = [cfg.neuron.name] if cfg.actor.name == "spiking" else []
-    return [cfg.env.id, cfg.algo.name, cfg.actor.name, *neuron, f"bn-{cfg.bn.name}"]
+def tell(line: str) -> None:
+    """Print a line without breaking the progress bar."""
+    tqdm.write(line, file=sys.stderr)
 
 
-def resolve_mode(mode: str) -> str:
-    """``auto`` is online when logged in, offline otherwise; ``WANDB_MODE`` decides before it."""
-    if mode != "auto":
-        return mode
-    chosen = os.environ.get("WANDB_MODE")
-    if chosen in ("online", "offline", "disabled"):
-        return chosen
-    return "online" if _logged_in() else "offline"
+def make_tracker(cfg: DictConfig, folder: RunFolder) -> Tracker:
+    """What ``tracking=`` asks for. It writes into the run folder no sooner than it begins.
 
+    :raises UserError: W&B or TensorBoard cannot be had as asked for
+    """
+    if cfg.tracking.name == "wandb":
+        from snnrl.experiment.wandb_tracker import make_wandb_tracker
 
-def _logged_in() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        return host is not None and netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, NetrcParseError):
-        return False
+        return make_wandb_tracker(cfg, folder)
+    if cfg.tracking.name == "tensorboard":
+        from snnrl.experiment.tensorboard_tracker import TensorBoard
+
+        return TensorBoard(folder)
+    return Tracker(folder)

@@ -159,3 +159,39 @@ def test_what_would_not_go_on_exactly_has_no_state(env_id: str, observation: str
     env = make_env(env_id, observation)
     env.reset(seed=0)
     assert get_state(env) is None
+
+
+class Opaque(Follow):
+    """Something in it cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.renderer = (number for number in ())
+
+
+def test_an_opaque_environment_has_a_state_at_the_start_of_an_episode() -> None:
+    original, restored = Stateful(Monitor(Opaque())), Stateful(Monitor(Opaque()))
+    restored.reset(seed=99)
+    original.reset(seed=3)
+    for _ in range(3):
+        assert original.only_between_episodes
+        state = original.get_state()
+        assert state is not None
+        restored.set_state(state)
+        for _ in range(8):
+            action = np.zeros(2, np.float32)
+            np.testing.assert_array_equal(original.step(action)[0], restored.step(action)[0])
+            assert original.get_state() is None
+        # The seeds of later episodes are part of the state.
+        np.testing.assert_array_equal(original.reset()[0], restored.reset()[0])
+        assert restored.get_state() == original.get_state()
+
+
+def test_episodes_of_an_opaque_environment_differ_and_depend_on_the_first_seed() -> None:
+    def starts(seed: int) -> list[float]:
+        env = Stateful(Opaque())
+        env.reset(seed=seed)
+        return [float(env.reset()[0][0]) for _ in range(5)]
+
+    assert starts(0) == starts(0) != starts(1)
+    assert len(set(starts(0))) == 5

@@ -38,6 +38,8 @@ NOT_IN_SMALL = {
     "algo=ppo": ("algo.buffer_size", "algo.learning_starts", "bn.recalibrate"),
     "algo=dqn": ("critic.hidden", "env=inverted_pendulum"),
     "critic=none": ("critic.hidden",),
+    "tracking=none": ("tracking.mode",),
+    "tracking=tensorboard": ("tracking.mode",),
 }
 """Settings that a choice does not have."""
 
@@ -92,6 +94,19 @@ def parameters(model: Path) -> dict[str, Any]:
     agent = AGENTS[algo].load(model, device="cpu")
     walk({name: dict(state) for name, state in agent.get_parameters().items()}, "")
     return flat
+
+
+def assert_same_run(ours: RunFolder, theirs: RunFolder) -> None:
+    """The same weights, evaluations and errors of the statistics, to the last bit."""
+    for name in ("evaluations.csv", "statistics_error.csv"):
+        assert _contents(ours, name) == _contents(theirs, name)
+    assert steps_in(ours, "progress") == steps_in(theirs, "progress")
+    assert_same(parameters(ours.model), parameters(theirs.model))
+
+
+def _contents(folder: RunFolder, name: str) -> bytes | None:
+    path = folder.path / name
+    return path.read_bytes() if path.exists() else None
 
 
 def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:

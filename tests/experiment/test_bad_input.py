@@ -19,7 +19,8 @@ MISTAKES = {
     "algo=td4": ["algo=td4", "did you mean 'td3'?"],
     "env=halfcheetah": ["env=halfcheetah", "did you mean 'half_cheetah'?"],
     "neuron=liff": ["neuron=liff", "did you mean 'lif'?"],
-    "kernel=triton": ["kernel=triton", "naive"],
+    "kernel=tritn": ["kernel=tritn", "did you mean 'triton'?"],
+    "kernel=triton": ["kernel=triton", "a CUDA device", "kernel=native"],
     "bn=": ["bn=", "carebn"],
     "bn=null": ["bn=null", "carebn"],
     "experiment=carebn/tdd3": ["experiment=", "did you mean 'carebn/td3'?"],
@@ -197,7 +198,7 @@ MISTAKES = {
     "--cfg jobs": ["jobs", "--help"],
     "--config-name=foo": ["--config-name", "key=value"],
     "hydra.foo=1": ["hydra.foo"],
-    "-m hydra/launcher=foo": ["hydra/launcher/foo"],
+    "-m hydra/launcher=foo": ["hydra/launcher=foo", "joblib, ray"],
     # sweeps
     "seed=0,1": ["seed=0,1", "-m"],
     "-m seed=0,x": ["seed=x", "an integer"],

@@ -128,7 +128,7 @@ def test_recalibration_takes_nothing_from_the_global_generators(tmp_path: Path) 
 
 
 def generators(folder: RunFolder) -> dict[str, Any]:
-    state = torch.load(folder.checkpoint / "state.pt", weights_only=False)
+    state = torch.load(folder.checkpoint / "save-1/state.pt", weights_only=False)
     found: dict[str, Any] = state["generators"]
     return found
 
@@ -159,9 +159,9 @@ def test_the_best_model_is_that_of_the_best_evaluation(
 def test_log_and_checkpoint_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
     monkeypatch.setattr(
-        callbacks,
-        "save_checkpoint",
-        lambda folder, agent, clocks: saved.append(agent.num_timesteps),
+        callbacks.Checkpoints,
+        "save",
+        lambda checkpoints, agent, clocks: saved.append(agent.num_timesteps),
     )
     folder = run(tmp_path, "log_every=30", "checkpoint.every=40", "total_steps=90")
     assert saved == [40, 80, 90]

@@ -22,22 +22,6 @@ def test_an_extended_run_is_as_if_it_had_been_long_from_the_start(tmp_path: Path
     assert json.loads((extended.path / "DONE").read_text())["timesteps"] == 130
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("agent.zip", "cannot be read"), ("replay.npz", "cannot be read")]
-)
-def test_a_damaged_checkpoint_is_one_line(
-    name: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(tmp_path) == 0
-    file = folder_of(tmp_path).checkpoint / name
-    file.write_bytes(file.read_bytes()[:100])
-    capsys.readouterr()
-    assert train(tmp_path, "total_steps=150") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-    assert (folder_of(tmp_path).path / "DONE").exists()
-
-
 def test_a_damaged_done_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path) == 0
     (folder_of(tmp_path).path / "DONE").write_text("")

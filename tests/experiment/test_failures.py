@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def raising(failure: BaseException) -> Any:
     ("where", "failure", "words"),
     [
         ("build_agent", ZeroDivisionError("first\nsecond"), "ZeroDivisionError: first"),
-        ("Tracker", OSError("no space"), "OSError: no space"),
+        ("make_tracker", OSError("no space"), "OSError: no space"),
         ("build_agent", EOFError(), "a process of an environment has ended"),
     ],
 )
@@ -75,6 +76,17 @@ def test_when_it_has_begun_the_folder_says_so(
     assert train(tmp_path) == 1
     assert "OSError: no space" in (folder_of(tmp_path).path / "FAILED").read_text()
     assert closed == [True]
+
+
+def test_a_disk_too_full_to_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("snnrl.experiment.run.build_evaluator", raising(full))
+    monkeypatch.setattr("snnrl.experiment.failures.replace_file", raising(full))
+    assert train(tmp_path) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("failed: OSError: [Errno 28] No space left on device")
 
 
 @pytest.mark.parametrize("failure", [EOFError(), BrokenPipeError(), ConnectionResetError()])

@@ -37,9 +37,10 @@ def test_every_file_is_there(results: Path) -> None:
         "progress.csv",
         "evaluations.csv",
         "statistics_error.csv",
-        "checkpoint/agent.zip",
-        "checkpoint/replay.npz",
-        "checkpoint/state.pt",
+        "checkpoint/save-1/agent.zip",
+        "checkpoint/save-1/manifest.json",
+        "checkpoint/save-1/state.pt",
+        "checkpoint/replay/segment-0-100.npz",
         "model.zip",
         "best_model.zip",
         "curve.png",
@@ -188,6 +189,7 @@ def test_what_does_not_change_learning_does_not_change_the_folder() -> None:
         "results_dir",
         "device",
         "log_every",
+        "retry",
     }
 
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from snnrl.agents import TD3
 from snnrl.errors import NonFiniteError
-from snnrl.experiment.checkpoint import find_checkpoint, save_checkpoint, save_model
+from snnrl.experiment.checkpoint import Checkpoints, run_id, save_model
 from snnrl.experiment.folder import RunFolder
 from snnrl.nn.norm import norm_layers
 from tests.experiment.helpers import folder_of, steps_in, train
@@ -77,7 +77,7 @@ def assert_failed(folder: RunFolder, *words: str) -> None:
 
 
 def assert_saved_is_finite(folder: RunFolder) -> None:
-    for path in (folder.model, folder.best_model, folder.checkpoint / "agent.zip"):
+    for path in (folder.model, folder.best_model, *folder.checkpoint.glob("*/agent.zip")):
         if path.exists():
             save_model(folder.path / "again.zip", TD3.load(path))
 
@@ -161,13 +161,17 @@ def test_nothing_broken_is_saved(where: str, tmp_path: Path) -> None:
     }
     with torch.no_grad():
         tensors[where].view(-1)[0] = torch.inf
-    saved = folder.checkpoint.stat().st_mtime_ns, folder.best_model.read_bytes()
+    checkpoints = Checkpoints(folder.checkpoint, run_id(folder.cfg))
+    saved = contents(folder.checkpoint), folder.best_model.read_bytes()
     with pytest.raises(NonFiniteError, match="is not finite at step 100"):
-        save_checkpoint(folder.checkpoint, agent, {})
+        checkpoints.save(agent, {})
     with pytest.raises(NonFiniteError, match="is not finite at step 100"):
         save_model(folder.best_model, agent)
-    assert (folder.checkpoint.stat().st_mtime_ns, folder.best_model.read_bytes()) == saved
-    assert find_checkpoint(folder.checkpoint) == folder.checkpoint
+    assert (contents(folder.checkpoint), folder.best_model.read_bytes()) == saved
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_another_failure_is_recorded(

@@ -1,0 +1,60 @@
+"""How many runs some sweeps have, and how long all of them will take.
+
+``python scripts/estimate_sweep.py SETTINGS [-- SETTINGS ...]``: one run of each environment and
+algorithm is timed for a few steps; the other settings hardly change how long it takes.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+
+from snnrl.errors import UserError
+from snnrl.experiment.config import check_override, compose_config, expand, hydra_settings, is_sweep
+from snnrl.experiment.estimate import in_words, seconds_for
+from snnrl.experiment.sweep_launchers import cores
+from snnrl.experiment.validate import validate
+
+TIMED = ("env", "experiment", "algo", "actor", "threads", "total_steps")
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; its exit status."""
+    sweeps = [list(words) for end, words in groupby(argv, lambda word: word == "--") if not end]
+    try:
+        runs, seconds, threads = zip(*(estimate(words) for words in sweeps), strict=True)
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    at_once = max(1, cores() // max(threads))
+    print(
+        f"{sum(runs):,} runs, about {in_words(sum(seconds))} of computing; {at_once} at a time, as "
+        f"this machine carries them: about {in_words(sum(seconds) / at_once)}"
+    )
+    return 0
+
+
+def estimate(words: list[str]) -> tuple[int, float, int]:
+    """Runs of a sweep, seconds that they take one after another, and threads of each.
+
+    :raises UserError: settings that do not fit
+    """
+    overrides = [check_override(text) for text in words]
+    hydra_settings(overrides)
+    jobs = list(expand(overrides))
+    swept = {text.split("=")[0] for text in overrides if is_sweep(text)}
+    seconds: dict[tuple[str, ...], float] = {}
+    total, threads = 0.0, 1
+    for job in jobs:
+        kind = tuple(text for text in job if text.split("=")[0] in swept & set(TIMED))
+        if kind not in seconds:
+            cfg = compose_config(job)
+            validate(cfg)
+            seconds[kind] = seconds_for(cfg, cfg.total_steps)
+            threads = max(threads, cfg.threads)
+        total += seconds[kind]
+    return len(jobs), total, threads
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

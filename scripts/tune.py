@@ -1,0 +1,111 @@
+"""Look for good settings with Optuna.
+
+``python scripts/tune.py [--trials N] [--seeds N] SETTING ...``: a setting is as in the training
+command, or a range to search in: ``bn=carebn,vanilla``, ``algo.batch_size=choice(64,128)``,
+``algo.gamma=interval(0.9,0.999)``, ``'algo.learning_rate=tag(log,interval(1e-4,1e-2))'``.
+
+What is maximised is the return of the last evaluation, its mean over episodes and seeds. Trials
+are ordinary runs in ``results_dir``, and the study lies there too: the same command goes on.
+``hydra-optuna-sweeper`` is no choice: it asks for an Optuna older than 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+from snnrl.errors import Interrupted, RunFailed, UserError
+from snnrl.experiment.config import check_override, compose_config
+from snnrl.experiment.run import run
+from snnrl.experiment.signals import stop_on_signals
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; its exit status."""
+    parser = argparse.ArgumentParser(description="Look for good settings with Optuna.")
+    parser.add_argument("--trials", type=int, default=20, help="trials in all (20)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each trial, 0, 1, ... (3)")
+    parser.add_argument("settings", nargs="+", metavar="SETTING")
+    asked = parser.parse_args(argv)
+    try:
+        with stop_on_signals():
+            tune([check_override(text) for text in asked.settings], asked.trials, asked.seeds)
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except RunFailed as failure:
+        print(f"failed: {failure}", file=sys.stderr)
+        return 1
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return 128 + interrupted.signal_number
+    return 0
+
+
+def tune(settings: list[str], trials: int, seeds: int) -> None:
+    """Do so many trials in all, and print the best.
+
+    :raises UserError: nothing to search in, or settings that do not fit
+    :raises RunFailed: every trial failed
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("optuna is not installed; pip install 'snnrl[optuna]'") from None
+    parsed = [OverridesParser.create().parse_override(text) for text in settings]
+    searched = [override for override in parsed if override.is_sweep_override()]
+    fixed = [text for text in settings if text not in [o.input_line for o in searched]]
+    if not searched:
+        raise UserError(f"{' '.join(settings)}: nothing to search in; expected such as bn=a,b")
+    study_folder = Path(compose_config(fixed).results_dir)
+    study_folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{study_folder / 'optuna.db'}",
+        study_name=" ".join([f"seeds={seeds}", *settings]),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    # A study that goes on must not draw again what it drew at first.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
+
+    def objective(trial: Any) -> float:
+        chosen = [f"{o.get_key_element()}={suggest(trial, o)}" for o in searched]
+        returns = []
+        for seed in range(seeds):
+            overrides = [*fixed, *chosen, f"seed={seed}"]
+            returns.append(run(compose_config(overrides), overrides).final_return)
+        return sum(returns) / seeds
+
+    for cut_off in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        # Its runs go on where they stopped.
+        study.tell(cut_off.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(cut_off.params)
+    finished = (optuna.trial.TrialState.COMPLETE,)
+    if (left := trials - len(study.get_trials(states=finished))) > 0:
+        study.optimize(objective, left, catch=(RunFailed,))
+    done = len(study.get_trials(states=finished))
+    if done == 0:
+        raise RunFailed("no trial is done; the lines above say why")
+    print(f"best of {done} trials: return {study.best_value:.1f} with")
+    print(" ".join(f"{key}={value}" for key, value in study.best_params.items()))
+
+
+def suggest(trial: Any, override: Override) -> Any:
+    """A value of the range that an override gives."""
+    key = override.get_key_element()
+    sweep = override.value()
+    if not isinstance(sweep, IntervalSweep):
+        return trial.suggest_categorical(key, list(override.sweep_string_iterator()))
+    low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(key, low, high, log=log)
+    return trial.suggest_float(key, low, high, log=log)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,44 @@
+"""What a run failed of before, so that the same is not tried for ever."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from snnrl.experiment.records import replace_file
+
+FAILURES = "failures.json"
+"""The failures of a run, one after another; gone when it is done."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failure; two that are equal are the same.
+
+    :param step: environment steps done by then
+    :param reason: the line of the exception
+    """
+
+    step: int
+    reason: str
+
+
+def read_failures(folder: Path) -> list[Failure]:
+    """Failures of the run in a folder, the latest last; a file that cannot be read tells none."""
+    try:
+        return [Failure(**entry) for entry in json.loads((folder / FAILURES).read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def add_failure(folder: Path, failure: Failure) -> None:
+    """Write down one more."""
+    entries = [asdict(entry) for entry in (*read_failures(folder), failure)]
+    replace_file(folder / FAILURES, (json.dumps(entries, indent=2) + "\n").encode())
+
+
+def failed_twice(folder: Path) -> Failure | None:
+    """The latest failure of a run that has failed, where the one before was the same."""
+    *_, before, latest = (None, None, *read_failures(folder))
+    return latest if latest == before and (folder / "FAILED").exists() else None

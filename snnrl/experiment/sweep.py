@@ -1,0 +1,109 @@
+"""A sweep's own folder: what came of each of its runs, and whether it was asked to stop.
+
+Every launcher starts runs in its own way, on this machine or others; what they all share is this
+folder, so that failures and signals reach the end of the sweep whoever ran what.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from snnrl.experiment.records import replace_file
+
+Status = Literal["done", "skipped", "interrupted", "failed"]
+
+STATUSES: tuple[Status, ...] = ("done", "skipped", "interrupted", "failed")
+STOP = "STOP"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    :param status: ``skipped`` was done before; ``interrupted`` goes on when it is run again
+    :param overrides: its command line
+    :param folder: its run folder
+    :param reason: why it is not done; empty if it is
+    :param final_return: mean return of its last evaluation; None if it is not done
+    """
+
+    status: Status
+    overrides: list[str]
+    folder: str
+    reason: str = ""
+    final_return: float | None = None
+
+
+class Sweep:
+    """The files of one sweep.
+
+    :param folder: where they are; runs on other machines see it there too
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def record(self, number: int, outcome: Outcome) -> None:
+        """Write down what came of run ``number``; the latest holds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_file(self._file(number), json.dumps(asdict(outcome)).encode())
+
+    def outcome(self, number: int) -> Outcome | None:
+        """What came of a run; ``None`` if that is not known, or not yet."""
+        with suppress(OSError):
+            return Outcome(**json.loads(self._file(number).read_text()))
+        return None
+
+    def outcomes(self) -> list[Outcome]:
+        """What is known so far, by the numbers of the runs."""
+        numbers = sorted(int(path.name.split(".")[0]) for path in self.folder.glob("*.outcome"))
+        return [found for number in numbers if (found := self.outcome(number))]
+
+    def ask_to_stop(self, signal_number: int) -> None:
+        """Ask all runs of the sweep to save themselves and stop, and those to come not to begin."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_file(self.folder / STOP, str(int(signal_number)).encode())
+
+    def stop_asked(self) -> int | None:
+        """The signal that asked the sweep to stop."""
+        with suppress(OSError):
+            return int((self.folder / STOP).read_text())
+        return None
+
+    def log(self, number: int) -> Path:
+        """Where a run writes what it would have shown, if it does not run in a terminal."""
+        return self.folder / f"{number}.log"
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number}.outcome"
+
+
+def count(outcomes: Iterable[Outcome], total: int) -> str:
+    """``6 runs: 4 done, 1 skipped, 1 failed``.
+
+    :param total: how many runs the sweep has; those that nothing is known of did not begin
+    """
+    numbers = Counter[str](outcome.status for outcome in outcomes)
+    numbers["not begun"] = total - numbers.total()
+    shown = [f"{numbers[name]} {name}" for name in (*STATUSES, "not begun") if numbers[name] > 0]
+    return f"{total} runs: {', '.join(shown)}"
+
+
+def describe(outcomes: list[Outcome]) -> list[str]:
+    """One line for each run that is not done: what distinguishes it, why, and where it is."""
+    shared = set.intersection(*(set(o.overrides) for o in outcomes)) if len(outcomes) > 1 else set()
+    lines = []
+    for outcome in outcomes:
+        if outcome.status in ("done", "skipped"):
+            continue
+        own = [text for text in outcome.overrides if text not in shared]
+        name = " ".join(own or outcome.overrides)
+        where = "" if outcome.folder in outcome.reason else f" ({outcome.folder})"
+        lines.append(f"{outcome.status}: {name}: {outcome.reason}{where}")
+    return lines

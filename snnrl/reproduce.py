@@ -1,0 +1,190 @@
+"""``python -m snnrl.reproduce <run folder>``: run it again, and see whether the same comes out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from omegaconf import DictConfig
+
+from snnrl.errors import Interrupted, RunFailed, UserError
+from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.identity import compare_results, compare_tables
+from snnrl.experiment.provenance import Difference, collect, differences
+from snnrl.experiment.recorded import Recorded, came_later, read_record, remake
+from snnrl.experiment.run import run
+from snnrl.experiment.source import as_patch
+from snnrl.experiment.validate import validate
+
+SAME, OTHER = 0, 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what the command line asks for.
+
+    :return: exit status: 0 identical (with ``--check``: nothing differs), 1 not, 2 a mistake
+    """
+    try:
+        return reproduce(_parser().parse_args(argv))
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except RunFailed as failure:
+        print(f"failed: {failure}", file=sys.stderr)
+        return OTHER
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return 128 + interrupted.signal_number
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    """Compare what made a run with what is here; run it again and compare what comes out.
+
+    :raises UserError: not a whole run folder, one that this version cannot run, or no place to
+    :raises RunFailed: it could not be run again to its end
+    """
+    recorded = read_record(arguments.folder)
+    print(*_what_ran(recorded), sep="\n")
+    if arguments.patch is not None:
+        _write_patch(recorded, arguments.patch)
+    problem, again = None, None
+    try:
+        again = remake(recorded, arguments.results_dir)
+        validate(again[0])
+    except UserError as mistake:
+        problem = mistake
+    found = list(_compare_facts(recorded, again[0] if again else None))
+    print(*_advice(recorded, found), sep="\n")
+    if arguments.check:
+        if problem is not None:
+            print(f"cannot be run here: {problem}")
+        return SAME if problem is None and not found else OTHER
+    if again is None or problem is not None:
+        raise UserError(f"{arguments.folder}: this version cannot run it here ({problem})")
+    return _run_again(recorded, *again)
+
+
+def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int:
+    folder = recorded.folder
+    if not (folder / "DONE").exists():
+        raise UserError(
+            f"{folder}: has no DONE; expected a run that is finished (--check needs none)"
+        )
+    if Path(cfg.results_dir).resolve() in folder.resolve().parents:
+        raise UserError(
+            f"--results-dir {cfg.results_dir}: the run itself lies there; expected another folder"
+        )
+    again = RunFolder(cfg).path
+    print(f"\nrunning again, in {again}", flush=True)
+    run(cfg, overrides)
+    print()
+    comparisons = compare_results(folder, again)
+    identical = all(comparison.same is not False for comparison in comparisons)
+    if not identical:
+        # It has more of the way to where they part.
+        comparisons.append(compare_tables(folder, again, "progress.csv"))
+    words = {True: "identical", False: "differs", None: "not compared"}
+    for comparison in comparisons:
+        print(f"{comparison.file}: {words[comparison.same]} ({comparison.detail})")
+    print("the result is identical" if identical else "the result is not identical")
+    return SAME if identical else OTHER
+
+
+def _what_ran(recorded: Recorded) -> Iterator[str]:
+    facts = recorded.facts
+    yield f"{recorded.folder}"
+    yield f"command:  {recorded.command}"
+    yield f"kernel:   {facts.get('kernel')}; threads: {facts.get('threads')}"
+    starts = [str(part.get("started")) for part in recorded.parts]
+    yield f"started:  {starts[0]}" + "".join(f", went on {start}" for start in starts[1:])
+
+
+def _compare_facts(recorded: Recorded, cfg: DictConfig | None) -> Iterator[tuple[int, Difference]]:
+    """What differs here from each start of the run, and its number; what is the same as at a later
+    start is named there only."""
+    named: set[Difference] = set()
+    here: dict[str, Any] = {}
+    for number, facts in reversed(list(enumerate(recorded.parts, start=1))):
+        if not here:
+            here = collect(
+                facts.get("kernel", ""), facts.get("threads", 0), recorded.config["seed"]
+            )
+        try:
+            found = list(differences(facts, here))
+        except (TypeError, AttributeError, KeyError):
+            file = recorded.folder / "provenance.json"
+            raise UserError(f"{file}: cannot be read; the run folder is damaged") from None
+        for difference in found:
+            if difference not in named:
+                named.add(difference)
+                yield number, difference
+    for key, value in (came_later(recorded, cfg) if cfg is not None else {}).items():
+        yield len(recorded.parts), Difference(f"setting {key}", "not there", str(value))
+
+
+def _advice(recorded: Recorded, found: list[tuple[int, Difference]]) -> Iterator[str]:
+    if not found:
+        yield "here:     the same code, packages and hardware"
+        return
+    yield "here differs:"
+    parts = len(recorded.parts)
+    for number, difference in found:
+        when = "there" if number == parts else f"there (start {number} of {parts})"
+        yield f"  {difference.what}: {difference.then} {when}, {difference.now} here"
+    git, versions = recorded.facts.get("git") or {}, recorded.facts["versions"]
+    if any(difference.what == "code" for _, difference in found) and git.get("revision"):
+        changed = git.get("diff") or git.get("untracked")
+        patch = "; its uncommitted changes: --patch FILE, then git apply FILE" if changed else ""
+        yield f"its code:     git checkout {git['revision']}{patch}"
+    packages = [
+        d.what for _, d in found if d.what in versions and d.what not in ("python", "snnrl")
+    ]
+    if packages:
+        pins = " ".join(dict.fromkeys(f"{name}=={versions[name]}" for name in packages))
+        yield f"its packages: pip install {pins}"
+
+
+def _write_patch(recorded: Recorded, file: Path) -> None:
+    patch = as_patch(recorded.facts.get("git") or {})
+    if not patch:
+        raise UserError(f"--patch {file}: the run had no uncommitted changes; expected no --patch")
+    try:
+        file.write_text(patch)
+    except OSError as problem:
+        raise UserError(f"--patch {file}: cannot write there ({problem.strerror})") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m snnrl.reproduce",
+        description="Say how a run was made and what differs here, run it again, and compare: "
+        "evaluations and the final model, bit for bit.",
+        epilog="Exit status: 0 identical, 1 not identical, 2 a mistake in the command.",
+    )
+    parser.add_argument("folder", type=Path, help="run folder, .../seed-<s>")
+    parser.add_argument(
+        "--results-dir",
+        type=Path,
+        default=Path("reproduced"),
+        metavar="DIR",
+        help="where it is run again (default: ./reproduced)",
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--run", action="store_true", help="check, then run again (the default)")
+    mode.add_argument("--check", action="store_true", help="only say what differs here")
+    parser.add_argument(
+        "--patch", type=Path, metavar="FILE", help="write the run's uncommitted changes to FILE"
+    )
+    parser.error = _refuse  # type: ignore[method-assign]
+    return parser
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; --help lists what there is")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Environments whose state cannot be saved: checkpoints between episodes, or a line about it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import gymnasium
+import pytest
+
+from snnrl.experiment.manifest import numbered, read_manifest
+from snnrl.experiment.progress import Progress
+from tests.envs import Follow
+from tests.experiment.helpers import assert_same_run, folder_of, train
+from tests.experiment.stopped import crash_at
+
+SETTINGS = ["env.id=Opaque-v0", "checkpoint.every=10", "evaluation.episodes=1"]
+
+
+class Opaque(Follow):
+    """Episodes of seven steps, and something that cannot be pickled."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(steps=7, **kwargs)
+        self.renderer = (number for number in ())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _register() -> None:
+    if "Opaque-v0" not in gymnasium.registry:
+        gymnasium.register("Opaque-v0", Opaque)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        [*SETTINGS, "algo=sac", "algo.buffer_size=30"],
+        ["env.id=LunarLander-v3", "algo=dqn", "checkpoint.every=40", "total_steps=260"],
+    ],
+)
+def test_a_crash(settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if "env.id=LunarLander-v3" in settings:
+        pytest.importorskip("Box2D")
+        settings = [*settings, "evaluation.every=1000", "evaluation.episodes=1"]
+    step = 230 if "total_steps=260" in settings else 78
+    crash_at(step, tmp_path / "crashed", *settings)
+    assert "so checkpoints wait for the end of an episode" in capsys.readouterr().err
+    assert train(tmp_path / "crashed", *settings) == 0
+    out = capsys.readouterr().out
+    assert "going on from step" in out
+    assert "cannot be restored" not in out
+    assert train(tmp_path / "whole", *settings) == 0
+    assert_same_run(*(folder_of(tmp_path / name, *settings) for name in ("crashed", "whole")))
+
+
+def test_checkpoints_stand_between_episodes(tmp_path: Path) -> None:
+    crash_at(78, tmp_path, *SETTINGS)
+    saves = numbered(folder_of(tmp_path, *SETTINGS).checkpoint).values()
+    # Due at 60 and 70.
+    assert [read_manifest(save).step for save in saves] == [70, 63]
+
+
+def test_a_signal_waits_for_the_end_of_the_episode(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def step_to(progress: Progress, step: int) -> None:
+        if step == 45:
+            signal.raise_signal(signal.SIGTERM)
+
+    with patch.object(Progress, "step_to", step_to):
+        assert train(tmp_path / "stopped", *SETTINGS) == 143
+    assert "stopped at step 49 and saved" in capsys.readouterr().err
+    assert train(tmp_path / "stopped", *SETTINGS) == 0
+    assert train(tmp_path / "whole", *SETTINGS) == 0
+    assert_same_run(*(folder_of(tmp_path / name, *SETTINGS) for name in ("stopped", "whole")))
+
+
+@pytest.mark.parametrize("change", ["algo.train_freq=3", "algo=ppo"])
+def test_where_a_run_cannot_go_on_identically_it_says_so(
+    change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_it_says_so([*SETTINGS, change], tmp_path, capsys)
+
+
+def test_several_environments_cannot_go_on_identically(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("Box2D")
+    settings = ["env.id=LunarLander-v3", "algo=dqn", "env.n_envs=2", "evaluation.episodes=1"]
+    assert_it_says_so(settings, tmp_path, capsys)
+
+
+def assert_it_says_so(
+    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*settings, "checkpoint.every=12"]
+    crash_at(78, tmp_path, *settings)
+    said = ": its state cannot be saved, so a run that is resumed starts new episodes"
+    assert said in capsys.readouterr().err
+    assert train(tmp_path, *settings) == 0
+    assert "its state cannot be restored, so a new episode starts" in capsys.readouterr().out
