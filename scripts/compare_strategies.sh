@@ -1,19 +1,27 @@
 #!/usr/bin/env bash
-# All normalisation strategies on the quick start's task: TD3, LIF neurons, five seeds each, as many
-# runs at a time as the machine has cores. Run again, it goes on where it stopped.
+# All normalisation strategies on a small task: TD3, LIF neurons, Pendulum-v1, five seeds each, as
+# many runs at a time as the machine has cores. Run again, it goes on where it stopped. Strategies
+# that re-calibrate do so every 1,000 steps, as these runs are short.
 #
-#   STEPS=30000 SEEDS=5 scripts/compare_strategies.sh [more settings]
+#   STEPS=8000 SEEDS=5 scripts/compare_strategies.sh [more settings]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 results=${RESULTS:-results/strategies}
 
 status=0
-"$python" -m snnrl.train -m experiment=quickstart bn=vanilla,ca_only,re_only,carebn,none \
-    "seed=range(${SEEDS:-5})" "total_steps=${STEPS:-30000}" tracking=none "results_dir=$results" \
-    hydra/launcher=joblib "$@" || status=$?
-# What failed is in the comparison too; a signal is not a result.
-[ "$status" -le 1 ] || exit "$status"
+sweep() {
+    local done=0
+    "$python" -m snnrl.train -m experiment=quickstart env=pendulum critic.hidden=[64,64] \
+        algo.learning_starts=500 algo.buffer_size=20000 evaluation.every=1000 \
+        "seed=range(${SEEDS:-5})" "total_steps=${STEPS:-8000}" tracking=none \
+        "results_dir=$results" hydra/launcher=joblib "$@" || done=$?
+    # What failed is in the comparison too; a signal is not a result.
+    [ "$done" -le 1 ] || exit "$done"
+    [ "$done" -eq 0 ] || status=$done
+}
+sweep bn=vanilla,ca_only,none "$@"
+sweep bn=carebn,re_only bn.recalibrate_every=1000 "$@"
 
 "$python" -m snnrl.compare "$results" --by bn.name --baseline vanilla --out "$results"
 exit "$status"
