@@ -116,6 +116,10 @@ class CapturedSteps:
             self._steps[key] = CapturedStep(step, batch, self._recorder)
         self._steps[key](batch)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> CapturedSteps:
+        """What is captured changes the tensors of one agent: a copy starts with nothing."""
+        return CapturedSteps(self._recorder)
+
     def clear(self) -> None:
         """Forget all: to be called when a tensor that a step uses has been replaced."""
         self._steps.clear()

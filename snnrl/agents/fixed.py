@@ -20,7 +20,8 @@ class Fixed:
     """
 
     def __init__(self, network: nn.Module):
-        self._weights = [weight for weight in network.parameters() if weight.requires_grad]
+        self._weights = list(network.parameters())
+        self._learning: list[nn.Parameter] = []
         self._layers = norm_layers(network)
         self._modes = [layer.training for layer in self._layers]
 
@@ -28,7 +29,8 @@ class Fixed:
         self._modes = [layer.training for layer in self._layers]
         for layer in self._layers:
             layer.training = False
-        for weight in self._weights:
+        self._learning = [weight for weight in self._weights if weight.requires_grad]
+        for weight in self._learning:
             weight.requires_grad_(False)
 
     def __exit__(
@@ -37,7 +39,7 @@ class Fixed:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for weight in self._weights:
+        for weight in self._learning:
             weight.requires_grad_(True)
         for layer, mode in zip(self._layers, self._modes, strict=True):
             layer.training = mode

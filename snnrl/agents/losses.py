@@ -38,8 +38,9 @@ class Losses:
         if not self._sums:
             return {}
         kept = [*self._sums.values(), *self._counts.values()]
-        # One transfer for all.
-        values = torch.stack(kept).tolist()
+        # One transfer for all, unless some never were on the device.
+        device = next((value.device for value in kept if value.device.type != "cpu"), None)
+        values = torch.stack([value.to(device, torch.float64) for value in kept]).tolist()
         torch._foreach_zero_(kept)
         sums, counts = values[: len(self._sums)], values[len(self._sums) :]
         means = {

@@ -15,9 +15,9 @@ from snnrl.agents.spiking import SPIKING_DEFAULTS
 from snnrl.errors import UserError, expect
 from snnrl.experiment.choices import CRITICS, normalisations, rollout_size
 from snnrl.experiment.spaces import check_environment
-from snnrl.nn.neurons import NEURONS, Neuron
+from snnrl.nn.neurons import NEURONS
 from snnrl.nn.norm import STRATEGIES
-from snnrl.ops.backend import resolve_kernel
+from snnrl.ops.backend import FUSED_SURROGATES, resolve_kernel
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
 
@@ -52,7 +52,8 @@ def kernel_for(cfg: DictConfig) -> str:
     :raises UserError: a device that is not there, or a kernel that cannot run on it
     """
     device = str(resolve_device(cfg.device))
-    has_fused = NEURONS[cfg.neuron.name].dynamics is not Neuron.dynamics
+    neuron = NEURONS[cfg.neuron.name]
+    has_fused = neuron.has_dynamics() and cfg.surrogate.name in FUSED_SURROGATES
     return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, has_fused)
 
 

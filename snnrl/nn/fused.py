@@ -112,7 +112,7 @@ def _is_fused(norm: nn.Module, currents: Tensor) -> TypeGuard[PooledBatchNorm]:
     """Whether normalisation and neuron are one operator: where the normalisation is pooled and its
     statistics are the batch's or the moving ones, and not for images, in a re-calibration or for
     PPO's gradients, where the layer itself is called."""
-    return isinstance(norm, PooledBatchNorm) and currents.dim() == 3 and norm.is_plain()
+    return type(norm) is PooledBatchNorm and currents.dim() == 3 and norm.is_plain()
 
 
 def dynamics_of(neuron: Neuron) -> Dynamics:
@@ -136,11 +136,11 @@ def _move(norm: PooledBatchNorm, mean: Tensor, var: Tensor, currents: Tensor) ->
 
 def encoded_currents(encoder: Encoder, linear: nn.Linear, x: Tensor, ops: Operators) -> Tensor:
     """What the first layer makes of observations ``[B, ...]``: ``[T, B, N]``."""
-    if isinstance(encoder, PopulationEncoder):
+    if type(encoder) is PopulationEncoder:
         return ops.encoded_linear(
             encoder.drive(x), encoder.time_steps, encoder.THRESHOLD, linear.weight, linear.bias
         )
-    if isinstance(encoder, DirectEncoder):
+    if type(encoder) is DirectEncoder:
         return over_time(linear(x), encoder.time_steps)
     currents: Tensor = linear(encoder(x))
     return currents

@@ -28,7 +28,7 @@ def can_infer(encoder: Encoder, layers: Sequence[Layer]) -> bool:
     """Whether this pass needs no gradients and moves no statistics, so that samples are apart."""
     return (
         not torch.is_grad_enabled()
-        and isinstance(encoder, PopulationEncoder | DirectEncoder)
+        and type(encoder) in (PopulationEncoder, DirectEncoder)
         and len(layers) > 0
         and all(_is_constant(layer.norm) for layer in layers)
     )
@@ -51,9 +51,9 @@ def inferred_counts(encoder: Encoder, layers: Sequence[Layer], x: Tensor) -> Ten
 
 
 def _is_constant(norm: nn.Module) -> bool:
-    if isinstance(norm, PooledBatchNorm):
+    if type(norm) is PooledBatchNorm:
         return not norm.training and norm.is_plain()
-    return isinstance(norm, nn.Identity)
+    return type(norm) is nn.Identity
 
 
 def _normalisation(norm: nn.Module) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor] | None, float]:

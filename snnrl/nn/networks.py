@@ -26,7 +26,7 @@ from snnrl.nn.inference import can_infer, inferred_counts
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build, split_spec
-from snnrl.ops.backend import FUSED, resolve_kernel
+from snnrl.ops.backend import FUSED, FUSED_SURROGATES, resolve_kernel
 
 Spec = str | Mapping[str, Any]
 
@@ -164,7 +164,10 @@ class SpikingNetwork(Compilable):
         :raises UserError: the kernel that was asked for cannot
         """
         neurons = [module for module in self.modules() if isinstance(module, Neuron)]
-        has_fused = all(neuron.dynamics() is not None for neuron in neurons)
+        has_fused = all(
+            neuron.has_dynamics() and neuron.surrogate.name in FUSED_SURROGATES
+            for neuron in neurons
+        )
         self.kernel = resolve_kernel(self.kernel, str(device), has_fused=has_fused)
 
     def forward(self, x: Tensor) -> Tensor:

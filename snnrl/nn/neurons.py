@@ -42,6 +42,16 @@ class Neuron(nn.Module):
         """What the fused operators need to know; ``None``: they do not know this neuron."""
         return None
 
+    @classmethod
+    def has_dynamics(cls) -> bool:
+        """Whether the fused operators know this class: not one that computes something else than
+        the class whose ``dynamics`` it inherits."""
+        owner = {
+            name: next((c for c in cls.__mro__ if name in vars(c)), None)
+            for name in ("dynamics", "forward")
+        }
+        return owner["dynamics"] is not Neuron and owner["dynamics"] is owner["forward"]
+
     def _dynamics(self, neuron: str, **constants: Any) -> Dynamics:
         return Dynamics(neuron, self.threshold, self.surrogate, self.detach_reset, **constants)
 

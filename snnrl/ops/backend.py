@@ -12,6 +12,9 @@ KERNELS = ("auto", "naive", "compile", "native", "triton")
 
 FUSED = ("native", "triton")
 
+FUSED_SURROGATES = ("rectangular", "sigmoid", "tanh", "triangle")
+"""Surrogates that the fused operators know; each has them in this order."""
+
 COMPILE_PAYS_FROM_STEPS = 20_000
 """Planned environment steps from which ``auto`` compiles neurons that no fused operator knows:
 below it, compiling costs more time than it saves (about half a minute when nothing is cached)."""
@@ -36,7 +39,7 @@ def resolve_kernel(
     :param kernel: a name of :data:`KERNELS`
     :param device: torch's name of the device
     :param planned_steps: planned environment steps, if known
-    :param has_fused: whether the fused operators know the neuron
+    :param has_fused: whether the fused operators know the neuron and its surrogate
     :raises UserError: unknown name, or what cannot run here: ``native`` or ``compile`` without a
         C++ compiler, a fused kernel on another device than its own or for a neuron that has none
     """
@@ -53,7 +56,8 @@ def resolve_kernel(
         return "compile" if worth_it else "naive"
     if kernel in FUSED and not has_fused:
         raise UserError(
-            f"kernel={kernel}: knows no operator of this neuron; expected kernel=compile or naive"
+            f"kernel={kernel}: knows no operator of this neuron or surrogate; expected "
+            "kernel=compile or naive"
         )
     if kernel == "triton":
         check_device(torch.device(device))

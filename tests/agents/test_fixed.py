@@ -83,3 +83,13 @@ def test_the_update_of_the_actor_leaves_the_critic_without_gradients(variant):
     assert len(seen) == len(after_critic) == 3
     for ours, theirs in zip(seen, after_critic, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_weight_that_the_user_froze_stays_frozen():
+    network = torch.nn.Linear(2, 1)
+    fixed = Fixed(network)
+    network.weight.requires_grad_(False)
+    with fixed:
+        assert not network.bias.requires_grad
+    assert not network.weight.requires_grad
+    assert network.bias.requires_grad

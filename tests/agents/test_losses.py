@@ -45,3 +45,10 @@ def test_an_error_is_told_once():
         losses.drain(step=1)
     losses.add("a", torch.tensor(1.0))
     assert losses.drain(step=2) == {"a": 1.0}
+
+
+def test_losses_of_different_precision_are_drained_together():
+    losses = Losses()
+    losses.add("one", torch.tensor(1.5))
+    losses.add("other", torch.tensor(2.5, dtype=torch.float64))
+    assert losses.drain(0) == {"one": 1.5, "other": 2.5}

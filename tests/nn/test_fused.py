@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from snnrl.errors import UserError
+from snnrl.nn import networks
 from snnrl.nn.activity import firing_rates
-from snnrl.nn.neurons import NEURONS, Neuron
+from snnrl.nn.coding import PopulationEncoder
+from snnrl.nn.neurons import DEFAULT_SCALES, LIF, NEURONS, Neuron
 from snnrl.nn.norm import STRATEGIES, frozen_statistics, norm_layers, recalibrating
 from snnrl.ops import native as native_operators
+from snnrl.ops.surrogate import DERIVATIVES
 
 from .networks import images, observations, tiny, tiny_conv
 
@@ -131,6 +134,46 @@ def test_auto_is_naive_for_a_neuron_without_fused_operators(monkeypatch):
     assert network.kernel == "naive"
     with pytest.raises(UserError, match=r"^kernel=native: .*kernel=compile or naive$"):
         tiny(neuron="other", kernel="native")
+
+
+class Loud(LIF):
+    """Not what LIF computes, whose dynamics it inherits."""
+
+    def forward(self, x, state=None):
+        return torch.ones_like(x), state
+
+
+def test_a_neuron_that_computes_something_else_is_not_taken_for_its_parent(monkeypatch):
+    monkeypatch.setitem(NEURONS, "loud", Loud)
+    network = tiny(neuron="loud", kernel="auto")
+    network(observations())
+    assert network.kernel == "naive"
+
+
+def test_a_surrogate_that_fused_operators_do_not_know(monkeypatch):
+    monkeypatch.setitem(DERIVATIVES, "flat", lambda distance, scale: torch.ones_like(distance))
+    monkeypatch.setitem(DEFAULT_SCALES, "flat", 1.0)
+    network = tiny(surrogate="flat", kernel="auto")
+    network(observations())
+    assert network.kernel == "naive"
+    with pytest.raises(UserError, match=r"^kernel=native: .*surrogate"):
+        tiny(surrogate="flat", kernel="native")
+
+
+class Silent(PopulationEncoder):
+    """Not what its parent computes."""
+
+    def forward(self, observation):
+        return torch.zeros_like(super().forward(observation))
+
+
+def test_an_encoder_that_computes_something_else_is_called(monkeypatch):
+    monkeypatch.setitem(networks.ENCODERS, "silent", Silent)
+    naive, native = pair(encoder="silent")
+    assert_same_pass(naive, native, learns=False)
+    naive.eval(), native.eval()
+    with torch.no_grad():
+        assert_same_pass(naive, native, learns=False)
 
 
 def test_auto_is_decided_in_the_first_pass():

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from ctypes import byref, c_float, c_int, c_int64, c_void_p
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from snnrl.ops.native.library import library
 
 # In the order of the enumerations in operators.cpp.
 NEURONS = ("lif", "clif", "dn")
-SURROGATES = ("rectangular", "sigmoid", "tanh", "triangle")
+SURROGATES = ("rectangular", "sigmoid", "tanh", "triangle")  # as in snnrl.ops.backend
 
 COLUMNS = 32  # as in operators.cpp
 
@@ -49,6 +49,13 @@ class Statistics(NamedTuple):
     of_batch: bool
 
 
+def _too_many(rows: int, inputs: int) -> UserError:
+    return UserError(
+        f"kernel=native: {rows} x {inputs} spikes in one pass are too many; expected at "
+        f"most {MOST_INPUTS} inputs of a layer, a smaller batch, or kernel=naive"
+    )
+
+
 class Events(NamedTuple):
     """Where the rows of a matrix of spikes ``[R, K]`` are not zero.
 
@@ -69,10 +76,7 @@ class Events(NamedTuple):
         :raises UserError: more than the indices can count
         """
         if inputs > MOST_INPUTS or rows * inputs > MOST_EVENTS:
-            raise UserError(
-                f"kernel=native: {rows} x {inputs} spikes in one pass are too many; expected at "
-                f"most {MOST_INPUTS} inputs of a layer, a smaller batch, or kernel=naive"
-            )
+            raise _too_many(rows, inputs)
         # Vectors are stored whole: the last one may end behind the last event.
         indices = torch.empty(rows * inputs + 16, dtype=torch.uint16)
         starts, counts = torch.empty(2, rows, dtype=torch.int32).unbind(0)
@@ -127,28 +131,48 @@ def _constants(d: Dynamics) -> tuple[int, int, ctypes.Array[_Constants]]:
     return NEURONS.index(d.neuron), SURROGATES.index(d.surrogate.name), (_Constants * 1)(constants)
 
 
-def _pointer(tensor: Tensor) -> c_void_p:
+def _ready(tensor: Tensor, *shape: int) -> Tensor:
+    """The tensor as C++ reads it: contiguous.
+
+    :raises UserError: not float32 on a CPU
+    :raises ValueError: not of this shape
+    """
     if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
         raise UserError(
             f"kernel=native: takes float32 on a CPU, not {tensor.dtype} on {tensor.device}; "
             "expected kernel=naive for these"
         )
-    return c_void_p(tensor.data_ptr())
+    if tensor.shape != shape:
+        raise ValueError(f"expected a tensor of shape {shape}, not {tuple(tensor.shape)}")
+    return tensor.contiguous()
 
 
-def _over_time(gradient: Tensor) -> tuple[Tensor, int]:
+def _pointer(tensor: Tensor | None) -> c_void_p | None:
+    """Of a tensor that is ready and that the caller holds."""
+    return None if tensor is None else c_void_p(tensor.data_ptr())
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """:raises MemoryError: there is no room for what the operator needs for itself"""
+    if getattr(library(), name)(*arguments):
+        raise MemoryError(f"kernel=native: no memory for {name}")
+
+
+def _over_time(gradient: Tensor, x: Tensor) -> tuple[Tensor, int]:
     """The gradient and the distance of its time steps, 0 where all are the same array."""
-    if gradient.stride(0) == 0 and gradient[0].is_contiguous():
+    if gradient.shape == x.shape and gradient.stride(0) == 0 and gradient[0].is_contiguous():
         return gradient, 0
-    gradient = gradient.contiguous()
+    gradient = _ready(gradient, *x.shape)
     return gradient, gradient[0].numel()
 
 
 def neuron_forward(x: Tensor, dynamics: Dynamics) -> Tensor:
     """Contiguous currents ``[T, B, ...]`` -> spikes."""
     neuron, _, constants = _constants(dynamics)
+    x = _ready(x, *x.shape)
     spikes = torch.empty_like(x)
-    library().snn_neuron_forward(
+    _call(
+        "snn_neuron_forward",
         neuron,
         byref(constants),
         len(x),
@@ -162,9 +186,10 @@ def neuron_forward(x: Tensor, dynamics: Dynamics) -> Tensor:
 def neuron_backward(x: Tensor, gradient: Tensor, dynamics: Dynamics) -> Tensor:
     """Gradient of the currents from that of the spikes, ``[T, B, ...]``."""
     neuron, surrogate, constants = _constants(dynamics)
-    gradient, stride = _over_time(gradient)
+    gradient, stride = _over_time(gradient, x)
     dx = torch.empty_like(x)
-    library().snn_neuron_backward(
+    _call(
+        "snn_neuron_backward",
         neuron,
         surrogate,
         byref(constants),
@@ -197,11 +222,14 @@ def normalised_forward(
     :param totals: written if given, spikes over all time steps ``[B, N]``
     """
     neuron, _, constants = _constants(dynamics)
-    mean, var = (
-        (torch.empty_like(gamma), torch.empty_like(gamma)) if statistics is None else statistics
-    )
     steps, batch, features = x.shape
-    library().snn_normalised_forward(
+    x, gamma, beta = _ready(x, *x.shape), _ready(gamma, features), _ready(beta, features)
+    if statistics is None:
+        mean, var = torch.empty_like(gamma), torch.empty_like(gamma)
+    else:
+        mean, var = (_ready(value, features) for value in statistics)
+    _call(
+        "snn_normalised_forward",
         neuron,
         byref(constants),
         steps,
@@ -214,9 +242,9 @@ def normalised_forward(
         _pointer(gamma),
         _pointer(beta),
         c_float(eps),
-        None if spikes is None else _pointer(spikes),
+        _pointer(spikes),
         None if events is None else byref(events.pointers()),
-        None if totals is None else _pointer(totals),
+        _pointer(totals),
     )
     return Statistics(mean, var, statistics is None)
 
@@ -232,10 +260,12 @@ def normalised_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``x[T, B, N]``, gamma and beta from that of the spikes."""
     neuron, surrogate, constants = _constants(dynamics)
-    gradient, stride = _over_time(gradient)
+    gradient, stride = _over_time(gradient, x)
     steps, batch, features = x.shape
+    gamma, beta = _ready(gamma, features), _ready(beta, features)
     dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
-    library().snn_normalised_backward(
+    _call(
+        "snn_normalised_backward",
         neuron,
         surrogate,
         byref(constants),
@@ -266,39 +296,45 @@ def encode(
     spikes: Tensor | None = None,
     events: Events | None = None,
 ) -> None:
-    """Contiguous drive ``[B, M]`` -> what is given: spikes ``[T, B, M]``, events."""
-    library().snn_encode(
+    """Drive ``[B, M]`` -> what is given: contiguous spikes ``[T, B, M]``, events."""
+    drive = _ready(drive, len(drive), drive.shape[-1])
+    _call(
+        "snn_encode",
         time_steps,
         c_int64(len(drive)),
         drive.shape[1],
         c_float(threshold),
         _pointer(drive),
-        None if spikes is None else _pointer(spikes),
+        _pointer(spikes),
         None if events is None else byref(events.pointers()),
     )
 
 
 def find_events(spikes: Tensor) -> Events:
-    """The events of contiguous spikes ``[R, K]``."""
+    """The events of spikes ``[R, K]``."""
     rows, inputs = spikes.shape
+    spikes = _ready(spikes, rows, inputs)
     events = Events.room_for(rows, inputs)
-    library().snn_events(c_int64(rows), inputs, _pointer(spikes), byref(events.pointers()))
+    _call("snn_events", c_int64(rows), inputs, _pointer(spikes), byref(events.pointers()))
     return events
 
 
 def event_product(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``spikes @ weight.T + bias``: ``[R, N]``."""
     rows, inputs = len(events.counts), events.inputs
+    weight = _ready(weight, len(weight), inputs)
+    bias = None if bias is None else _ready(bias, len(weight))
     y = weight.new_empty(rows, len(weight))
     blocks = -(-len(weight) // COLUMNS)
     scratch = weight.new_empty(inputs * blocks * COLUMNS)
-    library().snn_event_product(
+    _call(
+        "snn_event_product",
         c_int64(rows),
         inputs,
         len(weight),
         byref(events.pointers()),
         _pointer(weight),
-        None if bias is None else _pointer(bias),
+        _pointer(bias),
         _pointer(y),
         _pointer(scratch),
     )
@@ -306,10 +342,12 @@ def event_product(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor
 
 
 def event_gradient(events: Events, gradient: Tensor) -> Tensor:
-    """``gradient.T @ spikes`` from a contiguous gradient ``[R, N]``: ``[N, K]``."""
+    """``gradient.T @ spikes`` from a gradient ``[R, N]``: ``[N, K]``."""
     rows, inputs = len(events.counts), events.inputs
+    gradient = _ready(gradient, rows, gradient.shape[-1])
     dweight = gradient.new_empty(gradient.shape[1], inputs)
-    library().snn_event_gradient(
+    _call(
+        "snn_event_gradient",
         c_int64(rows),
         inputs,
         gradient.shape[1],
@@ -323,22 +361,33 @@ def event_gradient(events: Events, gradient: Tensor) -> Tensor:
 def infer(
     drive: Tensor, time_steps: int, threshold: float | None, layers: Sequence[InferenceLayer]
 ) -> Tensor:
-    """Contiguous ``drive[B, M]`` through all layers -> spikes of the last over time ``[B, N]``.
+    """``drive[B, M]`` through all layers -> spikes of the last over time ``[B, N]``.
 
     :param threshold: of the encoder; ``None``: the drive itself is the input of every step
     """
-    described = (_Layer * len(layers))()
+    inputs = layers[0].weight.shape[1]
+    drive = _ready(drive, len(drive), inputs)
+    described, held = (_Layer * len(layers))(), []
     for to, layer in zip(described, layers, strict=True):
+        if inputs > MOST_INPUTS:
+            raise _too_many(time_steps * len(drive), inputs)
         to.neuron, _, constants = _constants(layer.dynamics)
-        to.constants = ctypes.addressof(constants)
-        to.outputs, to.inputs = layer.weight.shape
-        to.weight = _pointer(layer.weight)
-        to.bias = None if layer.bias is None else _pointer(layer.bias)
-        if layer.normalisation is not None:
-            to.mean, to.var, to.gamma, to.beta = map(_pointer, layer.normalisation)
-        to.eps = layer.eps
-    totals = drive.new_empty(len(drive), len(layers[-1].weight))
-    library().snn_infer(
+        weight = _ready(layer.weight, len(layer.weight), inputs)
+        to.inputs, to.outputs = inputs, len(weight)
+        inputs = len(weight)
+        rest = [
+            None if tensor is None else _ready(tensor, inputs)
+            for tensor in (layer.bias, *(layer.normalisation or [None] * 4))
+        ]
+        to.weight = weight.data_ptr()
+        to.bias, to.mean, to.var, to.gamma, to.beta = (
+            None if tensor is None else tensor.data_ptr() for tensor in rest
+        )
+        to.constants, to.eps = ctypes.addressof(constants), layer.eps
+        held.append((weight, rest, constants))
+    totals = drive.new_empty(len(drive), inputs)
+    _call(
+        "snn_infer",
         time_steps,
         c_int64(len(drive)),
         drive.shape[1],

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.native import calls
@@ -26,6 +25,15 @@ class Normalisation(NamedTuple):
     dynamics: Dynamics
 
 
+def _refuse_second_derivatives() -> None:
+    """A gradient with ``create_graph=True`` would leave out what these operators do not record.
+
+    :raises RuntimeError: it is being computed
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("kernel=native: has no second derivatives; use kernel=naive for them")
+
+
 class NeuronFunction(torch.autograd.Function):
     """Currents -> spikes; see :func:`snnrl.ops.native.neuron`."""
 
@@ -37,8 +45,8 @@ class NeuronFunction(torch.autograd.Function):
         return calls.neuron_forward(x, dynamics)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        _refuse_second_derivatives()
         (x,) = ctx.saved_tensors
         return calls.neuron_backward(x, gradient, ctx.dynamics), None
 
@@ -82,8 +90,8 @@ class NormalisedNeuronFunction(torch.autograd.Function):
         return spikes, mean, var
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
         return *_through(ctx, ctx.saved_tensors, gradient), None
 
 
@@ -104,8 +112,8 @@ class FireCountsFunction(torch.autograd.Function):
         return totals, mean, var
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
         kept = ctx.saved_tensors
         return *_through(ctx, kept, gradient.contiguous().expand(kept[0].shape)), None
 
@@ -134,8 +142,8 @@ class FireLinearFunction(torch.autograd.Function):
         return currents.view(*x.shape[:2], len(weight)), mean, var
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
         *kept, indices, starts, counts, weight = ctx.saved_tensors
         events = Events(indices, starts, counts, weight.shape[1])
         needs_weight, needs_bias = ctx.needs_input_grad[3:5]
@@ -154,8 +162,8 @@ class SpikeLinearFunction(torch.autograd.Function):
         return currents.view(*spikes.shape[:-1], len(weight))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
         indices, starts, counts, weight = ctx.saved_tensors
         events = Events(indices, starts, counts, weight.shape[1])
         needs_spikes, needs_weight, needs_bias = ctx.needs_input_grad
@@ -183,8 +191,8 @@ class EncodedLinearFunction(torch.autograd.Function):
         return currents.view(time_steps, len(drive), len(weight))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
         indices, starts, counts, weight = ctx.saved_tensors
         events = Events(indices, starts, counts, weight.shape[1])
         needs_drive, needs_weight, needs_bias, *_ = ctx.needs_input_grad

@@ -49,16 +49,40 @@ def library() -> ctypes.CDLL:
             "kernel=native: needs a C++ compiler (g++ or clang++ on the PATH); "
             "install one or use kernel=naive"
         )
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snnrl"
-    built = folder / f"operators-{_fingerprint(path)}.so"
+    built = _cache() / f"operators-{_fingerprint(path)}.so"
     if not built.exists():
         _build(path, built)
-    return ctypes.CDLL(str(built))
+    try:
+        return ctypes.CDLL(str(built))
+    except OSError:
+        # Half a file, of a machine that went down: made anew, once.
+        _build(path, built)
+    try:
+        return ctypes.CDLL(str(built))
+    except OSError as problem:
+        raise UserError(
+            f"kernel=native: {built} cannot be loaded ({problem}); remove it, or use kernel=naive"
+        ) from problem
+
+
+def _cache() -> Path:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snnrl"
+    except RuntimeError as problem:
+        raise UserError(
+            "kernel=native: there is no home to keep the compiled operators in; set "
+            "XDG_CACHE_HOME to a folder, or use kernel=naive"
+        ) from problem
 
 
 def _fingerprint(path: str) -> str:
-    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-    facts = [SOURCE.read_text(), version, *FLAGS, platform.machine(), _processor()]
+    version = subprocess.run([path, "--version"], capture_output=True, text=True)
+    if version.returncode:
+        raise UserError(
+            f"kernel=native: {path} --version failed; expected a compiler of C++20, or use "
+            "kernel=naive"
+        )
+    facts = [SOURCE.read_text(), version.stdout, *FLAGS, platform.machine(), _processor()]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
@@ -80,7 +104,8 @@ def _build(path: str, built: Path) -> None:
                 [path, *FLAGS, str(SOURCE), "-o", str(half)], capture_output=True, text=True
             )
             if done.returncode:
-                first = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
+                said = done.stderr.strip().splitlines() or ["it said nothing"]
+                first = next((line for line in said if "error" in line), said[0])
                 raise UserError(
                     f"kernel=native: {path} failed ({first}); expected a compiler of C++20, or use "
                     "kernel=naive"

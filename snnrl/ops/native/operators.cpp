@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <vector>
 
 #ifdef __AVX512F__
@@ -547,193 +548,222 @@ void infer(const Layer& layer, int T, int samples, const float* x, int64_t strid
   }
 }
 
+// What leaves the C++ side: 0, or 1 where there was no memory.
+template <class F>
+int guarded(F f) {
+  try {
+    f();
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return 1;
+  }
+}
+
 }  // namespace
 
 extern "C" {
 
-void snn_neuron_forward(int neuron, const Constants* c, int T, int64_t M, const float* x,
+int snn_neuron_forward(int neuron, const Constants* c, int T, int64_t M, const float* x,
                         float* spikes) {
-  choose(neuron, M, [&]<int NEURON, int LANES>() {
-    neuron_forward<NEURON, LANES>(*c, T, M, x, spikes);
+  return guarded([&] {
+    choose(neuron, M, [&]<int NEURON, int LANES>() {
+      neuron_forward<NEURON, LANES>(*c, T, M, x, spikes);
+    });
   });
 }
 
-void snn_neuron_backward(int neuron, int surrogate, const Constants* c, int T, int64_t M,
+int snn_neuron_backward(int neuron, int surrogate, const Constants* c, int T, int64_t M,
                          const float* x, const float* g, int64_t g_stride, float* dx) {
-  choose(neuron, surrogate, M, [&]<int NEURON, int SURROGATE, int LANES>() {
-    neuron_backward<NEURON, SURROGATE, LANES>(*c, T, M, x, g, g_stride, dx);
+  return guarded([&] {
+    choose(neuron, surrogate, M, [&]<int NEURON, int SURROGATE, int LANES>() {
+      neuron_backward<NEURON, SURROGATE, LANES>(*c, T, M, x, g, g_stride, dx);
+    });
   });
 }
 
-void snn_normalised_forward(int neuron, const Constants* c, int T, int64_t B, int64_t N,
+int snn_normalised_forward(int neuron, const Constants* c, int T, int64_t B, int64_t N,
                             int of_batch, const float* x, float* mean, float* var,
                             const float* gamma, const float* beta, float eps, float* spikes,
                             const Events* events, float* totals) {
-  choose(neuron, N, [&]<int NEURON, int LANES>() {
-    normalised_forward<NEURON, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta, eps, spikes,
-                                      events, totals);
+  return guarded([&] {
+    choose(neuron, N, [&]<int NEURON, int LANES>() {
+      normalised_forward<NEURON, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta, eps, spikes,
+                                        events, totals);
+    });
   });
 }
 
-void snn_normalised_backward(int neuron, int surrogate, const Constants* c, int T, int64_t B,
+int snn_normalised_backward(int neuron, int surrogate, const Constants* c, int T, int64_t B,
                              int64_t N, int of_batch, const float* x, const float* mean,
                              const float* var, const float* gamma, const float* beta, float eps,
                              const float* g, int64_t g_stride, float* dx, float* dgamma,
                              float* dbeta) {
-  choose(neuron, surrogate, N, [&]<int NEURON, int SURROGATE, int LANES>() {
-    normalised_backward<NEURON, SURROGATE, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta,
-                                                  eps, g, g_stride, dx, dgamma, dbeta);
+  return guarded([&] {
+    choose(neuron, surrogate, N, [&]<int NEURON, int SURROGATE, int LANES>() {
+      normalised_backward<NEURON, SURROGATE, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta,
+                                                    eps, g, g_stride, dx, dgamma, dbeta);
+    });
   });
 }
 
 // Spikes of a drive [B, M], of which those that are not null are written: [T, B, M], or events.
-void snn_encode(int T, int64_t B, int M, float threshold, const float* drive, float* spikes,
+int snn_encode(int T, int64_t B, int M, float threshold, const float* drive, float* spikes,
                 const Events* events) {
-  const std::unique_ptr<float[]> potential(new float[M]), row(new float[M]);
-  Emitter emitter{events};
-  for (int64_t b = 0; b < B; ++b) {
-    std::memset(potential.get(), 0, M * sizeof(float));
-    for (int t = 0; t < T; ++t) {
-      float* s = spikes ? spikes + (t * B + b) * M : row.get();
-      encode_step(M, threshold, drive + b * M, potential.get(), s);
-      if (events) emitter.take(t * B + b, s, M);
+  return guarded([&] {
+    const std::unique_ptr<float[]> potential(new float[M]), row(new float[M]);
+    Emitter emitter{events};
+    for (int64_t b = 0; b < B; ++b) {
+      std::memset(potential.get(), 0, M * sizeof(float));
+      for (int t = 0; t < T; ++t) {
+        float* s = spikes ? spikes + (t * B + b) * M : row.get();
+        encode_step(M, threshold, drive + b * M, potential.get(), s);
+        if (events) emitter.take(t * B + b, s, M);
+      }
     }
-  }
+  });
 }
 
-void snn_events(int64_t R, int K, const float* spikes, const Events* events) {
-  Emitter emitter{events};
-  for (int64_t r = 0; r < R; ++r) emitter.take(r, spikes + r * K, K);
+int snn_events(int64_t R, int K, const float* spikes, const Events* events) {
+  return guarded([&] {
+    Emitter emitter{events};
+    for (int64_t r = 0; r < R; ++r) emitter.take(r, spikes + r * K, K);
+  });
 }
 
 // y [R, N] = spikes [R, K] weight [N, K]^T + bias: the rows of weight^T at the events, added up.
 // scratch holds K * N floats, N rounded up to whole blocks of COLUMNS. Rows go in blocks, so that a
 // block of y is written while it is in the cache.
-void snn_event_product(int64_t R, int K, int N, const Events* events, const float* weight,
+int snn_event_product(int64_t R, int K, int N, const Events* events, const float* weight,
                        const float* bias, float* y, float* scratch) {
-  pack(K, N, weight, scratch);
-  for (int64_t first = 0; first < R; first += ROWS) {
-    const int64_t last = first + ROWS < R ? first + ROWS : R;
-    for (int column = 0; column < N; column += COLUMNS) {
-      const int n = N - column < COLUMNS ? N - column : COLUMNS;
-      const float* packed = scratch + int64_t(column) * K;
-      float start[COLUMNS] = {};
-      if (bias) std::memcpy(start, bias + column, n * sizeof(float));
-      for (int64_t r = first; r < last; ++r) {
-        const Block sum = gather(start, packed, events->indices + events->starts[r],
-                                 events->counts[r]);
-        if (n == COLUMNS) {
-          sum.put(y + r * N + column);
-        } else {
-          float rest[COLUMNS];
-          sum.put(rest);
-          std::memcpy(y + r * N + column, rest, n * sizeof(float));
+  return guarded([&] {
+    pack(K, N, weight, scratch);
+    for (int64_t first = 0; first < R; first += ROWS) {
+      const int64_t last = first + ROWS < R ? first + ROWS : R;
+      for (int column = 0; column < N; column += COLUMNS) {
+        const int n = N - column < COLUMNS ? N - column : COLUMNS;
+        const float* packed = scratch + int64_t(column) * K;
+        float start[COLUMNS] = {};
+        if (bias) std::memcpy(start, bias + column, n * sizeof(float));
+        for (int64_t r = first; r < last; ++r) {
+          const Block sum = gather(start, packed, events->indices + events->starts[r],
+                                   events->counts[r]);
+          if (n == COLUMNS) {
+            sum.put(y + r * N + column);
+          } else {
+            float rest[COLUMNS];
+            sum.put(rest);
+            std::memcpy(y + r * N + column, rest, n * sizeof(float));
+          }
         }
       }
     }
-  }
+  });
 }
 
 // dweight [N, K] = g [R, N]^T spikes [R, K]: the rows of g at the events of each input, added up.
-void snn_event_gradient(int64_t R, int K, int N, const Events* events, const float* g,
+int snn_event_gradient(int64_t R, int K, int N, const Events* events, const float* g,
                         float* dweight) {
-  const int64_t blocks = (R + ROWS - 1) / ROWS;
-  // Events again, by input instead of by row.
-  const std::unique_ptr<uint8_t[]> rows(new uint8_t[blocks * K * ROWS]);
-  const std::unique_ptr<int32_t[]> sizes(new int32_t[blocks * K]());
-  for (int64_t r = 0; r < R; ++r) {
-    const int64_t part = r / ROWS;
-    const uint16_t* at = events->indices + events->starts[r];
-    for (int e = 0; e < events->counts[r]; ++e) {
-      const int64_t list = part * K + at[e];
-      rows[list * ROWS + sizes[list]++] = uint8_t(r % ROWS);
-    }
-  }
-  const std::unique_ptr<float[]> sums(new float[int64_t(K) * COLUMNS]);
-  const std::unique_ptr<float[]> near(new float[ROWS * COLUMNS]);
-  for (int column = 0; column < N; column += COLUMNS) {
-    const int n = N - column < COLUMNS ? N - column : COLUMNS;
-    std::memset(sums.get(), 0, int64_t(K) * COLUMNS * sizeof(float));
-    std::memset(near.get(), 0, ROWS * COLUMNS * sizeof(float));
-    for (int64_t part = 0; part < blocks; ++part) {
-      const int64_t first = part * ROWS;
-      const int64_t last = first + ROWS < R ? first + ROWS : R;
-      // The next rows lie far apart; the processor does not foresee them by itself.
-      for (int64_t r = last; r < last + ROWS && r < R; ++r) {
-        __builtin_prefetch(g + r * N + column);
-        __builtin_prefetch(g + r * N + column + COLUMNS / 2);
-      }
-      for (int64_t r = first; r < last; ++r)
-        std::memcpy(near.get() + (r - first) * COLUMNS, g + r * N + column, n * sizeof(float));
-      for (int k = 0; k < K; ++k) {
-        const int64_t list = part * K + k;
-        float* sum = sums.get() + k * COLUMNS;
-        gather(sum, near.get(), rows.get() + list * ROWS, sizes[list]).put(sum);
+  return guarded([&] {
+    const int64_t blocks = (R + ROWS - 1) / ROWS;
+    // Events again, by input instead of by row.
+    const std::unique_ptr<uint8_t[]> rows(new uint8_t[blocks * K * ROWS]);
+    const std::unique_ptr<int32_t[]> sizes(new int32_t[blocks * K]());
+    for (int64_t r = 0; r < R; ++r) {
+      const int64_t part = r / ROWS;
+      const uint16_t* at = events->indices + events->starts[r];
+      for (int e = 0; e < events->counts[r]; ++e) {
+        const int64_t list = part * K + at[e];
+        rows[list * ROWS + sizes[list]++] = uint8_t(r % ROWS);
       }
     }
-    for (int j = 0; j < n; ++j)
-      for (int k = 0; k < K; ++k) dweight[int64_t(column + j) * K + k] = sums[k * COLUMNS + j];
-  }
+    const std::unique_ptr<float[]> sums(new float[int64_t(K) * COLUMNS]);
+    const std::unique_ptr<float[]> near(new float[ROWS * COLUMNS]);
+    for (int column = 0; column < N; column += COLUMNS) {
+      const int n = N - column < COLUMNS ? N - column : COLUMNS;
+      std::memset(sums.get(), 0, int64_t(K) * COLUMNS * sizeof(float));
+      std::memset(near.get(), 0, ROWS * COLUMNS * sizeof(float));
+      for (int64_t part = 0; part < blocks; ++part) {
+        const int64_t first = part * ROWS;
+        const int64_t last = first + ROWS < R ? first + ROWS : R;
+        // The next rows lie far apart; the processor does not foresee them by itself.
+        for (int64_t r = last; r < last + ROWS && r < R; ++r) {
+          __builtin_prefetch(g + r * N + column);
+          __builtin_prefetch(g + r * N + column + COLUMNS / 2);
+        }
+        for (int64_t r = first; r < last; ++r)
+          std::memcpy(near.get() + (r - first) * COLUMNS, g + r * N + column, n * sizeof(float));
+        for (int k = 0; k < K; ++k) {
+          const int64_t list = part * K + k;
+          float* sum = sums.get() + k * COLUMNS;
+          gather(sum, near.get(), rows.get() + list * ROWS, sizes[list]).put(sum);
+        }
+      }
+      for (int j = 0; j < n; ++j)
+        for (int k = 0; k < K; ++k) dweight[int64_t(column + j) * K + k] = sums[k * COLUMNS + j];
+    }
+  });
 }
 
 // A whole network that infers: drive or currents [B, M] -> spikes of its last layer over time
 // [B, N]. A few samples pass through all layers before the next ones, so that nothing between the
 // layers leaves the cache. With encodes = 0 the first layer sees the same input in every step.
-void snn_infer(int T, int64_t B, int M, int encodes, float threshold, const float* drive,
+int snn_infer(int T, int64_t B, int M, int encodes, float threshold, const float* drive,
                int layers, const Layer* layer, float* totals) {
-  constexpr int SAMPLES = 16;
-  const bool few = T * B < SAMPLES;
-  int widest = M;
-  int64_t weights = 0;
-  for (int l = 0; l < layers; ++l) {
-    const int blocks = (layer[l].outputs + COLUMNS - 1) / COLUMNS;
-    weights += int64_t(layer[l].inputs) * blocks * COLUMNS;
-    widest = layer[l].outputs > widest ? layer[l].outputs : widest;
-  }
-  const int rows = T * (B < SAMPLES ? int(B) : SAMPLES);
-  const std::unique_ptr<float[]> packed(new float[few ? 0 : weights]), potential(new float[M]);
-  const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
-  const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
-  const std::unique_ptr<uint16_t[]> events(new uint16_t[int64_t(rows) * (widest + 16)]);
-  const std::unique_ptr<int[]> counts(new int[rows]);
-  float* to = packed.get();
-  for (int l = 0; l < layers && !few; ++l) {
-    pack(layer[l].inputs, layer[l].outputs, layer[l].weight, to);
-    to += int64_t(layer[l].inputs) * ((layer[l].outputs + COLUMNS - 1) / COLUMNS) * COLUMNS;
-  }
-  for (int64_t first = 0; first < B; first += SAMPLES) {
-    const int samples = B - first < SAMPLES ? int(B - first) : SAMPLES;
-    for (int b = 0; b < samples && encodes; ++b) {
-      std::memset(potential.get(), 0, M * sizeof(float));
-      for (int t = 0; t < T; ++t)
-        encode_step(M, threshold, drive + (first + b) * M, potential.get(),
-                    spikes.get() + int64_t(t * samples + b) * M);
-    }
-    const float* from = packed.get();
+  return guarded([&] {
+    constexpr int SAMPLES = 16;
+    const bool few = T * B < SAMPLES;
+    int widest = M;
+    int64_t weights = 0;
     for (int l = 0; l < layers; ++l) {
-      const int K = layer[l].inputs, N = layer[l].outputs;
-      const bool same = l == 0 && !encodes;
-      if (few || same) {
-        const float* input = same ? drive + first * M : spikes.get();
-        dense_product(same ? samples : T * samples, K, N, input, layer[l].weight, layer[l].bias,
-                      currents.get());
-      } else {
-        event_product(T * samples, K, N, spikes.get(), from, layer[l].bias, currents.get(),
-                      events.get(), counts.get());
-      }
-      from += int64_t(K) * ((N + COLUMNS - 1) / COLUMNS) * COLUMNS;
-      choose(layer[l].neuron, N, [&]<int NEURON, int LANES>() {
-        infer<NEURON, LANES>(layer[l], T, samples, currents.get(), same ? 0 : samples * N,
-                             spikes.get());
-      });
+      const int blocks = (layer[l].outputs + COLUMNS - 1) / COLUMNS;
+      weights += int64_t(layer[l].inputs) * blocks * COLUMNS;
+      widest = layer[l].outputs > widest ? layer[l].outputs : widest;
     }
-    const int N = layer[layers - 1].outputs;
-    for (int b = 0; b < samples; ++b)
-      for (int n = 0; n < N; ++n) {
-        float total = 0;
-        for (int t = 0; t < T; ++t) total += spikes[int64_t(t * samples + b) * N + n];
-        totals[(first + b) * N + n] = total;
+    const int rows = T * (B < SAMPLES ? int(B) : SAMPLES);
+    const std::unique_ptr<float[]> packed(new float[few ? 0 : weights]), potential(new float[M]);
+    const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
+    const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
+    const std::unique_ptr<uint16_t[]> events(new uint16_t[int64_t(rows) * (widest + 16)]);
+    const std::unique_ptr<int[]> counts(new int[rows]);
+    float* to = packed.get();
+    for (int l = 0; l < layers && !few; ++l) {
+      pack(layer[l].inputs, layer[l].outputs, layer[l].weight, to);
+      to += int64_t(layer[l].inputs) * ((layer[l].outputs + COLUMNS - 1) / COLUMNS) * COLUMNS;
+    }
+    for (int64_t first = 0; first < B; first += SAMPLES) {
+      const int samples = B - first < SAMPLES ? int(B - first) : SAMPLES;
+      for (int b = 0; b < samples && encodes; ++b) {
+        std::memset(potential.get(), 0, M * sizeof(float));
+        for (int t = 0; t < T; ++t)
+          encode_step(M, threshold, drive + (first + b) * M, potential.get(),
+                      spikes.get() + int64_t(t * samples + b) * M);
       }
-  }
+      const float* from = packed.get();
+      for (int l = 0; l < layers; ++l) {
+        const int K = layer[l].inputs, N = layer[l].outputs;
+        const bool same = l == 0 && !encodes;
+        if (few || same) {
+          const float* input = same ? drive + first * M : spikes.get();
+          dense_product(same ? samples : T * samples, K, N, input, layer[l].weight, layer[l].bias,
+                        currents.get());
+        } else {
+          event_product(T * samples, K, N, spikes.get(), from, layer[l].bias, currents.get(),
+                        events.get(), counts.get());
+        }
+        from += int64_t(K) * ((N + COLUMNS - 1) / COLUMNS) * COLUMNS;
+        choose(layer[l].neuron, N, [&]<int NEURON, int LANES>() {
+          infer<NEURON, LANES>(layer[l], T, samples, currents.get(), same ? 0 : samples * N,
+                               spikes.get());
+        });
+      }
+      const int N = layer[layers - 1].outputs;
+      for (int b = 0; b < samples; ++b)
+        for (int n = 0; n < N; ++n) {
+          float total = 0;
+          for (int t = 0; t < T; ++t) total += spikes[int64_t(t * samples + b) * N + n];
+          totals[(first + b) * N + n] = total;
+        }
+    }
+  });
 }
 }

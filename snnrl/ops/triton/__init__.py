@@ -74,7 +74,7 @@ def counts(spikes: Tensor) -> Tensor:
     :raises UserError: ``spikes`` are on no CUDA device, or of a type beyond float32
     """
     check_input(spikes)
-    return register.rates(spikes) * len(spikes)
+    return spikes.sum(0)
 
 
 def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -66,6 +66,33 @@ def test_a_compiler_that_fails_leaves_nothing(fresh, monkeypatch, tmp_path):
     assert list(fresh.iterdir()) == []
 
 
+def test_half_a_file_is_made_anew(fresh):
+    fresh.mkdir()
+    built = fresh / f"operators-{module._fingerprint(module.compiler())}.so"
+    built.write_bytes(b"half a file")
+    library()
+    assert built.stat().st_size > 10_000
+
+
+def test_a_compiler_that_cannot_even_say_its_version(fresh, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "compiler", lambda: fake_compiler(tmp_path, "exit 1"))
+    with pytest.raises(UserError, match=r"^kernel=native: .* --version failed"):
+        library()
+
+
+def test_no_home(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nowhere():
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(module.Path, "home", nowhere)
+    library.cache_clear()
+    with pytest.raises(UserError, match=r"^kernel=native: there is no home .*XDG_CACHE_HOME"):
+        library()
+    library.cache_clear()
+
+
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "snnrl").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

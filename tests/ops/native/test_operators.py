@@ -8,6 +8,7 @@ from snnrl.errors import UserError
 from snnrl.nn.coding import PopulationEncoder
 from snnrl.nn.neurons import DEFAULT_SCALES, NEURONS, make_neuron
 from snnrl.ops import native
+from snnrl.ops.native import calls
 
 CLOSE = dict(rtol=1e-4, atol=1e-5)
 EPS = 1e-5
@@ -297,3 +298,54 @@ def test_without_gradients_nothing_is_recorded():
 def test_other_numbers_are_refused(dtype):
     with pytest.raises(UserError, match=r"^kernel=native: takes float32 on a CPU.*kernel=naive"):
         native.neuron(torch.zeros(2, 3, dtype=dtype), neuron_of().dynamics())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda d: native.normalised_neuron(
+            draw(2, 3, 5), None, torch.ones(4), torch.ones(5), EPS, d
+        ),
+        lambda d: native.normalised_neuron(
+            draw(2, 3, 5), (torch.ones(5), torch.ones(6)), torch.ones(5), torch.ones(5), EPS, d
+        ),
+        lambda d: native.spike_linear(torch.ones(2, 30, 5), draw(4, 6), None),
+        lambda d: native.spike_linear(torch.ones(2, 30, 5), draw(4, 5), draw(3)),
+        lambda d: native.encoded_linear(draw(20, 5).abs(), 3, 0.999, draw(4, 6), None),
+        lambda d: native.infer(
+            draw(3, 4), 2, None, [native.InferenceLayer(draw(4, 5), None, None, EPS, d)]
+        ),
+    ],
+)
+def test_wrong_shapes_are_refused(call):
+    with pytest.raises(ValueError, match=r"^expected a tensor of shape \("):
+        call(neuron_of().dynamics())
+
+
+def test_weights_of_any_layout():
+    spikes = (torch.rand(2, 30, 5, generator=generator()) < 0.4).float()
+    weight = draw(5, 4).t()
+    torch.testing.assert_close(native.spike_linear(spikes, weight, None), spikes @ weight.t())
+    affine = torch.tensor(0.4).expand(5)
+    x, dynamics = draw(2, 30, 5), neuron_of().dynamics()
+    spikes, *_ = native.normalised_neuron(x, None, affine, affine, EPS, dynamics)
+    plain = affine.contiguous()
+    assert torch.equal(spikes, native.normalised_neuron(x, None, plain, plain, EPS, dynamics)[0])
+
+
+def test_second_derivatives_are_refused():
+    x = draw(3, 4, 5).requires_grad_()
+    spikes = native.neuron(x, neuron_of(surrogate="sigmoid").dynamics())
+    with pytest.raises(RuntimeError, match=r"^kernel=native: has no second derivatives"):
+        torch.autograd.grad(spikes.sum(), x, create_graph=True)
+
+
+def test_memory_that_is_not_there_is_an_error_of_python(monkeypatch):
+    class Full:
+        @staticmethod
+        def snn_neuron_forward(*_):
+            return 1
+
+    monkeypatch.setattr(calls, "library", lambda: Full)
+    with pytest.raises(MemoryError, match=r"^kernel=native: no memory for snn_neuron_forward"):
+        native.neuron(draw(2, 3), neuron_of().dynamics())
