@@ -1,19 +1,19 @@
-"""The launchers of snnrl, where Hydra looks for plugins; see snnrl.experiment.sweep_launchers."""
+"""The launchers of snnrl, where Hydra looks for plugins; snnrl.experiment has what they do."""
 
-from snnrl.experiment import sweep_launchers as launchers
+from snnrl.experiment import sweep_launchers, sweep_submitit
 
 
-class JoblibLauncher(launchers.JoblibLauncher):
+class JoblibLauncher(sweep_launchers.JoblibLauncher):
     """``hydra/launcher=joblib``."""
 
 
-class RayLauncher(launchers.RayLauncher):
+class RayLauncher(sweep_launchers.RayLauncher):
     """``hydra/launcher=ray``."""
 
 
-class SubmititLocalLauncher(launchers.SubmititLocalLauncher):
+class SubmititLocalLauncher(sweep_submitit.SubmititLocalLauncher):
     """``hydra/launcher=submitit_local``."""
 
 
-class SubmititSlurmLauncher(launchers.SubmititSlurmLauncher):
+class SubmititSlurmLauncher(sweep_submitit.SubmititSlurmLauncher):
     """``hydra/launcher=submitit_slurm``."""

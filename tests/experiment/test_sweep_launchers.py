@@ -19,7 +19,8 @@ from snnrl.experiment import sweep_launchers
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.sweep import Outcome, Sweep
 from snnrl.experiment.sweep_job import Job, perform_apart
-from snnrl.experiment.sweep_launchers import EXTRAS, JoblibLauncher, SubmititJob
+from snnrl.experiment.sweep_launchers import EXTRAS, JoblibLauncher
+from snnrl.experiment.sweep_submitit import SubmititJob
 from snnrl.train import main
 from tests.experiment.helpers import (
     arguments,
@@ -206,7 +207,7 @@ def test_what_slurm_is_told(
         "--open-mode=append",
     ):
         assert f"#SBATCH {line}\n" in script
-    assert "echo set-up" in script
+    assert "export OMP_NUM_THREADS=3\necho set-up\n" in script
     assert capsys.readouterr().out.splitlines()[-1] == "2 runs: 2 interrupted"
 
 
