@@ -81,13 +81,12 @@ def save_rows(
 
 def load_rows(folder: Path, buffer: ReplayBuffer, rows: int, segments: Sequence[Segment]) -> None:
     """Fill a new buffer as :func:`save_rows` found it."""
-    oldest = max(rows - buffer.buffer_size, 0)
     for segment in segments:
-        first = max(segment.first, oldest)
-        place = _place(first, segment.last, buffer.buffer_size)
+        # The oldest may have rows that are gone; newer segments take their places.
+        place = _place(segment.first, segment.last, buffer.buffer_size)
         with (folder / segment.name).open("rb") as file, np.load(file) as saved:
             for name in ARRAYS:
-                getattr(buffer, name)[place] = saved[name][first - segment.first :]
+                getattr(buffer, name)[place] = saved[name]
     buffer.pos, buffer.full = rows % buffer.buffer_size, rows >= buffer.buffer_size
 
 
