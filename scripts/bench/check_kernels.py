@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from snnrl.errors import UserError
-from snnrl.ops import triton
 from snnrl.ops.dynamic import DynamicParameters
 from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.surrogate import Surrogate
-from snnrl.ops.triton import reference
+from snnrl.ops.triton import check_device, reference, register
 
 NEURONS = ("lif", "clif", "dn")
 SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
@@ -261,8 +260,8 @@ def captured_graph_replays(device: torch.device) -> bool:
     gamma, beta = (torch.full((48,), 0.5, device=device, requires_grad=True) for _ in range(2))
 
     def step() -> list[Tensor]:
-        spikes, mean, var = triton.normalised_neuron(x, None, gamma, beta, EPS, dynamics)
-        rates = triton.counts(spikes) / len(spikes)
+        spikes, mean, var = register.normalised_neuron(x, None, gamma, beta, EPS, dynamics)
+        rates = register.rates(spikes)
         return [rates, mean, var, *differentiate(rates, g[0], x, gamma, beta)]
 
     side = torch.cuda.Stream(device)
@@ -285,12 +284,12 @@ def main() -> int:
     device = torch.device("cuda")
     try:
         if not torch.cuda.is_available():
-            triton.check_device(torch.device("cpu"))
-        triton.check_device(device)
+            check_device(torch.device("cpu"))
+        check_device(device)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    mismatches = check(cases(device, triton))
+    mismatches = check(cases(device, register))
     replays = captured_graph_replays(device)
     print(f"captured CUDA graph: {'the same' if replays else 'MISMATCH'}")
     mismatches += not replays

@@ -16,7 +16,7 @@ from snnrl.nn.norm.pooling import pooled_statistics
 from snnrl.ops.backend import KERNELS
 from snnrl.ops.clif import clif
 from snnrl.ops.dynamic import DynamicParameters, dynamic
-from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
 from snnrl.ops.lif import lif
 from snnrl.ops.surrogate import Surrogate
 
@@ -41,14 +41,12 @@ DYNAMICS = {
     "normalised-lif": LIF,
 }
 
-Statistics = tuple[Tensor, Tensor]
-
 
 class Operators(NamedTuple):
     """What a backend offers; neurons start at rest."""
 
     neuron: Callable[[Tensor, Dynamics], Tensor]
-    normalised_neuron: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    normalised_neuron: Callable[[Tensor, NormalisedNeurons], tuple[Tensor, Tensor, Tensor]]
 
 
 def kernels(options: Options) -> list[str]:
@@ -90,16 +88,9 @@ def naive_neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
     return spikes.to(x.dtype)
 
 
-def naive_normalised_neuron(
-    x: Tensor,
-    statistics: Statistics | None,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    dynamics: Dynamics,
-) -> tuple[Tensor, Tensor, Tensor]:
+def naive_normalised_neuron(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
     """Normalisation as in :class:`snnrl.nn.norm.PooledBatchNorm`, then the neuron."""
     y = x.float()
-    mean, var = pooled_statistics(y) if statistics is None else statistics
-    y = (y - mean) / torch.sqrt(var + eps) * gamma + beta
-    return naive_neuron(y, dynamics).to(x.dtype), mean.detach(), var.detach()
+    mean, var = pooled_statistics(y) if layer.statistics is None else layer.statistics
+    y = (y - mean) / torch.sqrt(var + layer.eps) * layer.gamma + layer.beta
+    return naive_neuron(y, layer.dynamics).to(x.dtype), mean.detach(), var.detach()

@@ -17,7 +17,8 @@ from snnrl.experiment.choices import CRITICS, normalisations, rollout_size
 from snnrl.experiment.spaces import check_environment
 from snnrl.nn.neurons import NEURONS
 from snnrl.nn.norm import STRATEGIES
-from snnrl.ops.backend import FUSED_SURROGATES, resolve_kernel
+from snnrl.ops.backend import resolve_kernel
+from snnrl.ops.dynamics import FUSED_SURROGATES
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from snnrl.nn.coding import DirectEncoder, Encoder, PopulationEncoder
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import PooledBatchNorm
-from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
 
 
 class Operators(Protocol):
@@ -19,38 +19,16 @@ class Operators(Protocol):
         """Currents ``[T, B, ...]`` -> spikes."""
 
     def normalised_neuron(
-        self,
-        x: Tensor,
-        statistics: tuple[Tensor, Tensor] | None,
-        gamma: Tensor,
-        beta: Tensor,
-        eps: float,
-        dynamics: Dynamics,
+        self, x: Tensor, layer: NormalisedNeurons
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``x[T, B, N]`` -> spikes, mean, variance."""
 
     def fire_linear(
-        self,
-        x: Tensor,
-        statistics: tuple[Tensor, Tensor] | None,
-        gamma: Tensor,
-        beta: Tensor,
-        eps: float,
-        dynamics: Dynamics,
-        weight: Tensor,
-        bias: Tensor | None,
+        self, x: Tensor, layer: NormalisedNeurons, weight: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``x[T, B, N]`` -> currents ``[T, B, M]`` of the next layer, mean, variance."""
 
-    def fire_counts(
-        self,
-        x: Tensor,
-        statistics: tuple[Tensor, Tensor] | None,
-        gamma: Tensor,
-        beta: Tensor,
-        eps: float,
-        dynamics: Dynamics,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def fire_counts(self, x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
         """``x[T, B, N]`` -> spikes over time ``[B, N]``, mean, variance."""
 
     def spike_linear(self, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -80,7 +58,7 @@ def fire(norm: nn.Module, neuron: Neuron, currents: Tensor, ops: Operators) -> T
     """Normalisation and neurons, from rest: currents ``[T, B, N, ...]`` -> spikes."""
     if not _is_fused(norm, currents):
         return ops.neuron(norm(currents), dynamics_of(neuron))
-    spikes, mean, var = ops.normalised_neuron(currents, *_arguments(norm, neuron))
+    spikes, mean, var = ops.normalised_neuron(currents, _layer(norm, neuron))
     _move(norm, mean, var, currents)
     return spikes
 
@@ -93,7 +71,7 @@ def fire_linear(
         spikes = ops.neuron(norm(currents), dynamics_of(neuron))
         return ops.spike_linear(spikes, linear.weight, linear.bias)
     currents_after, mean, var = ops.fire_linear(
-        currents, *_arguments(norm, neuron), linear.weight, linear.bias
+        currents, _layer(norm, neuron), linear.weight, linear.bias
     )
     _move(norm, mean, var, currents)
     return currents_after
@@ -103,7 +81,7 @@ def fire_counts(norm: nn.Module, neuron: Neuron, currents: Tensor, ops: Operator
     """:func:`fire`, then the sum over time: ``[T, B, N]`` -> ``[B, N]``."""
     if not _is_fused(norm, currents):
         return ops.counts(ops.neuron(norm(currents), dynamics_of(neuron)))
-    counts, mean, var = ops.fire_counts(currents, *_arguments(norm, neuron))
+    counts, mean, var = ops.fire_counts(currents, _layer(norm, neuron))
     _move(norm, mean, var, currents)
     return counts
 
@@ -122,11 +100,9 @@ def dynamics_of(neuron: Neuron) -> Dynamics:
     return dynamics
 
 
-def _arguments(
-    norm: PooledBatchNorm, neuron: Neuron
-) -> tuple[tuple[Tensor, Tensor] | None, Tensor, Tensor, float, Dynamics]:
+def _layer(norm: PooledBatchNorm, neuron: Neuron) -> NormalisedNeurons:
     given = None if norm.training else (norm.moving_mean, norm.moving_var)
-    return given, norm.gamma, norm.beta, norm.eps, dynamics_of(neuron)
+    return NormalisedNeurons(given, norm.gamma, norm.beta, norm.eps, dynamics_of(neuron))
 
 
 def _move(norm: PooledBatchNorm, mean: Tensor, var: Tensor, currents: Tensor) -> None:

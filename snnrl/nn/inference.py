@@ -29,7 +29,6 @@ def can_infer(encoder: Encoder, layers: Sequence[Layer]) -> bool:
     return (
         not torch.is_grad_enabled()
         and type(encoder) in (PopulationEncoder, DirectEncoder)
-        and len(layers) > 0
         and all(_is_constant(layer.norm) for layer in layers)
     )
 

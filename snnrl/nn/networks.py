@@ -26,7 +26,8 @@ from snnrl.nn.inference import can_infer, inferred_counts
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build, split_spec
-from snnrl.ops.backend import FUSED, FUSED_SURROGATES, resolve_kernel
+from snnrl.ops.backend import FUSED, resolve_kernel
+from snnrl.ops.dynamics import FUSED_SURROGATES
 
 Spec = str | Mapping[str, Any]
 
@@ -180,21 +181,20 @@ class SpikingNetwork(Compilable):
 
     def _fused_pass(self, x: Tensor, ops: Operators) -> Tensor:
         layers = cast(list[SpikingLayer], list(self.layers))
-        images = isinstance(self.conv, SpikingConvolutions)
-        if self.kernel == "native" and not images and can_infer(self.encoder, layers):
-            counts = inferred_counts(self.encoder, layers, x)
-            return self.decoder.read(counts, self.encoder.time_steps)
         if isinstance(self.conv, SpikingConvolutions):
             spikes = self.conv.fused(self.encoder, x, ops)
-        elif not layers:
-            spikes = self.encoder(x)
-        if not layers:
-            return self.decoder.read(ops.counts(spikes), len(spikes))
-        first = layers[0].linear
-        if isinstance(self.conv, SpikingConvolutions):
+            if not layers:
+                return self.decoder.read(ops.counts(spikes), len(spikes))
+            first = layers[0].linear
             currents = ops.spike_linear(spikes, first.weight, first.bias)
+        elif not layers:
+            values: Tensor = self.decoder(self.encoder(x))
+            return values
+        elif self.kernel == "native" and can_infer(self.encoder, layers):
+            counts = inferred_counts(self.encoder, layers, x)
+            return self.decoder.read(counts, self.encoder.time_steps)
         else:
-            currents = encoded_currents(self.encoder, first, x, ops)
+            currents = encoded_currents(self.encoder, layers[0].linear, x, ops)
         for layer, following in pairwise(layers):
             currents = fire_linear(layer.norm, layer.neuron, currents, following.linear, ops)
         counts = fire_counts(layers[-1].norm, layers[-1].neuron, currents, ops)

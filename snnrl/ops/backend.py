@@ -12,9 +12,6 @@ KERNELS = ("auto", "naive", "compile", "native", "triton")
 
 FUSED = ("native", "triton")
 
-FUSED_SURROGATES = ("rectangular", "sigmoid", "tanh", "triangle")
-"""Surrogates that the fused operators know; each has them in this order."""
-
 COMPILE_PAYS_FROM_STEPS = 20_000
 """Planned environment steps from which ``auto`` compiles neurons that no fused operator knows:
 below it, compiling costs more time than it saves (about half a minute when nothing is cached)."""

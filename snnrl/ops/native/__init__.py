@@ -10,26 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
 from snnrl.ops.native import calls
-from snnrl.ops.native.calls import InferenceLayer as InferenceLayer
+from snnrl.ops.native.arguments import InferenceLayer as InferenceLayer
 from snnrl.ops.native.functions import (
     EncodedLinearFunction,
     FireCountsFunction,
     FireLinearFunction,
     NeuronFunction,
-    Normalisation,
     NormalisedNeuronFunction,
     SpikeLinearFunction,
 )
 
 FEWEST_ROWS = 16
-"""Rows from which products are event-driven: weights are transposed for them first, which a batch
-of one observation does not pay back."""
+"""Rows from which a product alone is event-driven: weights are transposed for it first, which a
+batch of one observation does not pay back."""
 
 
 def neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
@@ -37,82 +35,44 @@ def neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
 
     :raises UserError: not float32 on a CPU
     """
-    if not torch.is_grad_enabled():
-        return calls.neuron_forward(x.contiguous(), dynamics)
     spikes: Tensor = NeuronFunction.apply(x, dynamics)  # type: ignore[no-untyped-call]
     return spikes
 
 
-def normalised_neuron(
-    x: Tensor,
-    statistics: tuple[Tensor, Tensor] | None,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    dynamics: Dynamics,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``(x - mean) / sqrt(var + eps) * gamma + beta`` per feature, then neurons from rest.
+def normalised_neuron(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+    """Currents ``[T, B, N]`` through a layer.
 
-    :param x: ``[T, B, N]``
-    :param statistics: mean and variance ``[N]`` to take as constants; ``None``: those of x over
-        time and batch (biased variance), through which gradients flow
-    :param gamma, beta: ``[N]``
-    :param eps: added to the variance
-    :param dynamics: of the neurons
     :return: spikes ``[T, B, N]``, and the mean and variance that were used, without gradients
     :raises UserError: not float32 on a CPU
     """
-    if not torch.is_grad_enabled():
-        spikes = torch.empty_like(x, memory_format=torch.contiguous_format)
-        used = calls.normalised_forward(
-            x.contiguous(), statistics, gamma, beta, eps, dynamics, spikes=spikes
-        )
-        return spikes, used.mean, used.var
     result: tuple[Tensor, Tensor, Tensor] = NormalisedNeuronFunction.apply(  # type: ignore[no-untyped-call]
-        x, gamma, beta, Normalisation(statistics, eps, dynamics)
+        x, layer.gamma, layer.beta, layer
     )
     return result
 
 
 def fire_linear(
-    x: Tensor,
-    statistics: tuple[Tensor, Tensor] | None,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    dynamics: Dynamics,
-    weight: Tensor,
-    bias: Tensor | None,
+    x: Tensor, layer: NormalisedNeurons, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normalised_neuron`, then :func:`spike_linear`: the spikes are never in memory.
 
     :return: currents ``[T, B, M]`` of the next layer, and the mean and variance that were used
     :raises UserError: not float32 on a CPU
     """
-    if x.shape[0] * x.shape[1] < FEWEST_ROWS and not torch.is_grad_enabled():
-        spikes, mean, var = normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
-        return F.linear(spikes, weight, bias), mean, var
     result: tuple[Tensor, Tensor, Tensor] = FireLinearFunction.apply(  # type: ignore[no-untyped-call]
-        x, gamma, beta, weight, bias, Normalisation(statistics, eps, dynamics)
+        x, layer.gamma, layer.beta, weight, bias, layer
     )
     return result
 
 
-def fire_counts(
-    x: Tensor,
-    statistics: tuple[Tensor, Tensor] | None,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    dynamics: Dynamics,
-) -> tuple[Tensor, Tensor, Tensor]:
+def fire_counts(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normalised_neuron`, then :func:`counts`: the spikes are never in memory.
 
     :return: spikes over time ``[B, N]``, and the mean and variance that were used
     :raises UserError: not float32 on a CPU
     """
     result: tuple[Tensor, Tensor, Tensor] = FireCountsFunction.apply(  # type: ignore[no-untyped-call]
-        x, gamma, beta, Normalisation(statistics, eps, dynamics)
+        x, layer.gamma, layer.beta, layer
     )
     return result
 
@@ -150,10 +110,6 @@ def encoded_linear(
     :param bias: ``[N]``
     :raises UserError: not float32 on a CPU
     """
-    if time_steps * len(drive) < FEWEST_ROWS and not torch.is_grad_enabled():
-        spikes = drive.new_empty(time_steps, *drive.shape)
-        calls.encode(drive.contiguous(), time_steps, threshold, spikes=spikes)
-        return F.linear(spikes, weight, bias)
     currents: Tensor = EncodedLinearFunction.apply(drive, weight, bias, time_steps, threshold)  # type: ignore[no-untyped-call]
     return currents
 
@@ -176,4 +132,4 @@ def infer(
     :return: spikes of the last layer, added up over time
     :raises UserError: not float32 on a CPU
     """
-    return calls.infer(drive.contiguous(), time_steps, threshold, layers)
+    return calls.infer(drive, time_steps, threshold, layers)

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
 from snnrl.ops.native import calls
-from snnrl.ops.native.calls import Events, Statistics
-
-
-class Normalisation(NamedTuple):
-    """What stands in front of the neurons of a layer.
-
-    :param given: mean and variance to take as constants; ``None``: the batch's
-    :param eps: added to the variance
-    :param dynamics: of the neurons
-    """
-
-    given: tuple[Tensor, Tensor] | None
-    eps: float
-    dynamics: Dynamics
+from snnrl.ops.native.arguments import Events
 
 
 def _refuse_second_derivatives() -> None:
@@ -52,25 +39,25 @@ class NeuronFunction(torch.autograd.Function):
 
 
 def _keep(
-    ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, used: Statistics, layer: Normalisation
-) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """What the gradient of a normalised layer needs, and its mean and variance."""
-    mean, var, ctx.of_batch = used
-    if not ctx.of_batch:
+    ctx: Any, x: Tensor, layer: NormalisedNeurons, used: tuple[Tensor, Tensor], *more: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Keep what the gradient of a layer needs, and ``more``; return its mean and variance."""
+    mean, var = used
+    if layer.statistics is not None:
         # The moving statistics may move between this pass and its gradient.
         mean, var = mean.clone(), var.clone()
-    ctx.layer = layer
+    ctx.of_batch = layer.statistics is None
+    ctx.eps, ctx.dynamics = layer.eps, layer.dynamics
     ctx.mark_non_differentiable(mean, var)
-    return (x, mean, var, gamma, beta), mean, var
+    ctx.save_for_backward(x, mean, var, layer.gamma, layer.beta, *more)
+    return mean, var
 
 
-def _through(ctx: Any, kept: tuple[Tensor, ...], gradient: Tensor) -> tuple[Tensor, ...]:
+def _through(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
     """Gradients of x, gamma and beta from that of the spikes ``[T, B, N]``."""
-    x, mean, var, gamma, beta = kept
-    statistics = Statistics(mean, var, ctx.of_batch)
-    return calls.normalised_backward(
-        x, statistics, gamma, beta, ctx.layer.eps, gradient, ctx.layer.dynamics
-    )
+    x, mean, var, gamma, beta = ctx.saved_tensors[:5]
+    layer = NormalisedNeurons((mean, var), gamma, beta, ctx.eps, ctx.dynamics)
+    return calls.normalised_backward(x, layer, gradient, of_batch=ctx.of_batch)
 
 
 class NormalisedNeuronFunction(torch.autograd.Function):
@@ -78,21 +65,17 @@ class NormalisedNeuronFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: Normalisation
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: NormalisedNeurons
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous()
         spikes = torch.empty_like(x)
-        used = calls.normalised_forward(
-            x, layer.given, gamma, beta, layer.eps, layer.dynamics, spikes=spikes
-        )
-        kept, mean, var = _keep(ctx, x, gamma, beta, used, layer)
-        ctx.save_for_backward(*kept)
-        return spikes, mean, var
+        used = calls.normalised_forward(x, layer, spikes=spikes)
+        return spikes, *_keep(ctx, x, layer, used)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
-        return *_through(ctx, ctx.saved_tensors, gradient), None
+        return *_through(ctx, gradient), None
 
 
 class FireCountsFunction(torch.autograd.Function):
@@ -100,22 +83,18 @@ class FireCountsFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: Normalisation
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: NormalisedNeurons
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous()
         totals = torch.empty_like(x[0])
-        used = calls.normalised_forward(
-            x, layer.given, gamma, beta, layer.eps, layer.dynamics, totals=totals
-        )
-        kept, mean, var = _keep(ctx, x, gamma, beta, used, layer)
-        ctx.save_for_backward(*kept)
-        return totals, mean, var
+        used = calls.normalised_forward(x, layer, totals=totals)
+        return totals, *_keep(ctx, x, layer, used)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
-        kept = ctx.saved_tensors
-        return *_through(ctx, kept, gradient.contiguous().expand(kept[0].shape)), None
+        x = ctx.saved_tensors[0]
+        return *_through(ctx, gradient.contiguous().expand(x.shape)), None
 
 
 class FireLinearFunction(torch.autograd.Function):
@@ -129,26 +108,22 @@ class FireLinearFunction(torch.autograd.Function):
         beta: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        layer: Normalisation,
+        layer: NormalisedNeurons,
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous()
         events = Events.room_for(x.shape[0] * x.shape[1], x.shape[2])
-        used = calls.normalised_forward(
-            x, layer.given, gamma, beta, layer.eps, layer.dynamics, events=events
-        )
-        kept, mean, var = _keep(ctx, x, gamma, beta, used, layer)
-        ctx.save_for_backward(*kept, *events[:3], weight)
+        used = calls.normalised_forward(x, layer, events=events)
+        mean, var = _keep(ctx, x, layer, used, *events[:3], weight)
         currents = calls.event_product(events, weight, bias)
         return currents.view(*x.shape[:2], len(weight)), mean, var
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
-        *kept, indices, starts, counts, weight = ctx.saved_tensors
-        events = Events(indices, starts, counts, weight.shape[1])
+        weight = ctx.saved_tensors[-1]
         needs_weight, needs_bias = ctx.needs_input_grad[3:5]
-        dweight, dbias = _of_map(events, gradient, needs_weight, needs_bias)
-        return *_through(ctx, tuple(kept), gradient @ weight), dweight, dbias, None
+        dweight, dbias = _of_map(ctx, gradient, needs_weight, needs_bias)
+        return *_through(ctx, gradient @ weight), dweight, dbias, None
 
 
 class SpikeLinearFunction(torch.autograd.Function):
@@ -156,7 +131,7 @@ class SpikeLinearFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        events = calls.find_events(spikes.contiguous().flatten(0, -2))
+        events = calls.find_events(spikes.flatten(0, -2))
         ctx.save_for_backward(*events[:3], weight)
         currents = calls.event_product(events, weight, bias)
         return currents.view(*spikes.shape[:-1], len(weight))
@@ -164,10 +139,9 @@ class SpikeLinearFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
-        indices, starts, counts, weight = ctx.saved_tensors
-        events = Events(indices, starts, counts, weight.shape[1])
+        weight = ctx.saved_tensors[-1]
         needs_spikes, needs_weight, needs_bias = ctx.needs_input_grad
-        dweight, dbias = _of_map(events, gradient, needs_weight, needs_bias)
+        dweight, dbias = _of_map(ctx, gradient, needs_weight, needs_bias)
         return gradient @ weight if needs_spikes else None, dweight, dbias
 
 
@@ -184,7 +158,7 @@ class EncodedLinearFunction(torch.autograd.Function):
         threshold: float,
     ) -> Tensor:
         events = Events.room_for(time_steps * len(drive), drive.shape[1])
-        calls.encode(drive.contiguous(), time_steps, threshold, events=events)
+        calls.encode(drive, time_steps, threshold, events)
         ctx.save_for_backward(*events[:3], weight)
         ctx.threshold = threshold
         currents = calls.event_product(events, weight, bias)
@@ -193,18 +167,19 @@ class EncodedLinearFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
-        indices, starts, counts, weight = ctx.saved_tensors
-        events = Events(indices, starts, counts, weight.shape[1])
+        weight = ctx.saved_tensors[-1]
         needs_drive, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-        dweight, dbias = _of_map(events, gradient, needs_weight, needs_bias)
+        dweight, dbias = _of_map(ctx, gradient, needs_weight, needs_bias)
         ddrive = _over_time(gradient, ctx.threshold) @ weight if needs_drive else None
         return ddrive, dweight, dbias, None, None
 
 
 def _of_map(
-    events: Events, gradient: Tensor, needs_weight: bool, needs_bias: bool
+    ctx: Any, gradient: Tensor, needs_weight: bool, needs_bias: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of weight and bias of a linear map from that of its outputs ``[..., N]``."""
+    indices, starts, counts, weight = ctx.saved_tensors[-4:]
+    events = Events(indices, starts, counts, weight.shape[1])
     rows = gradient.contiguous().flatten(0, -2)
     return (
         calls.event_gradient(events, rows) if needs_weight else None,

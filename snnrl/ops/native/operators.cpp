@@ -500,21 +500,31 @@ void dense_product(int R, int K, int N, const float* rows, const float* weight, 
       y[r * N + n] = dot(K, rows + r * K, weight + int64_t(n) * K) + (bias ? bias[n] : 0);
 }
 
-// y [R, N] = spikes [R, K] weight^T + bias by events, with the weights packed; `indices` holds
-// R * (K + 16) numbers and `counts` R.
-void event_product(int R, int K, int N, const float* spikes, const float* packed,
-                   const float* bias, float* y, uint16_t* indices, int* counts) {
-  for (int r = 0; r < R; ++r) counts[r] = emit(spikes + r * K, K, indices + r * (K + 16));
+// Rows `first` to `last` of y [R, N] = spikes [R, K] weight^T + bias, with the weights packed: the
+// rows of weight^T at the events, added up.
+void event_product(int64_t first, int64_t last, int K, int N, const Events& events,
+                   const float* packed, const float* bias, float* y) {
   for (int column = 0; column < N; column += COLUMNS, packed += int64_t(K) * COLUMNS) {
     const int n = N - column < COLUMNS ? N - column : COLUMNS;
     float start[COLUMNS] = {};
     if (bias) std::memcpy(start, bias + column, n * sizeof(float));
-    for (int r = 0; r < R; ++r) {
-      float sum[COLUMNS];
-      gather(start, packed, indices + r * (K + 16), counts[r]).put(sum);
-      std::memcpy(y + r * N + column, sum, n * sizeof(float));
+    for (int64_t r = first; r < last; ++r) {
+      const Block sum =
+          gather(start, packed, events.indices + events.starts[r], events.counts[r]);
+      if (n == COLUMNS) {
+        sum.put(y + r * N + column);
+      } else {
+        float rest[COLUMNS];
+        sum.put(rest);
+        std::memcpy(y + r * N + column, rest, n * sizeof(float));
+      }
     }
   }
+}
+
+// Floats of a packed matrix [N, K].
+int64_t packed_size(int K, int N) {
+  return int64_t(K) * ((N + COLUMNS - 1) / COLUMNS) * COLUMNS;
 }
 
 // A layer that only infers; its normalisation is absent where mean is null.
@@ -564,7 +574,7 @@ int guarded(F f) {
 extern "C" {
 
 int snn_neuron_forward(int neuron, const Constants* c, int T, int64_t M, const float* x,
-                        float* spikes) {
+                       float* spikes) {
   return guarded([&] {
     choose(neuron, M, [&]<int NEURON, int LANES>() {
       neuron_forward<NEURON, LANES>(*c, T, M, x, spikes);
@@ -573,7 +583,7 @@ int snn_neuron_forward(int neuron, const Constants* c, int T, int64_t M, const f
 }
 
 int snn_neuron_backward(int neuron, int surrogate, const Constants* c, int T, int64_t M,
-                         const float* x, const float* g, int64_t g_stride, float* dx) {
+                        const float* x, const float* g, int64_t g_stride, float* dx) {
   return guarded([&] {
     choose(neuron, surrogate, M, [&]<int NEURON, int SURROGATE, int LANES>() {
       neuron_backward<NEURON, SURROGATE, LANES>(*c, T, M, x, g, g_stride, dx);
@@ -582,42 +592,41 @@ int snn_neuron_backward(int neuron, int surrogate, const Constants* c, int T, in
 }
 
 int snn_normalised_forward(int neuron, const Constants* c, int T, int64_t B, int64_t N,
-                            int of_batch, const float* x, float* mean, float* var,
-                            const float* gamma, const float* beta, float eps, float* spikes,
-                            const Events* events, float* totals) {
+                           int of_batch, const float* x, float* mean, float* var,
+                           const float* gamma, const float* beta, float eps, float* spikes,
+                           const Events* events, float* totals) {
   return guarded([&] {
     choose(neuron, N, [&]<int NEURON, int LANES>() {
-      normalised_forward<NEURON, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta, eps, spikes,
-                                        events, totals);
+      normalised_forward<NEURON, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta, eps,
+                                        spikes, events, totals);
     });
   });
 }
 
 int snn_normalised_backward(int neuron, int surrogate, const Constants* c, int T, int64_t B,
-                             int64_t N, int of_batch, const float* x, const float* mean,
-                             const float* var, const float* gamma, const float* beta, float eps,
-                             const float* g, int64_t g_stride, float* dx, float* dgamma,
-                             float* dbeta) {
+                            int64_t N, int of_batch, const float* x, const float* mean,
+                            const float* var, const float* gamma, const float* beta, float eps,
+                            const float* g, int64_t g_stride, float* dx, float* dgamma,
+                            float* dbeta) {
   return guarded([&] {
     choose(neuron, surrogate, N, [&]<int NEURON, int SURROGATE, int LANES>() {
-      normalised_backward<NEURON, SURROGATE, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma, beta,
-                                                    eps, g, g_stride, dx, dgamma, dbeta);
+      normalised_backward<NEURON, SURROGATE, LANES>(*c, T, B, N, of_batch, x, mean, var, gamma,
+                                                    beta, eps, g, g_stride, dx, dgamma, dbeta);
     });
   });
 }
 
-// Spikes of a drive [B, M], of which those that are not null are written: [T, B, M], or events.
-int snn_encode(int T, int64_t B, int M, float threshold, const float* drive, float* spikes,
-                const Events* events) {
+// Events of the spikes of a drive [B, M], by row of [T * B, M].
+int snn_encode(int T, int64_t B, int M, float threshold, const float* drive,
+               const Events* events) {
   return guarded([&] {
     const std::unique_ptr<float[]> potential(new float[M]), row(new float[M]);
     Emitter emitter{events};
     for (int64_t b = 0; b < B; ++b) {
       std::memset(potential.get(), 0, M * sizeof(float));
       for (int t = 0; t < T; ++t) {
-        float* s = spikes ? spikes + (t * B + b) * M : row.get();
-        encode_step(M, threshold, drive + b * M, potential.get(), s);
-        if (events) emitter.take(t * B + b, s, M);
+        encode_step(M, threshold, drive + b * M, potential.get(), row.get());
+        emitter.take(t * B + b, row.get(), M);
       }
     }
   });
@@ -630,39 +639,20 @@ int snn_events(int64_t R, int K, const float* spikes, const Events* events) {
   });
 }
 
-// y [R, N] = spikes [R, K] weight [N, K]^T + bias: the rows of weight^T at the events, added up.
-// scratch holds K * N floats, N rounded up to whole blocks of COLUMNS. Rows go in blocks, so that a
-// block of y is written while it is in the cache.
+// y [R, N] = spikes [R, K] weight [N, K]^T + bias; scratch holds the packed weights. Rows go in
+// blocks, so that a block of y is written while it is in the cache.
 int snn_event_product(int64_t R, int K, int N, const Events* events, const float* weight,
-                       const float* bias, float* y, float* scratch) {
+                      const float* bias, float* y, float* scratch) {
   return guarded([&] {
     pack(K, N, weight, scratch);
-    for (int64_t first = 0; first < R; first += ROWS) {
-      const int64_t last = first + ROWS < R ? first + ROWS : R;
-      for (int column = 0; column < N; column += COLUMNS) {
-        const int n = N - column < COLUMNS ? N - column : COLUMNS;
-        const float* packed = scratch + int64_t(column) * K;
-        float start[COLUMNS] = {};
-        if (bias) std::memcpy(start, bias + column, n * sizeof(float));
-        for (int64_t r = first; r < last; ++r) {
-          const Block sum = gather(start, packed, events->indices + events->starts[r],
-                                   events->counts[r]);
-          if (n == COLUMNS) {
-            sum.put(y + r * N + column);
-          } else {
-            float rest[COLUMNS];
-            sum.put(rest);
-            std::memcpy(y + r * N + column, rest, n * sizeof(float));
-          }
-        }
-      }
-    }
+    for (int64_t first = 0; first < R; first += ROWS)
+      event_product(first, first + ROWS < R ? first + ROWS : R, K, N, *events, scratch, bias, y);
   });
 }
 
 // dweight [N, K] = g [R, N]^T spikes [R, K]: the rows of g at the events of each input, added up.
 int snn_event_gradient(int64_t R, int K, int N, const Events* events, const float* g,
-                        float* dweight) {
+                       float* dweight) {
   return guarded([&] {
     const int64_t blocks = (R + ROWS - 1) / ROWS;
     // Events again, by input instead of by row.
@@ -708,27 +698,28 @@ int snn_event_gradient(int64_t R, int K, int N, const Events* events, const floa
 // [B, N]. A few samples pass through all layers before the next ones, so that nothing between the
 // layers leaves the cache. With encodes = 0 the first layer sees the same input in every step.
 int snn_infer(int T, int64_t B, int M, int encodes, float threshold, const float* drive,
-               int layers, const Layer* layer, float* totals) {
+              int layers, const Layer* layer, float* totals) {
   return guarded([&] {
-    constexpr int SAMPLES = 16;
-    const bool few = T * B < SAMPLES;
+    constexpr int SAMPLES = 16;      // that pass together
+    constexpr int FEWEST_ROWS = 16;  // from which packing the weights pays
+    const bool packs = T * B >= FEWEST_ROWS;
     int widest = M;
     int64_t weights = 0;
     for (int l = 0; l < layers; ++l) {
-      const int blocks = (layer[l].outputs + COLUMNS - 1) / COLUMNS;
-      weights += int64_t(layer[l].inputs) * blocks * COLUMNS;
+      weights += packed_size(layer[l].inputs, layer[l].outputs);
       widest = layer[l].outputs > widest ? layer[l].outputs : widest;
     }
     const int rows = T * (B < SAMPLES ? int(B) : SAMPLES);
-    const std::unique_ptr<float[]> packed(new float[few ? 0 : weights]), potential(new float[M]);
+    const std::unique_ptr<float[]> packed(new float[packs ? weights : 0]), potential(new float[M]);
     const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
     const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
-    const std::unique_ptr<uint16_t[]> events(new uint16_t[int64_t(rows) * (widest + 16)]);
-    const std::unique_ptr<int[]> counts(new int[rows]);
+    const std::unique_ptr<uint16_t[]> indices(new uint16_t[int64_t(rows) * widest + 16]);
+    const std::unique_ptr<int32_t[]> starts(new int32_t[rows]), counts(new int32_t[rows]);
+    const Events events{indices.get(), starts.get(), counts.get()};
     float* to = packed.get();
-    for (int l = 0; l < layers && !few; ++l) {
+    for (int l = 0; l < layers && packs; ++l) {
       pack(layer[l].inputs, layer[l].outputs, layer[l].weight, to);
-      to += int64_t(layer[l].inputs) * ((layer[l].outputs + COLUMNS - 1) / COLUMNS) * COLUMNS;
+      to += packed_size(layer[l].inputs, layer[l].outputs);
     }
     for (int64_t first = 0; first < B; first += SAMPLES) {
       const int samples = B - first < SAMPLES ? int(B - first) : SAMPLES;
@@ -740,17 +731,19 @@ int snn_infer(int T, int64_t B, int M, int encodes, float threshold, const float
       }
       const float* from = packed.get();
       for (int l = 0; l < layers; ++l) {
-        const int K = layer[l].inputs, N = layer[l].outputs;
+        const int K = layer[l].inputs, N = layer[l].outputs, R = T * samples;
         const bool same = l == 0 && !encodes;
-        if (few || same) {
-          const float* input = same ? drive + first * M : spikes.get();
-          dense_product(same ? samples : T * samples, K, N, input, layer[l].weight, layer[l].bias,
+        if (same) {
+          dense_product(samples, K, N, drive + first * M, layer[l].weight, layer[l].bias,
                         currents.get());
+        } else if (!packs) {
+          dense_product(R, K, N, spikes.get(), layer[l].weight, layer[l].bias, currents.get());
         } else {
-          event_product(T * samples, K, N, spikes.get(), from, layer[l].bias, currents.get(),
-                        events.get(), counts.get());
+          Emitter emitter{&events};
+          for (int r = 0; r < R; ++r) emitter.take(r, spikes.get() + int64_t(r) * K, K);
+          event_product(0, R, K, N, events, from, layer[l].bias, currents.get());
         }
-        from += int64_t(K) * ((N + COLUMNS - 1) / COLUMNS) * COLUMNS;
+        if (packs) from += packed_size(K, N);
         choose(layer[l].neuron, N, [&]<int NEURON, int LANES>() {
           infer<NEURON, LANES>(layer[l], T, samples, currents.get(), same ? 0 : samples * N,
                                spikes.get());

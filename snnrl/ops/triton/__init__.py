@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
 from snnrl.ops.triton import register
 from snnrl.ops.triton.requirements import check_device, check_input
 
@@ -35,26 +35,14 @@ def neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
     return register.neuron(x, dynamics)
 
 
-def normalised_neuron(
-    x: Tensor,
-    statistics: tuple[Tensor, Tensor] | None,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    dynamics: Dynamics,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes of ``(x - mean) / sqrt(var + eps) gamma + beta``, and the statistics used.
+def normalised_neuron(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+    """Currents ``[T, B, N]`` through a layer.
 
-    :param x: ``[T, B, N]``
-    :param statistics: mean and variance ``[N]``, constants; ``None``: those of ``x`` over (T, B),
-        the variance biased, with gradients through them
-    :param gamma, beta: affine map ``[N]``
-    :param eps: added to the variance
     :return: spikes of the shape and dtype of ``x``; mean and variance ``[N]`` without gradient
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
     check_input(x)
-    return register.normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
+    return register.normalised_neuron(x, *layer)
 
 
 def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
@@ -97,34 +85,20 @@ def encoded_linear(
 
 
 def fire_linear(
-    x: Tensor,
-    statistics: tuple[Tensor, Tensor] | None,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    dynamics: Dynamics,
-    weight: Tensor,
-    bias: Tensor | None,
+    x: Tensor, layer: NormalisedNeurons, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normalised_neuron`, then :func:`spike_linear`: currents ``[T, B, M]``, statistics.
 
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
-    spikes, mean, var = normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
+    spikes, mean, var = normalised_neuron(x, layer)
     return spike_linear(spikes, weight, bias), mean, var
 
 
-def fire_counts(
-    x: Tensor,
-    statistics: tuple[Tensor, Tensor] | None,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    dynamics: Dynamics,
-) -> tuple[Tensor, Tensor, Tensor]:
+def fire_counts(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normalised_neuron`, then :func:`counts`: spikes over time ``[B, N]``, statistics.
 
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
-    spikes, mean, var = normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
+    spikes, mean, var = normalised_neuron(x, layer)
     return counts(spikes), mean, var

@@ -1,0 +1,143 @@
+"""What the C++ operators are called with: constants, events and layers, checked and laid out."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int, c_void_p
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnrl.errors import UserError
+from snnrl.ops.dynamics import FUSED_NEURONS, FUSED_SURROGATES, Dynamics
+
+MOST_INPUTS, MOST_EVENTS = 2**16, 2**31 - 1
+
+
+class Constants(ctypes.Structure):
+    """The constants of a :class:`Dynamics` for the C++ side."""
+
+    _fields_ = tuple(
+        (name, c_float)
+        for name in (
+            "threshold",
+            "decay",
+            "current_decay",
+            "tv",
+            "tu",
+            "tr",
+            "ts",
+            "scale",
+            "reset_gradient",
+        )
+    )
+
+
+def too_many(rows: int, inputs: int) -> UserError:
+    """The error to raise for more spikes in one pass than indices can count."""
+    return UserError(
+        f"kernel=native: {rows} x {inputs} spikes in one pass are too many; expected at "
+        f"most {MOST_INPUTS} inputs of a layer, a smaller batch, or kernel=naive"
+    )
+
+
+class Events(NamedTuple):
+    """Where the rows of a matrix of spikes ``[R, K]`` are not zero.
+
+    :param indices: of row r ``counts[r]`` of them, from ``starts[r]`` on
+    :param starts, counts: ``[R]``
+    :param inputs: K
+    """
+
+    indices: Tensor
+    starts: Tensor
+    counts: Tensor
+    inputs: int
+
+    @classmethod
+    def room_for(cls, rows: int, inputs: int) -> Events:
+        """Memory for the events of so many rows; only what events fill is ever touched.
+
+        :raises UserError: more than the indices can count
+        """
+        if inputs > MOST_INPUTS or rows * inputs > MOST_EVENTS:
+            raise too_many(rows, inputs)
+        # Vectors are stored whole: the last one may end behind the last event.
+        indices = torch.empty(rows * inputs + 16, dtype=torch.uint16)
+        starts, counts = torch.empty(2, rows, dtype=torch.int32).unbind(0)
+        return cls(indices, starts, counts, inputs)
+
+    def pointers(self) -> _EventPointers:
+        """For the C++ side; they live as long as this does."""
+        return _EventPointers(*(tensor.data_ptr() for tensor in self[:3]))
+
+
+class _EventPointers(ctypes.Structure):
+    _fields_ = (("indices", c_void_p), ("starts", c_void_p), ("counts", c_void_p))
+
+
+class InferenceLayer(NamedTuple):
+    """A layer of a network that only infers.
+
+    :param weight, bias: of its linear map, ``[N, K]`` and ``[N]``
+    :param normalisation: mean, variance, gamma and beta ``[N]``; ``None``: there is none
+    :param eps: added to the variance
+    :param dynamics: of its neurons
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    normalisation: tuple[Tensor, Tensor, Tensor, Tensor] | None
+    eps: float
+    dynamics: Dynamics
+
+
+class LayerPointers(ctypes.Structure):
+    """An :class:`InferenceLayer` for the C++ side."""
+
+    _fields_ = (
+        ("neuron", c_int),
+        ("constants", c_void_p),
+        ("inputs", c_int),
+        ("outputs", c_int),
+        *((name, c_void_p) for name in ("weight", "bias", "mean", "var", "gamma", "beta")),
+        ("eps", c_float),
+    )
+
+
+@lru_cache(maxsize=64)
+def constants_of(d: Dynamics) -> tuple[int, int, Constants]:
+    """Number of the neuron and of the surrogate, and their constants."""
+    # The enumerations in operators.cpp are in the order of FUSED_NEURONS and FUSED_SURROGATES.
+    constants = Constants(
+        d.threshold,
+        d.decay,
+        d.current_decay,
+        *d.parameters,
+        d.surrogate.scale,
+        0.0 if d.detach_reset else 1.0,
+    )
+    return FUSED_NEURONS.index(d.neuron), FUSED_SURROGATES.index(d.surrogate.name), constants
+
+
+def ready(tensor: Tensor, *shape: int) -> Tensor:
+    """The tensor as C++ reads it: contiguous.
+
+    :raises UserError: not float32 on a CPU
+    :raises ValueError: not of this shape
+    """
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        raise UserError(
+            f"kernel=native: takes float32 on a CPU, not {tensor.dtype} on {tensor.device}; "
+            "expected kernel=naive for these"
+        )
+    if tensor.shape != shape:
+        raise ValueError(f"expected a tensor of shape {shape}, not {tuple(tensor.shape)}")
+    return tensor.contiguous()
+
+
+def pointer(tensor: Tensor | None) -> c_void_p | None:
+    """Of a tensor that is ready and that the caller holds."""
+    return None if tensor is None else c_void_p(tensor.data_ptr())
