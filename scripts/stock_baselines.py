@@ -27,7 +27,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv
 
-from snnrl.analysis.runs import EVALUATIONS
+from snnrl.analysis.run_files import EVALUATIONS
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_evaluator, build_training_env, use_threads
 from snnrl.experiment.config import check_override, compose_config

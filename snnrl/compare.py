@@ -20,7 +20,8 @@ from snnrl.analysis.page import to_html
 from snnrl.analysis.plots import plot_curves, plot_statistics_error, plot_wall_time
 from snnrl.analysis.profiles import plot_profiles
 from snnrl.analysis.report import to_csv, to_markdown
-from snnrl.analysis.runs import Run, find_runs
+from snnrl.analysis.run_folders import find_runs
+from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import METRICS
 from snnrl.analysis.wandb_runs import fetch_runs
 from snnrl.errors import UserError

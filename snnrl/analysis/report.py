@@ -12,7 +12,7 @@ from snnrl.analysis.bootstrap import Interval
 from snnrl.analysis.comparison import Comparison
 from snnrl.analysis.grids import DEFINITIONS, align, markdown, number
 from snnrl.analysis.plots import plot_run
-from snnrl.analysis.runs import load_run
+from snnrl.analysis.run_folders import load_run
 from snnrl.analysis.table import Overall, Row
 from snnrl.errors import UserError
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from snnrl.analysis.runs import EVALUATIONS, TIME_ELAPSED, Run, Status, add_up_restarts
+from snnrl.analysis.run_files import EVALUATIONS, TIME_ELAPSED, add_up_restarts
+from snnrl.analysis.runs import Run, Status
 from snnrl.errors import UserError
 
 RETURN, LENGTH = "evaluation/return", "evaluation/length"

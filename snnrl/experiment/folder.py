@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from snnrl.analysis.runs import CAME_LATER, EVALUATIONS, NOT_SETTINGS, STATISTICS_ERROR
+from snnrl.analysis.run_files import EVALUATIONS, STATISTICS_ERROR
+from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS
 from snnrl.errors import UserError
 from snnrl.experiment.choices import CRITICS, spiking_parts
 from snnrl.experiment.config import compose_config, environment_choice

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from snnrl.analysis.grouping import choose_baseline, group_runs, grouping_keys, in_environments
-from snnrl.analysis.runs import find_runs
+from snnrl.analysis.run_folders import find_runs
 from snnrl.errors import UserError
 from tests.run_folders import write_run
 

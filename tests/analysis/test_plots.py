@@ -11,7 +11,8 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 
 from snnrl.analysis import figures, plots, profiles
-from snnrl.analysis.runs import Run, load_run
+from snnrl.analysis.run_folders import load_run
+from snnrl.analysis.runs import Run
 from tests.run_folders import write_run
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from snnrl.analysis.published import published_beside, published_results
-from snnrl.analysis.runs import Run, load_run
+from snnrl.analysis.run_folders import load_run
+from snnrl.analysis.runs import Run
 from tests.run_folders import write_run
 
 

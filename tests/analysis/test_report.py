@@ -12,7 +12,8 @@ import pytest
 from snnrl.analysis.comparison import compare_runs
 from snnrl.analysis.notes import make_notes, overall_notes
 from snnrl.analysis.report import summarise_run, to_csv, to_markdown
-from snnrl.analysis.runs import Run, load_run
+from snnrl.analysis.run_folders import load_run
+from snnrl.analysis.runs import Run
 from snnrl.analysis.table import make_overall, make_table
 from snnrl.errors import UserError
 from tests.analysis.test_plots import assert_picture

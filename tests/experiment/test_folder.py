@@ -9,7 +9,8 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from snnrl.analysis.runs import EVALUATIONS, NOT_SETTINGS, STATISTICS_ERROR
+from snnrl.analysis.run_files import EVALUATIONS, STATISTICS_ERROR
+from snnrl.analysis.runs import NOT_SETTINGS
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.folder import RunFolder, label, settings_hash
 from snnrl.experiment.records import Table

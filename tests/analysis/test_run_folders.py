@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snnrl.analysis.runs import find_runs, load_run
+from snnrl.analysis.run_folders import find_runs, load_run
 from snnrl.errors import UserError
 from tests.run_folders import write_run
 

@@ -1,0 +1,193 @@
+"""The files of a run folder, read with all that can be wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from snnrl.analysis.runs import HARDWARE, Status
+from snnrl.errors import UserError
+
+EVALUATIONS = ["timesteps", "episode", "seed", "return", "length"]
+"""Columns of evaluations.csv, one row an episode."""
+
+STATISTICS_ERROR = [
+    "timesteps",
+    "data",
+    "phase",
+    "layer",
+    "mean_error",
+    "variance_ratio",
+    "wasserstein2",
+]
+"""Columns of statistics_error.csv, one row a layer, evaluation, data and phase."""
+
+TIME_ELAPSED = "time/time_elapsed"
+"""Column of progress.csv: seconds since the run's process started."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved configuration, nested.
+
+    :raises UserError: config.yaml is no YAML, or no mapping
+    """
+    file = folder / "config.yaml"
+    try:
+        config = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: expected YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{file}: expected a mapping of settings")
+    return config
+
+
+def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
+    """Evaluation episodes; none where the run ended before its first evaluation.
+
+    :param status: a run that is done must have evaluations
+    :raises UserError: evaluations.csv is missing, half-written, or has other than finite numbers
+    """
+    file = folder / "evaluations.csv"
+    if not file.exists():
+        if status == "done":
+            raise UserError(f"{file}: not there, though the run is done")
+        return pd.DataFrame(columns=EVALUATIONS, dtype=float)
+    evaluations = _read_csv(file, EVALUATIONS)
+    if evaluations.empty:
+        if status == "failed":
+            return evaluations
+        raise UserError(f"{file}: no evaluation in it, expected one row an episode")
+    numbers = evaluations[EVALUATIONS].apply(pd.to_numeric, errors="coerce")
+    wrong = ~np.isfinite(numbers.to_numpy(dtype=float)).all(axis=1)
+    if wrong.any():
+        raise UserError(f"{file}: line {wrong.argmax() + 2}: expected five finite numbers")
+    repeated = numbers.duplicated(["timesteps", "episode"])
+    if repeated.any():
+        raise UserError(f"{file}: line {repeated.argmax() + 2}: an episode that was there before")
+    episodes = numbers.groupby("timesteps").size()
+    if episodes.min() < episodes.max():
+        raise UserError(
+            f"{file}: half-written, the evaluation at step {episodes.idxmin()} has "
+            f"{episodes.min()} of {episodes.max()} episodes"
+        )
+    return numbers
+
+
+def read_evaluations_of_failed(folder: Path) -> pd.DataFrame:
+    """:func:`read_evaluations`, and none where they cannot be read."""
+    try:
+        return read_evaluations(folder, "failed")
+    except UserError:
+        return pd.DataFrame(columns=EVALUATIONS, dtype=float)
+
+
+def read_clock(folder: Path) -> pd.Series:
+    """Seconds of wall time by progress.csv, indexed by environment steps; empty if unknown.
+
+    A resumed run's clock starts anew: where it falls back, what had
+    passed before is added; the time between the last row and the interruption is not known.
+
+    :raises UserError: progress.csv is half-written or has no steps
+    """
+    file = folder / "progress.csv"
+    if not file.exists():
+        return pd.Series(dtype=float)
+    table = _read_csv(file, ["timesteps"])
+    if TIME_ELAPSED not in table:
+        return pd.Series(dtype=float)
+    columns = table[["timesteps", TIME_ELAPSED]].apply(pd.to_numeric, errors="coerce").dropna()
+    return add_up_restarts(columns.groupby("timesteps")[TIME_ELAPSED].max())
+
+
+def add_up_restarts(seconds: pd.Series) -> pd.Series:
+    """Seconds since the first start, from seconds since the last one (by environment steps)."""
+    before = seconds.shift()
+    return seconds + before.where(seconds < before, 0.0).cumsum()
+
+
+def read_statistics_error(folder: Path) -> pd.DataFrame | None:
+    """Errors of the normalisation's statistics; None where the run has none.
+
+    :raises UserError: statistics_error.csv is half-written or has other than numbers
+    """
+    file = folder / "statistics_error.csv"
+    if not file.exists():
+        return None
+    table = _read_csv(file, STATISTICS_ERROR)
+    for column in ("timesteps", "mean_error", "variance_ratio", "wasserstein2"):
+        if not pd.api.types.is_numeric_dtype(table[column]) and not table.empty:
+            raise UserError(f"{file}: column '{column}': expected numbers only")
+    return table
+
+
+def read_provenance(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Versions and hardware by provenance.json; of a run that was resumed elsewhere, all of them.
+
+    :raises UserError: provenance.json is not of the expected form
+    """
+    file = folder / "provenance.json"
+    if not file.exists():
+        return {}, {}
+    try:
+        provenance = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file}: expected JSON ({error})") from None
+    earlier = provenance.get("resumed_from", []) if isinstance(provenance, dict) else None
+    if not (isinstance(earlier, list) and all(isinstance(record, dict) for record in earlier)):
+        raise UserError(f"{file}: expected a mapping, with a list of such in 'resumed_from'")
+    records = [*earlier, provenance]
+    versions, hardware = [], []
+    for record in records:
+        for name in ("versions", "hardware"):
+            if not isinstance(record.get(name, {}), dict):
+                raise UserError(f"{file}: expected a mapping with a mapping '{name}'")
+        kernel = {"kernel": record["kernel"]} if "kernel" in record else {}
+        versions.append({**record.get("versions", {}), **_code(record), **kernel})
+        found = record.get("hardware", {})
+        hardware.append({name: found[name] for name in HARDWARE if name in found})
+    return _together(versions), _together(hardware)
+
+
+def _code(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The git revision, with a digest of what was not committed."""
+    git = provenance.get("git") or {}
+    if not git.get("revision"):
+        return {}
+    changes = {key: git[key] for key in ("diff", "untracked") if git.get(key)}
+    digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]
+    return {"code": git["revision"][:8] + (f" with changes {digest}" if changes else "")}
+
+
+def _together(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """One value a name; of a run that was resumed elsewhere, all of them in their order."""
+    values: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, value in record.items():
+            values.setdefault(name, {})[str(value)] = None
+    return {name: " then ".join(found) for name, found in values.items()}
+
+
+def _read_csv(file: Path, columns: list[str]) -> pd.DataFrame:
+    text = file.read_text()
+    if not text.strip():
+        raise UserError(f"{file}: empty, expected the header {','.join(columns)}")
+    # Without its newline the last number may have lost digits and still look like a number.
+    if not text.endswith("\n"):
+        raise UserError(f"{file}: half-written, its last line has no end")
+    try:
+        table = pd.read_csv(file)
+    except pd.errors.ParserError as error:
+        raise UserError(f"{file}: expected CSV ({' '.join(str(error).split())})") from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise UserError(
+            f"{file}: no column '{missing[0]}', expected the header {','.join(columns)}"
+        )
+    return table
