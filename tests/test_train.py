@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
@@ -192,6 +193,20 @@ def test_it_says_how_long_it_will_take_and_where_the_run_is(
     assert f"curve:      {folder.path / 'curve.png'}" in out
     assert [line.split(":")[0].split()[0] for line in err.splitlines()] == ["0", "30"]
     assert steps_in(folder, "evaluations") == [0, 30]
+
+
+def test_nothing_is_left_in_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # it is timed too
+    monkeypatch.setattr("sys.argv", ["train"])
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for steps in (30, 60):
+        assert main(arguments(tmp_path / "results", *TINY[1:], f"total_steps={steps}")) == 0
+    # torch's cache stays in one place and is found again.
+    assert {path.name for path in temporary.iterdir()} <= {f"torchinductor_{getpass.getuser()}"}
 
 
 def start(tmp_path: Path, *settings: str) -> subprocess.Popen[str]:

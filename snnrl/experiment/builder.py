@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from gymnasium.wrappers import DtypeObservation
 from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
@@ -101,7 +102,7 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
             arguments.pop("normalize_rewards"),
             arguments["gamma"],
         )
-    return AGENTS[name](
+    agent = AGENTS[name](
         "SpikingPolicy" if spiking_parts(cfg) else "AnnPolicy",
         env,
         policy_kwargs=_policy_arguments(cfg),
@@ -109,6 +110,7 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
         device=resolve_device(cfg.device),
         **{**arguments, **changes},
     )
+    return _silent(agent)
 
 
 def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> SpikingAgent:
@@ -116,9 +118,16 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> Spiking
 
     :param env: environment to go on learning in, left as it is (not reset)
     """
-    return AGENTS[cfg.algo.name].load(
+    agent = AGENTS[cfg.algo.name].load(
         path, env=env, device=resolve_device(cfg.device), force_reset=False
     )
+    return _silent(agent)
+
+
+def _silent(agent: SpikingAgent) -> SpikingAgent:
+    # Without a logger of its own, Stable-Baselines3 makes a folder in /tmp that nobody removes.
+    agent.set_logger(Logger(folder=None, output_formats=[]))
+    return agent
 
 
 def load_trained(cfg: DictConfig, path: Path) -> SpikingAgent:

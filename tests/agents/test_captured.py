@@ -170,6 +170,24 @@ def test_parameters_that_are_set_are_learned_from():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_a_copy_captures_steps_of_its_own(variant):
+    def play(captured):
+        agent = filled(variant, captured)
+        agent.train(10, 16)
+        copy = deepcopy(agent)
+        before = deepcopy(agent.policy)
+        copy.train(10, 16)
+        assert_equal_states(agent.policy, before)
+        agent.train(10, 16)
+        return agent, copy
+
+    captured, uncaptured = both(play)
+    assert "replay" in events(captured[1])
+    for one, other in zip(captured, uncaptured, strict=True):
+        assert_equal_agents(one, other)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_loaded_agent_goes_on_as_an_uncaptured_one(variant, tmp_path):
     def play(captured):
         agent = filled(variant, captured)
