@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from itertools import groupby
 
-from snnrl.errors import UserError
+from snnrl.errors import exit_status
 from snnrl.experiment.config import check_override, compose_config, expand, hydra_settings, is_sweep
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.sweep_launchers import cores
@@ -20,18 +20,17 @@ TIMED = ("env", "experiment", "algo", "actor", "threads", "total_steps")
 
 def main(argv: list[str]) -> int:
     """Run the command; its exit status."""
+    return exit_status(lambda: _say(argv))
+
+
+def _say(argv: list[str]) -> None:
     sweeps = [list(words) for end, words in groupby(argv, lambda word: word == "--") if not end]
-    try:
-        runs, seconds, threads = zip(*(estimate(words) for words in sweeps), strict=True)
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
+    runs, seconds, threads = zip(*(estimate(words) for words in sweeps), strict=True)
     at_once = max(1, cores() // max(threads))
     print(
         f"{sum(runs):,} runs, about {in_words(sum(seconds))} of computing; {at_once} at a time, as "
         f"this machine carries them: about {in_words(sum(seconds) / at_once)}"
     )
-    return 0
 
 
 def estimate(words: list[str]) -> tuple[int, float, int]:

@@ -28,7 +28,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.analysis.run_files import EVALUATIONS
-from snnrl.errors import UserError
+from snnrl.errors import UserError, exit_status
 from snnrl.experiment.builder import build_evaluator, build_training_env, use_threads
 from snnrl.experiment.config import check_override, compose_config
 from snnrl.experiment.evaluation import Evaluator
@@ -84,15 +84,14 @@ class Evaluation(BaseCallback):
 
 def main(overrides: list[str]) -> int:
     """Check the command line and train; the exit status is 0, or 2 for a mistake."""
-    try:
-        cfg = compose_config([check_override(text) for text in overrides])
-        validate(cfg)
-        check(cfg)
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _check_and_train(overrides))
+
+
+def _check_and_train(overrides: list[str]) -> None:
+    cfg = compose_config([check_override(text) for text in overrides])
+    validate(cfg)
+    check(cfg)
     train(cfg, overrides)
-    return 0
 
 
 def check(cfg: DictConfig) -> None:

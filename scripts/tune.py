@@ -19,7 +19,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from snnrl.errors import Interrupted, RunFailed, UserError
+from snnrl.errors import RunFailed, UserError, exit_status
 from snnrl.experiment.config import check_override, compose_config
 from snnrl.experiment.run import run
 from snnrl.experiment.signals import stop_on_signals
@@ -32,19 +32,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each trial, 0, 1, ... (3)")
     parser.add_argument("settings", nargs="+", metavar="SETTING")
     asked = parser.parse_args(argv)
-    try:
+
+    def command() -> None:
         with stop_on_signals():
             tune([check_override(text) for text in asked.settings], asked.trials, asked.seeds)
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
-    except RunFailed as failure:
-        print(f"failed: {failure}", file=sys.stderr)
-        return 1
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return 128 + interrupted.signal_number
-    return 0
+
+    return exit_status(command)
 
 
 def tune(settings: list[str], trials: int, seeds: int) -> None:

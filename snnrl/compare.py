@@ -24,7 +24,7 @@ from snnrl.analysis.run_folders import find_runs
 from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import METRICS
 from snnrl.analysis.wandb_runs import fetch_runs
-from snnrl.errors import UserError
+from snnrl.errors import UserError, exit_status
 
 PICTURES = {
     "curves.png": "Returns over steps",
@@ -46,21 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(given)
     if not (arguments.folders or arguments.wandb):
         parser.error("expected run folders, or --wandb")
-    try:
-        runs, notes = collect_runs(arguments.folders, arguments.wandb)
-        runs = in_environments(runs, _split(arguments.env)) if arguments.env else runs
-        by = _split(arguments.by)
-        keys = [resolve_key(key, runs) for key in by] if by else grouping_keys(runs)
-        comparison = compare_runs(runs, keys, arguments.baseline)
-        comparison = replace(comparison, notes=[*notes, *comparison.notes])
-        command = shlex.join(["python", "-m", "snnrl.compare", *given])
-        written = write(comparison, Path(arguments.out), arguments.metric, command)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    command = shlex.join(["python", "-m", "snnrl.compare", *given])
+    return exit_status(lambda: _compare(arguments, command))
+
+
+def _compare(arguments: argparse.Namespace, command: str) -> None:
+    runs, notes = collect_runs(arguments.folders, arguments.wandb)
+    runs = in_environments(runs, _split(arguments.env)) if arguments.env else runs
+    by = _split(arguments.by)
+    keys = [resolve_key(key, runs) for key in by] if by else grouping_keys(runs)
+    comparison = compare_runs(runs, keys, arguments.baseline)
+    comparison = replace(comparison, notes=[*notes, *comparison.notes])
+    written = write(comparison, Path(arguments.out), arguments.metric, command)
     print(to_markdown(comparison))
     print("\n".join(f"wrote {file}" for file in written))
-    return 0
 
 
 def collect_runs(folders: Iterable[str], projects: Iterable[str]) -> tuple[list[Run], list[str]]:

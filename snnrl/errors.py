@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import signal
+import sys
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
@@ -30,6 +32,29 @@ class Interrupted(BaseException):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def exit_status(command: Callable[[], int | None], at_once: str = "stopped at once") -> int:
+    """Run a command; of what goes wrong, print the one line on stderr.
+
+    :param command: its own exit status, ``None`` for 0
+    :param at_once: what to say when Ctrl-C stopped it where nothing could be saved
+    :return: the command's status; 2 a user's mistake, 1 a run that failed, 128 + the signal number
+    """
+    try:
+        return command() or 0
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except RunFailed as failure:
+        print(f"failed: {failure}", file=sys.stderr)
+        return 1
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return 128 + interrupted.signal_number
+    except KeyboardInterrupt:
+        print(at_once, file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.statistics import mean_interval
-from snnrl.errors import UserError
+from snnrl.errors import UserError, exit_status
 from snnrl.experiment.builder import build_environment, load_trained, use_threads
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.video import record_episode
@@ -30,12 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
     parser.error = _refuse  # type: ignore[method-assign]
-    try:
-        evaluate(parser.parse_args(argv))
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: evaluate(parser.parse_args(argv)))
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from omegaconf import DictConfig
 
-from snnrl.errors import Interrupted, RunFailed, UserError
+from snnrl.errors import UserError, exit_status
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.identity import compare_results, compare_tables
 from snnrl.experiment.provenance import Difference, collect, differences
@@ -27,17 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
     :return: exit status: 0 identical (with ``--check``: nothing differs), 1 not, 2 a mistake
     """
-    try:
-        return reproduce(_parser().parse_args(argv))
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
-    except RunFailed as failure:
-        print(f"failed: {failure}", file=sys.stderr)
-        return OTHER
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return 128 + interrupted.signal_number
+    return exit_status(lambda: reproduce(_parser().parse_args(argv)))
 
 
 def reproduce(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snnrl.errors import Interrupted, RunFailed, UserError
+from snnrl.errors import Interrupted, RunFailed, UserError, exit_status
 from snnrl.experiment.config import (
     CONFIG_DIR,
     check_override,
@@ -43,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     :param argv: arguments, those of the process if not given
     """
     argv = sys.argv[1:] if argv is None else argv
-    return _status(lambda: _main(argv))
+    again = "stopped at once; the same command goes on from the last checkpoint"
+    return exit_status(lambda: _main(argv), at_once=again)
 
 
 def _main(argv: list[str]) -> None:
@@ -192,24 +192,6 @@ def _job(cfg: DictConfig) -> float:
             # Said now, and once more at the end of the sweep, which may be days away.
             print(f"failed: {problem}", file=sys.stderr)
             return math.nan
-
-
-def _status(command: Callable[[], None]) -> int:
-    try:
-        command()
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
-    except RunFailed as failure:
-        print(f"failed: {failure}", file=sys.stderr)
-        return 1
-    except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return 128 + interrupted.signal_number
-    except KeyboardInterrupt:
-        print("stopped at once; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
 
 
 if __name__ == "__main__":

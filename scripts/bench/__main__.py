@@ -6,24 +6,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from scripts.bench.options import Options, parse
-from snnrl.errors import UserError
+from scripts.bench.options import parse
+from snnrl.errors import exit_status
 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status: 0, 1 where a contestant computes something else or fails, 2 for a mistake."""
-    try:
-        options = parse(arguments)
-        # Before torch is imported, which reads them once.
-        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[variable] = str(options.threads)
-        return _run(options)
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _bench(arguments))
 
 
-def _run(options: Options) -> int:
+def _bench(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
+    # Before torch is imported, which reads them once.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(options.threads)
     from scripts.bench.run import run
 
     return run(options)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snnrl.errors import UserError
+from snnrl.errors import exit_status
 from snnrl.ops.dynamic import DynamicParameters
 from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.surrogate import Surrogate
@@ -280,15 +280,15 @@ def captured_graph_replays(device: torch.device) -> bool:
 
 
 def main() -> int:
-    """Check all, and a captured graph."""
+    """Check all, and a captured graph; exit status 1 where something differs."""
+    return exit_status(_check_all)
+
+
+def _check_all() -> int:
     device = torch.device("cuda")
-    try:
-        if not torch.cuda.is_available():
-            check_device(torch.device("cpu"))
-        check_device(device)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if not torch.cuda.is_available():
+        check_device(torch.device("cpu"))
+    check_device(device)
     mismatches = check(cases(device, register))
     replays = captured_graph_replays(device)
     print(f"captured CUDA graph: {'the same' if replays else 'MISMATCH'}")
