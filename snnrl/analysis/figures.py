@@ -66,6 +66,11 @@ def decorate(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def band_alpha(groups: int) -> float:
+    """Opacity of a group's band: fainter among many, which would add up to mud."""
+    return min(0.2, 0.4 / groups)
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write a PNG; its folder is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snnrl.analysis.figures import COLOURS, STEPS, LineStyle, decorate, line_styles, panels, save
+from snnrl.analysis.figures import (
+    COLOURS,
+    STEPS,
+    LineStyle,
+    band_alpha,
+    decorate,
+    line_styles,
+    panels,
+    save,
+)
 from snnrl.analysis.grouping import Groups, by_environment
 from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import common_steps, common_times, interval_band, mean_returns
@@ -141,7 +150,8 @@ def _plot(groups: Groups, path: str | Path, curves: Curves) -> bool:
         if curves.xlabel == OVER_STEPS:
             axes.xaxis.set_major_formatter(STEPS)
         for name, seeds in cells.items():
-            _draw_group(axes, name, seeds, curves.together(seeds), styles[name])
+            together = curves.together(seeds)
+            _draw_group(axes, name, seeds, together, styles[name], band_alpha(len(cells)))
         # The interval of few seeds can be wider than anything they did.
         points = pd.concat([series for seeds in cells.values() for series in seeds])
         margin = 0.05 * (points.max() - points.min()) or 1.0
@@ -160,13 +170,18 @@ def _all(runs: Sequence[Run], curves: Curves) -> list[pd.Series]:
 
 
 def _draw_group(
-    axes: Axes, name: str, seeds: Sequence[pd.Series], together: pd.DataFrame, style: LineStyle
+    axes: Axes,
+    name: str,
+    seeds: Sequence[pd.Series],
+    together: pd.DataFrame,
+    style: LineStyle,
+    alpha: float,
 ) -> None:
     color, linestyle = style
     mean = together.mean(axis=1)
     low, high = interval_band(together.to_numpy(dtype=float).T)
     count = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
-    axes.fill_between(together.index, low, high, color=color, alpha=0.2, linewidth=0)
+    axes.fill_between(together.index, low, high, color=color, alpha=alpha, linewidth=0)
     axes.plot(
         together.index,
         mean,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from snnrl.analysis.bootstrap import RESAMPLES, Scores, performance_profile, stratified_bootstrap
-from snnrl.analysis.figures import decorate, line_styles, panels, save
+from snnrl.analysis.figures import band_alpha, decorate, line_styles, panels, save
 from snnrl.analysis.grids import LABELS
 from snnrl.analysis.grouping import Groups
 from snnrl.analysis.statistics import Floats
@@ -57,10 +57,11 @@ def plot_profiles(
     for axes, (title, xlabel, scores) in zip(grid, found, strict=True):
         decorate(axes, title, f"tau: {xlabel}", "share of runs above tau")
         taus = _taus([x for group in scores.values() for x in group])
+        alpha = band_alpha(len(scores))
         for name, group in scores.items():
             profile, low, high = stratified_bootstrap(performance_profile(taus), group)
             color, linestyle = styles[name]
-            axes.fill_between(taus, low, high, color=color, alpha=0.2, linewidth=0)
+            axes.fill_between(taus, low, high, color=color, alpha=alpha, linewidth=0)
             axes.plot(taus, profile, label=name, color=color, linestyle=linestyle)
         axes.set_ylim(-0.03, 1.03)
         axes.legend(frameon=False, fontsize="small")
