@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from matplotlib.ticker import EngFormatter
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 LINE_STYLES = ("-", "--", ":", "-.")
 PANELS_IN_A_ROW = 3
+LETTERS_PER_INCH = 16  # of a caption
 STEPS = EngFormatter(sep="")
 
 
@@ -51,9 +53,11 @@ def panels(count: int, caption: str) -> tuple[Figure, list[Axes]]:
     """A figure of ``count`` panels, three in a row, with a caption below."""
     columns = min(count, PANELS_IN_A_ROW)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(max(6.4, 4.6 * columns), 4.0 * rows + 0.3))
+    width = max(6.4, 4.6 * columns)
+    figure = Figure(figsize=(width, 4.0 * rows + 0.3))
     figure.set_layout_engine("constrained", wspace=0.06, hspace=0.06)
-    figure.supxlabel(caption, fontsize="small", color="0.35")
+    lines = textwrap.fill(caption, int(LETTERS_PER_INCH * width))
+    figure.supxlabel(lines, fontsize="small", color="0.35")
     return figure, [figure.add_subplot(rows, columns, n + 1) for n in range(count)]
 
 
