@@ -19,7 +19,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from snnrl.errors import RunFailed, UserError, exit_status
+from snnrl.errors import RunFailed, UserError, exit_status, with_short_errors
 from snnrl.experiment.config import check_override, compose_config
 from snnrl.experiment.run import run
 from snnrl.experiment.signals import stop_on_signals
@@ -31,9 +31,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--trials", type=int, default=20, help="trials in all (20)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each trial, 0, 1, ... (3)")
     parser.add_argument("settings", nargs="+", metavar="SETTING")
-    asked = parser.parse_args(argv)
 
     def command() -> None:
+        asked = with_short_errors(parser).parse_args(argv)
         with stop_on_signals():
             tune([check_override(text) for text in asked.settings], asked.trials, asked.seeds)
 

@@ -24,7 +24,7 @@ from snnrl.analysis.run_folders import find_runs
 from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import METRICS
 from snnrl.analysis.wandb_runs import fetch_runs
-from snnrl.errors import UserError, exit_status
+from snnrl.errors import UserError, exit_status, with_short_errors
 
 PICTURES = {
     "curves.png": "Returns over steps",
@@ -42,21 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: exit status: 0, or 2 for the user's mistake
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    arguments = parser.parse_args(given)
+    return exit_status(lambda: _compare(given))
+
+
+def _compare(given: list[str]) -> None:
+    arguments = with_short_errors(_parser()).parse_args(given)
     if not (arguments.folders or arguments.wandb):
-        parser.error("expected run folders, or --wandb")
-    command = shlex.join(["python", "-m", "snnrl.compare", *given])
-    return exit_status(lambda: _compare(arguments, command))
-
-
-def _compare(arguments: argparse.Namespace, command: str) -> None:
+        raise UserError("expected run folders, or --wandb")
     runs, notes = collect_runs(arguments.folders, arguments.wandb)
     runs = in_environments(runs, _split(arguments.env)) if arguments.env else runs
     by = _split(arguments.by)
     keys = [resolve_key(key, runs) for key in by] if by else grouping_keys(runs)
     comparison = compare_runs(runs, keys, arguments.baseline)
     comparison = replace(comparison, notes=[*notes, *comparison.notes])
+    command = shlex.join(["python", "-m", "snnrl.compare", *given])
     written = write(comparison, Path(arguments.out), arguments.metric, command)
     print(to_markdown(comparison))
     print("\n".join(f"wrote {file}" for file in written))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +12,7 @@ from yaml import YAMLError
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.statistics import mean_interval
-from snnrl.errors import UserError, exit_status
+from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.builder import build_environment, load_trained, use_threads
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.video import record_episode
@@ -29,8 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=10_000, help="seed of the episodes")
     parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
-    parser.error = _refuse  # type: ignore[method-assign]
-    return exit_status(lambda: evaluate(parser.parse_args(argv)))
+    return exit_status(lambda: evaluate(with_short_errors(parser).parse_args(argv)))
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -53,10 +51,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
         print(f"video: {path} (return {shown:.1f})")
 
 
-def _refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; --help lists what there is")
-
-
 def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: not a run folder; expected one that holds config.yaml")
@@ -65,9 +59,12 @@ def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
         raise UserError(f"{model}: there is no such model yet; the run has not saved one")
     try:
         cfg = OmegaConf.load(folder / "config.yaml")
-    except YAMLError:
+    except (YAMLError, UnicodeDecodeError):
         cfg = None
-    if not isinstance(cfg, DictConfig) or not {"env", "algo", "threads"} <= set(cfg):
+    parts = ("env", "algo", "actor")
+    if not isinstance(cfg, DictConfig) or not all(
+        isinstance(cfg.get(part), DictConfig) for part in parts
+    ):
         raise UserError(f"{folder / 'config.yaml'}: expected the configuration of a run")
     return cfg, model
 

@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from omegaconf import DictConfig
 
-from snnrl.errors import UserError, exit_status
+from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.identity import compare_results, compare_tables
 from snnrl.experiment.provenance import Difference, collect, differences
@@ -168,12 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--patch", type=Path, metavar="FILE", help="write the run's uncommitted changes to FILE"
     )
-    parser.error = _refuse  # type: ignore[method-assign]
-    return parser
-
-
-def _refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; --help lists what there is")
+    return with_short_errors(parser)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -16,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snnrl.errors import Interrupted, RunFailed, UserError, exit_status
+from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
 from snnrl.experiment.config import (
     CONFIG_DIR,
     check_override,
@@ -145,13 +144,7 @@ def _how_many(runs: int, threads: int) -> str:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = get_args_parser()
-
-    def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists what there is")
-
-    parser.error = refuse  # type: ignore[method-assign]
-    flags = parser.parse_intermixed_args(argv)
+    flags = with_short_errors(get_args_parser()).parse_intermixed_args(argv)
     for name in ("config_path", "config_name", "config_dir", "experimental_rerun"):
         if getattr(flags, name) is not None:
             raise UserError(f"--{name.replace('_', '-')}: expected key=value in its place")

@@ -14,7 +14,7 @@ import snnrl
 PACKAGE = Path(snnrl.__file__).parent
 
 # From the ground up. Modules directly in the package are commands, except these two.
-FLOORS = ["errors", "ops", "nn", "envs", "agents", "deploy", "analysis", "experiment", "commands"]
+FLOORS = ["errors", "ops", "nn", "envs", "agents", "analysis", "experiment", "commands"]
 GROUND = ("errors", "__init__")
 NO_REINFORCEMENT_LEARNING = ("errors", "ops", "nn")
 FOREIGN = ("stable_baselines3", "gymnasium", "ale_py", "minatar", "hydra", "omegaconf", "wandb")

@@ -119,6 +119,8 @@ def test_results_beside_the_comparison_stay(tmp_path: Path) -> None:
         (["a", "--out", "file"], "--out file: expected a folder to write to"),
         (["a", "--env", "Ant-v4"], "--env Ant-v4: expected an environment of the runs"),
         (["a", "--baseline", "none"], "--baseline none: expected one of the groups"),
+        ([], "expected run folders, or --wandb"),
+        (["a", "--metric", "best"], "argument --metric: invalid choice: 'best'"),
         (["a", "--wandb", "me"], "--wandb me: expected entity/project"),
         (["failed"], "no run has a result to compare: failed/seed-0: no reason recorded"),
         (["nan"], "nan/seed-0/evaluations.csv: line 2: expected five finite numbers"),
@@ -144,10 +146,17 @@ def test_mistakes_end_in_one_line(
     assert not (tmp_path / "compare").exists()
 
 
-def test_no_arguments_is_a_mistake() -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([])
-    assert caught.value.code == 2
+def test_a_baseline_of_which_all_runs_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for env in ("half_cheetah", "pendulum"):
+        write_runs(tmp_path / env / "a", seeds=2, env=env)
+        write_runs(tmp_path / env / "b", seeds=2, env=env, bn="vanilla", status="FAILED")
+    out = str(tmp_path / "out")
+    assert main([str(tmp_path), "--out", out]) == 0
+    assert "baseline: carebn" in capsys.readouterr().out
+    assert main([str(tmp_path), "--out", out, "--baseline", "vanilla"]) == 0
+    assert "the baseline vanilla has no result" in capsys.readouterr().out
 
 
 def test_by_takes_the_short_name_and_says_what_it_pools(

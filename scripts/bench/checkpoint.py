@@ -29,6 +29,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from snnrl.agents.base import SpikingAgent
+from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment import provenance
 from snnrl.experiment.builder import build_agent, build_training_env, use_threads
 from snnrl.experiment.checkpoint import Checkpoints, load_checkpoint, run_id
@@ -51,11 +52,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--disk", type=Path, default=Path(), help="folder whose disk is measured")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     parser.add_argument("settings", nargs="*", help="of the run, for example env=walker2d")
-    options = parser.parse_args(arguments)
+    return exit_status(lambda: _measure(with_short_errors(parser).parse_args(arguments)))
+
+
+def _measure(options: argparse.Namespace) -> int:
     warnings.simplefilter("ignore")
     cfg = compose_config([*(QUICK if options.quick else []), *options.settings])
     if cfg.algo.name == "ppo":
-        parser.error("algo=ppo keeps no transitions")
+        raise UserError("algo=ppo: keeps no transitions, expected another algorithm")
     use_threads(cfg.threads)
     with tempfile.TemporaryDirectory(dir=options.disk) as folder:
         found = measure(cfg, Path(folder), 100 if options.quick else STEPS)

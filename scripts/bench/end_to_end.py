@@ -28,7 +28,7 @@ from scripts.bench.race import (
     synchronizer,
 )
 from scripts.bench.steps import TOLERANCE, Shared, ours
-from scripts.bench.timing import summarise
+from scripts.bench.timing import orders, summarise
 
 ENVIRONMENT = "HalfCheetah-v4"
 RANDOM_STEPS, STEPS, TURNS = 200, 600, 6
@@ -107,9 +107,9 @@ def turns(agents: dict[str, Any], count: int, steps: int, device: str) -> dict[s
     """Seconds of one environment step, in each of ``count`` turns of ``steps`` steps."""
     synchronize = synchronizer(device)
     seconds: dict[str, list[float]] = {name: [] for name in agents}
-    for _ in range(count):
-        for name, agent in agents.items():
-            taken = timed(partial(learn, agent, steps), synchronize)
+    for order in orders(agents, count):
+        for name in order:
+            taken = timed(partial(learn, agents[name], steps), synchronize)
             seconds[name].append(taken / steps)
     return seconds
 

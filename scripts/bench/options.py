@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snnrl.errors import UserError, expect
+from snnrl.errors import UserError, expect, with_short_errors
 
 MEASURES = ("operators", "actor", "steps", "actions", "end_to_end", "ready")
 ALGORITHMS = ("td3", "ddpg", "sac", "dqn", "ppo")
@@ -76,16 +76,25 @@ def _parser() -> argparse.ArgumentParser:
         )
     parser.add_argument("--kernels", type=_list, help="backends, for example naive,compile")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (1)")
+    parser.add_argument("--threads", type=_at_least(1), help="CPU threads of torch (1)")
     parser.add_argument("--device", type=_names("device", DEVICES, one=True), default="auto")
     parser.add_argument("--shapes", type=_shapes, help="of operators, for example 5x256x256,8x64x1")
-    parser.add_argument("--seed", type=int, help="of inputs, weights and environments (0)")
+    parser.add_argument("--seed", type=_at_least(0), help="of inputs, weights and environments (0)")
     parser.add_argument("--out", type=Path, help="folder of the results (results/benchmarks)")
-    return parser
+    return with_short_errors(parser)
 
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
+
+
+def _at_least(minimum: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.isdigit() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number from {minimum} on")
+        return int(text)
+
+    return convert
 
 
 def _names(key: str, choices: Sequence[str], one: bool = False) -> Callable[[str], object]:

@@ -30,7 +30,7 @@ def facts(options: Options) -> dict[str, Any]:
     found.pop("kernel")
     return {
         **found,
-        "command": ["make bench", *sys.argv[1:]],
+        "command": ["python", "-m", "scripts.bench", *sys.argv[1:]],
         "git": {
             "revision": git["revision"],
             "changed": bool(git["diff"] or git["untracked"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter
 from typing import NamedTuple
 
@@ -20,6 +20,14 @@ class Summary(NamedTuple):
     lower: float
     upper: float
     turns: int
+
+
+def orders(contestants: Iterable[str], rounds: int) -> Iterator[list[str]]:
+    """In each round who comes after whom: each starts with another contestant."""
+    names = list(contestants)
+    for turn in range(rounds):
+        first = turn % max(len(names), 1)
+        yield names[first:] + names[:first]
 
 
 def take_turns(
@@ -40,10 +48,8 @@ def take_turns(
         name: _calls_in(call, block_seconds, synchronize) for name, call in contestants.items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    names = list(contestants)
-    for turn in range(rounds):
-        first = turn % max(len(names), 1)
-        for name in names[first:] + names[:first]:
+    for order in orders(contestants, rounds):
+        for name in order:
             taken = _block(contestants[name], calls[name], synchronize)
             seconds[name].append(taken / calls[name])
     return seconds

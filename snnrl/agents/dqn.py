@@ -223,7 +223,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             self._n_updates += 1
             every = self.target_update_updates
             if every is not None and self._n_updates % every == 0:
-                self._update_target()
+                self._update_targets()
         if self.exploration_updates is not None:
             self._update_epsilon(self.exploration_updates)
 
@@ -252,15 +252,12 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         self._n_calls += 1
         interval = max(self.target_update_interval // self.n_envs, 1)
         if self.target_update_updates is None and self._n_calls % interval == 0:
-            self._update_target()
+            self._update_targets()
         if self.exploration_updates is None:
             self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
         elif self._n_updates == 0:
             self.exploration_rate = self.exploration_initial_eps
         self.logger.record("rollout/exploration_rate", self.exploration_rate)
-
-    def _update_target(self) -> None:
-        self.followers.follow(self.tau)
 
     def _make_followers(self) -> Followers:
         return Followers(

@@ -76,6 +76,9 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         """The target networks, to be collected once they are there."""
         raise NotImplementedError
 
+    def _update_targets(self) -> None:
+        self.followers.follow(self.tau)
+
     def _run(self, step: Step, batch_size: int) -> None:
         """One gradient step on a new minibatch.
 

@@ -199,9 +199,6 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         self._step(self.actor.optimizer, loss)
         self.losses.add("train/actor_loss", loss)
 
-    def _update_targets(self) -> None:
-        self.followers.follow(self.tau)
-
     def _make_followers(self) -> Followers:
         return Followers(
             [(self.critic, self.critic_target)], self.batch_norm_stats, self.batch_norm_stats_target

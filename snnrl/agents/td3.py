@@ -114,9 +114,6 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         self._step(self.actor.optimizer, loss)
         self.losses.add("train/actor_loss", loss)
 
-    def _update_targets(self) -> None:
-        self.followers.follow(self.tau)
-
     def _make_followers(self) -> Followers:
         return Followers(
             [(self.critic, self.critic_target), (self.actor, self.actor_target)],

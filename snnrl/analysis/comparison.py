@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from snnrl.analysis.grids import Grid, overall_grid, published_grid, returns_grid, robust_grid
 from snnrl.analysis.grouping import Groups, choose_baseline, group_runs
-from snnrl.analysis.notes import make_notes, overall_notes
+from snnrl.analysis.notes import baseline_notes, make_notes, overall_notes
 from snnrl.analysis.runs import Run
 from snnrl.analysis.table import Overall, Row, make_overall, make_table
 from snnrl.errors import UserError
@@ -75,5 +75,5 @@ def compare_runs(
         baseline is not None,
         make_table(groups, chosen),
         overall,
-        [*make_notes(groups), *overall_notes(overall)],
+        [*make_notes(groups, keys), *baseline_notes(groups, chosen), *overall_notes(overall)],
     )

@@ -65,8 +65,8 @@ def group_runs(runs: Iterable[Run], keys: Sequence[str]) -> dict[str, list[Run]]
 def choose_baseline(groups: Groups, asked: str | None) -> str | None:
     """The group that the others are compared with; None where there is but one.
 
-    :param asked: its name; None: the first whose actor is an ordinary network, else whose
-        normalisation is ``vanilla``, else ``none``, else the first
+    :param asked: its name; None: of the groups with a result the first whose actor is an ordinary
+        network, else whose normalisation is ``vanilla``, else ``none``, else the first
     :raises UserError: there is no such group
     """
     if asked is not None and asked not in groups:
@@ -76,11 +76,12 @@ def choose_baseline(groups: Groups, asked: str | None) -> str | None:
         )
     if asked is not None or len(groups) < 2:
         return asked
+    able = {n: runs for n, runs in groups.items() if any(run.has_result for run in runs)} or groups
     for key, value in BASELINES:
-        for name, runs in groups.items():
+        for name, runs in able.items():
             if all(_value(run, key) == value for run in runs):
                 return name
-    return next(iter(groups))
+    return next(iter(able))
 
 
 def in_environments(runs: Sequence[Run], ids: Sequence[str]) -> list[Run]:
@@ -112,6 +113,22 @@ def mixed_keys(runs: Sequence[Run]) -> list[str]:
     cells = group_runs(runs, ENVIRONMENT).values()
     keys = sorted({key for cell in cells for run in cell for key in run.settings})
     return [key for key in keys if not _ignored(key) and any(_varies(key, cell) for cell in cells)]
+
+
+def confounded_keys(groups: Groups, keys: Sequence[str]) -> list[str]:
+    """Settings besides ``keys`` in which whole groups differ: what is seen may be theirs.
+
+    Those that come with a choice (``bn.momentum`` with ``bn.name``) are left out, and those that
+    differ within a group: :func:`mixed_keys` has them.
+    """
+    chosen = [key.removesuffix("name") for key in keys if key.endswith(".name")]
+    mixed = {key for runs in groups.values() for key in mixed_keys(runs)}
+    runs = [run for members in groups.values() for run in members]
+    return [
+        key
+        for key in mixed_keys(runs)
+        if key not in keys and key not in mixed and not key.startswith(tuple(chosen))
+    ]
 
 
 def _varies(key: str, runs: Sequence[Run]) -> bool:

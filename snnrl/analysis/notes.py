@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from snnrl.analysis.bootstrap import COVERAGE, FEW_SEEDS
-from snnrl.analysis.grouping import Groups, by_environment, mixed_keys
+from snnrl.analysis.grouping import Groups, by_environment, confounded_keys, mixed_keys
 from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import LAST, common_steps, mean_returns
 from snnrl.analysis.table import Overall, results
@@ -16,9 +16,12 @@ NAMED = 3
 """Runs that a note names before it counts the others; failed and unfinished ones all are named."""
 
 
-def make_notes(groups: Groups) -> list[str]:
+def make_notes(groups: Groups, keys: Sequence[str]) -> list[str]:
     """Steps, seeds, settings, versions or machines that differ among what is compared; intervals
-    that are missing or too narrow; runs that are not done."""
+    that are missing or too narrow; runs that are not done.
+
+    :param keys: the settings that the groups are told apart by
+    """
     runs = [run for members in groups.values() for run in members]
     notes = []
     for environment, cells in by_environment(groups).items():
@@ -29,12 +32,24 @@ def make_notes(groups: Groups) -> list[str]:
         *notes,
         *_short_notes(groups),
         *_pooling_notes(groups),
+        *_confounding_notes(groups, keys),
         *_interval_notes(groups),
         *_environment_version_notes(runs),
         *_version_notes(runs),
         *_hardware_notes(runs),
         *_clock_notes(runs),
         *_status_notes(runs),
+    ]
+
+
+def baseline_notes(groups: Groups, baseline: str | None) -> list[str]:
+    """Environments in which nothing stands beside the baseline."""
+    if baseline is None:
+        return []
+    return [
+        f"{environment}: the baseline {baseline} has no result, so nothing is compared with it"
+        for environment, cells in by_environment(groups).items()
+        if not results(cells.get(baseline, []))
     ]
 
 
@@ -62,7 +77,23 @@ def _difference_notes(environment: str, cells: Mapping[str, Sequence[Run]]) -> l
     seeds = {name: sorted(run.seed for run in runs) for name, runs in entering.items()}
     if len({tuple(numbers) for numbers in seeds.values()}) > 1:
         notes.append(f"{environment}: seeds differ: {_list(seeds)}")
+    counts = {name: _counts(runs) for name, runs in entering.items()}
+    if len({count for found in counts.values() for count, _ in found}) > 1:
+        evaluations = {name: sorted({n for n, _ in found}) for name, found in counts.items()}
+        notes.append(
+            f"{environment}: numbers of evaluations differ, and the maxima of more are higher: "
+            f"{_list(evaluations)}"
+        )
+    if len({episodes for found in counts.values() for _, episodes in found}) > 1:
+        lengths = {name: sorted({n for _, n in found}) for name, found in counts.items()}
+        notes.append(f"{environment}: episodes of an evaluation differ: {_list(lengths)}")
     return notes
+
+
+def _counts(runs: Iterable[Run]) -> set[tuple[int, int]]:
+    """Numbers of evaluations and of episodes in one."""
+    episodes = [run.evaluations.groupby("timesteps").size() for run in runs]
+    return {(len(sizes), int(sizes.max())) for sizes in episodes}
 
 
 def _group_notes(label: str, runs: Sequence[Run]) -> list[str]:
@@ -106,9 +137,18 @@ def _pooling_notes(groups: Groups) -> list[str]:
     ]
 
 
+def _confounding_notes(groups: Groups, keys: Sequence[str]) -> list[str]:
+    found = []
+    for environment, cells in by_environment(groups).items():
+        confounded = confounded_keys(cells, keys)
+        if confounded:
+            found.append(f"{environment}: groups differ in {', '.join(confounded)} too")
+    return found
+
+
 def _interval_notes(groups: Groups) -> list[str]:
     table = [
-        (f"{environment}, {name}", len(results(runs)))
+        (f"{environment}, {name}", len({run.seed for run in results(runs)}))
         for environment, cells in by_environment(groups).items()
         for name, runs in cells.items()
     ]

@@ -75,7 +75,7 @@ def _shared(returns: Scored, baseline: str) -> Scored:
     shared = {
         environment: cells
         for environment, cells in returns.items()
-        if set(cells) == names and cells[baseline].mean() > 0
+        if set(cells) == names and baseline in cells and cells[baseline].mean() > 0
     }
     return shared if len(shared) > 1 else {}
 

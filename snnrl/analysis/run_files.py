@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.yaml"
     try:
         config = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: expected YAML ({' '.join(str(error).split())})") from None
     if not isinstance(config, dict):
         raise UserError(f"{file}: expected a mapping of settings")
@@ -51,7 +52,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
     """Evaluation episodes; none where the run ended before its first evaluation.
 
-    :param status: a run that is done must have evaluations
+    :param status: a run that is done must have evaluations; of one that is running or was cut off,
+        an evaluation that is written in part does not count
     :raises UserError: evaluations.csv is missing, half-written, or has other than finite numbers
     """
     file = folder / "evaluations.csv"
@@ -59,9 +61,9 @@ def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
         if status == "done":
             raise UserError(f"{file}: not there, though the run is done")
         return pd.DataFrame(columns=EVALUATIONS, dtype=float)
-    evaluations = _read_csv(file, EVALUATIONS)
+    evaluations = _read_csv(file, EVALUATIONS, status)
     if evaluations.empty:
-        if status == "failed":
+        if status != "done":
             return evaluations
         raise UserError(f"{file}: no evaluation in it, expected one row an episode")
     numbers = evaluations[EVALUATIONS].apply(pd.to_numeric, errors="coerce")
@@ -72,6 +74,10 @@ def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
     if repeated.any():
         raise UserError(f"{file}: line {repeated.argmax() + 2}: an episode that was there before")
     episodes = numbers.groupby("timesteps").size()
+    last = episodes.index[-1]
+    if status == "unfinished" and episodes[last] < episodes.max():
+        numbers = numbers[numbers["timesteps"] < last]
+        episodes = episodes.drop(last)
     if episodes.min() < episodes.max():
         raise UserError(
             f"{file}: half-written, the evaluation at step {episodes.idxmin()} has "
@@ -88,18 +94,18 @@ def read_evaluations_of_failed(folder: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=EVALUATIONS, dtype=float)
 
 
-def read_clock(folder: Path) -> pd.Series:
+def read_clock(folder: Path, status: Status) -> pd.Series:
     """Seconds of wall time by progress.csv, indexed by environment steps; empty if unknown.
 
-    A resumed run's clock starts anew: where it falls back, what had
-    passed before is added; the time between the last row and the interruption is not known.
+    A resumed run's clock starts anew: where it falls back, what had passed before is added; the
+    time between the last row and the interruption is not known.
 
     :raises UserError: progress.csv is half-written or has no steps
     """
     file = folder / "progress.csv"
     if not file.exists():
         return pd.Series(dtype=float)
-    table = _read_csv(file, ["timesteps"])
+    table = _read_csv(file, ["timesteps"], status)
     if TIME_ELAPSED not in table:
         return pd.Series(dtype=float)
     columns = table[["timesteps", TIME_ELAPSED]].apply(pd.to_numeric, errors="coerce").dropna()
@@ -112,7 +118,7 @@ def add_up_restarts(seconds: pd.Series) -> pd.Series:
     return seconds + before.where(seconds < before, 0.0).cumsum()
 
 
-def read_statistics_error(folder: Path) -> pd.DataFrame | None:
+def read_statistics_error(folder: Path, status: Status) -> pd.DataFrame | None:
     """Errors of the normalisation's statistics; None where the run has none.
 
     :raises UserError: statistics_error.csv is half-written or has other than numbers
@@ -120,7 +126,7 @@ def read_statistics_error(folder: Path) -> pd.DataFrame | None:
     file = folder / "statistics_error.csv"
     if not file.exists():
         return None
-    table = _read_csv(file, STATISTICS_ERROR)
+    table = _read_csv(file, STATISTICS_ERROR, status)
     for column in ("timesteps", "mean_error", "variance_ratio", "wasserstein2"):
         if not pd.api.types.is_numeric_dtype(table[column]) and not table.empty:
             raise UserError(f"{file}: column '{column}': expected numbers only")
@@ -137,7 +143,7 @@ def read_provenance(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {}
     try:
         provenance = json.loads(file.read_text())
-    except ValueError as error:
+    except ValueError as error:  # not UTF-8 or not JSON
         raise UserError(f"{file}: expected JSON ({error})") from None
     earlier = provenance.get("resumed_from", []) if isinstance(provenance, dict) else None
     if not (isinstance(earlier, list) and all(isinstance(record, dict) for record in earlier)):
@@ -157,12 +163,12 @@ def read_provenance(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 def _code(provenance: Mapping[str, Any]) -> dict[str, str]:
     """The git revision, with a digest of what was not committed."""
-    git = provenance.get("git") or {}
-    if not git.get("revision"):
+    git = provenance.get("git")
+    if not isinstance(git, dict) or not git.get("revision"):
         return {}
     changes = {key: git[key] for key in ("diff", "untracked") if git.get(key)}
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]
-    return {"code": git["revision"][:8] + (f" with changes {digest}" if changes else "")}
+    return {"code": str(git["revision"])[:8] + (f" with changes {digest}" if changes else "")}
 
 
 def _together(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -174,15 +180,23 @@ def _together(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {name: " then ".join(found) for name, found in values.items()}
 
 
-def _read_csv(file: Path, columns: list[str]) -> pd.DataFrame:
-    text = file.read_text()
+def _read_csv(file: Path, columns: list[str], status: Status) -> pd.DataFrame:
+    try:
+        text = file.read_text()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: expected CSV ({error})") from None
+    # Without its newline the last number may have lost digits and still look like a number.
+    whole, newline, _ = text.rpartition("\n")
+    if status == "unfinished":
+        text = whole + newline
+        if not text.strip():
+            return pd.DataFrame(columns=columns, dtype=float)
     if not text.strip():
         raise UserError(f"{file}: empty, expected the header {','.join(columns)}")
-    # Without its newline the last number may have lost digits and still look like a number.
     if not text.endswith("\n"):
         raise UserError(f"{file}: half-written, its last line has no end")
     try:
-        table = pd.read_csv(file)
+        table = pd.read_csv(io.StringIO(text))
     except pd.errors.ParserError as error:
         raise UserError(f"{file}: expected CSV ({' '.join(str(error).split())})") from None
     missing = [column for column in columns if column not in table]

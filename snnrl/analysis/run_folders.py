@@ -43,8 +43,8 @@ def load_run(folder: str | Path) -> Run:
         read_evaluations_of_failed(folder) if failed else read_evaluations(folder, status),
         status,
         reason=_reason(folder) if failed else "",
-        clock=pd.Series(dtype=float) if failed else read_clock(folder),
-        statistics_error=None if failed else read_statistics_error(folder),
+        clock=pd.Series(dtype=float) if failed else read_clock(folder, status),
+        statistics_error=None if failed else read_statistics_error(folder, status),
         versions=versions,
         hardware=hardware,
     )
@@ -77,6 +77,12 @@ def _check_whole(root: Path) -> None:
     for file in sorted(root.rglob("evaluations.csv")):
         if not (file.parent / "config.yaml").is_file():
             raise UserError(f"{file.parent}: half-written or damaged, it has no config.yaml")
+    for file in sorted(root.rglob("seed-*/config.yaml")):
+        if not _is_run(file.parent):
+            raise UserError(
+                f"{file.parent}: half-written or damaged, it has neither evaluations.csv nor "
+                "provenance.json"
+            )
 
 
 def _is_run(folder: Path) -> bool:
@@ -100,6 +106,8 @@ def _reason(folder: Path) -> str:
 def _expand(path: str | Path) -> list[Path]:
     if Path(path).is_dir():
         return [Path(path)]
+    if Path(path).is_file():
+        raise UserError(f"{path}: a file, expected a run folder or one above it")
     if not glob.has_magic(str(path)):
         raise UserError(f"{path}: no such folder{_nearest_folder(Path(path))}")
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]

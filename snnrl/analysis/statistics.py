@@ -93,14 +93,10 @@ def interval_band(curves: Floats) -> tuple[Floats, Floats]:
     return mean - half, mean + half
 
 
-def mean_of_maxima(curves: Sequence[pd.Series]) -> Estimate:
-    """First reading of a published "maximum average return": each seed's maximum over its own
-    training, then the mean over seeds. Never below :func:`maximum_of_mean`."""
-    return mean_interval([maximum_return(curve) for curve in curves])
-
-
 def maximum_of_mean(curves: Sequence[pd.Series]) -> Estimate:
-    """Second reading: the mean over seeds at each common step, then the maximum of that curve.
+    """The mean over seeds at each common step, then the maximum of that curve: one reading of a
+    published "maximum average return". The other is the mean of each seed's
+    :func:`maximum_return`, which is never below it.
 
     No single seed has such a value, and resampling seeds makes the curve noisier and its maximum
     larger: it has neither deviation nor interval (NaN). No common step: all NaN.

@@ -105,8 +105,8 @@ def test_first_steps_run_then_each_kind_is_captured_once():
 
 def test_dqn_copies_to_its_target_outside():
     agent = filled("dqn", target_update_updates=5)
-    copies, copy = [], agent._update_target
-    agent._update_target = lambda: copies.append(agent._n_updates) or copy()
+    copies, copy = [], agent._update_targets
+    agent._update_targets = lambda: copies.append(agent._n_updates) or copy()
     agent.train(16, 16)
     assert copies == [5, 10, 15]
     assert events(agent).count("capture") == 1

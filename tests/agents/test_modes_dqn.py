@@ -97,8 +97,8 @@ def test_weights_and_statistics_are_copied_each_so_many_updates():
 
 def test_a_call_of_many_updates_copies_in_the_midst_of_them():
     agent = filled(target_update_updates=3)
-    copies, copy = [], agent._update_target
-    agent._update_target = lambda: copies.append(agent._n_updates) or copy()
+    copies, copy = [], agent._update_targets
+    agent._update_targets = lambda: copies.append(agent._n_updates) or copy()
     agent.train(8, 16)
     assert copies == [3, 6]
 
@@ -107,8 +107,8 @@ def test_a_call_of_many_updates_copies_in_the_midst_of_them():
 def test_otherwise_each_so_many_environment_steps(n_envs):
     env = DummyVecEnv([Match] * n_envs)
     agent = small("dqn", env, target_update_interval=4, learning_starts=0)
-    copies, copy = [], agent._update_target
-    agent._update_target = lambda: copies.append(agent.num_timesteps) or copy()
+    copies, copy = [], agent._update_targets
+    agent._update_targets = lambda: copies.append(agent.num_timesteps) or copy()
     agent.learn(12)
     assert copies == [4, 8, 12]
 
@@ -122,7 +122,7 @@ def test_how_far_a_target_goes(tau, target_stats, weights, statistics):
     agent = filled(policy_kwargs=dict(bn=bn), tau=tau)
     theirs = {name: value.clone() for name, value in agent.q_net_target.state_dict().items()}
     agent.train(2, 16)
-    agent._update_target()
+    agent._update_targets()
     ours = agent.q_net.state_dict()
     for name, value in agent.q_net_target.state_dict().items():
         if ".update." in name:

@@ -114,14 +114,31 @@ def test_no_interval_where_an_environment_has_one_seed(scores: list[list[float]]
     assert math.isnan(high)
 
 
-@pytest.mark.parametrize(("seeds", "covered"), [(3, 0.74), (5, 0.83)])
-def test_coverage_is_what_the_warning_says(seeds: int, covered: float) -> None:
+@pytest.mark.parametrize(("seeds", "covered"), [(3, 0.75), (5, 0.90), (10, 0.94)])
+def test_coverage_of_an_interquartile_mean_is_what_the_warning_says(
+    seeds: int, covered: float
+) -> None:
     generator = np.random.default_rng(seeds)
     inside = []
-    for _ in range(600):
+    for _ in range(800):
         sample = [generator.normal(size=seeds)]
-        _, low, high = stratified_bootstrap(
-            lambda x: x[0].mean(-1), sample, resamples=500, seed=int(generator.integers(10**9))
-        )
+        seed = int(generator.integers(10**9))
+        _, low, high = stratified_bootstrap(interquartile_mean, sample, resamples=500, seed=seed)
         inside.append(low < 0 < high)
+    assert np.mean(inside) == pytest.approx(covered, abs=0.04)
+
+
+@pytest.mark.parametrize(("seeds", "covered"), [(3, 0.80), (5, 0.90), (10, 0.94)])
+def test_coverage_of_a_probability_of_improvement_is_what_the_warning_says(
+    seeds: int, covered: float
+) -> None:
+    generator = np.random.default_rng(seeds)
+    inside = []
+    for _ in range(800):
+        samples = [[generator.normal(size=seeds)] for _ in range(2)]
+        seed = int(generator.integers(10**9))
+        _, low, high = stratified_bootstrap(
+            probability_of_improvement, *samples, resamples=500, seed=seed
+        )
+        inside.append(low <= 0.5 <= high)
     assert np.mean(inside) == pytest.approx(covered, abs=0.04)

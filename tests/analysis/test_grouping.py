@@ -95,6 +95,14 @@ def test_default_baseline(
     assert choose_baseline(groups, None) == baseline
 
 
+def test_default_baseline_has_a_result(tmp_path: Path) -> None:
+    write_runs(tmp_path / "a", seeds=1)
+    write_runs(tmp_path / "b", seeds=1, bn="none")
+    write_runs(tmp_path / "c", seeds=1, bn="vanilla", status="FAILED")
+    groups = group_runs(find_runs([tmp_path]), ["bn.name"])
+    assert choose_baseline(groups, None) == "none"
+
+
 def test_chosen_baseline(tmp_path: Path) -> None:
     write_runs(tmp_path / "a", seeds=1)
     groups = group_runs(find_runs([tmp_path]), ["bn.name"])

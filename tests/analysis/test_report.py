@@ -182,7 +182,7 @@ def test_notes_name_failed_and_unfinished_runs(tmp_path: Path) -> None:
             load_run(empty),
         ]
     }
-    notes = make_notes(groups)
+    notes = make_notes(groups, ["bn.name"])
     assert f"failed, not in the numbers: {tmp_path / 'failed'} (no reason recorded)" in notes
     assert any("(100 of 1000 steps)" in note and str(tmp_path / "cut") in note for note in notes)
     assert f"unfinished, not in the numbers, no evaluation yet: {empty}" in notes
@@ -213,7 +213,7 @@ def test_notes_on_differences(tmp_path: Path) -> None:
             make_run(tmp_path / "c", 1, 1, settings={"env.id": "HalfCheetah-v5"}),
         ],
     }
-    notes = make_notes(groups)
+    notes = make_notes(groups, ["bn.name"])
     assert "HalfCheetah-v4: steps differ: carebn: 1000; vanilla: 100" in notes
     assert "HalfCheetah-v4: seeds differ: carebn: 0; vanilla: 1" in notes
     assert "versions differ: torch 2.12.0, 2.13.0" in notes
@@ -230,15 +230,15 @@ def test_notes_on_differences(tmp_path: Path) -> None:
 
 
 def test_few_seeds_and_unknown_times_are_noted(tmp_path: Path) -> None:
-    notes = make_notes({"carebn": seeds(tmp_path / "a", [1, 2, 3, 4])})
-    (few,) = [note for note in notes if note.startswith("fewer than 5 seeds")]
+    notes = make_notes({"carebn": seeds(tmp_path / "a", [1, 2, 3, 4])}, ["bn.name"])
+    (few,) = [note for note in notes if note.startswith("fewer than 10 seeds")]
     assert few.endswith("HalfCheetah-v4, carebn: 4")
     (timeless,) = [note for note in notes if note.startswith("wall time unknown")]
     assert timeless.endswith("2 and 1 more")
     assert str(tmp_path / "a" / "0") in timeless
 
 
-def test_equal_groups_of_five_seeds_need_no_note(tmp_path: Path) -> None:
+def test_equal_groups_of_ten_seeds_need_no_note(tmp_path: Path) -> None:
     groups = {
         bn: [
             make_run(
@@ -249,11 +249,11 @@ def test_equal_groups_of_five_seeds_need_no_note(tmp_path: Path) -> None:
                 versions={"torch": "2.13.0"},
                 clock={0: 0, 1000: 9},
             )
-            for seed in range(5)
+            for seed in range(10)
         ]
         for bn in ("carebn", "vanilla")
     }
-    assert make_notes(groups) == []
+    assert make_notes(groups, ["bn.name"]) == []
 
 
 def test_notes_on_a_group_that_is_not_one_sample(tmp_path: Path) -> None:
@@ -262,11 +262,59 @@ def test_notes_on_a_group_that_is_not_one_sample(tmp_path: Path) -> None:
         make_run(tmp_path / "b", 1, 0, steps=range(0, 1100, 50)),
         make_run(tmp_path / "c", 1, 1),
     ]
-    notes = make_notes({"carebn": group})
+    notes = make_notes({"carebn": group}, ["bn.name"])
     (note,) = [note for note in notes if "several runs with one seed" in note]
     assert note.startswith("HalfCheetah-v4, carebn: ")
     assert note.endswith(": 0")
     assert any("over the 11 evaluations that all seeds have" in note for note in notes)
+
+
+def test_settings_that_come_with_a_group_are_noted(tmp_path: Path) -> None:
+    groups = {
+        "carebn": [
+            make_run(
+                tmp_path / f"carebn-{seed}",
+                1,
+                seed,
+                settings={"algo.learning_rate": 0.5, "bn.rule": "confidence", "device": "cpu"},
+            )
+            for seed in range(2)
+        ],
+        "vanilla": [
+            make_run(
+                tmp_path / f"vanilla-{seed}",
+                1,
+                seed,
+                bn="vanilla",
+                settings={"algo.learning_rate": 1e-3, "bn.rule": "ema", "algo.batch_size": 256},
+            )
+            for seed in range(2)
+        ],
+    }
+    (note,) = [note for note in make_notes(groups, ["bn.name"]) if "groups differ in" in note]
+    assert note == "HalfCheetah-v4: groups differ in algo.learning_rate too"
+    (note,) = [
+        note for note in make_notes(groups, ["algo.learning_rate"]) if "groups differ in" in note
+    ]
+    assert note == "HalfCheetah-v4: groups differ in bn.name, bn.rule too"
+
+
+def test_numbers_of_evaluations_and_episodes_that_differ_are_noted(tmp_path: Path) -> None:
+    often = write_run(tmp_path / "often", {0: [1.0], 500: [2.0], 1000: [3.0]})
+    seldom = write_run(tmp_path / "seldom", {0: [1.0, 2.0], 1000: [3.0, 3.0]}, bn="vanilla")
+    notes = make_notes({"carebn": [load_run(often)], "vanilla": [load_run(seldom)]}, ["bn.name"])
+    assert (
+        "HalfCheetah-v4: numbers of evaluations differ, and the maxima of more are higher: "
+        "carebn: 3; vanilla: 2"
+    ) in notes
+    assert "HalfCheetah-v4: episodes of an evaluation differ: carebn: 1; vanilla: 2" in notes
+
+
+def test_seeds_that_stand_twice_are_few(tmp_path: Path) -> None:
+    twice = [make_run(tmp_path / f"{n}", n, seed=n % 2) for n in range(20)]
+    notes = make_notes({"carebn": twice}, ["bn.name"])
+    (few,) = [note for note in notes if note.startswith("fewer than 10 seeds")]
+    assert few.endswith("HalfCheetah-v4, carebn: 2")
 
 
 def test_group_without_a_result_is_in_the_table(tmp_path: Path) -> None:
@@ -276,6 +324,8 @@ def test_group_without_a_result_is_in_the_table(tmp_path: Path) -> None:
     ]
     comparison = compare_runs(runs, ["bn.name"], baseline="carebn")
     assert "HalfCheetah-v4, carebn: no run has a result" in comparison.notes
+    beside = "HalfCheetah-v4: the baseline carebn has no result, so nothing is compared with it"
+    assert beside in comparison.notes
     (returns, robust) = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in to_markdown(comparison).splitlines()

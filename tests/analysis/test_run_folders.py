@@ -189,6 +189,62 @@ def test_done_without_evaluations(tmp_path: Path) -> None:
         load_run(folder)
 
 
+@pytest.mark.parametrize(
+    ("content", "returns"),
+    [
+        ("", {}),
+        (HEADER, {}),
+        (HEADER + "0,0,1,2.0,9\n0,1,1,2", {0: [2.0]}),
+        (HEADER + "0,0,1,2.0,9\n0,1,1,4.0,9\n5,0,1,7.0,9\n", {0: [2.0, 4.0]}),
+        (HEADER + "0,0,1,2.0,9\n0,1,1,4.0,9\n5,0,1,7.0,9\n5,1,1,", {0: [2.0, 4.0]}),
+    ],
+)
+def test_what_a_run_is_just_writing_does_not_count(
+    tmp_path: Path, content: str, returns: dict[int, list[float]]
+) -> None:
+    folder = write_run(
+        tmp_path / "run", RETURNS, status=None, errors={0: [1.0], 9: [2.0]}, clock={0: 1, 9: 2}
+    )
+    (folder / "evaluations.csv").write_text(content)
+    for name in ("progress.csv", "statistics_error.csv"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text[:-3])
+    run = load_run(folder)
+    found = run.evaluations.groupby("timesteps")["return"].agg(list).to_dict()
+    assert found == returns
+    assert run.clock.to_dict() == {0: 1.0}
+    assert run.statistics_error is not None
+    assert run.statistics_error["timesteps"].tolist() == [0, 0, 0, 9, 9]
+
+
+def test_an_earlier_evaluation_without_all_its_episodes_is_damage(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", RETURNS, status=None)
+    (folder / "evaluations.csv").write_text(HEADER + "0,0,1,2.0,9\n5,0,1,2.0,9\n5,1,1,2.0,9\n")
+    with pytest.raises(UserError, match="step 0 has 1 of 2 episodes"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "evaluations.csv", "provenance.json"])
+def test_a_file_that_is_no_text(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path / "run", RETURNS)
+    (folder / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=rf"{name}: expected (YAML|CSV|JSON)"):
+        load_run(folder)
+
+
+def test_a_run_of_which_only_its_configuration_is_left(tmp_path: Path) -> None:
+    write_run(tmp_path / "seed-0", RETURNS)
+    (write_run(tmp_path / "seed-1", RETURNS, status=None) / "evaluations.csv").unlink()
+    with pytest.raises(UserError, match="seed-1: half-written or damaged, it has neither"):
+        find_runs([tmp_path])
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(UserError, match="a: a file, expected a run folder or one above it"):
+        find_runs([tmp_path / "a"])
+
+
 @pytest.mark.parametrize("content", ["a: [1", "- 1\n", ""])
 def test_bad_config(tmp_path: Path, content: str) -> None:
     folder = write_run(tmp_path / "run", RETURNS)
@@ -196,6 +252,13 @@ def test_bad_config(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match=r"config\.yaml: expected") as caught:
         load_run(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("git", ['"x"', "3", '{"revision": 3}', "null"])
+def test_provenance_without_a_revision_that_one_can_read(tmp_path: Path, git: str) -> None:
+    folder = write_run(tmp_path / "run", RETURNS)
+    (folder / "provenance.json").write_text(f'{{"versions": {{"torch": "1"}}, "git": {git}}}')
+    assert load_run(folder).versions["torch"] == "1"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"versions": 3}', '{"resumed_from": [3]}'])

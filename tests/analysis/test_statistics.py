@@ -15,7 +15,6 @@ from snnrl.analysis.statistics import (
     maximum_of_mean,
     maximum_return,
     mean_interval,
-    mean_of_maxima,
     mean_returns,
 )
 
@@ -39,8 +38,8 @@ def test_last_return_takes_ten_evaluations() -> None:
 def test_both_readings_of_the_maximum() -> None:
     first = pd.Series({0: 0.0, 100: 10.0, 200: 4.0})
     second = pd.Series({0: 2.0, 100: 0.0, 200: 8.0})
-    assert mean_of_maxima([first, second]).mean == 9.0
-    assert mean_of_maxima([first, second]).sd == pytest.approx(math.sqrt(2))
+    of_each = mean_interval([maximum_return(curve) for curve in (first, second)])
+    assert (of_each.mean, of_each.sd) == (9.0, pytest.approx(math.sqrt(2)))
     assert maximum_of_mean([first, second]).mean == 6.0
     assert all(math.isnan(number) for number in maximum_of_mean([first, second])[1:])
 
@@ -83,7 +82,6 @@ def test_one_value_has_no_interval() -> None:
 
 def test_no_seed_has_no_number() -> None:
     assert math.isnan(mean_interval([]).mean)
-    assert math.isnan(mean_of_maxima([]).mean)
     assert math.isnan(maximum_of_mean([]).mean)
 
 
