@@ -100,7 +100,7 @@ def _versions() -> dict[str, str]:
 
 def _hardware() -> dict[str, Any]:
     return {
-        "system": platform.platform(),
+        "system": " ".join((platform.system(), platform.machine(), *platform.libc_ver())),
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
         "vectors": torch.backends.cpu.get_cpu_capability(),

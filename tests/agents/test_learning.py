@@ -60,6 +60,8 @@ CASES: dict[str, tuple[Callable[[int], Any], int, float]] = {
     "td3": (continuous(TD3, 2, {}, learning_rate=3e-3), 350, 0.35),
     # 0.19 0.17 0.17, 0.50 0.47 0.48
     "sac": (continuous(SAC, 2, {}, learning_rate=5e-3), 250, 0.33),
+    # 0.16 0.14 0.16, 0.48 0.45 0.47
+    "ddpg": (continuous(DDPG, 2, {}, learning_rate=5e-3), 500, 0.31),
     # 0.18 0.26 0.29, 0.49 0.57 0.49
     "td3 critic": (continuous(TD3, 1, SPIKING_CRITIC, learning_rate=1e-2), 350, 0.39),
     # 0.29 0.24 0.19, 0.49 0.57 0.49
