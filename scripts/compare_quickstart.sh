@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# The runs behind the README's picture: TD3, LIF, three normalisation strategies, three seeds.
-# Two processes at a time, one thread each; run again, it goes on where it stopped.
+# The runs behind the README's picture: the quick start with three normalisation strategies, ten
+# seeds each, as many runs at a time as the machine has cores. Run again, it goes on where it
+# stopped.
+#
+#   SEEDS=10 scripts/compare_quickstart.sh [more settings]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
-results=results/quickstart
-export OMP_NUM_THREADS=1
+results=${RESULTS:-results/quickstart}
 
-for seed in 0 1 2; do
-  for bn in carebn vanilla none; do
-    echo "experiment=quickstart tracking=none total_steps=40000 bn=$bn seed=$seed results_dir=$results"
-  done
-done | xargs -P 2 -L 1 "$python" -m snnrl.train
+status=0
+"$python" -m snnrl.train -m experiment=quickstart bn=carebn,vanilla,none "seed=range(${SEEDS:-10})" \
+    tracking=none "results_dir=$results" hydra/launcher=joblib "$@" || status=$?
+# What failed is in the comparison too; a signal is not a result.
+[ "$status" -le 1 ] || exit "$status"
 
-"$python" -m snnrl.compare "$results" --by bn --out "$results"
+"$python" -m snnrl.compare "$results" --by bn.name --baseline vanilla --out "$results"
+exit "$status"

@@ -58,6 +58,14 @@ def test_a_part_of_the_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_quick_start(tmp_path: Path) -> None:
+    done = script("compare_quickstart.sh", tmp_path, SEEDS="1")
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("DONE"))) == 3
+    assert (tmp_path / "results" / "table.md").exists()
+
+
+@pytest.mark.slow
 def test_all_strategies(tmp_path: Path) -> None:
     done = script("compare_strategies.sh", tmp_path, SEEDS="1", STEPS="100")
     assert done.returncode == 0, done.stderr
