@@ -9,8 +9,8 @@ setting of snnrl has no counterpart in Stable-Baselines3 it must be at Stable-Ba
 
 What still differs: DDPG's critic takes the action at its second layer in snnrl and at its first in
 Stable-Baselines3; DQN's share of random actions falls from the first update on in snnrl and from
-step 0 on in Stable-Baselines3, to reach its end at the same step. Both learn with torch's fused Adam,
-which is snnrl's default and not Stable-Baselines3's; it rounds otherwise.
+step 0 on in Stable-Baselines3, to reach its end at the same step. Both learn with torch's fused
+Adam, which is snnrl's default and not Stable-Baselines3's; it rounds otherwise.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.folder import RunFolder
-from snnrl.experiment.identity import compare_results, compare_tables
+from snnrl.experiment.identity import compare_results, compare_tables, is_same
 from snnrl.experiment.provenance import Difference, collect, differences
 from snnrl.experiment.recorded import Recorded, came_later, read_record, remake
 from snnrl.experiment.run import run
@@ -49,11 +49,15 @@ def reproduce(arguments: argparse.Namespace) -> int:
     found = list(_compare_facts(recorded, again[0] if again else None))
     print(*_advice(recorded, found), sep="\n")
     if arguments.check:
+        if not (recorded.folder / "DONE").exists():
+            failed = (recorded.folder / "FAILED").exists()
+            print(f"not finished: it {'failed' if failed else 'is running or was cut off'}")
         if problem is not None:
             print(f"cannot be run here: {problem}")
         return SAME if problem is None and not found else OTHER
     if again is None or problem is not None:
-        raise UserError(f"{arguments.folder}: this version cannot run it here ({problem})")
+        why = str(problem).replace("results_dir=", "--results-dir ")
+        raise UserError(f"{arguments.folder}: this version cannot run it here ({why})")
     return _run_again(recorded, *again)
 
 
@@ -63,23 +67,29 @@ def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int
         raise UserError(
             f"{folder}: has no DONE; expected a run that is finished (--check needs none)"
         )
-    if Path(cfg.results_dir).resolve() in folder.resolve().parents:
+    run_there, results_dir = folder.resolve(), Path(cfg.results_dir).resolve()
+    if results_dir in run_there.parents or run_there in [results_dir, *results_dir.parents]:
         raise UserError(
             f"--results-dir {cfg.results_dir}: the run itself lies there; expected another folder"
         )
     again = RunFolder(cfg).path
+    _check_earlier(again)
     print(f"\nrunning again, in {again}", flush=True)
     run(cfg, overrides)
     print()
-    comparisons = compare_results(folder, again)
-    identical = all(comparison.same is not False for comparison in comparisons)
+    resumed = len(recorded.parts) > 1
+    comparisons = compare_results(folder, again, resumed=resumed)
+    identical = is_same(comparisons)
     if not identical:
         # It has more of the way to where they part.
-        comparisons.append(compare_tables(folder, again, "progress.csv"))
+        comparisons.append(compare_tables(folder, again, "progress.csv", resumed=resumed))
     words = {True: "identical", False: "differs", None: "not compared"}
     for comparison in comparisons:
         print(f"{comparison.file}: {words[comparison.same]} ({comparison.detail})")
-    print("the result is identical" if identical else "the result is not identical")
+    if all(comparison.same is None for comparison in comparisons):
+        print(f"nothing was compared: {folder} holds no result")
+    else:
+        print("the result is identical" if identical else "the result is not identical")
     return SAME if identical else OTHER
 
 
@@ -90,6 +100,20 @@ def _what_ran(recorded: Recorded) -> Iterator[str]:
     yield f"kernel:   {facts.get('kernel')}; threads: {facts.get('threads')}"
     starts = [str(part.get("started")) for part in recorded.parts]
     yield f"started:  {starts[0]}" + "".join(f", went on {start}" for start in starts[1:])
+
+
+def _check_earlier(again: Path) -> None:
+    """Refuse what is there of an earlier reproduction by other code: it would be compared, or gone
+    on with, as if this code had made it."""
+    if not (again / "provenance.json").exists():
+        return
+    earlier = read_record(again)
+    differing = [difference.what for _, difference in _compare_facts(earlier, None)]
+    if differing:
+        raise UserError(
+            f"{again}: an earlier reproduction with other {', '.join(differing)} than here; "
+            "expected another --results-dir, or that folder removed"
+        )
 
 
 def _compare_facts(recorded: Recorded, cfg: DictConfig | None) -> Iterator[tuple[int, Difference]]:

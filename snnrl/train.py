@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from snnrl.analysis.runs import NOT_SETTINGS
 from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
 from snnrl.experiment.config import (
     CONFIG_DIR,
@@ -60,10 +62,29 @@ def _main(argv: list[str]) -> None:
         return
     options = [argument for argument in argv if argument not in flags.overrides]
     if flags.multirun:
+        _check_different(jobs)
         threads = max(cfg.threads for cfg in configs)
         _sweep(options, overrides, len(jobs), threads)
     else:
         _hand_to_hydra([*options, *overrides])
+
+
+def _check_different(jobs: list[list[str]]) -> None:
+    """Refuse a sweep of which two runs would be one run folder."""
+    first: dict[tuple[str, ...], list[str]] = {}
+    own = ("seed", "results_dir")
+    for job in jobs:
+        kept = tuple(
+            text
+            for text in job
+            if (key := re.split(r"[.=@]", text)[0]) in own or key not in NOT_SETTINGS
+        )
+        other = first.setdefault(kept, job)
+        if other is not job:
+            raise UserError(
+                f"two runs of the sweep have one run folder: {' '.join(other)} and "
+                f"{' '.join(job)}; expected a difference in what is learned, or results_dir"
+            )
 
 
 def _checked(jobs: list[list[str]]) -> list[DictConfig]:
@@ -95,6 +116,7 @@ def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) ->
     launcher, folder = hydra_settings(overrides, "hydra/launcher", "hydra.sweep.dir")
     check_launcher(launcher)
     sweep = Sweep(_made(Path(folder)))
+    sweep.begin()
     if launcher == "basic":
         print(_how_many(runs, threads))
     others = [text for text in overrides if not text.startswith("hydra.sweep.dir=")]

@@ -14,6 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from snnrl import reproduce
+from snnrl.errors import UserError
 from snnrl.experiment import source
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.folder import RunFolder
@@ -100,6 +101,28 @@ def test_a_folder_without_its_model_is_compared_by_its_evaluations(
     (folder / "model.zip").unlink()
     assert main(folder, "--results-dir", tmp_path / "again") == 0
     assert "model.zip: not compared" in capsys.readouterr().out
+
+
+def test_nothing_to_compare_is_not_identical(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("model.zip", "evaluations.csv"):
+        (folder / name).unlink()
+    assert main(folder, "--results-dir", tmp_path / "again") == 1
+    out = capsys.readouterr().out
+    assert "nothing was compared" in out
+    assert "identical" not in out
+
+
+def test_an_earlier_reproduction_by_other_code_is_not_taken_for_this_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(folder, "--results-dir", tmp_path / "again") == 0
+    (again,) = (tmp_path / "again").glob("*/*/seed-0")
+    edit_json(again / "provenance.json", lambda facts: facts["versions"].update(torch="1.0"))
+    capsys.readouterr()
+    line = refused(capsys, folder, "--results-dir", tmp_path / "again")
+    assert f"{again}: an earlier reproduction with other torch than here" in line
 
 
 def test_a_run_that_fails_again_is_not_the_same(
@@ -266,6 +289,18 @@ def test_the_code_of_a_run_can_be_had(tmp_path: Path, monkeypatch: pytest.Monkey
     assert source.same_source(then, now)
 
 
+def test_files_beside_the_code_that_are_odd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "snnrl").mkdir()
+    subprocess.run(["git", "-C", str(tmp_path), "init"], check=True, capture_output=True)
+    (tmp_path / "snnrl" / "ä b.py").write_text("x\n")
+    (tmp_path / "snnrl" / "bytes.py").write_bytes(b"\xff\n")
+    (tmp_path / "snnrl" / ".#lock").symlink_to("nowhere")
+    monkeypatch.setattr(source, "CHECKOUT", tmp_path)
+    assert set(record_source()["untracked"]) == {"snnrl/ä b.py", "snnrl/bytes.py"}
+
+
 def test_the_patch_is_written(folder: Path, tmp_path: Path) -> None:
     def change(facts: dict[str, Any]) -> None:
         facts["git"] = {"revision": "0" * 40, "diff": None, "untracked": {"snnrl/x.py": "x\n"}}
@@ -282,7 +317,10 @@ def test_tables_of_different_lengths_differ(tmp_path: Path) -> None:
     for name, text in (("a", "timesteps,x\n0,1\n5,2\n"), ("b", "timesteps,x\n0,1\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "t.csv").write_text(text)
-    assert compare_tables(tmp_path / "a", tmp_path / "b", "t.csv").detail == "2 rows there, 1 here"
+    assert (
+        compare_tables(tmp_path / "a", tmp_path / "b", "t.csv", resumed=False).detail
+        == "2 rows there, 1 here"
+    )
 
 
 def test_clocks_and_columns_of_one_are_not_compared(tmp_path: Path) -> None:
@@ -290,7 +328,25 @@ def test_clocks_and_columns_of_one_are_not_compared(tmp_path: Path) -> None:
     for name, text in texts.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "t.csv").write_text(text)
-    assert compare_tables(tmp_path / "a", tmp_path / "b", "t.csv").same
+    assert compare_tables(tmp_path / "a", tmp_path / "b", "t.csv", resumed=False).same
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_other_steps_are_excused_where_a_run_was_extended(resumed: bool, tmp_path: Path) -> None:
+    for name, step in (("a", 5), ("b", 6)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t.csv").write_text(f"timesteps,x\n0,1\n{step},2\n")
+    found = compare_tables(tmp_path / "a", tmp_path / "b", "t.csv", resumed=resumed)
+    assert found.same is (None if resumed else False)
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"timesteps,y\n0,1\n"])
+def test_a_table_of_something_else(content: bytes, tmp_path: Path) -> None:
+    for name, text in (("a", content), ("b", b"timesteps,x\n0,1\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t.csv").write_bytes(text)
+    with pytest.raises(UserError, match=r"t\.csv: expected the columns timesteps, x"):
+        compare_tables(tmp_path / "a", tmp_path / "b", "t.csv", resumed=False)
 
 
 def test_one_bit_of_one_tensor_is_found(finished: Path, tmp_path: Path) -> None:
@@ -340,8 +396,44 @@ def test_mistakes_are_one_line(
     (folder / "provenance.json").unlink()
     assert "half-written" in refused(capsys, folder, "--check")
     (folder / "config.yaml").write_text("{seed: 3}\n")
-    assert "has no 'env'" in refused(capsys, folder)
+    assert "has no 'env.id'" in refused(capsys, folder)
     assert not again.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", None), ("seed", "one"), ("neuron", None), ("algo", "td3"), ("bn", {}), ("kernel", 3)],
+)
+def test_a_configuration_that_is_damaged(
+    key: str, value: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, key: value}))
+    assert f"config.yaml: has no '{key}" in refused(capsys, folder, "--check")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("resumed_from", [3]), ("resumed_from", 5), ("hardware", []), ("git", "x"), ("versions", 3)],
+)
+def test_a_history_that_is_damaged(
+    key: str, value: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit_json(folder / "provenance.json", lambda facts: facts.update({key: value}))
+    assert "provenance.json: cannot be read" in refused(capsys, folder, "--check")
+
+
+def test_a_check_says_that_a_run_is_not_finished(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "DONE").rename(folder / "FAILED")
+    main(folder, "--check")
+    assert "not finished: it failed" in capsys.readouterr().out
+
+
+def test_a_place_in_the_run_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in (folder, folder / "below"):
+        assert "the run itself lies there" in refused(capsys, folder, "--results-dir", place)
 
 
 def read_only_record(folder: Path) -> Path:

@@ -75,6 +75,19 @@ def test_every_seed_and_every_other_setting_of_a_sweep_is_checked(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "twice", [["seed=0,0"], ["total_steps=30,60"], ["log_every=10,20"], ["tracking=none,wandb"]]
+)
+def test_runs_of_a_sweep_that_would_be_one_are_refused(
+    twice: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [text for text in arguments(tmp_path, *TINY) if not text.startswith("tracking")]
+    assert main(["-m", *settings, *twice]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: two runs of the sweep have one run folder: ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_integral_floats_in_a_sweep(tmp_path: Path) -> None:
     command = ["--multirun", *arguments(tmp_path, *TINY, "total_steps=3e1", "seed=0.0,1")]
     assert main(command) == 0

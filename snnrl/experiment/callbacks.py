@@ -19,14 +19,12 @@ from snnrl.experiment.checkpoint import Checkpoints, check_finite, run_id, save_
 from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
 from snnrl.experiment.evaluation import Episode, Evaluator
-from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.folder import TABLES, RunFolder
 from snnrl.experiment.history import statistics_values
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.records import Table
 from snnrl.experiment.signals import StopRequest
 from snnrl.experiment.tracking import Tracker
-
-TABLES = ("evaluations", "statistics_error", "progress")
 
 
 class Clock:
@@ -219,7 +217,8 @@ class Supervisor(BaseCallback):
         # A checkpoint that is on the disk says that these rows are.
         for table in TABLES:
             self.folder.table(table).sync()
-        self.checkpoints.save(self.model, last)
+        self.checkpoints.save(self.model, last, self.folder.fingerprints(step))
+        self.folder.mark_saved()
 
 
 def _best_mean(table: Table) -> float | None:

@@ -57,16 +57,22 @@ class Checkpoints:
         newest = newest_whole(folder)
         self._last = None if newest is None else newest[:2]
 
-    def save(self, agent: SpikingAgent, clocks: dict[str, int]) -> None:
+    def save(
+        self,
+        agent: SpikingAgent,
+        clocks: dict[str, int],
+        tables: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
         """Write a checkpoint; until it is whole the last one stays in place.
 
         :param agent: stands between two updates; one that learns from rollouts has used up its last
         :param clocks: when evaluation and logging last happened
+        :param tables: fingerprints of the run's tables, which are on the disk already
         :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
         :raises RunFailed: it cannot be written; the last one is there still
         """
         check_finite(agent)
-        contents = {AGENT: _agent(agent), STATE: _state(agent, clocks)}
+        contents = {AGENT: _agent(agent), STATE: _state(agent, clocks, dict(tables or {}))}
         step = agent.num_timesteps
         try:
             saved = self._write(contents, agent)
@@ -103,13 +109,13 @@ class Checkpoints:
 
     def _remove_all_but(self, kept: Collection[Path]) -> None:
         """Remove what none of these checkpoints needs; what resists is tried again next time."""
-        needed = set()
-        for save in kept:
-            with suppress(Damaged):
-                needed |= {segment.name for segment in read_manifest(save).segments}
         for path in self.folder.glob("save-*"):
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
+        try:
+            needed = {segment.name for save in kept for segment in read_manifest(save).segments}
+        except Damaged:
+            return  # what it needs is not known: it may be the disk that cannot be read just now
         for path in (self.folder / REPLAY).glob("*"):
             if path.name not in needed:
                 with suppress(OSError):
@@ -126,12 +132,14 @@ class Loaded(NamedTuple):
 
     :param agent: as it was saved
     :param clocks: as they were saved
+    :param tables: as they were saved
     :param restored: whether the environment's state could be; if not, a new episode starts
     :param damaged: what is wrong with each newer checkpoint
     """
 
     agent: SpikingAgent
     clocks: dict[str, int]
+    tables: dict[str, tuple[int, int]]
     restored: bool
     damaged: list[str]
 
@@ -184,7 +192,7 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
         _start_episodes(agent)
     agent.losses = state["losses"]
     restore_generators(agent, state["generators"])
-    return Loaded(agent, state["clocks"], restored, damaged)
+    return Loaded(agent, state["clocks"], state.get("tables", {}), restored, damaged)
 
 
 def run_id(cfg: DictConfig) -> str:
@@ -236,11 +244,14 @@ def _agent(agent: SpikingAgent) -> bytes:
     return file.getvalue()
 
 
-def _state(agent: SpikingAgent, clocks: dict[str, int]) -> bytes:
+def _state(
+    agent: SpikingAgent, clocks: dict[str, int], tables: dict[str, tuple[int, int]]
+) -> bytes:
     assert agent.env is not None
     normalised = agent.get_vec_normalize_env()
     state = {
         "clocks": clocks,
+        "tables": tables,
         "generators": generator_states(agent),
         "environments": agent.env.env_method("get_state"),
         # What VecNormalize scales rewards by and leaves out of its own state.

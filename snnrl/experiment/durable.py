@@ -24,9 +24,11 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException as problem:
         # Half a file would take the room that a full disk lacks.
         temporary.unlink(missing_ok=True)
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = str(path)
         raise
     sync_folder(path.parent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from snnrl.experiment.records import replace_file
 
 FAILURES = "failures.json"
 """The failures of a run, one after another; gone when it is done."""
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,16 @@ def read_failures(folder: Path) -> list[Failure]:
         return [Failure(**entry) for entry in json.loads((folder / FAILURES).read_text())]
     except (OSError, ValueError, TypeError):
         return []
+
+
+def is_of_the_disk(failure: BaseException) -> bool:
+    """Whether a disk was full or not to be written to: tried again, that may have been mended."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in DISK:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def add_failure(folder: Path, failure: Failure) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,26 @@ from snnrl.experiment.records import Table, replace_file
 
 LOCK = ".lock"
 CONFIG = "config.yaml"
+SAVED = ".saved"
+TABLES = ("evaluations", "statistics_error", "progress")
+
+LEFT_BEHIND = (
+    CONFIG,
+    "overrides.yaml",
+    "provenance.json",
+    "evaluations.csv",
+    "progress.csv",
+    "statistics_error.csv",
+    "curve.png",
+    "model.zip",
+    "best_model.zip",
+    "checkpoint",
+    "tensorboard",
+    "DONE",
+    "FAILED",
+)
+"""What a run writes and a fresh start removes. Not the lock, nor the failures, nor W&B's folder,
+where the run that is about to start has its files already; nor anything of the user's."""
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
 """Groups that an agent without a spiking network has no use for."""
@@ -54,17 +74,38 @@ class RunFolder:
         columns = {"evaluations": EVALUATIONS, "statistics_error": STATISTICS_ERROR}
         return Table(self.path / f"{name}.csv", columns.get(name, ("timesteps",)))
 
+    def fingerprints(self, step: int) -> dict[str, tuple[int, int]]:
+        """Of the tables before ``step``, whose own rows change when the run is extended."""
+        return {name: self.table(name).fingerprint(step) for name in TABLES}
+
+    def check_tables(self, step: int, fingerprints: Mapping[str, tuple[int, int]]) -> None:
+        """Check that the tables hold what they held when the checkpoint of ``step`` was written.
+
+        :raises UserError: one of them does not
+        """
+        for name, expected in fingerprints.items():
+            table = self.table(name)
+            if table.fingerprint(step) != tuple(expected):
+                raise UserError(
+                    f"{table.path}: damaged, not the {expected[0]} rows that the checkpoint of "
+                    f"step {step:,} knows; expected them back, or the run folder removed to start "
+                    "afresh"
+                )
+
     def finished_steps(self) -> int | None:
         """Steps of a finished run, ``None`` for one that is not finished.
 
         :raises UserError: ``DONE`` cannot be read
         """
         done = self.path / "DONE"
-        if not done.exists():
-            return None
+        try:
+            if not done.exists():
+                return None
+        except OSError as problem:
+            raise self._cannot_write(problem) from None
         try:
             return int(json.loads(done.read_text())["timesteps"])
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             raise UserError(
                 f"{done}: cannot be read; remove it to go on from the checkpoint"
             ) from None
@@ -77,42 +118,59 @@ class RunFolder:
         """Check that what lies here is a run's, before anything is written.
 
         :param fresh: whether the run starts afresh, which deletes what an earlier try left
-        :raises UserError: files that no run left, or a history that cannot be read
+        :raises UserError: files that no run left, a run that has lost its checkpoint, or a history
+            that cannot be read
         """
         if not fresh:
             self._earlier_provenance()
             return
-        names = [path.name for path in self._leftovers() if not path.name.startswith(".")]
+        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
         if names and CONFIG not in names:
             raise UserError(
                 f"{self.path}: not a run folder, it holds {names[0]} and no {CONFIG}; expected "
                 "another results_dir, or the folder moved away"
             )
+        if (self.path / SAVED).exists():
+            raise UserError(
+                f"{self.checkpoint}: it had a checkpoint, which is gone; expected it back, or the "
+                "run folder removed to start afresh"
+            )
 
     def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
         """Write what will run; a run that starts afresh drops what an earlier try left."""
         if fresh:
-            for leftover in self._leftovers():
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            # The configuration, which tells that it is a run's, last.
+            for name in sorted(LEFT_BEHIND, key=lambda name: name == CONFIG):
+                leftover = self.path / name
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         for mark in ("DONE", "FAILED"):
             (self.path / mark).unlink(missing_ok=True)
         self._write(CONFIG, OmegaConf.to_yaml(self.cfg, resolve=True))
         self._write("overrides.yaml", yaml.safe_dump(overrides))
         earlier = self._earlier_provenance()
-        resumed = [*earlier.pop("resumed_from", []), *([earlier] if earlier else [])]
+        resumed = [*earlier.pop("resumed_from"), *([earlier] if earlier else [])]
         self._write(
             "provenance.json",
             json.dumps({**provenance, **({"resumed_from": resumed} if resumed else {})}, indent=2),
         )
+
+    def mark_saved(self) -> None:
+        """Remember that there is a checkpoint: without it, the run is not to start afresh."""
+        if not (self.path / SAVED).exists():
+            self._write(SAVED, "")
 
     def finish(self, timesteps: int, kernel: str) -> None:
         """Mark the run as done; the last thing written."""
         (self.path / FAILURES).unlink(missing_ok=True)
         self._write("DONE", json.dumps({"timesteps": timesteps, "kernel": kernel}))
 
-    def fail(self, traceback: str, failure: Failure) -> None:
-        """Mark the run as failed; the last thing written."""
-        add_failure(self.path, failure)
+    def fail(self, traceback: str, failure: Failure | None) -> None:
+        """Mark the run as failed; the last thing written.
+
+        :param failure: what it failed of; None does not count where the same fails twice
+        """
+        if failure is not None:
+            add_failure(self.path, failure)
         self._write("FAILED", traceback)
 
     @contextmanager
@@ -128,14 +186,15 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR)
         except OSError as problem:
-            raise UserError(
-                f"results_dir={self.cfg.results_dir}: cannot write there ({problem.strerror})"
-            ) from None
+            raise self._cannot_write(problem) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(handle)
             raise UserError(f"{self.path}: another process is running this run") from None
+        except OSError as problem:
+            os.close(handle)
+            raise UserError(f"{self.path}: cannot be locked ({problem.strerror})") from None
         try:
             yield
         finally:
@@ -146,19 +205,17 @@ class RunFolder:
                         part.rmdir()
             os.close(handle)
 
-    def _leftovers(self) -> list[Path]:
-        """What an earlier try left; the configuration, which tells that it is one, last."""
-        # Not W&B's folder: the run that is about to start has its files there already.
-        kept = {LOCK, "wandb", FAILURES}
-        found = [path for path in self.path.iterdir() if path.name not in kept]
-        return sorted(found, key=lambda path: (path.name == CONFIG, path.name))
+    def _cannot_write(self, problem: OSError) -> UserError:
+        return UserError(
+            f"results_dir={self.cfg.results_dir}: cannot write there ({problem.strerror})"
+        )
 
     def _earlier_provenance(self) -> dict[str, Any]:
         history = self.path / "provenance.json"
         try:
             earlier = json.loads(history.read_text()) if history.exists() else {}
-            return dict(earlier)
-        except (ValueError, TypeError):
+            return {**earlier, "resumed_from": [*earlier.get("resumed_from", [])]}
+        except (OSError, ValueError, TypeError, AttributeError):
             raise UserError(
                 f"{history}: cannot be read; remove it to go on without the earlier history"
             ) from None

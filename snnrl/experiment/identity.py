@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -30,23 +30,38 @@ class Comparison:
     detail: str
 
 
-def compare_results(then: Path, now: Path) -> list[Comparison]:
+def compare_results(then: Path, now: Path, *, resumed: bool) -> list[Comparison]:
     """What a result is: the evaluations and the tensors of the model in the end.
 
+    :param resumed: whether the run there was made in parts
     :raises UserError: the file of one of them cannot be read
     """
-    return [compare_tables(then, now, "evaluations.csv"), compare_models(then, now)]
+    evaluations = compare_tables(then, now, "evaluations.csv", resumed=resumed)
+    return [evaluations, compare_models(then, now)]
 
 
-def compare_tables(then: Path, now: Path, name: str) -> Comparison:
-    """Compare two csv files cell by cell, but for clocks and columns that only one has."""
+def is_same(comparisons: Sequence[Comparison]) -> bool:
+    """Whether nothing differs and something was compared."""
+    found = [comparison.same for comparison in comparisons]
+    return True in found and False not in found
+
+
+def compare_tables(then: Path, now: Path, name: str, *, resumed: bool) -> Comparison:
+    """Compare two csv files cell by cell, but for clocks and columns that only one has.
+
+    :param resumed: whether the run there was made in parts: it may have been extended, and then
+        has rows of its earlier end
+    :raises UserError: one of them is no such table
+    """
     if not (then / name).exists():
         return Comparison(name, None, f"{then} does not hold it")
-    theirs, ours = Table(then / name).rows(), Table(now / name).rows()
+    theirs, ours = _rows(then / name), _rows(now / name)
     columns = [c for c in (theirs or [{}])[0] if c in (ours or [{}])[0] and not _is_clock(c)]
+    if theirs and ours and len(columns) < 2:
+        raise UserError(f"{then / name}: expected the columns {', '.join(ours[0])}")
     for number, (row, again) in enumerate(zip(theirs, ours, strict=False), start=1):
         wrong = next((c for c in columns if row[c] != again[c]), None)
-        if wrong == "timesteps":
+        if wrong == "timesteps" and resumed:
             # A run that was extended has a row of its earlier end, and losses since then after it.
             return Comparison(
                 name, None, f"the same up to row {number - 1}, of other steps from there on"
@@ -55,7 +70,7 @@ def compare_tables(then: Path, now: Path, name: str) -> Comparison:
             return Comparison(
                 name,
                 False,
-                f"first differs at step {int(row['timesteps']):,}, row {number}, {wrong}: "
+                f"first differs at step {row['timesteps']}, row {number}, {wrong}: "
                 f"{row[wrong]} there, {again[wrong]} here",
             )
     if len(theirs) != len(ours):
@@ -83,6 +98,13 @@ def compare_models(then: Path, now: Path, name: str = "model.zip") -> Comparison
         f"{len(wrong)} of {len(theirs)} tensors differ, first {wrong[0]}"
         f"{_distance(theirs[wrong[0]], ours[wrong[0]])}",
     )
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    try:
+        return Table(file).rows()
+    except (OSError, ValueError) as problem:
+        raise UserError(f"{file}: expected a table that a run has written ({problem})") from None
 
 
 def _is_clock(column: str) -> bool:

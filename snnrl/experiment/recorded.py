@@ -51,14 +51,36 @@ def read_record(folder: Path) -> Recorded:
     if not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: not a run folder; expected one that holds config.yaml")
     config = _read(folder / "config.yaml", dict)
-    missing = [group for group in ("env", "algo", "actor", "bn") if group not in config]
-    if missing:
-        raise UserError(f"{folder / 'config.yaml'}: has no '{missing[0]}'; expected a run's")
+    for key, missing in _gaps(config):
+        if missing:
+            raise UserError(f"{folder / 'config.yaml'}: has no '{key}'; expected a run's")
     facts = _read(folder / "provenance.json", dict)
     earlier = facts.pop("resumed_from", [])
-    if not isinstance(facts.get("versions"), dict) or not isinstance(earlier, list):
-        raise UserError(f"{folder / 'provenance.json'}: has no 'versions'; expected a run's")
-    return Recorded(folder, config, _command(folder, facts), [*earlier, facts])
+    parts = [*earlier, facts] if isinstance(earlier, list) else [earlier]
+    if not all(map(_is_part, parts)):
+        raise UserError(f"{folder / 'provenance.json'}: cannot be read; the run folder is damaged")
+    return Recorded(folder, config, _command(folder, facts), parts)
+
+
+def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Keys that every run has a value of, and whether it is missing."""
+    yield "seed", not isinstance(config.get("seed"), int)
+    for group in NODES:
+        name = "id" if group == "env" else "name"
+        came_later = group in REMADE or f"{group}.{name}" in CAME_LATER
+        if group in config or not came_later:
+            node = config.get(group)
+            has_it = isinstance(node, dict) and isinstance(node.get(name), str)
+            yield f"{group}.{name}", not has_it
+
+
+def _is_part(facts: Any) -> bool:
+    return (
+        isinstance(facts, dict)
+        and isinstance(facts.get("versions"), dict)
+        and isinstance(facts.get("hardware", {}), dict)
+        and isinstance(facts.get("git"), dict | None)
+    )
 
 
 def _command(folder: Path, facts: Mapping[str, Any]) -> str:

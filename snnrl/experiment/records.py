@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ class Table:
         self.path = path
         self.columns = list(columns)
         if path.exists():
-            with path.open(newline="") as file:
+            with path.open(newline="", errors="replace") as file:
                 self.columns = next(csv.reader(file), self.columns)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -44,13 +46,24 @@ class Table:
         """
         if not self.path.exists():
             return []
-        whole_lines, _, _ = self.path.read_text().rpartition("\n")
+        whole_lines, _, _ = self.path.read_text(errors="replace").rpartition("\n")
         return list(csv.DictReader(io.StringIO(whole_lines)))
 
+    def fingerprint(self, before: int) -> tuple[int, int]:
+        """Number and CRC-32 of the rows of earlier steps.
+
+        Empty cells do not count: rows have more of them when a column is added later.
+        """
+        crc, rows = 0, [row for row in self.rows() if _step(row) < before]
+        for row in rows:
+            cells = sorted((str(key), str(cell)) for key, cell in row.items() if cell)
+            crc = zlib.crc32(repr(cells).encode(), crc)
+        return len(rows), crc
+
     def cut_after(self, timesteps: int) -> None:
-        """Drop the rows of later steps: a resumed run makes them again."""
+        """Drop the rows of later steps, which a resumed run makes again, and what is no row."""
         if self.path.exists():
-            self._replace([row for row in self.rows() if int(row["timesteps"]) <= timesteps])
+            self._replace([row for row in self.rows() if _step(row) <= timesteps])
 
     def sync(self) -> None:
         """Bring the rows to the disk."""
@@ -66,6 +79,12 @@ class Table:
         writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
         writer.writerows(rows)
         return text.getvalue()
+
+
+def _step(row: Mapping[str, str]) -> float:
+    """The row's environment steps; infinite for one that is damaged."""
+    text = row.get("timesteps") or ""
+    return int(text) if text.isdecimal() else math.inf
 
 
 def replace_file(path: Path, content: bytes) -> None:

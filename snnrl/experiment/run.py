@@ -28,8 +28,8 @@ from snnrl.experiment.checkpoint import find_checkpoint, load_checkpoint, save_m
 from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.disk import disk_space
 from snnrl.experiment.estimate import in_words, seconds_for
-from snnrl.experiment.failures import Failure
-from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.failures import Failure, is_of_the_disk
+from snnrl.experiment.folder import TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.tracking import Tracker, make_tracker
@@ -105,7 +105,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             checkpoint = find_checkpoint(folder.checkpoint)
             folder.check(fresh=checkpoint is None)
             with _memory_suffices(cfg):
-                start = _start(cfg, env) if checkpoint is None else _go_on(cfg, env, checkpoint)
+                start = _start(cfg, env) if checkpoint is None else _go_on(folder, env)
             agent, clocks = start
             kernel = agent.kernel
             print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
@@ -116,6 +116,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             _cut_tables(folder, agent.num_timesteps)
             _learn(cfg, folder, agent, clocks, tracker, stop)
         print(summarise_run(folder.path, folder.curve))
+        folder.finish(agent.num_timesteps, kernel)
     except Exception as failure:
         if isinstance(failure, UserError) and not begun:
             raise
@@ -128,11 +129,11 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             ) from failure
         reason = _reason(failure)
         if begun:
+            counts = None if is_of_the_disk(failure) else Failure(agent.num_timesteps, reason)
             with suppress(OSError):  # a full disk may be what it failed of
-                folder.fail(traceback.format_exc(), Failure(agent.num_timesteps, reason))
-            reason = f"{reason} ({folder.path / 'FAILED'})"
+                folder.fail(traceback.format_exc(), counts)
+                reason = f"{reason} ({folder.path / 'FAILED'})"
         raise RunFailed(reason) from failure
-    folder.finish(agent.num_timesteps, kernel)
 
 
 @contextmanager
@@ -163,8 +164,10 @@ def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:
     return agent, dict(NOTHING_YET)
 
 
-def _go_on(cfg: DictConfig, env: VecEnv, checkpoint: Path) -> tuple[SpikingAgent, dict[str, int]]:
-    agent, clocks, restored, damaged = load_checkpoint(checkpoint, cfg, env)
+def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:
+    cfg, checkpoint = folder.cfg, folder.checkpoint
+    agent, clocks, tables, restored, damaged = load_checkpoint(checkpoint, cfg, env)
+    folder.check_tables(agent.num_timesteps, tables)
     if damaged:
         print(
             f"{checkpoint}: damaged ({'; '.join(damaged)}); the checkpoint before it, of step "
@@ -217,13 +220,14 @@ def _learn(
 
 def _cut_tables(folder: RunFolder, step: int) -> None:
     """Leave in the tables what a run that was never stopped would have at ``step``."""
-    folder.table("progress").cut_after(step)
+    for table in TABLES:
+        folder.table(table).cut_after(step)
     evaluated = sorted({int(row["timesteps"]) for row in folder.table("evaluations").rows()})
     earlier = max((t for t in evaluated if t < step), default=-1)
     # A run that is extended was evaluated at its earlier end, whether that was due or not.
-    due = Clock(folder.cfg.evaluation.every, earlier).due(step)
-    for table in ("evaluations", "statistics_error"):
-        folder.table(table).cut_after(step if due else earlier)
+    if not Clock(folder.cfg.evaluation.every, earlier).due(step):
+        for table in ("evaluations", "statistics_error"):
+            folder.table(table).cut_after(earlier)
 
 
 @contextmanager
@@ -246,5 +250,10 @@ def _result(folder: RunFolder, *, trained: bool) -> Result:
     rows = table.rows()
     if not rows:
         raise UserError(f"{table.path}: expected the evaluations of a run that is done")
-    last = [float(row["return"]) for row in rows if row["timesteps"] == rows[-1]["timesteps"]]
+    try:
+        last = [float(row["return"]) for row in rows if row["timesteps"] == rows[-1]["timesteps"]]
+    except (KeyError, ValueError, TypeError):
+        raise UserError(
+            f"{table.path}: damaged; expected the returns of a run that is done"
+        ) from None
     return Result(folder.path, float(np.mean(last)), trained)

@@ -20,14 +20,14 @@ def record_source() -> dict[str, Any]:
     if not (CHECKOUT / ".git").exists():
         return {"revision": None, "diff": None, "untracked": {}}
     revision = _ask_git("rev-parse", "HEAD")
-    untracked = _ask_git("ls-files", "--others", "--exclude-standard", "--", *SOURCE) or ""
+    untracked = _ask_git("ls-files", "-z", "--others", "--exclude-standard", "--", *SOURCE) or ""
     return {
         "revision": revision.strip() if revision else None,
         "diff": _ask_git("diff", "HEAD", "--", *SOURCE) or None,
         "untracked": {
             name: (CHECKOUT / name).read_text(errors="replace")
-            for name in untracked.split("\n")
-            if name
+            for name in untracked.split("\0")
+            if (CHECKOUT / name).is_file()  # not an editor's lock, which links to nothing
         },
     }
 
@@ -47,7 +47,7 @@ def same_source(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 def in_words(git: Mapping[str, Any]) -> str:
     """A record, short."""
     if git.get("revision") is None:
-        return "an installed package"
+        return "an installed package, or a checkout that git cannot read"
     diff = (git.get("diff") or "").split("\n")
     files = sum(line.startswith("diff --git ") for line in diff) + len(git.get("untracked") or {})
     changes = f" with uncommitted changes to {files} files" if files else ""
@@ -73,8 +73,8 @@ def _ask_git(*arguments: str) -> str | None:
     """What git answers in the checkout; ``None`` where it cannot."""
     try:
         answer = subprocess.run(
-            ["git", "-C", str(CHECKOUT), *arguments], capture_output=True, text=True, timeout=20
+            ["git", "-C", str(CHECKOUT), *arguments], capture_output=True, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout if answer.returncode == 0 else None
+    return answer.stdout.decode(errors="replace") if answer.returncode == 0 else None

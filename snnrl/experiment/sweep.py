@@ -21,6 +21,9 @@ Status = Literal["done", "skipped", "interrupted", "failed"]
 STATUSES: tuple[Status, ...] = ("done", "skipped", "interrupted", "failed")
 STOP = "STOP"
 
+_UNWRITTEN: dict[Path, dict[int, Outcome]] = {}
+"""Outcomes that this process could not write, by sweep and run."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -50,20 +53,37 @@ class Sweep:
         self.folder = folder
 
     def record(self, number: int, outcome: Outcome) -> None:
-        """Write down what came of run ``number``; the latest holds."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self._file(number), json.dumps(asdict(outcome)).encode())
+        """Write down what came of run ``number``; the latest holds.
+
+        On a full disk it is remembered as long as this process lives: the runs to come go on.
+        """
+        unwritten = _UNWRITTEN.setdefault(self.folder, {})
+        unwritten.pop(number, None)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace_file(self._file(number), json.dumps(asdict(outcome)).encode())
+        except OSError:
+            unwritten[number] = outcome
 
     def outcome(self, number: int) -> Outcome | None:
         """What came of a run; ``None`` if that is not known, or not yet."""
+        if number in (unwritten := _UNWRITTEN.get(self.folder, {})):
+            return unwritten[number]
         with suppress(OSError):
             return Outcome(**json.loads(self._file(number).read_text()))
         return None
 
     def outcomes(self) -> list[Outcome]:
         """What is known so far, by the numbers of the runs."""
-        numbers = sorted(int(path.name.split(".")[0]) for path in self.folder.glob("*.outcome"))
-        return [found for number in numbers if (found := self.outcome(number))]
+        numbers = {int(path.name.split(".")[0]) for path in self.folder.glob("*.outcome")}
+        numbers |= _UNWRITTEN.get(self.folder, {}).keys()
+        return [found for number in sorted(numbers) if (found := self.outcome(number))]
+
+    def begin(self) -> None:
+        """Forget what an earlier sweep in the same folder came to."""
+        _UNWRITTEN.pop(self.folder, None)
+        for file in [self.folder / STOP, *self.folder.glob("*.outcome")]:
+            file.unlink(missing_ok=True)
 
     def ask_to_stop(self, signal_number: int) -> None:
         """Ask all runs of the sweep to save themselves and stop, and those to come not to begin."""

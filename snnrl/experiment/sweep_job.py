@@ -103,18 +103,23 @@ def perform_apart(job: Job) -> None:
     sweep = Sweep(Path(job.sweep))
     if sweep.stop_asked() is not None:
         return
-    with sweep.log(job.number).open("a") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "snnrl.experiment.sweep_job", json.dumps(asdict(job))],
-            cwd=job.cwd,
-            env={**os.environ, "OMP_NUM_THREADS": str(job.threads), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C is the sweep's, which then asks its runs.
-            start_new_session=True,
-        )
-        status = process.wait()
+    try:
+        with sweep.log(job.number).open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "snnrl.experiment.sweep_job", json.dumps(asdict(job))],
+                cwd=job.cwd,
+                env={**os.environ, "OMP_NUM_THREADS": str(job.threads), "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is the sweep's, which then asks its runs.
+                start_new_session=True,
+            )
+            status = process.wait()
+    except OSError as problem:
+        reason = f"cannot be started ({problem})"
+        sweep.record(job.number, Outcome("failed", job.overrides, job.folder, reason))
+        return
     if sweep.outcome(job.number) is None:
         sweep.record(job.number, ended_alone(job, status))
 

@@ -80,7 +80,12 @@ def _check_results_dir(results_dir: str) -> None:
     if results_dir.startswith("~"):
         raise UserError(f"results_dir={results_dir}: expected a path in full, such as $HOME/...")
     path = Path(results_dir).absolute()
-    existing = next(part for part in [path, *path.parents] if part.exists())
+    try:
+        existing = next(part for part in [path, *path.parents] if part.exists())
+    except OSError as problem:
+        raise UserError(
+            f"results_dir={results_dir}: cannot write there ({problem.strerror})"
+        ) from None
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(
             f"results_dir={results_dir}: expected a folder to write to, and {existing} is not"

@@ -32,6 +32,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_every_file_is_there(results: Path) -> None:
     assert set(contents(folder_of(results).path)) == {
         ".lock",
+        ".saved",
         "config.yaml",
         "overrides.yaml",
         "provenance.json",
@@ -113,6 +114,24 @@ def test_a_finished_run_says_so_and_is_left_alone(
     assert f"already done (100 steps): {folder}" in capsys.readouterr().out
     assert train(results, "total_steps=60") == 0
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"timesteps": Infinity}', '{"steps": 1}'])
+def test_a_mark_that_cannot_be_read(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path).path
+    folder.mkdir(parents=True)
+    (folder / "DONE").write_text(text)
+    assert train(tmp_path) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{folder / 'DONE'}: cannot be read; remove it to go on" in line
+
+
+def test_a_path_that_is_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / ("a" * 300)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot write there (File name too long)" in line
 
 
 def test_more_steps_go_on(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,6 +342,25 @@ def test_tables_are_cut_back_and_a_torn_line_is_dropped(tmp_path: Path) -> None:
     path.write_text("timesteps,a\n1,x\n2,y\n3,z\n1")
     Table(path).cut_after(2)
     assert path.read_text() == "timesteps,a\n1,x\n2,y\n"
+
+
+def test_the_fingerprint_of_a_table_is_of_its_rows(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t.csv")
+    table.append([{"timesteps": 1, "a": 2}, {"timesteps": 2, "a": 3}])
+    whole = table.fingerprint(9)
+    assert whole[0] == 2
+    table.append([{"timesteps": 9, "b": 3}])
+    assert table.fingerprint(9) == whole
+    assert table.fingerprint(2)[0] == 1
+    text = table.path.read_text()
+    table.path.write_text(text.replace("1,2", "1,7"))
+    assert table.fingerprint(9) not in (whole, table.fingerprint(2))
+    table.path.write_bytes(text.encode() + b"\xff\x00,x\n\x00\x00")
+    assert table.fingerprint(9) == whole
+    table.cut_after(2)
+    assert table.path.read_text() == "timesteps,a,b\n1,2,\n2,3,\n"
+    table.path.unlink()
+    assert table.fingerprint(9) == (0, 0)
 
 
 def test_settings_that_an_ordinary_actor_has_no_use_for_change_nothing() -> None:

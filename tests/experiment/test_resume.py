@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.progress import Progress
 from tests.experiment.helpers import (
+    assert_same,
     assert_same_run,
     folder_of,
+    parameters,
+    rows_of,
     train,
 )
 from tests.experiment.stopped import Crash
@@ -118,10 +122,84 @@ def test_a_crash_before_the_first_checkpoint_starts_afresh(
         train(tmp_path / "crashed")
     crashed = folder_of(tmp_path / "crashed")
     (crashed.path / "leftover").touch()
+    (crashed.path / "model.zip").touch()
     assert train(tmp_path / "crashed") == 0
-    assert not (crashed.path / "leftover").exists()
+    assert (crashed.path / "leftover").exists()
     assert (crashed.path / ".lock").exists()
     assert_same_run(crashed, whole())
+
+
+def refused(results_dir: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The line with which a run is refused, which changes nothing."""
+
+    def contents() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in results_dir.rglob("*") if p.is_file()}
+
+    capsys.readouterr()
+    before = contents()
+    assert train(results_dir, "checkpoint.every=50") == 2
+    assert contents() == before
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_checkpoint_that_is_gone_is_missed(
+    tmp_path: Path, at_step: Stop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_step(78, crash)
+    with pytest.raises(Crash):
+        train(tmp_path, "checkpoint.every=50")
+    folder = folder_of(tmp_path)
+    shutil.rmtree(folder.checkpoint)
+    assert f"{folder.checkpoint}: it had a checkpoint, which is gone" in refused(tmp_path, capsys)
+
+
+@pytest.mark.parametrize("table", ["evaluations", "progress", "statistics_error"])
+@pytest.mark.parametrize("damage", ["gone", "shorter", "changed", "bytes"])
+def test_a_table_that_lost_rows_is_missed(
+    table: str, damage: str, tmp_path: Path, at_step: Stop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_step(78, crash)
+    with pytest.raises(Crash):
+        train(tmp_path, "checkpoint.every=50")
+    file = folder_of(tmp_path).path / f"{table}.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    if damage == "gone":
+        file.unlink()
+    elif damage == "shorter":
+        file.write_text(lines[0])
+    elif damage == "changed":
+        file.write_text("".join([lines[0], lines[1].replace("0", "3"), *lines[2:]]))
+    else:
+        file.write_bytes(file.read_bytes()[:-40].replace(b"0", b"\xff"))
+    assert f"{file}: damaged, not the" in refused(tmp_path, capsys)
+
+
+def test_a_tail_that_a_power_failure_left_is_cut(
+    tmp_path: Path, at_step: Stop, whole: Whole
+) -> None:
+    at_step(78, crash)
+    with pytest.raises(Crash):
+        train(tmp_path, "checkpoint.every=50")
+    folder = folder_of(tmp_path)
+    for name in ("evaluations", "progress", "statistics_error"):
+        with (folder.path / f"{name}.csv").open("ab") as file:
+            file.write(b"\x00\x00\x00\n\x00\xff")
+    assert train(tmp_path, "checkpoint.every=50") == 0
+    assert_same_run(folder, whole("checkpoint.every=50"))
+
+
+def test_a_run_that_is_extended_and_killed_at_once_can_be_extended(
+    tmp_path: Path, at_step: Stop, whole: Whole
+) -> None:
+    assert train(tmp_path, "total_steps=70") == 0
+    at_step(78, crash)
+    with pytest.raises(Crash):
+        train(tmp_path)
+    assert train(tmp_path) == 0
+    # A row of progress at its earlier end is the run's own.
+    assert rows_of(folder_of(tmp_path), "evaluations") == rows_of(whole(), "evaluations")
+    assert_same(parameters(folder_of(tmp_path).model), parameters(whole().model))
 
 
 def test_a_second_signal_stops_at_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -31,6 +32,31 @@ def test_asking_to_stop(tmp_path: Path) -> None:
     assert sweep.stop_asked() is None
     sweep.ask_to_stop(signal.SIGTERM)
     assert Sweep(tmp_path / "sweep").stop_asked() == 15
+
+
+def test_a_new_sweep_in_the_same_folder(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "sweep")
+    sweep.begin()
+    sweep.record(0, DONE)
+    sweep.ask_to_stop(signal.SIGTERM)
+    Sweep(tmp_path / "sweep").begin()
+    assert (sweep.outcomes(), sweep.stop_asked()) == ([], None)
+
+
+def test_outcomes_that_a_full_disk_does_not_take_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Sweep(tmp_path / "sweep").record(0, DONE)
+    monkeypatch.setattr("snnrl.experiment.sweep.replace_file", full)
+    Sweep(tmp_path / "sweep").record(1, FAILED)
+    assert Sweep(tmp_path / "sweep").outcomes() == [DONE, FAILED]
+    assert Sweep(tmp_path / "sweep").outcome(1) == FAILED
+    monkeypatch.undo()
+    Sweep(tmp_path / "sweep").record(1, DONE)
+    assert Sweep(tmp_path / "sweep").outcomes() == [DONE, DONE]
 
 
 def test_the_count_says_what_did_not_begin() -> None:
