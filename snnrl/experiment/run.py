@@ -99,7 +99,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
     use_threads(cfg.threads)
     # Compiled forms of earlier runs of a sweep count against torch's limit.
     torch.compiler.reset()
-    begun = False
+    begun: SpikingAgent | None = None
     try:
         with _training_env(cfg) as env:
             checkpoint = find_checkpoint(folder.checkpoint)
@@ -111,29 +111,37 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
             tracker = make_tracker(cfg, folder)
             facts = provenance.collect(kernel, cfg.threads, cfg.seed)
-            begun = True
+            begun = agent
             folder.begin(overrides, facts, fresh=checkpoint is None)
             _cut_tables(folder, agent.num_timesteps)
             _learn(cfg, folder, agent, clocks, tracker, stop)
         print(summarise_run(folder.path, folder.curve))
         folder.finish(agent.num_timesteps, kernel)
-    except Exception as failure:
-        if isinstance(failure, UserError) and not begun:
+    except UserError as mistake:
+        if begun is None:
             raise
-        process_ended = isinstance(failure, EOFError | ConnectionError)
-        if process_ended and stop.signal_number is not None:
-            # The signal reached the processes of the environments too.
-            raise Interrupted(
-                "stopped at once; the same command goes on from the last checkpoint",
-                stop.signal_number,
-            ) from failure
-        reason = _reason(failure)
-        if begun:
-            counts = None if is_of_the_disk(failure) else Failure(agent.num_timesteps, reason)
-            with suppress(OSError):  # a full disk may be what it failed of
-                folder.fail(traceback.format_exc(), counts)
-                reason = f"{reason} ({folder.path / 'FAILED'})"
-        raise RunFailed(reason) from failure
+        raise _ended_by(mistake, folder, begun, stop) from mistake
+    except Exception as failure:
+        raise _ended_by(failure, folder, begun, stop) from failure
+
+
+def _ended_by(
+    failure: Exception, folder: RunFolder, begun: SpikingAgent | None, stop: StopRequest
+) -> RunFailed | Interrupted:
+    """What to raise; the folder of a run that had begun says what it failed of."""
+    if isinstance(failure, EOFError | ConnectionError) and stop.signal_number is not None:
+        # The signal reached the processes of the environments too.
+        return Interrupted(
+            "stopped at once; the same command goes on from the last checkpoint",
+            stop.signal_number,
+        )
+    reason = _reason(failure)
+    if begun is not None:
+        counts = None if is_of_the_disk(failure) else Failure(begun.num_timesteps, reason)
+        with suppress(OSError):  # a full disk may be what it failed of
+            folder.fail(traceback.format_exc(), counts)
+            reason = f"{reason} ({folder.path / 'FAILED'})"
+    return RunFailed(reason)
 
 
 @contextmanager
