@@ -125,13 +125,13 @@ def test_the_run_goes_on_as_if_nothing_had_happened(
         def save(
             checkpoints: Checkpoints,
             agent: SpikingAgent,
-            clocks: dict[str, int],
+            *rest: Any,
             points: CrashPoints = points,
         ) -> None:
             with monkeypatch.context() as patched:
                 if agent.num_timesteps == 40:
                     points.install(patched)
-                original(checkpoints, agent, clocks)
+                original(checkpoints, agent, *rest)
 
         with monkeypatch.context() as patched, suppress(Crash):
             patched.setattr(Checkpoints, "save", save)
