@@ -26,7 +26,7 @@ from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import common_steps, common_times, interval_band, mean_returns
 
 SINGLE_SEEDS = 5
-BAND = "band: 95 % interval of the mean (Student's t); thin: single seeds"
+BAND = "band: 95 % interval of the mean (Student's t)"
 OVER_STEPS = "environment steps"
 OVER_TIME = "wall time (minutes)"
 
@@ -142,7 +142,9 @@ def _plot(groups: Groups, path: str | Path, curves: Curves) -> bool:
     }
     if not found:
         return False
-    figure, grid = panels(len(found), f"{curves.caption}; {BAND}")
+    counts = [len(seeds) for cells in found.values() for seeds in cells.values()]
+    singly = "; thin: single seeds" if any(map(_drawn_singly, counts)) else ""
+    figure, grid = panels(len(found), f"{curves.caption}; {BAND}{singly}")
     styles = line_styles(list(groups))
     for axes, (environment, cells) in zip(grid, found.items(), strict=True):
         decorate(axes, environment, curves.xlabel, curves.ylabel)
@@ -190,9 +192,13 @@ def _draw_group(
         linestyle=linestyle,
         marker=_marker(mean),
     )
-    if 1 < len(seeds) <= SINGLE_SEEDS:
+    if _drawn_singly(len(seeds)):
         for seed in seeds:
             axes.plot(seed.index, seed, color=color, linestyle=linestyle, linewidth=0.7, alpha=0.45)
+
+
+def _drawn_singly(seeds: int) -> bool:
+    return 1 < seeds <= SINGLE_SEEDS
 
 
 def _marker(series: pd.Series) -> str:
