@@ -31,7 +31,6 @@ SAVED = ".saved"
 TABLES = ("evaluations", "statistics_error", "progress")
 
 LEFT_BEHIND = (
-    CONFIG,
     "overrides.yaml",
     "provenance.json",
     "evaluations.csv",
@@ -44,9 +43,11 @@ LEFT_BEHIND = (
     "tensorboard",
     "DONE",
     "FAILED",
+    CONFIG,
 )
-"""What a run writes and a fresh start removes. Not the lock, nor the failures, nor W&B's folder,
-where the run that is about to start has its files already; nor anything of the user's."""
+"""What a run writes and a fresh start removes, last what tells that the folder is a run's. Not the
+lock, nor the failures, nor W&B's folder, where the run that is about to start has its files
+already; nor anything of the user's."""
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
 """Groups that an agent without a spiking network has no use for."""
@@ -139,10 +140,11 @@ class RunFolder:
     def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
         """Write what will run; a run that starts afresh drops what an earlier try left."""
         if fresh:
-            # The configuration, which tells that it is a run's, last.
-            for name in sorted(LEFT_BEHIND, key=lambda name: name == CONFIG):
-                leftover = self.path / name
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+            for leftover in (self.path / name for name in LEFT_BEHIND):
+                if leftover.is_dir() and not leftover.is_symlink():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink(missing_ok=True)
         for mark in ("DONE", "FAILED"):
             (self.path / mark).unlink(missing_ok=True)
         self._write(CONFIG, OmegaConf.to_yaml(self.cfg, resolve=True))

@@ -161,7 +161,7 @@ def test_log_and_checkpoint_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         callbacks.Checkpoints,
         "save",
-        lambda checkpoints, agent, clocks: saved.append(agent.num_timesteps),
+        lambda checkpoints, agent, *rest: saved.append(agent.num_timesteps),
     )
     folder = run(tmp_path, "log_every=30", "checkpoint.every=40", "total_steps=90")
     assert saved == [40, 80, 90]
