@@ -133,8 +133,10 @@ def ended_alone(job: Job, status: int | None = None) -> Outcome:
     if status is not None and status < 0:
         how = f" by {signal.Signals(-status).name}"
         how += " (out of memory?)" if status == -signal.SIGKILL else ""
+    if status == 0:
+        how = " before it could write down what came of it (a full disk?)"
     log = Sweep(Path(job.sweep)).log(job.number)
-    reason = f"its process was ended{how}; see {log if log.exists() else job.sweep}"
+    reason = f"its process ended{how}; see {log if log.exists() else job.sweep}"
     return Outcome("interrupted", job.overrides, job.folder, reason)
 
 

@@ -52,7 +52,7 @@ def test_one_failing_and_one_killed_job_run_twice(
     lines = dict(line.split(": ", 1) for line in err.splitlines() if "env.id=" in line)
     assert "Failing-v0: ArithmeticError: trouble" in lines["failed"]
     assert str(folders["Failing"].path / "FAILED") in lines["failed"]
-    assert "Killed-v0: its process was ended by SIGKILL" in lines["interrupted"]
+    assert "Killed-v0: its process ended by SIGKILL" in lines["interrupted"]
     assert str(folders["Killed"].path) in lines["interrupted"]
     assert folders["Sound"].finished_steps() == 100
     before = (folders["Sound"].path / "DONE").stat().st_mtime_ns

@@ -153,7 +153,12 @@ class Ended:
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(-9, "ended by SIGKILL (out of memory?)"), (-11, "by SIGSEGV;"), (1, "with status 1;")],
+    [
+        (-9, "ended by SIGKILL (out of memory?)"),
+        (-11, "by SIGSEGV;"),
+        (1, "with status 1;"),
+        (0, "ended before it could write down what came of it (a full disk?);"),
+    ],
 )
 def test_a_process_that_ends_without_a_word(
     status: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
