@@ -75,7 +75,7 @@ class Evaluation(BaseCallback):
             {
                 "timesteps": self.last,
                 "episode": episode.index,
-                "seed": self.evaluator.seed_of(episode.index),
+                "seed": episode.seed,
                 "return": repr(episode.total_reward),
                 "length": episode.length,
             }
@@ -141,7 +141,6 @@ def train(cfg: DictConfig, overrides: list[str]) -> None:
     evaluator = build_evaluator(cfg)
     table = Table(folder / "evaluations.csv", EVALUATIONS)
     agent.learn(cfg.total_steps, callback=Evaluation(evaluator, table, cfg.evaluation.every))
-    evaluator.close()
     (folder / "DONE").write_text(json.dumps({"timesteps": agent.num_timesteps}) + "\n")
 
 

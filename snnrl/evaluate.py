@@ -13,7 +13,13 @@ from yaml import YAMLError
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.statistics import mean_interval
 from snnrl.errors import UserError, exit_status, with_short_errors
-from snnrl.experiment.builder import build_environment, load_trained, use_threads
+from snnrl.experiment.builder import (
+    build_environment,
+    episode_starts,
+    load_trained,
+    use_threads,
+)
+from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.video import record_episode
 
@@ -25,7 +31,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m snnrl.evaluate", description=__doc__)
     parser.add_argument("folder", type=Path, help="run folder, .../seed-<s>")
     parser.add_argument("--episodes", type=int, default=10, help="episodes to run (default 10)")
-    parser.add_argument("--seed", type=int, default=10_000, help="seed of the episodes")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=10_000,
+        help="seed of the episodes; the run's own: those of its evaluations",
+    )
     parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
     return exit_status(lambda: evaluate(with_short_errors(parser).parse_args(argv)))
@@ -44,10 +55,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
     use_threads(cfg.threads)
     agent = load_trained(cfg, model)
     print(f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps")
-    _print_returns(cfg, agent, arguments.episodes, arguments.seed)
+    starts = episode_starts(cfg, arguments.seed)
+    _print_returns(cfg, agent, arguments.episodes, starts)
     if arguments.video:
         path = arguments.folder / "video.mp4"
-        shown = record_episode(agent, cfg, path, arguments.seed)
+        shown = record_episode(agent, cfg, path, starts)
         print(f"video: {path} (return {shown:.1f})")
 
 
@@ -69,12 +81,11 @@ def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
     return cfg, model
 
 
-def _print_returns(cfg: DictConfig, agent: SpikingAgent, episodes: int, seed: int) -> None:
-    evaluator = Evaluator([build_environment(cfg) for _ in range(episodes)], seed)
-    try:
-        played = evaluator.run(agent)
-    finally:
-        evaluator.close()
+def _print_returns(
+    cfg: DictConfig, agent: SpikingAgent, episodes: int, starts: EpisodeStarts
+) -> None:
+    evaluator = Evaluator(lambda: build_environment(cfg), episodes, starts)
+    played = evaluator.run(agent)
     for episode in played:
         print(f"  episode {episode.index}: {episode.total_reward:.2f} in {episode.length} steps")
     mean, deviation, low, high = mean_interval([episode.total_reward for episode in played])

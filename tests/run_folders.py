@@ -55,7 +55,8 @@ def write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     lines = ["timesteps,episode,seed,return,length"]
     for step, episodes in returns.items():
-        lines += [f"{step},{n},{100 + n},{value},200" for n, value in enumerate(episodes)]
+        first = 1000 * seed
+        lines += [f"{step},{n},{first + n},{value},200" for n, value in enumerate(episodes)]
     (folder / "evaluations.csv").write_text("\n".join(lines) + "\n")
     if errors is not None:
         lines = ["timesteps,data,phase,layer,mean_error,variance_ratio,wasserstein2"]

@@ -13,10 +13,10 @@ import snnrl
 
 PACKAGE = Path(snnrl.__file__).parent
 
-# From the ground up. Modules directly in the package are commands, except these two.
-FLOORS = ["errors", "ops", "nn", "envs", "agents", "analysis", "experiment", "commands"]
-GROUND = ("errors", "__init__")
-NO_REINFORCEMENT_LEARNING = ("errors", "ops", "nn")
+# From the ground up. Modules directly in the package are commands, except these.
+FLOORS = ["ground", "ops", "nn", "envs", "agents", "analysis", "experiment", "commands"]
+GROUND = ("errors", "seeds", "__init__")
+NO_REINFORCEMENT_LEARNING = ("ground", "ops", "nn")
 FOREIGN = ("stable_baselines3", "gymnasium", "ale_py", "minatar", "hydra", "omegaconf", "wandb")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import sys
@@ -63,10 +64,10 @@ def test_the_same_twice_and_other_episodes_by_another_seed(
 def test_the_last_evaluation_of_the_run_is_had_again(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The run's seed + 100 starts its evaluations."""
-    assert main([str(run), "--episodes", "1", "--seed", "100", "--model", "last"]) == 0
-    last = (run / "evaluations.csv").read_text().splitlines()[-1].split(",")
-    assert f"{float(last[3]):.2f} in {last[4]} steps" in capsys.readouterr().out
+    assert main([str(run), "--episodes", "1", "--seed", "0", "--model", "last"]) == 0
+    with (run / "evaluations.csv").open(newline="") as file:
+        *_, last = (row for row in csv.DictReader(file) if row["episode"] == "0")
+    assert f"{float(last['return']):.2f} in {last['length']} steps" in capsys.readouterr().out
 
 
 def test_one_episode_has_no_interval(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

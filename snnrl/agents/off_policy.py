@@ -23,6 +23,7 @@ from snnrl.agents.followers import Followers
 from snnrl.agents.optimizers import can_be_captured, set_learning_rate
 from snnrl.agents.recalibration import Recalibration
 from snnrl.nn.norm import recalibrating
+from snnrl.seeds import SEEDINGS, Independent
 
 
 def squared_errors(values: Iterable[Tensor], targets: Tensor) -> Tensor:
@@ -64,10 +65,16 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         if self.parts():
             self._refuse_normalised_bytes()
         if not hasattr(self, "recalibration_generators"):
-            self.recalibration_generators = {
-                name: np.random.default_rng(None if self.seed is None else [self.seed, *rest])
-                for name, rest in (("actor", []), ("q_network", []), ("critic", [1]))
-            }
+            self.seed_recalibration(SEEDINGS["independent"])
+
+    def seed_recalibration(self, seeding: Independent) -> None:
+        """Give the re-calibration of each part a new generator; the agent may have no seed."""
+        self.recalibration_generators = {
+            name: np.random.default_rng()
+            if self.seed is None
+            else seeding.stream(self.seed, f"recalibration/{name}")
+            for name in ("actor", "q_network", "critic")
+        }
 
     def _recorder(self) -> Recorder | None:
         return CudaRecorder(self.device) if self.device.type == "cuda" else None

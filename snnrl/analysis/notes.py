@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 from snnrl.analysis.bootstrap import COVERAGE, FEW_SEEDS
 from snnrl.analysis.grouping import Groups, by_environment, confounded_keys, mixed_keys
@@ -34,6 +35,7 @@ def make_notes(groups: Groups, keys: Sequence[str]) -> list[str]:
         *_pooling_notes(groups),
         *_confounding_notes(groups, keys),
         *_interval_notes(groups),
+        *_seeding_notes(runs),
         *_environment_version_notes(runs),
         *_version_notes(runs),
         *_hardware_notes(runs),
@@ -107,6 +109,12 @@ def _group_notes(label: str, runs: Sequence[Run]) -> list[str]:
             f"{label}: several runs with one seed, each counted as a seed of its own: "
             f"{_numbers(repeated)}"
         )
+    shared, episodes = _shared_episodes(entering)
+    if shared:
+        notes.append(
+            f"{label}: seeds share up to {shared} of {episodes} evaluation episodes, so they are "
+            "not independent and intervals are too narrow; seeding=independent is the remedy"
+        )
     curves = [mean_returns(run.evaluations) for run in entering]
     common = len(common_steps(curves))
     if any(len(curve) > common for curve in curves):
@@ -163,6 +171,29 @@ def _interval_notes(groups: Groups) -> list[str]:
             f"Student's t keeps 95 %): {'; '.join(few)}"
         )
     return notes
+
+
+def _seeding_notes(runs: Sequence[Run]) -> list[str]:
+    """Two ways of seeding evaluations side by side."""
+    ways = Counter(str(run.settings["seeding"]) for run in results(runs))
+    if len(ways) < 2:
+        return []
+    counts = ", ".join(f"seeding={way}: {number}" for way, number in sorted(ways.items()))
+    return [
+        f"evaluations are seeded in two ways, so runs of one seed do not play the same episodes "
+        f"(runs with {counts})"
+    ]
+
+
+def _shared_episodes(runs: Sequence[Run]) -> tuple[int, int]:
+    """Of the episodes in an evaluation, at most how many a run plays that another seed's plays
+    too, and how many there are."""
+    played = [(run.seed, set(run.evaluations["seed"].dropna())) for run in runs]
+    shared = max(
+        (len(a & b) for (s, a), (t, b) in combinations(played, 2) if s != t),
+        default=0,
+    )
+    return shared, max((len(seeds) for _, seeds in played), default=0)
 
 
 def _environment_version_notes(runs: Sequence[Run]) -> list[str]:

@@ -28,6 +28,7 @@ CAME_LATER = {
     "env.n_envs": 1,
     "conv.name": "none",
     "actor.readout": "auto",
+    "seeding": "additive",
 }
 """Settings that earlier runs have no value of, and what those had."""
 

@@ -97,7 +97,7 @@ def _evaluations(name: str, source: Any) -> tuple[pd.DataFrame, str]:
         {
             "timesteps": [row["timesteps"] for row in rows],
             "episode": 0,
-            "seed": 0,
+            "seed": np.nan,
             "return": [row[RETURN] for row in rows],
             "length": [row.get(LENGTH) for row in rows],
         }

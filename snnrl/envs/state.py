@@ -9,6 +9,8 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from snnrl.seeds import SEEDINGS, Independent
+
 _MADE_ANEW = {
     "env",
     "spec",
@@ -30,10 +32,16 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
     One that cannot be pickled (``only_between_episodes``) has a state until the first step of an
     episode: the seed that the episode was started with. So that there is one, its resets get seeds,
     drawn from the seed of the first.
+
+    :param env: the environment
+    :param seeding: how those seeds follow
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any]):
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], seeding: Independent = SEEDINGS["independent"]
+    ):
         super().__init__(env)
+        self._seeding = seeding
         self.only_between_episodes = False
         self._is_new = True
         self._seeds = np.random.default_rng()
@@ -45,7 +53,7 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         """As gymnasium's."""
         if seed is not None:
             # The environment's own generator starts from the seed alone.
-            self._seeds = np.random.default_rng([seed, 1])
+            self._seeds = self._seeding.stream(seed, "episodes")
         elif self.only_between_episodes:
             seed = int(self._seeds.integers(2**31))
         result = self.env.reset(seed=seed, options=options)

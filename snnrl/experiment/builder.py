@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,15 +14,19 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from snnrl.agents import DDPG, DQN, PPO, SAC, TD3
 from snnrl.agents.base import SpikingAgent
+from snnrl.analysis.runs import CAME_LATER
 from snnrl.envs import Stateful, make_env
 from snnrl.errors import UserError, expect
 from snnrl.experiment.choices import spiking_parts
+from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.validate import kernel_for, resolve_device
+from snnrl.experiment.workers import Workers
+from snnrl.seeds import SEEDINGS
 
 AGENTS: dict[str, type[SpikingAgent]] = {
     "td3": TD3,
@@ -34,9 +35,6 @@ AGENTS: dict[str, type[SpikingAgent]] = {
     "dqn": DQN,
     "ppo": PPO,
 }
-
-EVALUATION_SEED_OFFSET = 100
-"""Evaluation episodes start from seed + 100, as in the published protocol."""
 
 PRELOADED = ("hydra", "snnrl.experiment.builder")
 """Imported once for all processes of environments, in place of once in each."""
@@ -56,9 +54,9 @@ def build_environment(cfg: DictConfig, **options: Any) -> gymnasium.Env[Any, Any
 
 
 def build_training_env(cfg: DictConfig) -> VecEnv:
-    """The environments that are learned from, with seeds seed, seed + 1, ... of their own."""
+    """The environments that are learned from, from 2 on each in a process of its own."""
 
-    id_, observation = cfg.env.id, cfg.env.observation
+    id_, observation, seeding = cfg.env.id, cfg.env.observation, SEEDINGS[cfg.seeding]
     normalised = cfg.algo.name == "ppo" and cfg.algo.normalize_observations
 
     def make() -> gymnasium.Env[Any, Any]:
@@ -68,18 +66,27 @@ def build_training_env(cfg: DictConfig) -> VecEnv:
         if normalised and whole and len(space.shape or ()) == 1:
             # PPO keeps what its policy saw in the type of the observations: no room in bytes.
             env = DtypeObservation(env, np.float32)
-        return Stateful(Monitor(env))
+        return Stateful(Monitor(env), seeding)
 
     if cfg.env.n_envs == 1:
         return DummyVecEnv([make])
-    multiprocessing.set_forkserver_preload(list(PRELOADED))
-    return SubprocVecEnv([_apart(make)] * cfg.env.n_envs, start_method="forkserver")
+    return Workers(make, cfg.env.n_envs, cfg.seed, seeding, PRELOADED)
 
 
 def build_evaluator(cfg: DictConfig) -> Evaluator:
-    """As many environments as evaluation episodes, with seeds of their own."""
-    envs = [build_environment(cfg) for _ in range(cfg.evaluation.episodes)]
-    return Evaluator(envs, cfg.seed + EVALUATION_SEED_OFFSET)
+    """Evaluation on environments, seeds and generators of its own."""
+    starts = episode_starts(cfg, cfg.seed)
+    return Evaluator(lambda: build_environment(cfg), cfg.evaluation.episodes, starts)
+
+
+def episode_starts(cfg: DictConfig, seed: int) -> EpisodeStarts:
+    """How evaluation episodes start, in the run's way of seeding.
+
+    :param cfg: a run's configuration, also one that was written before there was ``seeding``
+    :param seed: the run's, for the episodes of its own evaluations, or another one
+    """
+    way = cfg.get("seeding", CAME_LATER["seeding"])
+    return AdditiveStarts(seed) if way == "additive" else EpisodeStarts(seed)
 
 
 def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
@@ -102,7 +109,7 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
             arguments.pop("normalize_rewards"),
             arguments["gamma"],
         )
-    agent = AGENTS[name](
+    agent: Any = AGENTS[name](
         "SpikingPolicy" if spiking_parts(cfg) else "AnnPolicy",
         env,
         policy_kwargs=_policy_arguments(cfg),
@@ -110,6 +117,8 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
         device=resolve_device(cfg.device),
         **{**arguments, **changes},
     )
+    if agent.experience == "replay":
+        agent.seed_recalibration(SEEDINGS[cfg.seeding])
     return _silent(agent)
 
 
@@ -147,17 +156,6 @@ def load_trained(cfg: DictConfig, path: Path) -> SpikingAgent:
 def use_threads(threads: int) -> None:
     """Let torch use so many CPU threads, whatever the machine has."""
     torch.set_num_threads(threads)
-
-
-def _apart(make: Callable[[], gymnasium.Env[Any, Any]]) -> Callable[[], gymnasium.Env[Any, Any]]:
-    """Make the environment in a process group of its own: a signal to the run's (Ctrl-C) must
-    leave it alive, because the run still has to save its state."""
-
-    def make_apart() -> gymnasium.Env[Any, Any]:
-        os.setpgid(0, 0)
-        return make()
-
-    return make_apart
 
 
 def _normalised(env: VecEnv, observations: bool, rewards: bool, gamma: float) -> VecEnv:

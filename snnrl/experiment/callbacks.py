@@ -25,6 +25,7 @@ from snnrl.experiment.progress import Progress
 from snnrl.experiment.records import Table
 from snnrl.experiment.signals import StopRequest
 from snnrl.experiment.tracking import Tracker
+from snnrl.seeds import SEEDINGS
 
 
 class Clock:
@@ -66,7 +67,7 @@ class Supervisor(BaseCallback):
     """Evaluates, logs, saves and watches over one run.
 
     :param folder: the run's folder
-    :param evaluator: evaluation environments
+    :param evaluator: plays the evaluations
     :param tracker: where curves go besides the csv files
     :param progress: what the user sees
     :param stop: set when a signal asks the run to stop
@@ -191,14 +192,15 @@ class Supervisor(BaseCallback):
         return {
             "timesteps": step,
             "episode": episode.index,
-            "seed": self.evaluator.seed_of(episode.index),
+            "seed": episode.seed,
             "return": repr(episode.total_reward),
             "length": episode.length,
         }
 
     def _measure(self, step: int, observations: np.ndarray) -> dict[str, float]:
         # A generator for each step: a resumed run draws what an uninterrupted one draws.
-        generator = np.random.default_rng([self.folder.cfg.seed, step])
+        cfg = self.folder.cfg
+        generator = SEEDINGS[cfg.seeding].stream(cfg.seed, "statistics", step)
         rows = errors_of_statistics(self.model, observations, generator)
         if rows:
             self.folder.table("statistics_error").append({"timesteps": step, **row} for row in rows)

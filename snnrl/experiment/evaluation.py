@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.preprocessing import maybe_transpose
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import NonFiniteError
+from snnrl.experiment.episode_starts import EpisodeStarts
+from snnrl.seeds import child_seed, own_global_generators
 
 KEPT_OBSERVATIONS = 4096
 """At most so many observations of an episode are kept."""
@@ -26,6 +28,7 @@ class Episode:
     """One evaluation episode.
 
     :param index: its number within the evaluation
+    :param seed: the seed that its start follows from
     :param total_reward: undiscounted return
     :param length: environment steps
     :param observations: what the policy saw, ``[n, ...]``: every step, or every k-th where those
@@ -33,6 +36,7 @@ class Episode:
     """
 
     index: int
+    seed: int
     total_reward: float
     length: int
     observations: np.ndarray
@@ -41,66 +45,55 @@ class Episode:
 class Evaluator:
     """Runs the same episodes at every call, side by side, so that one pass acts for all.
 
-    With continuous actions, episode k starts where the k-th reset after ``reset(seed)`` leads, like
-    the episodes that one environment, seeded once, would run one after the other. What is random
-    after the start comes from a stream of each episode's own, so that episodes are independent
-    samples. With discrete actions episode k starts from ``reset(seed + k)``: the start of a game is
-    often the same, and all that differs is what its seed makes happen.
+    Each call makes its environments anew, so that nothing of an earlier evaluation (a wrapper's
+    running mean, a counter) is in them; the global generators, from which an environment may draw,
+    start alike each time, and training's are left alone.
 
-    :param envs: as many environments as episodes
-    :param seed: seed of the first reset
+    :param make: makes an environment
+    :param episodes: how many, each in an environment of its own
+    :param starts: how they start
     """
 
-    def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], seed: int):
-        self.envs = envs
-        self.seed = seed
-        self.discrete = isinstance(envs[0].action_space, spaces.Discrete)
-
-    def seed_of(self, episode: int) -> int:
-        """The seed that an episode's start follows from."""
-        return self.seed + episode if self.discrete else self.seed
+    def __init__(
+        self, make: Callable[[], gymnasium.Env[Any, Any]], episodes: int, starts: EpisodeStarts
+    ):
+        self.make = make
+        self.episodes = episodes
+        self.starts = starts
 
     def run(self, agent: SpikingAgent) -> list[Episode]:
         """Play every episode to its end.
 
         :raises NonFiniteError: an observation or a reward is NaN or infinite
         """
-        first = [self._first_observation(k) for k in range(len(self.envs))]
-        current = np.stack(first).astype(self.envs[0].observation_space.dtype)
-        seen = [_Sample(_kept(first[0].nbytes, len(self.envs))) for _ in self.envs]
-        rewards = np.zeros(len(self.envs))
-        lengths = np.zeros(len(self.envs), dtype=int)
+        seed = child_seed(self.starts.seed, "evaluation")
+        with own_global_generators(seed), ExitStack() as stack:
+            envs = [stack.enter_context(closing(self.make())) for _ in range(self.episodes)]
+            return self._play(agent, envs)
+
+    def _play(self, agent: SpikingAgent, envs: Sequence[gymnasium.Env[Any, Any]]) -> list[Episode]:
+        first, seeds = zip(*(self.starts.begin(env, k) for k, env in enumerate(envs)), strict=True)
+        current = np.stack(first).astype(envs[0].observation_space.dtype)
+        seen = [_Sample(_kept(first[0].nbytes, len(envs))) for _ in envs]
+        rewards = np.zeros(len(envs))
+        lengths = np.zeros(len(envs), dtype=int)
         _check_finite(current, rewards, agent.num_timesteps)
-        running = np.ones(len(self.envs), dtype=bool)
+        running = np.ones(len(envs), dtype=bool)
         while running.any():
             # Finished episodes are kept in the batch: one batch size, one compiled form.
             shown = agent.normalize(maybe_transpose(current, agent.observation_space))
             actions, _ = agent.predict(shown, deterministic=True)
             for k in map(int, np.flatnonzero(running)):
                 seen[k].add(shown[k])
-                current[k], reward, terminated, truncated, _ = self.envs[k].step(actions[k])
+                current[k], reward, terminated, truncated, _ = envs[k].step(actions[k])
                 rewards[k] += float(reward)
                 lengths[k] += 1
                 running[k] = not (terminated or truncated)
             _check_finite(current, rewards, agent.num_timesteps)
         return [
-            Episode(k, float(rewards[k]), int(lengths[k]), np.stack(seen[k].rows))
-            for k in range(len(self.envs))
+            Episode(k, seeds[k], float(rewards[k]), int(lengths[k]), np.stack(seen[k].rows))
+            for k in range(len(envs))
         ]
-
-    def close(self) -> None:
-        """Close the environments."""
-        for env in self.envs:
-            env.close()
-
-    def _first_observation(self, episode: int) -> np.ndarray:
-        env = self.envs[episode]
-        observation, _ = env.reset(seed=self.seed_of(episode))
-        if not self.discrete:
-            for _ in range(episode):
-                observation, _ = env.reset()
-            env.unwrapped.np_random = np.random.default_rng([self.seed, episode])
-        return np.asarray(observation)
 
 
 class _Sample:

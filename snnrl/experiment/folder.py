@@ -52,8 +52,8 @@ already; nor anything of the user's."""
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
 """Groups that an agent without a spiking network has no use for."""
 
-IN_THE_PATH = ("env.id", "env.observation")
-"""Settings that the path names elsewhere."""
+IN_THE_PATH = ("env.id", "env.observation", "seeding")
+"""Settings that the path names elsewhere: in the environment's folder, or by the hash alone."""
 
 
 class RunFolder:
@@ -234,9 +234,10 @@ def settings_hash(cfg: DictConfig) -> str:
     kept = {key: value for key, value in settings.items() if key not in skipped}
     for key, value in CAME_LATER.items():
         # So that a run from before there was this setting is found again.
-        group, name = key.split(".")
-        if kept.get(group, {}).get(name) == value:
-            del kept[group][name]
+        group, _, name = key.rpartition(".")
+        place = kept.get(group, {}) if group else kept
+        if place.get(name) == value:
+            del place[name]
     kept = {key: value for key, value in kept.items() if value != {}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -149,6 +149,8 @@ def _choices(recorded: Recorded) -> Iterator[str]:
 def _applies(key: str, config: Mapping[str, Any]) -> bool:
     """Whether the run's choice of a group has a setting."""
     group, _, name = key.partition(".")
+    if not name:
+        return True
     nodes = NODES[group]
     node = nodes.get("") or nodes.get(config.get(group, {}).get("name", ""))
     return node is not None and name in {field.name for field in fields(node)}

@@ -222,7 +222,6 @@ def _learn(
         raise
     finally:
         progress.close()
-        evaluator.close()
         tracker.finish(exit_code)
 
 

@@ -358,8 +358,12 @@ class RunConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    # numpy's seeds end at 2**32 - 1, and evaluations take the seeds from seed + 100 on.
+    # numpy's seeds end at 2**32 - 1, and seeding=additive goes some way beyond the seed.
     seed: int = option("seed of everything random", minimum=0, maximum=4_000_000_000)
+    seeding: str = option(
+        "seeds of evaluation, workers, re-calibration: independent streams, or sums as once",
+        choices=("independent", "additive"),
+    )
     total_steps: int = option("environment steps in all, the random ones included", minimum=1)
     device: str = option("auto, cpu, cuda or cuda:N")
     threads: int = option("CPU threads of torch", minimum=1)

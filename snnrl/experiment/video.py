@@ -15,18 +15,21 @@ from stable_baselines3.common.preprocessing import maybe_transpose
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_environment
+from snnrl.experiment.episode_starts import EpisodeStarts
 
 DEFAULT_FPS = 30
 
 
-def record_episode(agent: SpikingAgent, cfg: DictConfig, path: Path, seed: int) -> float:
+def record_episode(
+    agent: SpikingAgent, cfg: DictConfig, path: Path, starts: EpisodeStarts
+) -> float:
     """Play one episode of the deterministic policy and write it as mp4.
 
     Without a display MuJoCo renders through EGL (``MUJOCO_GL=egl`` unless set otherwise).
 
     :param cfg: the run's configuration
     :param path: the file; it appears when it is whole
-    :param seed: seed of the environment's reset
+    :param starts: how its first episode starts is how this one does
     :return: the episode's return
     :raises UserError: a package or a library for rendering is missing
     """
@@ -41,7 +44,7 @@ def record_episode(agent: SpikingAgent, cfg: DictConfig, path: Path, seed: int) 
     unfinished = path.with_name(f".{path.name}.tmp.mp4")
     total = 0.0
     try:
-        observation, _ = env.reset(seed=seed)
+        observation, _ = starts.begin(env, 0)
         fps = env.metadata.get("render_fps", DEFAULT_FPS)
         first = _frame(env)
         with imageio.get_writer(unfinished, fps=fps, macro_block_size=2) as film:

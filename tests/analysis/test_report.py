@@ -317,6 +317,38 @@ def test_seeds_that_stand_twice_are_few(tmp_path: Path) -> None:
     assert few.endswith("HalfCheetah-v4, carebn: 2")
 
 
+def test_seeds_that_share_evaluation_episodes_are_noted(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / str(seed), 1, seed) for seed in (0, 1, 2)]
+    assert not any("share up to" in note for note in make_notes({"carebn": runs}, ["bn.name"]))
+    # Episodes 100, 101 and 101, 102: one of two is another seed's, too.
+    for seed, run in enumerate(runs):
+        run.evaluations["seed"] = 100 + seed + run.evaluations["episode"]
+    (note,) = [note for note in make_notes({"carebn": runs}, ["bn.name"]) if "share up to" in note]
+    assert note.startswith(
+        "HalfCheetah-v4, carebn: seeds share up to 1 of 2 evaluation episodes, so they are not"
+    )
+
+
+def test_two_runs_of_one_seed_may_play_the_same_episodes(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / str(k), 1, seed=0) for k in range(2)]
+    assert not any("share up to" in note for note in make_notes({"carebn": runs}, ["bn.name"]))
+
+
+def test_two_ways_of_seeding_are_noted(tmp_path: Path) -> None:
+    old = [make_run(tmp_path / f"old-{s}", 1, s) for s in range(2)]
+    new = [
+        make_run(tmp_path / f"new-{s}", 1, s, settings={"seeding": "independent"}) for s in range(3)
+    ]
+    (note,) = [
+        note
+        for note in make_notes({"carebn": [*old, *new]}, ["bn.name"])
+        if note.startswith("evaluations are seeded in two ways")
+    ]
+    assert "seeding=additive: 2, seeding=independent: 3" in note
+    for runs in (old, new):
+        assert not any("two ways" in note for note in make_notes({"carebn": runs}, ["bn.name"]))
+
+
 def test_group_without_a_result_is_in_the_table(tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path / "a", 1, status="FAILED"),

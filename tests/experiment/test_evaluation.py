@@ -11,9 +11,11 @@ from snnrl.agents import DQN, PPO, TD3
 from snnrl.envs import make_env
 from snnrl.errors import NonFiniteError
 from snnrl.experiment import evaluation
+from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 
 SEED = 107
+PUBLISHED = AdditiveStarts(SEED - 100)
 
 
 class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -52,9 +54,15 @@ def one_after_the_other(env_id: str, agent: TD3, episodes: int) -> list[tuple[An
 
 
 def test_episodes_are_those_of_one_environment_seeded_once(env_id: str, agent: TD3) -> None:
-    envs = [Recorder(make_env(env_id)) for _ in range(10)]
-    evaluator = Evaluator(envs, SEED)
+    envs: list[Recorder] = []
+
+    def make() -> Recorder:
+        envs.append(Recorder(make_env(env_id)))
+        return envs[-1]
+
+    evaluator = Evaluator(make, 10, PUBLISHED)
     evaluator.run(agent)
+    envs.clear()
     played = evaluator.run(agent)  # the second evaluation has the same starts
     expected = one_after_the_other(env_id, agent, 10)
     starts = np.stack([env.start for env in envs])
@@ -68,7 +76,7 @@ def test_episodes_are_those_of_one_environment_seeded_once(env_id: str, agent: T
 
 def test_observations_are_what_the_policy_saw(env_id: str, agent: TD3) -> None:
     env = Recorder(make_env(env_id))
-    (episode,) = Evaluator([env], SEED).run(agent)
+    (episode,) = Evaluator(lambda: env, 1, PUBLISHED).run(agent)
     assert episode.observations.shape == (episode.length, *env.start.shape)
     np.testing.assert_array_equal(episode.observations[0], env.start)
 
@@ -79,7 +87,7 @@ def test_a_broken_number_stops_it(agent: TD3, env_id: str) -> None:
             return float("nan")
 
     with pytest.raises(NonFiniteError, match="evaluation reward is not finite at step 0"):
-        Evaluator([Broken(make_env(env_id))], SEED).run(agent)
+        Evaluator(lambda: Broken(make_env(env_id)), 1, PUBLISHED).run(agent)
 
 
 def test_a_broken_start_stops_it(agent: TD3, env_id: str) -> None:
@@ -89,7 +97,7 @@ def test_a_broken_start_stops_it(agent: TD3, env_id: str) -> None:
             return np.full_like(observation, np.inf), info
 
     with pytest.raises(NonFiniteError, match="evaluation observation is not finite at step 0"):
-        Evaluator([Broken(make_env(env_id))], SEED).run(agent)
+        Evaluator(lambda: Broken(make_env(env_id)), 1, PUBLISHED).run(agent)
 
 
 class Noisy(gymnasium.Env[Any, Any]):
@@ -109,9 +117,10 @@ class Noisy(gymnasium.Env[Any, Any]):
         return np.array([reward], np.float32), reward, self.time == 20, False, {}
 
 
-def test_episodes_of_a_random_environment_are_independent() -> None:
+@pytest.mark.parametrize("starts", [EpisodeStarts(SEED), PUBLISHED])
+def test_episodes_of_a_random_environment_are_independent(starts: EpisodeStarts) -> None:
     agent = TD3("AnnPolicy", Noisy(), seed=0, policy_kwargs={"net_arch": [8]})
-    played = Evaluator([Noisy() for _ in range(200)], SEED).run(agent)
+    played = Evaluator(Noisy, 200, starts).run(agent)
     returns = [episode.total_reward for episode in played]
     assert np.std(returns) == pytest.approx(20**0.5, rel=0.15)
     # One stream that all share would show one episode's rewards in the next, a step earlier.
@@ -143,12 +152,20 @@ class Game(gymnasium.Env[Any, Any]):
         return np.array([reward, self.time], np.float32), reward, self.time == self.steps, False, {}
 
 
-def test_games_have_seeds_of_their_own_and_repeat() -> None:
+@pytest.mark.parametrize("starts", [EpisodeStarts(SEED), PUBLISHED])
+def test_games_have_seeds_of_their_own_and_repeat(starts: EpisodeStarts) -> None:
     agent = DQN("AnnPolicy", Game(), seed=0, buffer_size=10)
-    evaluator = Evaluator([Game() for _ in range(4)], SEED)
+    made: list[Game] = []
+
+    def make() -> Game:
+        made.append(Game())
+        return made[-1]
+
+    evaluator = Evaluator(make, 4, starts)
     first, again = evaluator.run(agent), evaluator.run(agent)
-    assert [env.seeded for env in evaluator.envs] == [SEED + k for k in range(4)]  # type: ignore[attr-defined]
-    assert [evaluator.seed_of(k) for k in range(4)] == [SEED + k for k in range(4)]
+    assert [env.seeded for env in made] == [episode.seed for episode in [*first, *again]]
+    if starts is PUBLISHED:
+        assert [episode.seed for episode in first] == [SEED + k for k in range(4)]
     assert len({episode.total_reward for episode in first}) == 4
     assert [e.total_reward for e in first] == [e.total_reward for e in again]
 
@@ -159,7 +176,7 @@ def test_observations_of_a_long_episode_are_evenly_spread(
 ) -> None:
     monkeypatch.setattr(evaluation, "KEPT_OBSERVATIONS", 8)
     agent = DQN("AnnPolicy", Game(), seed=0, buffer_size=10)
-    (episode,) = Evaluator([Game(steps)], SEED).run(agent)
+    (episode,) = Evaluator(lambda: Game(steps), 1, PUBLISHED).run(agent)
     assert episode.length == steps
     assert episode.observations[:, 1].tolist() == list(range(0, steps, stride))
 
@@ -169,7 +186,7 @@ def test_observations_of_all_episodes_together_are_bounded(
 ) -> None:
     monkeypatch.setattr(evaluation, "KEPT_BYTES", 5 * 3 * 8)
     agent = DQN("AnnPolicy", Game(), seed=0, buffer_size=10)
-    played = Evaluator([Game() for _ in range(3)], SEED).run(agent)
+    played = Evaluator(Game, 3, PUBLISHED).run(agent)
     assert [len(episode.observations) for episode in played] == [5, 5, 5]
 
 
@@ -183,6 +200,6 @@ def test_the_policy_sees_normalised_observations() -> None:
     env.obs_rms.mean[:] = 5
     env.obs_rms.var[:] = 4
     agent = PPO("AnnPolicy", env, seed=0, n_steps=8, batch_size=8)
-    (episode,) = Evaluator([Game()], SEED).run(agent)
+    (episode,) = Evaluator(Game, 1, PUBLISHED).run(agent)
     expected = (np.arange(20) - 5) / 2
     np.testing.assert_allclose(episode.observations[:, 1], expected, rtol=1e-5)

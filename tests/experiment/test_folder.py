@@ -14,6 +14,7 @@ from snnrl.analysis.runs import NOT_SETTINGS
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.folder import RunFolder, label, settings_hash
 from snnrl.experiment.records import Table
+from snnrl.seeds import child_seed
 from tests.experiment.helpers import folder_of, rows_of, steps_in, train
 
 
@@ -71,7 +72,8 @@ def test_tables(results: Path) -> None:
     evaluations = rows_of(folder, "evaluations")
     assert list(evaluations[0]) == EVALUATIONS
     keys = [(row["timesteps"], row["episode"], row["seed"]) for row in evaluations]
-    assert keys == [(str(step), k, "100") for step in (0, 50, 100) for k in "01"]
+    seeds = {k: str(child_seed(0, "evaluation", int(k))) for k in "01"}
+    assert keys == [(str(step), k, seeds[k]) for step in (0, 50, 100) for k in "01"]
     assert all(float(row["return"]) == int(row["length"]) for row in evaluations)
     errors = rows_of(folder, "statistics_error")
     assert list(errors[0]) == STATISTICS_ERROR
@@ -279,9 +281,10 @@ def test_settings_of_a_spiking_critic_count_without_a_spiking_actor() -> None:
 
 
 def test_runs_from_before_a_setting_existed_are_found_again() -> None:
-    cfg = compose_config()
+    cfg = compose_config(["seeding=additive"])
     earlier = OmegaConf.create(OmegaConf.to_container(cfg))
     assert isinstance(earlier, DictConfig)
+    del earlier["seeding"]
     for group, key in (("env", "observation"), ("env", "n_envs"), ("actor", "readout")):
         del earlier[group][key]
     del earlier["conv"]
