@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SAC, PPO and DQN with spiking networks, each with three normalisation strategies, on small tasks.
-# Two processes at a time, one thread each; run again, it goes on where it stopped.
+# Two processes at a time, one thread each; run again, it goes on where it stopped. The recorded runs
+# were made with seeding=additive.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -37,7 +38,7 @@ runs() {
   runs "$ppo" "0 1" ""
   runs "$dqn" "0 1 2" "bn.recalibrate_every=1000 bn.recalibrate_batches=20"
   runs "$sac" "0 1 2" "bn.recalibrate_every=1000 bn.recalibrate_batches=20"
-} | sed "s|\$| tracking=none results_dir=$results|" | xargs -P 2 -L 1 "$python" -m snnrl.train
+} | sed "s|\$| seeding=additive tracking=none results_dir=$results|" | xargs -P 2 -L 1 "$python" -m snnrl.train
 
 for algo in sac ppo dqn; do
   "$python" -m snnrl.compare "$results/*/$algo-*" --by bn.name --out "$results/$algo"

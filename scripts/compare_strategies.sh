@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All normalisation strategies on a small task: TD3, LIF neurons, Pendulum-v1, five seeds each, as
 # many runs at a time as the machine has cores. Run again, it goes on where it stopped. Strategies
-# that re-calibrate do so every 1,000 steps, as these runs are short.
+# that re-calibrate do so every 1,000 steps, as these runs are short. The recorded runs were made with
+# seeding=additive.
 #
 #   STEPS=8000 SEEDS=5 scripts/compare_strategies.sh [more settings]
 set -euo pipefail
@@ -14,7 +15,7 @@ sweep() {
     local done=0
     "$python" -m snnrl.train -m experiment=quickstart env=pendulum critic.hidden=[64,64] \
         algo.learning_starts=500 algo.buffer_size=20000 evaluation.every=1000 \
-        "seed=range(${SEEDS:-5})" "total_steps=${STEPS:-8000}" tracking=none \
+        "seed=range(${SEEDS:-5})" "total_steps=${STEPS:-8000}" seeding=additive tracking=none \
         "results_dir=$results" hydra/launcher=joblib "$@" || done=$?
     # What failed is in the comparison too; a signal is not a result.
     [ "$done" -le 1 ] || exit "$done"

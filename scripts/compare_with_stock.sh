@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Agents of snnrl with ordinary networks beside Stable-Baselines3's own: same tasks, seeds, steps
-# and evaluation. Two processes at a time, one thread each; run again, it skips what is done.
+# and evaluation. Two processes at a time, one thread each; run again, it skips what is done. The
+# recorded runs were made with seeding=additive.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 results=results/stock
 export OMP_NUM_THREADS=1
 
-common="actor=ann bn=none actor.hidden=[64,64] tracking=none results_dir=$results"
+common="actor=ann bn=none actor.hidden=[64,64] seeding=additive tracking=none results_dir=$results"
 replay="critic.hidden=[64,64] env=pendulum algo.learning_rate=1e-3 algo.batch_size=128
         algo.learning_starts=500 algo.buffer_size=20000 total_steps=8000 evaluation.every=1000"
 td3="algo=td3 $replay"
