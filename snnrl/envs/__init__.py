@@ -1,6 +1,13 @@
 """Gymnasium environments, ready for the agents."""
 
 from snnrl.envs.make import OBSERVATIONS, make_env
-from snnrl.envs.state import Stateful, get_state, set_state
+from snnrl.envs.state import Stateful, get_state, obstacle, set_state
 
-__all__ = ["OBSERVATIONS", "Stateful", "get_state", "make_env", "set_state"]
+__all__ = [
+    "OBSERVATIONS",
+    "Stateful",
+    "get_state",
+    "make_env",
+    "obstacle",
+    "set_state",
+]

@@ -13,6 +13,7 @@ import mujoco
 from gymnasium import error
 
 from snnrl.envs import atari, minatar
+from snnrl.envs.checked import Checked
 from snnrl.errors import UserError, expect, nearest
 
 OBSERVATIONS = ("default", *atari.OBSERVATIONS)
@@ -21,7 +22,7 @@ minatar.register()
 
 
 def make_env(env_id: str, observation: str = "default", **options: Any) -> gymnasium.Env[Any, Any]:
-    """Make a registered environment.
+    """Make a registered environment, :class:`Checked`.
 
     :param env_id: gymnasium id, such as ``HalfCheetah-v4``, ``ALE/Pong-v5``,
         ``MinAtar/Breakout-v1``
@@ -46,9 +47,9 @@ def make_env(env_id: str, observation: str = "default", **options: Any) -> gymna
         # The published results are on -v4, which gymnasium calls out of date at every make.
         warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
         if is_game:
-            return atari.make_game(env_id, observation, **options)
+            return Checked(atari.make_game(env_id, observation, **options), env_id)
         _refuse_game(env_id)
-        return gymnasium.make(env_id, **options)
+        return Checked(gymnasium.make(env_id, **options), env_id)
 
 
 def _refuse_game(env_id: str) -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import pickle
+from importlib import import_module
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
+from snnrl.envs import graph
+from snnrl.envs.checked import Checked
+from snnrl.envs.earlier_state import load_earlier, set_earlier
+from snnrl.errors import UserError
 from snnrl.seeds import SEEDINGS, Independent
 
-_MADE_ANEW = {
-    "env",
-    "spec",
-    "_cached_spec",
-    "metadata",
-    "observation_space",
-    "action_space",
-    "mujoco_renderer",
-    "func",
-}
-"""Attributes that a new environment has by itself; ``func`` is what gymnasium's wrappers apply to
-observations, actions or rewards, often a lambda, which cannot be pickled."""
+_CURRENT = b"snnrl-state-2:"
+"""What a state begins with. Those of earlier versions and starts of episodes begin otherwise."""
 
 
 class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -31,7 +27,8 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     One that cannot be pickled (``only_between_episodes``) has a state until the first step of an
     episode: the seed that the episode was started with. So that there is one, its resets get seeds,
-    drawn from the seed of the first.
+    drawn from the seed of the first. ``obstacle`` says why it, or another one at the last try,
+    could not be pickled.
 
     :param env: the environment
     :param seeding: how those seeds follow
@@ -43,6 +40,7 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._seeding = seeding
         self.only_between_episodes = False
+        self.obstacle: str | None = None
         self._is_new = True
         self._seeds = np.random.default_rng()
         self._start: tuple[int, dict[str, Any]] | None = None
@@ -59,7 +57,8 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         result = self.env.reset(seed=seed, options=options)
         if self._is_new:
             self._is_new = False
-            self.only_between_episodes = get_state(self.env) is None
+            self.obstacle = obstacle(self.env)
+            self.only_between_episodes = self.obstacle is not None
         self._start = None if seed is None else (seed, dict(self._seeds.bit_generator.state))
         return result
 
@@ -71,42 +70,127 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
     def get_state(self) -> bytes | None:
         """:func:`get_state` of the environment, with every wrapper below this one.
 
-        :return: ``None`` within an episode of an environment that cannot be pickled
+        :return: ``None`` if there is none, which for one that cannot be pickled is so within an
+            episode; ``obstacle`` then says why
         """
-        if not self.only_between_episodes:
-            return get_state(self.env)
-        return None if self._start is None else pickle.dumps(self._start)
+        if self.only_between_episodes:
+            return None if self._start is None else pickle.dumps(self._start)
+        state = get_state(self.env)
+        self.obstacle = obstacle(self.env) if state is None else None
+        return state
 
-    def set_state(self, state: bytes) -> None:
-        """:func:`set_state` of the environment, which was reset once."""
-        if not self.only_between_episodes:
-            set_state(self.env, state)
-            return
-        seed, self._seeds.bit_generator.state = self._start = pickle.loads(state)
-        self.env.reset(seed=seed)
+    def set_state(self, state: bytes) -> str | None:
+        """:func:`set_state` of the environment, which was reset once.
+
+        :return: why it could not be restored; an error would end a process of its own
+        """
+        try:
+            start = None if state.startswith(_CURRENT) else load_earlier(state)
+            self.only_between_episodes = isinstance(start, tuple)
+            if isinstance(start, tuple):
+                seed, self._seeds.bit_generator.state = self._start = start
+                self.env.reset(seed=seed)
+            else:
+                set_state(self.env, state)
+                self.obstacle = None
+        except UserError as problem:
+            return str(problem)
+        return None
 
 
 def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:
     """Pickle everything that changes in ``env`` and in each of its wrappers.
 
-    That is a layer's attributes, or its ``state_dict()`` where it has one. For MuJoCo the whole
-    ``MjData`` belongs to it: its integration state alone gives wrong first rewards.
+    That is a layer's attributes, or what its class's ``state_dict()`` gives, and its spaces with
+    their generators. All of it is one graph of objects: what is shared stays shared, and what
+    refers to a layer refers to the restored layer. Variables of modules and classes are no part of
+    it, and neither are files or what an extension module keeps behind a number.
 
-    :return: the state, or ``None`` for an environment that holds something that cannot be pickled
+    :return: the state, or ``None`` where :func:`obstacle` says why there is none
     """
     try:
-        return pickle.dumps([_changing(layer) for layer in _layers(env)])
-    except (TypeError, AttributeError, pickle.PicklingError, RuntimeError):
+        return _pickled(env)
+    except Exception:  # as what is inside likes
         return None
 
 
+def obstacle(env: gymnasium.Env[Any, Any]) -> str | None:
+    """Say why ``env`` has no state now.
+
+    :return: such as ``LunarLander.world (cannot pickle 'SwigPyObject' object)``; ``None`` if it
+        has one
+    """
+    try:
+        _pickled(env)
+    except Exception as problem:
+        return _attribute_at_fault(env) or _in_words(problem)
+    return None
+
+
 def set_state(env: gymnasium.Env[Any, Any], state: bytes) -> None:
-    """Put ``env``, made like the one that :func:`get_state` saw, into that one's state."""
-    for layer, saved in zip(_layers(env), pickle.loads(state), strict=True):
-        if hasattr(layer, "load_state_dict"):
-            layer.load_state_dict(saved)
-        else:
-            vars(layer).update(saved)
+    """Put ``env``, made like the one that :func:`get_state` saw, into that one's state.
+
+    :raises UserError: the state is another environment's or is not whole
+    """
+    if not state.startswith(_CURRENT):
+        set_earlier(_earlier_layers(env), state)
+        return
+    kinds, content = pickle.loads(state.removeprefix(_CURRENT))
+    anchors = _LiveAnchors(_anchors(env), kinds)
+    try:
+        for key, (what, saved) in graph.loads(content, anchors.find).items():
+            _restore(anchors.find(key), what, saved)
+    except Exception as problem:
+        raise UserError(f"the environment cannot be restored ({_in_words(problem)})") from problem
+
+
+def _pickled(env: gymnasium.Env[Any, Any]) -> bytes:
+    anchors = _anchors(env)
+    kinds = {
+        key: (type(thing).__module__, type(thing).__qualname__) for key, thing in anchors.items()
+    }
+    content = graph.dumps({key: _changing(thing) for key, thing in anchors.items()}, anchors)
+    return _CURRENT + pickle.dumps((kinds, content))
+
+
+def _anchors(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """What stays where it is when a state is put into it: others refer to it from outside."""
+    anchors: dict[str, Any] = {}
+    for depth, layer in enumerate(_layers(env)):
+        anchors[f"{depth}"] = layer
+        for name in ("observation_space", "action_space"):
+            space = getattr(layer, name, None)
+            # Most wrappers show the space of what they wrap.
+            if isinstance(space, spaces.Space) and not any(space is a for a in anchors.values()):
+                anchors[f"{depth}.{name}"] = space
+    return anchors
+
+
+class _LiveAnchors:
+    """The anchors of a new environment, for a state in which they may be others.
+
+    :param anchors: of the new environment
+    :param kinds: key -> module and name of the class, as saved
+    """
+
+    def __init__(self, anchors: dict[str, Any], kinds: dict[str, tuple[str, str]]):
+        self.anchors = anchors
+        self.kinds = kinds
+
+    def find(self, key: str) -> Any:
+        """The anchor; one that the new environment does not have, or has of another class (it may
+        exchange a layer while it runs), is made empty."""
+        thing = self.anchors.get(key)
+        if (type(thing).__module__, type(thing).__qualname__) != self.kinds[key]:
+            thing = self.anchors[key] = _empty(*self.kinds[key])
+        return thing
+
+
+def _empty(module: str, name: str) -> Any:
+    kind: Any = import_module(module)
+    for part in name.split("."):
+        kind = getattr(kind, part)
+    return kind.__new__(kind)
 
 
 def _layers(env: gymnasium.Env[Any, Any]) -> list[Any]:
@@ -116,11 +200,49 @@ def _layers(env: gymnasium.Env[Any, Any]) -> list[Any]:
     return layers
 
 
-def _changing(layer: Any) -> Any:
-    if hasattr(layer, "state_dict"):
-        return layer.state_dict()
-    return {
-        name: value
-        for name, value in vars(layer).items()
-        if name not in _MADE_ANEW and not isinstance(value, mujoco.MjModel)
-    }
+def _earlier_layers(env: gymnasium.Env[Any, Any]) -> list[Any]:
+    return [layer for layer in _layers(env) if not isinstance(layer, Checked)]
+
+
+def _changing(thing: Any) -> tuple[str, Any]:
+    if _has_state_dict(type(thing)):
+        return "state_dict", thing.state_dict()
+    attributes, slots = graph.attributes_of(thing)
+    # A new environment has its own, which may hold what cannot be pickled.
+    left_out = [name for name, value in attributes.items() if isinstance(value, EnvSpec)]
+    kept = {name: value for name, value in attributes.items() if name not in left_out}
+    return "attributes", (kept, slots, left_out)
+
+
+def _restore(thing: Any, what: str, saved: Any) -> None:
+    if what == "state_dict":
+        thing.load_state_dict(saved)
+        return
+    attributes, slots, left_out = saved
+    own = {name: vars(thing).get(name) for name in left_out}
+    graph.put_attributes(thing, ({**attributes, **own}, slots))
+
+
+def _has_state_dict(kind: type) -> bool:
+    """Of its own: a wrapper may pass on what it does not have, and torch's knows weights only."""
+    saves = getattr(kind, "state_dict", None)
+    own = saves is not None and not saves.__module__.startswith("torch.")
+    return own and hasattr(kind, "load_state_dict")
+
+
+def _attribute_at_fault(env: gymnasium.Env[Any, Any]) -> str | None:
+    anchors = _anchors(env)
+    for thing in anchors.values():
+        name = "state_dict"
+        try:
+            what, saved = _changing(thing)
+            parts = {**saved[0], **saved[1]} if what == "attributes" else {name: saved}
+            for name, value in parts.items():  # noqa: B007
+                graph.dumps(value, anchors)
+        except Exception as problem:
+            return f"{type(thing).__name__}.{name} ({_in_words(problem)})"
+    return None
+
+
+def _in_words(problem: Exception) -> str:
+    return str(problem).split("\n")[0] or type(problem).__name__

@@ -99,6 +99,7 @@ class Supervisor(BaseCallback):
         }
         self.checkpoints = Checkpoints(folder.checkpoint, run_id(cfg))
         self.waits = False
+        self.obstacle: str | None = None
         self.clocks = {name: Clock(every[name], clocks[name]) for name in every}
 
     def _init_callback(self) -> None:
@@ -110,6 +111,7 @@ class Supervisor(BaseCallback):
         assert self.model.env is not None
         if any(self.model.env.get_attr("only_between_episodes")):
             self._wait_for_episodes(self.folder.cfg)
+        self.obstacle = self._obstacle()
 
     def _wait_for_episodes(self, cfg: DictConfig) -> None:
         self.waits = rollout_size(cfg) == 1
@@ -119,7 +121,14 @@ class Supervisor(BaseCallback):
             else "a run that is resumed starts new episodes and is not identical; expected "
             "env.n_envs=1 and an update at each step"
         )
-        self.progress.say(f"{cfg.env.id}: its state cannot be saved, so {consequence}")
+        self.progress.say(
+            f"{cfg.env.id}: its state cannot be saved, so {consequence}: {self._obstacle()}"
+        )
+
+    def _obstacle(self) -> str | None:
+        """What keeps a state of an environment from being saved: the first one's."""
+        assert self.model.env is not None
+        return next(filter(None, self.model.env.get_attr("obstacle")), None)
 
     def _on_step(self) -> bool:
         self._watch("observation", self.locals["new_obs"])
@@ -221,6 +230,13 @@ class Supervisor(BaseCallback):
             self.folder.table(table).sync()
         self.checkpoints.save(self.model, last, self.folder.fingerprints(step))
         self.folder.mark_saved()
+        obstacle = self._obstacle()
+        if obstacle is not None and obstacle != self.obstacle:
+            self.progress.say(
+                f"{self.folder.cfg.env.id}: its state cannot be saved any more, so a run that is "
+                f"resumed from step {step:,} starts new episodes and is not identical: {obstacle}"
+            )
+        self.obstacle = obstacle
 
 
 def _best_mean(table: Table) -> float | None:

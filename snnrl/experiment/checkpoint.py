@@ -185,12 +185,16 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
     restored = all(saved is not None for saved in state["environments"])
     if restored:
         for index, saved in enumerate(state["environments"]):
-            env.env_method("set_state", saved, indices=index)
+            (reason,) = env.env_method("set_state", saved, indices=index)
+            if reason is not None:
+                raise UserError(f"{save}: {reason}; {afresh}")
         if (normalised := agent.get_vec_normalize_env()) is not None:
             normalised.returns = state["returns"]
     else:
         _start_episodes(agent)
     agent.losses = state["losses"]
+    # One object, as in a new run: an environment may draw from it too.
+    agent.action_space = env.action_space
     restore_generators(agent, state["generators"])
     return Loaded(agent, state["clocks"], state.get("tables", {}), restored, damaged)
 

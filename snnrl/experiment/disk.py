@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
 import shutil
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _agent_bytes(agent: SpikingAgent) -> int:
 
 def _environment_bytes(agent: SpikingAgent) -> int:
     assert agent.env is not None
-    return sum(len(state or b"") for state in agent.env.env_method("get_state"))
+    return sum(len(pickle.dumps(state)) for state in agent.env.env_method("get_state"))
 
 
 def _existing(path: str) -> Path:

@@ -10,7 +10,9 @@ from typing import Any
 import gymnasium
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import SubprocVecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from snnrl.experiment.mistakes import Reporting, raise_mistake
 from snnrl.seeds import (
     SEEDINGS,
     Independent,
@@ -27,6 +29,7 @@ class Workers(SubprocVecEnv):
 
     There, environment ``i`` of seed ``s`` starts like environment ``i - 1`` of seed ``s + 1``, and
     Python's, numpy's and torch's global generators are the same or unseeded in all processes.
+    ``reset`` and ``step`` raise :class:`UserError` where an environment did.
 
     :param make: makes one environment, which has ``get_state`` and ``set_state``
     :param count: how many
@@ -58,6 +61,18 @@ class Workers(SubprocVecEnv):
         self._seeds = [self.seeding.environment(first, index) for index in range(self.num_envs)]
         return self._seeds
 
+    def reset(self) -> VecEnvObs:
+        """As Stable-Baselines3's."""
+        observations = super().reset()
+        raise_mistake(self.reset_infos)
+        return observations
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """As Stable-Baselines3's."""
+        result = super().step_wait()
+        raise_mistake([*result[3], *self.reset_infos])
+        return result
+
 
 class WithGlobalGenerators(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Keeps the process's global generators with the environment's state."""
@@ -67,10 +82,17 @@ class WithGlobalGenerators(gymnasium.Wrapper[Any, Any, Any, Any]):
         state = self.env.get_wrapper_attr("get_state")()
         return None if state is None else {"env": state, "generators": global_states()}
 
-    def set_state(self, state: Any) -> None:
-        """Put both into that state; the generators come last, as the environment may draw."""
-        self.env.get_wrapper_attr("set_state")(state["env"])
-        restore_global_states(state["generators"])
+    def set_state(self, state: Any) -> str | None:
+        """Put both into that state; the generators come last, as the environment may draw.
+
+        :param state: without generators where an earlier version wrote it
+        :return: why it could not be
+        """
+        parts = state if isinstance(state, dict) else {"env": state}
+        reason: str | None = self.env.get_wrapper_attr("set_state")(parts["env"])
+        if "generators" in parts:
+            restore_global_states(parts["generators"])
+        return reason
 
 
 def _apart(make: MakeEnv, seed: int) -> MakeEnv:
@@ -80,6 +102,6 @@ def _apart(make: MakeEnv, seed: int) -> MakeEnv:
     def make_apart() -> gymnasium.Env[Any, Any]:
         os.setpgid(0, 0)
         set_random_seed(seed)
-        return WithGlobalGenerators(make())
+        return Reporting(WithGlobalGenerators(make()))
 
     return make_apart

@@ -13,7 +13,7 @@ from gymnasium.wrappers import DtypeObservation
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-from snnrl.envs import Stateful, get_state, make_env, set_state
+from snnrl.envs import Stateful, get_state, make_env, obstacle, set_state
 from tests.envs import Follow
 
 CONTINUOUS = ["Pendulum-v1", "InvertedPendulum-v4", "HalfCheetah-v4", "Hopper-v5", "Ant-v4"]
@@ -153,12 +153,17 @@ def test_what_cannot_be_pickled_has_no_state() -> None:
 
 @pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
 @pytest.mark.parametrize(
-    ("env_id", "observation"), [("LunarLander-v3", "default"), ("ALE/YarsRevenge-v5", "ram")]
+    ("env_id", "observation", "why"),
+    [
+        ("LunarLander-v3", "default", "LunarLander.world (cannot pickle 'SwigPyObject' object)"),
+        ("ALE/YarsRevenge-v5", "ram", "AtariGame.state_dict (yars_revenge: has no exact state)"),
+    ],
 )
-def test_what_would_not_go_on_exactly_has_no_state(env_id: str, observation: str) -> None:
+def test_what_would_not_go_on_exactly_has_no_state(env_id: str, observation: str, why: str) -> None:
     env = make_env(env_id, observation)
     env.reset(seed=0)
     assert get_state(env) is None
+    assert obstacle(env) == why
 
 
 class Opaque(Follow):

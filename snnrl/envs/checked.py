@@ -1,0 +1,94 @@
+"""Environments that do what their spaces say: what does not fit is refused, not broadcast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from snnrl.errors import UserError
+
+
+class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Looks at the shapes and dtypes of all that passes between an environment and its user.
+
+    Those who learn or evaluate copy what they get into arrays of the space's shape and dtype, which
+    repeats a scalar, and cuts off fractions where the space is of bytes. Values are not compared
+    with the space's bounds: many environments observe more than they say.
+
+    :param env: the environment
+    :param env_id: its name in errors
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str):
+        super().__init__(env)
+        self.env_id = env_id
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """As the environment's.
+
+        :raises UserError: its observation does not fit its space
+        """
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._check_observation(observation, "reset")
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As the environment's.
+
+        :raises UserError: the action or the observation does not fit its space, the reward is no
+            number, or an end of the episode is no truth value
+        """
+        space = self.action_space
+        if isinstance(space, spaces.Box | spaces.Discrete) and np.shape(action) != space.shape:
+            raise UserError(
+                f"env.id={self.env_id}: was given an action of shape {np.shape(action)}; expected "
+                f"{space.shape}"
+            )
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._check_observation(observation, "step")
+        self._check_scalar("reward", reward, "biuf")
+        self._check_scalar("terminated", terminated, "biu")
+        self._check_scalar("truncated", truncated, "biu")
+        return observation, reward, terminated, truncated, info
+
+    def _check_observation(self, observation: Any, method: str) -> None:
+        space = self.observation_space
+        if not isinstance(space, spaces.Box):
+            return
+        shape, dtype = np.shape(observation), space.dtype
+        found = observation.dtype if isinstance(observation, np.ndarray) else None
+        if shape == space.shape and found == dtype:
+            return
+        values = np.asarray(observation)
+        if shape != space.shape or not _fits(values, np.dtype(dtype)):
+            raise UserError(
+                f"env.id={self.env_id}: {method}() observes {_described(values)}; expected shape "
+                f"{space.shape} of {dtype}, as its observation_space says"
+            )
+
+    def _check_scalar(self, name: str, value: Any, kinds: str) -> None:
+        if isinstance(value, bool | np.bool_) or (name == "reward" and isinstance(value, float)):
+            return
+        values = np.asarray(value)
+        if values.shape != () or values.dtype.kind not in kinds:
+            wanted = "one number" if name == "reward" else "True or False"
+            raise UserError(
+                f"env.id={self.env_id}: step() gives {_described(values)} as {name}; expected "
+                f"{wanted}"
+            )
+
+
+def _fits(values: np.ndarray, dtype: np.dtype[Any]) -> bool:
+    """Whether values become the dtype without a change, but for the rounding of real numbers."""
+    if values.dtype.kind in "iu" and dtype.kind in "iu":
+        return np.array_equal(values.astype(dtype), values)
+    return np.can_cast(values.dtype, dtype, "same_kind")
+
+
+def _described(values: np.ndarray) -> str:
+    return f"shape {values.shape} of {values.dtype}"
