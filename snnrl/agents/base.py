@@ -14,7 +14,13 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecEnvWrapper,
+    VecNormalize,
+    VecTransposeImage,
+    unwrap_vec_normalize,
+)
 from torch import Tensor, nn
 
 from snnrl.agents.losses import Losses
@@ -98,8 +104,11 @@ class SpikingAgent(BaseAlgorithm):
         """To be called at the end of ``_setup_model``.
 
         :param capturable: whether gradient steps will be captured as CUDA graphs
-        :raises UserError: the kernel that was asked for cannot run on the agent's device
+        :raises UserError: the kernel that was asked for cannot run on the agent's device, or a
+            ``VecNormalize`` is not the outermost wrapper
         """
+        if self.env is not None:
+            _refuse_covered_normalization(self.env)
         self._prepare_optimizers(capturable)
         self._resolve_kernels()
         self.losses = Losses()
@@ -165,9 +174,18 @@ class SpikingAgent(BaseAlgorithm):
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Self:
-        """As Stable-Baselines3's; an environment is wrapped in the saved ``VecNormalize``."""
+        """As Stable-Baselines3's; an environment is wrapped in the saved ``VecNormalize``.
+
+        :raises UserError: that one, or one of the environment's, was beneath another wrapper
+        """
         agent = super().load(*args, **kwargs)
         if (kept := agent.normalization) is not None:
+            if kept.norm_obs and kept.observation_space != agent.observation_space:
+                raise UserError(
+                    f"VecNormalize: the saved one normalised {kept.observation_space} beneath "
+                    f"another wrapper, and the agent observes {agent.observation_space}; expected "
+                    "an agent that was trained with VecNormalize outermost"
+                )
             # What pickling left out: without it one can neither copy nor save it again.
             kept.class_attributes = dict(inspect.getmembers(type(kept)))
             kept.returns = np.zeros(kept.num_envs)
@@ -177,9 +195,13 @@ class SpikingAgent(BaseAlgorithm):
         return agent
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """As Stable-Baselines3's; the environment is wrapped in the saved ``VecNormalize``."""
+        """As Stable-Baselines3's; the environment is wrapped in the saved ``VecNormalize``.
+
+        :raises UserError: it has a ``VecNormalize`` that is not the outermost wrapper
+        """
         self.normalization = self.get_vec_normalize_env() or self.normalization
         wrapped = self._wrap_env(env, self.verbose)
+        _refuse_covered_normalization(wrapped)
         super().set_env(self._with_normalization(wrapped), force_reset)
 
     def _with_normalization(self, env: VecEnv) -> VecEnv:
@@ -187,11 +209,36 @@ class SpikingAgent(BaseAlgorithm):
             return env
         # A copy has no environment yet.
         kept = deepcopy(self.normalization)
+        if isinstance(env, VecTransposeImage) and kept.observation_space != env.observation_space:
+            # It was beneath, where Stable-Baselines3 leaves one that scales rewards alone.
+            kept.set_venv(env.venv)
+            env.venv = kept
+            return env
         kept.set_venv(env)
         return kept
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "losses", "statistics_before"]
+
+
+def _refuse_covered_normalization(env: VecEnv) -> None:
+    """Statistics are saved with an agent and then put around an environment: outermost.
+
+    :raises UserError: a wrapper stands over a ``VecNormalize`` of ``env``
+    """
+    above: list[type] = []
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecNormalize):
+            # Stable-Baselines3 itself puts one over it, which changes observations alone.
+            covers = [k for k in above if env.norm_obs or k is not VecTransposeImage]
+            if covers:
+                name = covers[-1].__name__
+                raise UserError(
+                    f"VecNormalize: is beneath {name}, and would be above it when the agent is "
+                    f"loaded; expected VecNormalize outermost, as VecNormalize({name}(...))"
+                )
+        above.append(type(env))
+        env = env.venv
 
 
 @contextmanager
