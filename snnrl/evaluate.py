@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from snnrl.agents.base import SpikingAgent
+from snnrl.analysis.run_done import check_sealed
 from snnrl.analysis.statistics import mean_interval
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.builder import (
@@ -19,6 +20,7 @@ from snnrl.experiment.builder import (
     load_trained,
     use_threads,
 )
+from snnrl.experiment.checksums import is_whole_model
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.video import record_episode
@@ -69,6 +71,10 @@ def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
     model = folder / MODELS[which]
     if not model.is_file():
         raise UserError(f"{model}: there is no such model yet; the run has not saved one")
+    if (folder / "DONE").exists():
+        check_sealed(folder, ["config.yaml", model.name])
+    if not is_whole_model(model):
+        raise UserError(f"{model}: damaged; expected a model that a run has saved")
     try:
         cfg = OmegaConf.load(folder / "config.yaml")
     except (YAMLError, UnicodeDecodeError):

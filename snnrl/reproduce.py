@@ -25,7 +25,8 @@ SAME, OTHER = 0, 1
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line asks for.
 
-    :return: exit status: 0 identical (with ``--check``: nothing differs), 1 not, 2 a mistake
+    :return: exit status: 0 identical (with ``--check``: nothing differs), 1 not, or not all of it
+        could be compared, 2 a mistake
     """
     return exit_status(lambda: reproduce(_parser().parse_args(argv)))
 
@@ -78,16 +79,19 @@ def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int
     run(cfg, overrides)
     print()
     resumed = len(recorded.parts) > 1
-    comparisons = compare_results(folder, again, resumed=resumed)
+    comparisons = compare_results(folder, again)
     identical = is_same(comparisons)
-    if not identical:
+    found = {comparison.same for comparison in comparisons}
+    if False in found:
         # It has more of the way to where they part.
         comparisons.append(compare_tables(folder, again, "progress.csv", resumed=resumed))
     words = {True: "identical", False: "differs", None: "not compared"}
     for comparison in comparisons:
         print(f"{comparison.file}: {words[comparison.same]} ({comparison.detail})")
-    if all(comparison.same is None for comparison in comparisons):
+    if found == {None}:
         print(f"nothing was compared: {folder} holds no result")
+    elif found == {None, True}:
+        print(f"what was compared is the same, but {folder} does not hold the whole result")
     else:
         print("the result is identical" if identical else "the result is not identical")
     return SAME if identical else OTHER
@@ -176,7 +180,8 @@ def _parser() -> argparse.ArgumentParser:
         "python -m snnrl.reproduce",
         description="Say how a run was made and what differs here, run it again, and compare: "
         "evaluations and the final model, bit for bit.",
-        epilog="Exit status: 0 identical, 1 not identical, 2 a mistake in the command.",
+        epilog="Exit status: 0 identical, 1 not identical or not wholly compared, 2 a mistake in "
+        "the command.",
     )
     parser.add_argument("folder", type=Path, help="run folder, .../seed-<s>")
     parser.add_argument(

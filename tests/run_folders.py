@@ -73,5 +73,6 @@ def write_run(
         lines = ["timesteps,time/time_elapsed", *(f"{s},{t}" for s, t in clock.items())]
         (folder / "progress.csv").write_text("\n".join(lines) + "\n")
     if status is not None:
-        (folder / status).write_text("")
+        done = {"timesteps": max(returns, default=0)}
+        (folder / status).write_text(json.dumps(done) if status == "DONE" else "")
     return folder

@@ -88,20 +88,24 @@ def test_it_says_where_a_result_first_differs(
     out = capsys.readouterr().out
     assert "evaluations.csv: differs (first differs at step 50, row 4, return: 9" in out
     assert "model.zip: identical" in out
-    assert "progress.csv: not compared (the same up to row 2, of other steps" in out
+    assert "progress.csv: identical (3 rows)" in out
     assert "the result is not identical" in out
     # The same command again runs nothing, and comes to the same.
     assert main(folder, "--results-dir", again) == 1
     assert "already done" in capsys.readouterr().out
 
 
-def test_a_folder_without_its_model_is_compared_by_its_evaluations(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["model.zip", "evaluations.csv"])
+def test_half_a_result_is_not_identical(
+    name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a clone of a repository has them."""
-    (folder / "model.zip").unlink()
-    assert main(folder, "--results-dir", tmp_path / "again") == 0
-    assert "model.zip: not compared" in capsys.readouterr().out
+    """A clone of a repository has no models."""
+    (folder / name).unlink()
+    assert main(folder, "--results-dir", tmp_path / "again") == 1
+    out = capsys.readouterr().out
+    assert f"{name}: not compared ({folder} does not hold it)" in out
+    assert f"what was compared is the same, but {folder} does not hold the whole result" in out
+    assert "the result is" not in out
 
 
 def test_nothing_to_compare_is_not_identical(
@@ -113,6 +117,58 @@ def test_nothing_to_compare_is_not_identical(
     out = capsys.readouterr().out
     assert "nothing was compared" in out
     assert "identical" not in out
+
+
+@pytest.mark.parametrize("step", ["0,", "50,", "100,"])
+def test_an_evaluation_that_is_gone_is_a_difference(
+    step: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the run was made in parts."""
+    lines = (folder / "evaluations.csv").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(step)]
+    (folder / "evaluations.csv").write_text("".join(kept))
+    assert main(folder, "--results-dir", tmp_path / "again") == 1
+    out = capsys.readouterr().out
+    assert "evaluations.csv: differs (" in out
+    assert "the result is not identical" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("evaluations.csv", b""),
+        ("evaluations.csv", b"timesteps,episode,seed,length\n0,0,100,9\n"),
+        ("evaluations.csv", b"timesteps,episode,seed,return,length\n0,0,100,9"),
+        ("evaluations.csv", b'"' + b"\xff" * 200_000),
+        ("model.zip", b""),
+        ("model.zip", b"PK\x03\x04 and so on"),
+    ],
+)
+def test_half_a_file_is_not_identical(
+    name: str,
+    content: bytes,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / name).write_bytes(content)
+    assert main(folder, "--results-dir", tmp_path / "again") in (1, 2)
+    out, err = capsys.readouterr()
+    assert "the result is identical" not in out
+    assert f"{name}: differs" in out or f"{folder / name}: " in err
+
+
+def test_whatever_bit_of_a_model_is_wrong(finished: Path, tmp_path: Path) -> None:
+    """It is found, or it is of no tensor; never anything but a line."""
+    content = (finished / "model.zip").read_bytes()
+    for place in range(0, len(content), len(content) // 60):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x55
+        (tmp_path / "model.zip").write_bytes(damaged)
+        try:
+            compare_models(tmp_path, finished)
+        except UserError as problem:
+            assert "expected a model that a run has saved" in str(problem)
 
 
 def test_an_earlier_reproduction_by_other_code_is_not_taken_for_this_one(

@@ -32,7 +32,7 @@ from snnrl.agents.base import SpikingAgent
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment import provenance
 from snnrl.experiment.builder import build_agent, build_training_env, use_threads
-from snnrl.experiment.checkpoint import Checkpoints, load_checkpoint, run_id
+from snnrl.experiment.checkpoint import Checkpoints, Position, load_checkpoint, run_id
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.disk import checkpoint_bytes, in_bytes
 from snnrl.experiment.manifest import newest_whole
@@ -82,10 +82,13 @@ def measure(cfg: DictConfig, folder: Path, steps: int) -> dict[str, Any]:
     step = timed(lambda: learn(agent, steps)) / steps
     fill(agent)
     everything = Checkpoints(folder / "whole" / "checkpoint", run_id(cfg))
-    whole = timed(lambda: everything.save(agent, {}))
+    position = Position({})
+    whole = timed(lambda: everything.save(agent, position))
     shutil.rmtree(folder / "whole")
     checkpoints = Checkpoints(folder / "checkpoint", run_id(cfg))
-    saves = [timed(lambda: checkpoints.save(agent, {})) for _ in intervals(agent, cfg)][-SAVES:]
+    saves = [timed(lambda: checkpoints.save(agent, position)) for _ in intervals(agent, cfg)][
+        -SAVES:
+    ]
     on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     check = timed(lambda: newest_whole(folder / "checkpoint"))
     load = timed(lambda: load_checkpoint(folder / "checkpoint", cfg, env))

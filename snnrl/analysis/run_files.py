@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from snnrl.analysis.run_done import read_done
 from snnrl.analysis.runs import HARDWARE, Status
 from snnrl.errors import UserError
 
@@ -52,8 +53,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
     """Evaluation episodes; none where the run ended before its first evaluation.
 
-    :param status: a run that is done must have evaluations; of one that is running or was cut off,
-        an evaluation that is written in part does not count
+    :param status: a run that is done must have evaluations, the last one at its end; of one that
+        is running or was cut off, an evaluation that is written in part does not count
     :raises UserError: evaluations.csv is missing, half-written, or has other than finite numbers
     """
     file = folder / "evaluations.csv"
@@ -82,6 +83,11 @@ def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
         raise UserError(
             f"{file}: half-written, the evaluation at step {episodes.idxmin()} has "
             f"{episodes.min()} of {episodes.max()} episodes"
+        )
+    if status == "done" and last != (end := read_done(folder).timesteps):
+        raise UserError(
+            f"{file}: damaged, its last evaluation is of step {last}, though the run is done at "
+            f"step {end}; expected the missing rows back"
         )
     return numbers
 

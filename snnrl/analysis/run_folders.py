@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from snnrl.analysis.run_done import check_sealed
 from snnrl.analysis.run_files import (
     read_clock,
     read_config,
@@ -18,6 +19,15 @@ from snnrl.analysis.run_files import (
 )
 from snnrl.analysis.runs import Run, Status
 from snnrl.errors import UserError, nearest
+
+READ = (
+    "config.yaml",
+    "provenance.json",
+    "evaluations.csv",
+    "progress.csv",
+    "statistics_error.csv",
+)
+"""What a run is read from."""
 
 
 def load_run(folder: str | Path) -> Run:
@@ -36,6 +46,8 @@ def load_run(folder: str | Path) -> Run:
         )
     status = _status(folder)
     failed = status == "failed"
+    if status == "done":
+        check_sealed(folder, READ)
     versions, hardware = read_provenance(folder)
     run = Run(
         str(folder),

@@ -1,11 +1,14 @@
 """What happens around training, in this order: evaluate, log, checkpoint.
 
 All of it stands after a whole update, at the start of the next rollout, and once more at the end;
-the agent's own re-calibration comes before.
+the agent's own re-calibration comes before. At the end of a run all of it happens, due or not; its
+checkpoint also says where the run would stand had it been longer.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +18,20 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import Interrupted, NonFiniteError
-from snnrl.experiment.checkpoint import Checkpoints, check_finite, run_id, save_model
+from snnrl.experiment.checkpoint import (
+    Checkpoints,
+    Position,
+    check_finite,
+    run_id,
+    save_model,
+)
 from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
 from snnrl.experiment.evaluation import Episode, Evaluator
 from snnrl.experiment.folder import TABLES, RunFolder
 from snnrl.experiment.history import statistics_values
 from snnrl.experiment.progress import Progress
-from snnrl.experiment.records import Table
+from snnrl.experiment.records import Table, replace_file
 from snnrl.experiment.signals import StopRequest
 from snnrl.experiment.tracking import Tracker
 from snnrl.seeds import SEEDINGS
@@ -71,7 +80,7 @@ class Supervisor(BaseCallback):
     :param tracker: where curves go besides the csv files
     :param progress: what the user sees
     :param stop: set when a signal asks the run to stop
-    :param clocks: ``evaluation, log, checkpoint``: when each last happened
+    :param position: where the run stands, with the clocks ``evaluation, log, checkpoint``
     """
 
     model: SpikingAgent
@@ -83,7 +92,7 @@ class Supervisor(BaseCallback):
         tracker: Tracker,
         progress: Progress,
         stop: StopRequest,
-        clocks: dict[str, int],
+        position: Position,
     ):
         super().__init__()
         cfg = folder.cfg
@@ -100,13 +109,16 @@ class Supervisor(BaseCallback):
         self.checkpoints = Checkpoints(folder.checkpoint, run_id(cfg))
         self.waits = False
         self.obstacle: str | None = None
-        self.clocks = {name: Clock(every[name], clocks[name]) for name in every}
+        self.clocks = {name: Clock(every[name], position.clocks[name]) for name in every}
+        self.tables = {name: folder.table(name) for name in TABLES}
+        self.best = position.best
 
     def _init_callback(self) -> None:
-        writer = ProgressWriter(self.folder.table("progress"), self.tracker)
+        writer = ProgressWriter(self.tables["progress"], self.tracker)
         self.model.set_logger(Logger(folder=None, output_formats=[writer]))
 
     def _on_training_start(self) -> None:
+        self._keep_best_model()
         self._watch("observation", self.model._last_obs)
         assert self.model.env is not None
         if any(self.model.env.get_attr("only_between_episodes")):
@@ -140,10 +152,7 @@ class Supervisor(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         step = self.model.num_timesteps
-        if self.clocks["evaluation"].due(step):
-            self._evaluate(step)
-        if self.clocks["log"].due(step):
-            self._log(step)
+        self._evaluate_and_log_if_due(step)
         # Once: the signal may come while this goes on.
         signal_number = self.stop.signal_number
         asked = signal_number is not None or self.clocks["checkpoint"].due(step)
@@ -162,11 +171,20 @@ class Supervisor(BaseCallback):
 
     def _on_training_end(self) -> None:
         step = self.model.num_timesteps
+        self._evaluate_and_log_if_due(step)
+        # Losses that are logged begin anew.
+        longer = self._position()._replace(losses=deepcopy(self.model.losses))
         if self.clocks["evaluation"].last < step:
             self._evaluate(step)
         if self.clocks["log"].last < step:
             self._log(step)
-        self._checkpoint(step)
+        self._checkpoint(step, longer)
+
+    def _evaluate_and_log_if_due(self, step: int) -> None:
+        if self.clocks["evaluation"].due(step):
+            self._evaluate(step)
+        if self.clocks["log"].due(step):
+            self._log(step)
 
     def _watch(self, name: str, values: Any) -> None:
         values = np.asarray(values)
@@ -181,11 +199,11 @@ class Supervisor(BaseCallback):
         self.clocks["evaluation"].last = step
         episodes = self.evaluator.run(self.model)
         returns = np.array([episode.total_reward for episode in episodes])
-        table = self.folder.table("evaluations")
+        table = self.tables["evaluations"]
         best = _best_mean(table)
         table.append(self._row(step, episode) for episode in episodes)
         if best is None or returns.mean() > best:
-            save_model(self.folder.best_model, self.model)
+            self.best = save_model(self.folder.best_model, self.model)
         values = {
             "evaluation/return": float(returns.mean()),
             "evaluation/length": float(np.mean([episode.length for episode in episodes])),
@@ -212,7 +230,7 @@ class Supervisor(BaseCallback):
         generator = SEEDINGS[cfg.seeding].stream(cfg.seed, "statistics", step)
         rows = errors_of_statistics(self.model, observations, generator)
         if rows:
-            self.folder.table("statistics_error").append({"timesteps": step, **row} for row in rows)
+            self.tables["statistics_error"].append({"timesteps": step, **row} for row in rows)
         for row in rows:
             self.tracker.log(step, statistics_values(row))
         return activity(self.model, observations)
@@ -222,13 +240,16 @@ class Supervisor(BaseCallback):
         self.model.dump_logs()
         check_finite(self.model)
 
-    def _checkpoint(self, step: int) -> None:
+    def _checkpoint(self, step: int, longer: Position | None = None) -> None:
         self.clocks["checkpoint"].last = step
-        last = {name: clock.last for name, clock in self.clocks.items()}
         # A checkpoint that is on the disk says that these rows are.
-        for table in TABLES:
-            self.folder.table(table).sync()
-        self.checkpoints.save(self.model, last, self.folder.fingerprints(step))
+        for table in self.tables.values():
+            if table.sync():
+                self._say_mended(table.path)
+        if self._keep_best_model():
+            self._say_mended(self.folder.best_model)
+        for name in self.checkpoints.save(self.model, self._position(), longer):
+            self._say_mended(name)
         self.folder.mark_saved()
         obstacle = self._obstacle()
         if obstacle is not None and obstacle != self.obstacle:
@@ -237,6 +258,24 @@ class Supervisor(BaseCallback):
                 f"resumed from step {step:,} starts new episodes and is not identical: {obstacle}"
             )
         self.obstacle = obstacle
+
+    def _position(self) -> Position:
+        return Position(
+            clocks={name: clock.last for name, clock in self.clocks.items()},
+            tables={name: table.fingerprint() for name, table in self.tables.items()},
+            best=self.best,
+        )
+
+    def _keep_best_model(self) -> bool:
+        """Write the best model again where its file is not what it was; whether that was so."""
+        path = self.folder.best_model
+        if self.best is None or (path.is_file() and path.read_bytes() == self.best):
+            return False
+        replace_file(path, self.best)
+        return True
+
+    def _say_mended(self, what: Path | str) -> None:
+        self.progress.say(f"{what}: something else changed it during the run; written again")
 
 
 def _best_mean(table: Table) -> float | None:

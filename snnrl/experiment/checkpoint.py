@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
+from snnrl.agents.losses import Losses
 from snnrl.errors import NonFiniteError, RunFailed, UserError
 from snnrl.experiment.builder import load_agent
 from snnrl.experiment.checksums import Damaged, checksum
@@ -29,6 +30,7 @@ from snnrl.experiment.durable import sync_folder
 from snnrl.experiment.folder import settings_hash
 from snnrl.experiment.generators import generator_states, restore_generators
 from snnrl.experiment.manifest import (
+    NAME,
     REPLAY,
     Manifest,
     another_version,
@@ -37,10 +39,32 @@ from snnrl.experiment.manifest import (
     read_manifest,
     write_manifest,
 )
-from snnrl.experiment.records import replace_file
-from snnrl.experiment.replay_segments import load_rows, replay_of, rows_of, save_rows
+from snnrl.experiment.records import Fingerprint, replace_file
+from snnrl.experiment.replay_segments import (
+    Segment,
+    load_rows,
+    lost_segments,
+    replay_of,
+    rows_of,
+    save_rows,
+)
 
 AGENT, STATE = "agent.zip", "state.pt"
+
+
+class Position(NamedTuple):
+    """Where a run stands at a step, besides its agent.
+
+    :param clocks: when evaluation, logging and checkpoint last happened
+    :param tables: fingerprints of all rows of the run's tables, which are on the disk already
+    :param best: contents of ``best_model.zip``; ``None`` if there is none
+    :param losses: those that are not yet logged; ``None``: the agent's
+    """
+
+    clocks: dict[str, int]
+    tables: dict[str, Fingerprint] = {}  # noqa: RUF012
+    best: bytes | None = None
+    losses: Losses | None = None
 
 
 class Checkpoints:
@@ -58,24 +82,23 @@ class Checkpoints:
         self._last = None if newest is None else newest[:2]
 
     def save(
-        self,
-        agent: SpikingAgent,
-        clocks: dict[str, int],
-        tables: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None:
+        self, agent: SpikingAgent, position: Position, longer: Position | None = None
+    ) -> list[str]:
         """Write a checkpoint; until it is whole the last one stays in place.
 
         :param agent: stands between two updates; one that learns from rollouts has used up its last
-        :param clocks: when evaluation and logging last happened
-        :param tables: fingerprints of the run's tables, which are on the disk already
+        :param position: where the run stands
+        :param longer: where it would stand if this step were not its end
         :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
         :raises RunFailed: it cannot be written; the last one is there still
+        :return: segments of the replay buffer that were lost, and are written again
         """
         check_finite(agent)
-        contents = {AGENT: _agent(agent), STATE: _state(agent, clocks, dict(tables or {}))}
+        contents = {AGENT: _agent(agent), STATE: _state(agent, position, longer)}
         step = agent.num_timesteps
         try:
-            saved = self._write(contents, agent)
+            lost = self._lost()
+            saved = self._write(contents, agent, lost)
         except OSError as problem:
             self._remove_all_but(numbered(self.folder).values())
             raise RunFailed(
@@ -84,8 +107,20 @@ class Checkpoints:
             ) from problem
         self._remove_all_but([saved[0], *([self._last[0]] if self._last else [])])
         self._last = saved
+        return [segment.name for segment in lost]
 
-    def _write(self, contents: dict[str, bytes], agent: SpikingAgent) -> tuple[Path, Manifest]:
+    def _lost(self) -> list[Segment]:
+        if self._last is None:
+            return []
+        save, manifest = self._last
+        with suppress(FileNotFoundError):
+            written = (save / NAME).stat().st_mtime_ns
+            return lost_segments(self.folder / REPLAY, manifest.segments, written)
+        return lost_segments(self.folder / REPLAY, manifest.segments, written=0)
+
+    def _write(
+        self, contents: dict[str, bytes], agent: SpikingAgent, lost: Collection[Segment]
+    ) -> tuple[Path, Manifest]:
         save = self.folder / f"save-{max(numbered(self.folder), default=0) + 1}"
         new = save.with_name(f"{save.name}.new")
         shutil.rmtree(new, ignore_errors=True)
@@ -94,7 +129,8 @@ class Checkpoints:
         segments = []
         if agent.experience == "replay":
             earlier = [] if self._last is None else self._last[1].segments
-            segments = save_rows(self.folder / REPLAY, replay_of(agent), rows_of(agent), earlier)
+            replay, rows = replay_of(agent), rows_of(agent)
+            segments = save_rows(self.folder / REPLAY, replay, rows, earlier, lost)
         for name, content in contents.items():
             replace_file(new / name, content)
         files = {name: checksum(new / name) for name in contents}
@@ -131,15 +167,16 @@ class Loaded(NamedTuple):
     """Where a run goes on from.
 
     :param agent: as it was saved
-    :param clocks: as they were saved
-    :param tables: as they were saved
+    :param position: as it was saved
+    :param knows_its_step: whether the fingerprints are also of the rows of the checkpoint's own
+        step; earlier versions' are of those before it
     :param restored: whether the environment's state could be; if not, a new episode starts
     :param damaged: what is wrong with each newer checkpoint
     """
 
     agent: SpikingAgent
-    clocks: dict[str, int]
-    tables: dict[str, tuple[int, int]]
+    position: Position
+    knows_its_step: bool
     restored: bool
     damaged: list[str]
 
@@ -192,11 +229,14 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
             normalised.returns = state["returns"]
     else:
         _start_episodes(agent)
-    agent.losses = state["losses"]
     # One object, as in a new run: an environment may draw from it too.
     agent.action_space = env.action_space
     restore_generators(agent, state["generators"])
-    return Loaded(agent, state["clocks"], state.get("tables", {}), restored, damaged)
+    position = _position(state, at_its_end=agent.num_timesteps >= cfg.total_steps)
+    if position.losses is not None:
+        agent.losses = position.losses
+    _restore_measured(agent, state)
+    return Loaded(agent, position, "position" in state, restored, damaged)
 
 
 def run_id(cfg: DictConfig) -> str:
@@ -204,12 +244,13 @@ def run_id(cfg: DictConfig) -> str:
     return f"{settings_hash(cfg)}-seed-{cfg.seed}"
 
 
-def save_model(path: Path, agent: SpikingAgent) -> None:
+def save_model(path: Path, agent: SpikingAgent) -> bytes:
     """Write ``model.zip``; at every moment the file is the old one or the new one, whole.
 
     It names the naive kernel, so that it loads on a machine without a compiler.
 
     :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
+    :return: what was written
     """
     check_finite(agent)
     arguments = agent.policy_kwargs
@@ -220,6 +261,7 @@ def save_model(path: Path, agent: SpikingAgent) -> None:
     finally:
         agent.policy_kwargs = arguments
     replace_file(path, content)
+    return content
 
 
 def check_finite(agent: SpikingAgent) -> None:
@@ -248,24 +290,45 @@ def _agent(agent: SpikingAgent) -> bytes:
     return file.getvalue()
 
 
-def _state(
-    agent: SpikingAgent, clocks: dict[str, int], tables: dict[str, tuple[int, int]]
-) -> bytes:
+def _state(agent: SpikingAgent, position: Position, longer: Position | None) -> bytes:
     assert agent.env is not None
     normalised = agent.get_vec_normalize_env()
+    if position.losses is None:
+        position = position._replace(losses=agent.losses)
     state = {
-        "clocks": clocks,
-        "tables": tables,
+        "position": position._asdict(),
+        "longer": None if longer is None else longer._asdict(),
         "generators": generator_states(agent),
         "environments": agent.env.env_method("get_state"),
         # What VecNormalize scales rewards by and leaves out of its own state.
         "returns": None if normalised is None else normalised.returns,
-        "losses": agent.losses,
+        **_measured(agent),
     }
     file = io.BytesIO()
     # Torch's own choice writes bytes, such as an environment's state, as text.
     torch.save(state, file, pickle_protocol=HIGHEST_PROTOCOL)
     return file.getvalue()
+
+
+def _position(state: Mapping[str, Any], *, at_its_end: bool) -> Position:
+    if "position" not in state:  # an earlier version's
+        return Position(state["clocks"], state.get("tables", {}), losses=state["losses"])
+    longer = None if at_its_end else state["longer"]
+    return Position(**(longer or state["position"]))
+
+
+def _measured(agent: SpikingAgent) -> dict[str, Any]:
+    """What an evaluation at this step measures the statistics with: a run may be made shorter."""
+    return {
+        "statistics_before": agent.statistics_before,
+        "last_rollout": getattr(agent, "last_rollout", None),
+    }
+
+
+def _restore_measured(agent: SpikingAgent, state: Mapping[str, Any]) -> None:
+    for name, value in state.items():
+        if name in ("statistics_before", "last_rollout") and value is not None:
+            setattr(agent, name, value)
 
 
 def _start_episodes(agent: SpikingAgent) -> None:

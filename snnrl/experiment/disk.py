@@ -24,13 +24,18 @@ SMALL_FILES = 200_000
 def checkpoint_bytes(cfg: DictConfig, agent: SpikingAgent) -> int:
     """About the most that the checkpoints of a run take at one time.
 
-    That is agent and environments three times, and the rows of three checkpoints' replay buffers:
-    as many as it holds, and those that came in between. A segment goes when none of its rows is
-    needed, which is up to an interval later.
+    That is three times the agent, the best one so far, and the environments; at the end of a run
+    the best one before that too. And the rows of three checkpoints' replay buffers: as many as it
+    holds, and those that came in between. A segment goes when none of its rows is needed, which is
+    up to an interval later.
 
     :param agent: of this configuration; it may be new
     """
-    total = AT_ONCE * (_agent_bytes(agent) + _environment_bytes(agent) + SMALL_FILES)
+    agent_bytes = _agent_bytes(agent)
+    total = AT_ONCE * (2 * agent_bytes + _environment_bytes(agent) + SMALL_FILES) + agent_bytes
+    rollout = getattr(agent, "rollout_buffer", None)
+    if rollout is not None:
+        total += AT_ONCE * rollout.observations.nbytes
     if agent.experience == "replay":
         buffer = replay_of(agent)
         # Checkpoints wait for the end of a rollout.

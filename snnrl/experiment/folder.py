@@ -17,13 +17,15 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from snnrl.analysis.run_done import SEALED, check_sealed, read_done, seal
 from snnrl.analysis.run_files import EVALUATIONS, STATISTICS_ERROR
 from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS
 from snnrl.errors import UserError
+from snnrl.experiment.checksums import is_whole_model
 from snnrl.experiment.choices import CRITICS, spiking_parts
 from snnrl.experiment.config import compose_config, environment_choice
 from snnrl.experiment.failures import FAILURES, Failure, add_failure, failed_twice
-from snnrl.experiment.records import Table, replace_file
+from snnrl.experiment.records import Fingerprint, Table, replace_file
 
 LOCK = ".lock"
 CONFIG = "config.yaml"
@@ -69,24 +71,22 @@ class RunFolder:
         self.model = self.path / "model.zip"
         self.best_model = self.path / "best_model.zip"
         self.curve = self.path / "curve.png"
+        self._record: dict[str, str] = {}
 
     def table(self, name: str) -> Table:
         """``evaluations``, ``statistics_error`` or ``progress``."""
         columns = {"evaluations": EVALUATIONS, "statistics_error": STATISTICS_ERROR}
         return Table(self.path / f"{name}.csv", columns.get(name, ("timesteps",)))
 
-    def fingerprints(self, step: int) -> dict[str, tuple[int, int]]:
-        """Of the tables before ``step``, whose own rows change when the run is extended."""
-        return {name: self.table(name).fingerprint(step) for name in TABLES}
+    def check_tables(self, step: int, fingerprints: Mapping[str, Fingerprint]) -> None:
+        """Check that the tables begin with what they held when the checkpoint was written.
 
-    def check_tables(self, step: int, fingerprints: Mapping[str, tuple[int, int]]) -> None:
-        """Check that the tables hold what they held when the checkpoint of ``step`` was written.
-
+        :param step: the checkpoint's
         :raises UserError: one of them does not
         """
         for name, expected in fingerprints.items():
             table = self.table(name)
-            if table.fingerprint(step) != tuple(expected):
+            if not table.holds(expected, step):
                 raise UserError(
                     f"{table.path}: damaged, not the {expected[0]} rows that the checkpoint of "
                     f"step {step:,} knows; expected them back, or the run folder removed to start "
@@ -98,18 +98,33 @@ class RunFolder:
 
         :raises UserError: ``DONE`` cannot be read
         """
-        done = self.path / "DONE"
         try:
-            if not done.exists():
+            if not (self.path / "DONE").exists():
                 return None
         except OSError as problem:
             raise self._cannot_write(problem) from None
-        try:
-            return int(json.loads(done.read_text())["timesteps"])
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
-            raise UserError(
-                f"{done}: cannot be read; remove it to go on from the checkpoint"
-            ) from None
+        return read_done(self.path).timesteps
+
+    def check_done(self) -> list[str]:
+        """Check that a finished run's files are as they were when it was done.
+
+        :raises UserError: one of them is not, or a model is gone that the checkpoint has
+        :return: names of files that are gone otherwise
+        """
+        again = "DONE removed, so that the same command makes it again from the checkpoint"
+        check_sealed(self.path, [name for name in SEALED if not name.endswith(".zip")])
+        for model in (self.model, self.best_model):
+            try:
+                check_sealed(self.path, [model.name])
+            except UserError as problem:
+                raise UserError(f"{problem}, or {again}") from None
+            if not model.exists() and self.checkpoint.exists():
+                raise UserError(f"{model}: not there, though the run is done; expected {again}")
+            if model.exists() and not is_whole_model(model):
+                # Earlier versions did not write down what the files were.
+                raise UserError(f"{model}: damaged; expected it back, or {again}")
+        known = read_done(self.path).files
+        return [name for name in known if not (self.path / name).exists()]
 
     def failed_twice(self) -> Failure | None:
         """What the run failed of, where it failed of the same at the same step before."""
@@ -147,14 +162,20 @@ class RunFolder:
                     leftover.unlink(missing_ok=True)
         for mark in ("DONE", "FAILED"):
             (self.path / mark).unlink(missing_ok=True)
-        self._write(CONFIG, OmegaConf.to_yaml(self.cfg, resolve=True))
-        self._write("overrides.yaml", yaml.safe_dump(overrides))
         earlier = self._earlier_provenance()
         resumed = [*earlier.pop("resumed_from"), *([earlier] if earlier else [])]
-        self._write(
-            "provenance.json",
-            json.dumps({**provenance, **({"resumed_from": resumed} if resumed else {})}, indent=2),
-        )
+        history = {"resumed_from": resumed} if resumed else {}
+        self._record = {
+            CONFIG: OmegaConf.to_yaml(self.cfg, resolve=True),
+            "overrides.yaml": yaml.safe_dump(overrides),
+            "provenance.json": json.dumps({**provenance, **history}, indent=2),
+        }
+        self.write_record()
+
+    def write_record(self) -> None:
+        """Write what runs, as it was when the run began, whatever has become of the files."""
+        for name, text in self._record.items():
+            self._write(name, text)
 
     def mark_saved(self) -> None:
         """Remember that there is a checkpoint: without it, the run is not to start afresh."""
@@ -164,7 +185,8 @@ class RunFolder:
     def finish(self, timesteps: int, kernel: str) -> None:
         """Mark the run as done; the last thing written."""
         (self.path / FAILURES).unlink(missing_ok=True)
-        self._write("DONE", json.dumps({"timesteps": timesteps, "kernel": kernel}))
+        done = {"timesteps": timesteps, "kernel": kernel, "files": seal(self.path)}
+        self._write("DONE", json.dumps(done))
 
     def fail(self, traceback: str, failure: Failure | None) -> None:
         """Mark the run as failed; the last thing written.

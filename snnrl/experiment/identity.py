@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import torch
 
+from snnrl.analysis.run_files import EVALUATIONS
 from snnrl.errors import UserError
+from snnrl.experiment.checksums import is_whole_model
 from snnrl.experiment.records import Table
 
 
@@ -30,34 +32,40 @@ class Comparison:
     detail: str
 
 
-def compare_results(then: Path, now: Path, *, resumed: bool) -> list[Comparison]:
+def compare_results(then: Path, now: Path) -> list[Comparison]:
     """What a result is: the evaluations and the tensors of the model in the end.
 
-    :param resumed: whether the run there was made in parts
     :raises UserError: the file of one of them cannot be read
     """
-    evaluations = compare_tables(then, now, "evaluations.csv", resumed=resumed)
-    return [evaluations, compare_models(then, now)]
+    return [compare_tables(then, now, "evaluations.csv", EVALUATIONS), compare_models(then, now)]
 
 
 def is_same(comparisons: Sequence[Comparison]) -> bool:
-    """Whether nothing differs and something was compared."""
-    found = [comparison.same for comparison in comparisons]
-    return True in found and False not in found
+    """Whether all was compared, and nothing differs."""
+    return all(comparison.same is True for comparison in comparisons)
 
 
-def compare_tables(then: Path, now: Path, name: str, *, resumed: bool) -> Comparison:
+def compare_tables(
+    then: Path,
+    now: Path,
+    name: str,
+    needed: Sequence[str] = ("timesteps",),
+    *,
+    resumed: bool = False,
+) -> Comparison:
     """Compare two csv files cell by cell, but for clocks and columns that only one has.
 
-    :param resumed: whether the run there was made in parts: it may have been extended, and then
-        has rows of its earlier end
+    :param needed: columns that both have
+    :param resumed: whether the run there was made in parts: an earlier version may have extended
+        it, and left a row of its earlier end
     :raises UserError: one of them is no such table
     """
     if not (then / name).exists():
         return Comparison(name, None, f"{then} does not hold it")
     theirs, ours = _rows(then / name), _rows(now / name)
     columns = [c for c in (theirs or [{}])[0] if c in (ours or [{}])[0] and not _is_clock(c)]
-    if theirs and ours and len(columns) < 2:
+    lacking = not set(needed) <= set(columns) or len(columns) < 2
+    if theirs and ours and lacking:
         raise UserError(f"{then / name}: expected the columns {', '.join(ours[0])}")
     for number, (row, again) in enumerate(zip(theirs, ours, strict=False), start=1):
         wrong = next((c for c in columns if row[c] != again[c]), None)
@@ -101,10 +109,10 @@ def compare_models(then: Path, now: Path, name: str = "model.zip") -> Comparison
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    try:
-        return Table(file).rows()
-    except (OSError, ValueError) as problem:
-        raise UserError(f"{file}: expected a table that a run has written ({problem})") from None
+    table = Table(file)
+    if not table.ends_whole:
+        raise UserError(f"{file}: half-written, its last line has no end")
+    return table.rows()
 
 
 def _is_clock(column: str) -> bool:
@@ -114,6 +122,8 @@ def _is_clock(column: str) -> bool:
 def _tensors(file: Path) -> dict[str, Any]:
     """Name -> tensor or number, of every file of tensors in the zip."""
     found: dict[str, Any] = {}
+    if not is_whole_model(file):
+        raise UserError(f"{file}: damaged; expected a model that a run has saved")
     try:
         with ZipFile(file) as zipped:
             for name in sorted(zipped.namelist()):
@@ -121,7 +131,7 @@ def _tensors(file: Path) -> dict[str, Any]:
                     content = io.BytesIO(zipped.read(name))
                     state = torch.load(content, map_location="cpu", weights_only=True)
                     found |= _flat(state, name.removesuffix(".pth"))
-    except (OSError, BadZipFile, UnpicklingError, RuntimeError) as problem:
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, UnpicklingError) as problem:
         raise UserError(f"{file}: expected a model that a run has saved") from problem
     return found
 

@@ -8,7 +8,7 @@ before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from snnrl.agents.base import SpikingAgent
-from snnrl.experiment.checksums import Checksum, checksum
+from snnrl.experiment.checksums import Checksum, Damaged, check, checksum
 from snnrl.experiment.durable import replacing
 
 ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
@@ -53,7 +53,11 @@ def rows_of(agent: SpikingAgent) -> int:
 
 
 def save_rows(
-    folder: Path, buffer: ReplayBuffer, rows: int, earlier: Sequence[Segment]
+    folder: Path,
+    buffer: ReplayBuffer,
+    rows: int,
+    earlier: Sequence[Segment],
+    lost: Collection[Segment] = (),
 ) -> list[Segment]:
     """Write the rows that no segment has.
 
@@ -61,22 +65,35 @@ def save_rows(
     :param buffer: holds the last rows of all
     :param rows: how many rows have come since the start of training
     :param earlier: segments of the checkpoint before, oldest first, without gaps
+    :param lost: those of them that are to be written again: :func:`lost_segments`
     :raises OSError: a file cannot be written
     :return: the segments that have the buffer's rows, oldest first
     """
     assert buffer.pos == rows % buffer.buffer_size
     oldest = max(rows - buffer.buffer_size, 0)
-    segments = [segment for segment in earlier if segment.last > oldest]
+    needed = [segment for segment in earlier if segment.last > oldest]
+    segments = [
+        # Rows that the buffer has no more are gone, and nobody needs them.
+        _write(folder, buffer, max(segment.first, oldest), segment.last)
+        if segment in lost
+        else segment
+        for segment in needed
+    ]
     written = segments[-1].last if segments else oldest
     for first, last in _neighbours(written, rows, buffer.buffer_size):
-        path = folder / _name(first, last)
-        place = _place(first, last, buffer.buffer_size)
-        with replacing(path) as file:
-            # Without an annotation, numpy's type takes the arrays for its own options.
-            arrays: dict[str, np.ndarray] = {n: getattr(buffer, n)[place] for n in ARRAYS}
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        segments.append(Segment(first, last, checksum(path)))
+        segments.append(_write(folder, buffer, first, last))
     return segments
+
+
+def lost_segments(folder: Path, segments: Sequence[Segment], written: int) -> list[Segment]:
+    """The segments that are not there, or not as they were written.
+
+    A file that nothing has changed since is not read: a replay buffer has gigabytes.
+
+    :param folder: where segments are
+    :param written: when they all had been, in nanoseconds by the clock of the disk
+    """
+    return [segment for segment in segments if not _is_intact(folder, segment, written)]
 
 
 def load_rows(folder: Path, buffer: ReplayBuffer, rows: int, segments: Sequence[Segment]) -> None:
@@ -93,6 +110,27 @@ def load_rows(folder: Path, buffer: ReplayBuffer, rows: int, segments: Sequence[
 def row_bytes(buffer: ReplayBuffer) -> int:
     """Bytes of one row in a segment, but for what each file adds (some 2 kB)."""
     return sum(getattr(buffer, name)[0].nbytes for name in ARRAYS)
+
+
+def _write(folder: Path, buffer: ReplayBuffer, first: int, last: int) -> Segment:
+    path = folder / _name(first, last)
+    place = _place(first, last, buffer.buffer_size)
+    with replacing(path) as file:
+        # Without an annotation, numpy's type takes the arrays for its own options.
+        arrays: dict[str, np.ndarray] = {n: getattr(buffer, n)[place] for n in ARRAYS}
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    return Segment(first, last, checksum(path))
+
+
+def _is_intact(folder: Path, segment: Segment, written: int) -> bool:
+    path = folder / segment.name
+    try:
+        found = path.stat()
+        if found.st_mtime_ns > written:
+            check(path, segment.checksum)
+    except (OSError, Damaged):
+        return False
+    return found.st_size == segment.checksum.size
 
 
 def _name(first: int, last: int) -> str:

@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.report import summarise_run
+from snnrl.analysis.run_files import read_evaluations
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment import provenance
 from snnrl.experiment.builder import (
@@ -24,18 +24,24 @@ from snnrl.experiment.builder import (
     use_threads,
 )
 from snnrl.experiment.callbacks import Clock, Supervisor
-from snnrl.experiment.checkpoint import find_checkpoint, load_checkpoint, save_model
+from snnrl.experiment.checkpoint import (
+    Position,
+    find_checkpoint,
+    load_checkpoint,
+    save_model,
+)
+from snnrl.experiment.checksums import is_whole_model
 from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.disk import disk_space
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.failures import Failure, is_of_the_disk
-from snnrl.experiment.folder import TABLES, RunFolder
+from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.tracking import Tracker, make_tracker
 from snnrl.experiment.validate import kernel_for, validate
 
-NOTHING_YET = {"evaluation": -1, "log": 0, "checkpoint": 0}
+NOTHING_YET = Position({"evaluation": -1, "log": 0, "checkpoint": 0})
 
 SIZES = (
     "algo.buffer_size",
@@ -75,8 +81,11 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     folder = RunFolder(cfg)
     finished = folder.finished_steps()
     if finished is not None and finished >= cfg.total_steps:
-        print(f"already done ({finished:,} steps): {folder.path}")
-        return _result(folder, trained=False)
+        gone = folder.check_done()
+        result = _result(folder, trained=False)
+        lacking = f"; it has no {', '.join(gone)} any more" if gone else ""
+        print(f"already done ({finished:,} steps): {folder.path}{lacking}")
+        return result
     if finished is not None and find_checkpoint(folder.checkpoint) is None:
         raise UserError(
             f"total_steps={cfg.total_steps}: {folder.path} is done at {finished:,} steps and its "
@@ -106,15 +115,17 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             folder.check(fresh=checkpoint is None)
             with _memory_suffices(cfg):
                 start = _start(cfg, env) if checkpoint is None else _go_on(folder, env)
-            agent, clocks = start
+            agent, position = start
             kernel = agent.kernel
             print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
             tracker = make_tracker(cfg, folder)
             facts = provenance.collect(kernel, cfg.threads, cfg.seed)
             begun = agent
             folder.begin(overrides, facts, fresh=checkpoint is None)
-            _cut_tables(folder, agent.num_timesteps)
-            _learn(cfg, folder, agent, clocks, tracker, stop)
+            for table, (rows, _) in position.tables.items():
+                folder.table(table).keep(rows)
+            _learn(cfg, folder, agent, position, tracker, stop)
+        folder.write_record()
         print(summarise_run(folder.path, folder.curve))
         folder.finish(agent.num_timesteps, kernel)
     except UserError as mistake:
@@ -161,7 +172,7 @@ def _reason(failure: Exception) -> str:
     return first if isinstance(failure, RunFailed) else f"{type(failure).__name__}: {first}"
 
 
-def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:
+def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, Position]:
     compiles = kernel_for(cfg) == "compile"
     wait = " (compiling takes up to a minute the first time)" if compiles else ""
     print(f"{cfg.env.id}: timing a few steps{wait}", flush=True)
@@ -169,13 +180,15 @@ def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:
     print(f"{cfg.total_steps:,} steps will take about {in_words(seconds)} here")
     agent = build_agent(cfg, env)
     print(disk_space(cfg, agent))
-    return agent, dict(NOTHING_YET)
+    return agent, NOTHING_YET
 
 
-def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]]:
+def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:
     cfg, checkpoint = folder.cfg, folder.checkpoint
-    agent, clocks, tables, restored, damaged = load_checkpoint(checkpoint, cfg, env)
-    folder.check_tables(agent.num_timesteps, tables)
+    agent, position, knows_its_step, restored, damaged = load_checkpoint(checkpoint, cfg, env)
+    folder.check_tables(agent.num_timesteps, position.tables)
+    if not knows_its_step:
+        position = _of_an_earlier_version(folder, agent.num_timesteps, position)
     if damaged:
         print(
             f"{checkpoint}: damaged ({'; '.join(damaged)}); the checkpoint before it, of step "
@@ -190,14 +203,14 @@ def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, dict[str, int]
     print(disk_space(cfg, agent))
     if not restored:
         print(f"{cfg.env.id}: its state cannot be restored, so a new episode starts")
-    return agent, clocks
+    return agent, position
 
 
 def _learn(
     cfg: DictConfig,
     folder: RunFolder,
     agent: SpikingAgent,
-    clocks: dict[str, int],
+    position: Position,
     tracker: Tracker,
     stop: StopRequest,
 ) -> None:
@@ -210,7 +223,7 @@ def _learn(
         tracker.begin()
         agent.learn(
             cfg.total_steps - agent.num_timesteps,
-            callback=Supervisor(folder, evaluator, tracker, progress, stop, clocks),
+            callback=Supervisor(folder, evaluator, tracker, progress, stop, position),
             log_interval=None,  # type: ignore[arg-type]
             reset_num_timesteps=False,
         )
@@ -225,16 +238,26 @@ def _learn(
         tracker.finish(exit_code)
 
 
-def _cut_tables(folder: RunFolder, step: int) -> None:
-    """Leave in the tables what a run that was never stopped would have at ``step``."""
-    for table in TABLES:
-        folder.table(table).cut_after(step)
-    evaluated = sorted({int(row["timesteps"]) for row in folder.table("evaluations").rows()})
-    earlier = max((t for t in evaluated if t < step), default=-1)
+def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> Position:
+    """The position of a checkpoint that knows the rows before its step alone, and no best model."""
+    evaluations = folder.table("evaluations")
+    known = position.tables.get("evaluations", (0, 0))[0]
+    before = [int(row["timesteps"]) for row in evaluations.rows()[:known]]
     # A run that is extended was evaluated at its earlier end, whether that was due or not.
-    if not Clock(folder.cfg.evaluation.every, earlier).due(step):
-        for table in ("evaluations", "statistics_error"):
-            folder.table(table).cut_after(earlier)
+    due = Clock(folder.cfg.evaluation.every, max(before, default=-1)).due(step)
+    tables = {}
+    for name, (rows, _) in position.tables.items():
+        table = folder.table(name)
+        if due or name == "progress":
+            rows += table.count_after(rows, step)
+        tables[name] = table.fingerprint(rows)
+    best = folder.best_model
+    if not best.exists():
+        print(f"{best}: gone; there will be one after an evaluation that is better than all before")
+        return position._replace(tables=tables)
+    if not is_whole_model(best):
+        raise UserError(f"{best}: damaged; expected it back, or removed to go on without it")
+    return position._replace(tables=tables, best=best.read_bytes())
 
 
 @contextmanager
@@ -253,14 +276,10 @@ def _memory_suffices(cfg: DictConfig) -> Iterator[None]:
 
 
 def _result(folder: RunFolder, *, trained: bool) -> Result:
-    table = folder.table("evaluations")
-    rows = table.rows()
-    if not rows:
-        raise UserError(f"{table.path}: expected the evaluations of a run that is done")
-    try:
-        last = [float(row["return"]) for row in rows if row["timesteps"] == rows[-1]["timesteps"]]
-    except (KeyError, ValueError, TypeError):
-        raise UserError(
-            f"{table.path}: damaged; expected the returns of a run that is done"
-        ) from None
-    return Result(folder.path, float(np.mean(last)), trained)
+    """The result of a run that is done.
+
+    :raises UserError: its evaluations are gone or damaged
+    """
+    evaluations = read_evaluations(folder.path, "done")
+    last = evaluations[evaluations["timesteps"] == evaluations["timesteps"].max()]
+    return Result(folder.path, float(last["return"].mean()), trained)

@@ -24,6 +24,7 @@ from snnrl.experiment.config import compose_config
 from snnrl.experiment.disk import checkpoint_bytes, disk_space, in_bytes
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.manifest import newest_whole, numbered, read_manifest
+from snnrl.experiment.progress import Progress
 from tests.experiment.helpers import arguments, assert_same_run, folder_of, train
 from tests.experiment.stopped import SHORT, Stopped
 
@@ -208,6 +209,55 @@ def test_a_whole_checkpoint_that_cannot_be_understood(
     assert train(tmp_path, *SHORT) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{save}: cannot be read (UnpicklingError)" in line
+
+
+# What is lost while the run goes on
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def lose_all(path: Path) -> None:
+    shutil.rmtree(path.parent.parent)
+
+
+@pytest.mark.parametrize(
+    ("step", "damage"), [(12, flip), (12, lose_all), (28, lose), (28, cut)]
+)
+def test_a_segment_that_is_lost_during_a_run_is_written_again(
+    step: int,
+    damage: Callable[[Path], None],
+    stopped: Stopped,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At step 28 the buffer has a part of the segment's rows no more."""
+    folder, spoiled = folder_of(tmp_path, *SHORT), set[str]()
+    original = Progress.step_to
+
+    def step_to(progress: Progress, timesteps: int) -> None:
+        original(progress, timesteps)
+        if timesteps == step:
+            (*_, oldest) = sorted(folder.checkpoint.glob("replay/*"), reverse=True)
+            spoiled.add(oldest.name)
+            damage(oldest)
+        if timesteps == step + 9:
+            saved = newest_whole(folder.checkpoint)
+            assert saved is not None
+            assert saved[1].step == step // 10 * 10 + 10
+            assert saved[2] == []
+
+    monkeypatch.setattr(Progress, "step_to", step_to)
+    assert train(tmp_path, *SHORT) == 0
+    assert spoiled
+    assert f"{spoiled.pop()}: something else changed it" in capsys.readouterr().err
+    assert_same_run(folder, stopped.whole)
+    monkeypatch.undo()
+    for results_dir in (tmp_path, tmp_path / "whole"):
+        assert train(results_dir, *SHORT, "total_steps=55") == 0
+    assert_same_run(folder, folder_of(tmp_path / "whole", *SHORT))
 
 
 # Disk space

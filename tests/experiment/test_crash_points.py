@@ -15,7 +15,7 @@ import pytest
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.experiment.builder import build_agent, build_training_env
-from snnrl.experiment.checkpoint import Checkpoints, find_checkpoint
+from snnrl.experiment.checkpoint import Checkpoints, Position, find_checkpoint
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.manifest import REPLAY, Manifest, newest_whole, numbered, read_manifest
 from snnrl.experiment.replay_segments import ARRAYS, load_rows, replay_of, rows_of
@@ -23,7 +23,7 @@ from tests.experiment.crash_points import CrashPoints
 from tests.experiment.helpers import arguments, assert_same_run, train
 from tests.experiment.stopped import SHORT, Crash, Stopped
 
-CLOCKS = {"evaluation": 15, "log": 0, "checkpoint": 20}
+POSITION = Position({"evaluation": 15, "log": 0, "checkpoint": 20})
 
 KINDS = {"open", "write", "fsync", "replace", "rename", "mkdir", "unlink", "rmdir"}
 
@@ -64,7 +64,7 @@ def test_a_whole_checkpoint_is_left(
     origin.mkdir(parents=True)
     writer = Checkpoints(origin, "run")
     for _ in range(earlier):
-        writer.save(agent, CLOCKS)
+        writer.save(agent, POSITION)
         go_on(agent)
     last = newest_whole(origin)
     for at in count():
@@ -73,7 +73,7 @@ def test_a_whole_checkpoint_is_left(
         checkpoints, points = Checkpoints(folder, "run"), CrashPoints(at)
         with monkeypatch.context() as patched, suppress(Crash):
             points.install(patched)
-            checkpoints.save(agent, CLOCKS)
+            checkpoints.save(agent, POSITION)
         found = newest_whole(folder)
         if found is None:
             assert last is None
@@ -81,7 +81,7 @@ def test_a_whole_checkpoint_is_left(
         elif last is None or found[1] != last[1]:
             assert_loads(folder, found[1], agent)
         # The next one goes well, whatever lies about.
-        Checkpoints(folder, "run").save(agent, CLOCKS)
+        Checkpoints(folder, "run").save(agent, POSITION)
         assert_tidy(folder, agent)
         shutil.rmtree(folder)
         if points.active:
@@ -127,11 +127,11 @@ def test_the_run_goes_on_as_if_nothing_had_happened(
             agent: SpikingAgent,
             *rest: Any,
             points: CrashPoints = points,
-        ) -> None:
+        ) -> list[str]:
             with monkeypatch.context() as patched:
                 if agent.num_timesteps == 40:
                     points.install(patched)
-                original(checkpoints, agent, *rest)
+                return original(checkpoints, agent, *rest)
 
         with monkeypatch.context() as patched, suppress(Crash):
             patched.setattr(Checkpoints, "save", save)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.experiment.helpers import assert_same, folder_of, parameters, steps_in, train
+from snnrl.experiment.evaluation import Episode, Evaluator
+from tests.experiment.helpers import (
+    assert_same,
+    assert_same_tables_and_models,
+    folder_of,
+    parameters,
+    steps_in,
+    train,
+)
+from tests.experiment.stopped import Crash, crash_at
 
 
 def test_an_extended_run_is_as_if_it_had_been_long_from_the_start(tmp_path: Path) -> None:
@@ -20,6 +31,103 @@ def test_an_extended_run_is_as_if_it_had_been_long_from_the_start(tmp_path: Path
         assert (extended.path / name).read_bytes() == (whole.path / name).read_bytes()
     assert_same(parameters(extended.model), parameters(whole.model))
     assert json.loads((extended.path / "DONE").read_text())["timesteps"] == 130
+
+
+LOGGED = ["log_every=35"]
+UNEVEN = ["log_every=15"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ends"),
+    [
+        ([], [70, 130]),  # nothing was due at the earlier end
+        (LOGGED, [70, 130]),  # a row of progress was
+        (UNEVEN, [100, 130]),  # an evaluation was, a row of progress was not
+        ([*UNEVEN, "checkpoint.every=20"], [33, 34, 70, 99, 130]),
+        (["algo=sac", *UNEVEN], [50, 71, 130]),
+        (["algo=dqn", "env=cartpole", *UNEVEN], [71, 130]),
+        (["algo=ppo", *UNEVEN], [30, 64, 130]),
+        (["actor=ann", *UNEVEN], [71, 130]),
+    ],
+)
+def test_no_trace_of_an_earlier_end(settings: list[str], ends: list[int], tmp_path: Path) -> None:
+    """Every row, every loss and the best model."""
+    for end in ends:
+        assert train(tmp_path / "extended", *settings, f"total_steps={end}") == 0
+    assert train(tmp_path / "whole", *settings, f"total_steps={ends[-1]}") == 0
+    assert_same_tables_and_models(
+        folder_of(tmp_path / "extended", *settings), folder_of(tmp_path / "whole", *settings)
+    )
+
+
+def test_the_best_model_of_an_earlier_end_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations grow worse, but for the one at the earlier end."""
+    original = Evaluator.run
+
+    def run(evaluator: Evaluator, agent: Any) -> list[Episode]:
+        step = agent.num_timesteps
+        value = 1000.0 if step == 70 else -float(step)
+        return [replace(episode, total_reward=value) for episode in original(evaluator, agent)]
+
+    monkeypatch.setattr(Evaluator, "run", run)
+    assert train(tmp_path / "extended", "total_steps=70") == 0
+    extended = folder_of(tmp_path / "extended")
+    assert_same(parameters(extended.best_model), parameters(extended.model))
+    assert train(tmp_path / "extended", "total_steps=130") == 0
+    assert train(tmp_path / "whole", "total_steps=130") == 0
+    assert_same_tables_and_models(extended, folder_of(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("total", [70, 130])
+def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end(
+    total: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are on the disk already; a longer one does not have them."""
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr("snnrl.experiment.run.save_model", crash)
+        with pytest.raises(Crash):
+            train(tmp_path / "killed", "total_steps=70", *UNEVEN)
+    killed = folder_of(tmp_path / "killed", *UNEVEN)
+    assert not killed.model.exists()
+    for name in ("killed", "whole"):
+        assert train(tmp_path / name, f"total_steps={total}", *UNEVEN) == 0
+    assert_same_tables_and_models(killed, folder_of(tmp_path / "whole", *UNEVEN))
+
+
+@pytest.mark.parametrize(
+    ("settings", "end"),
+    [(["bn.recalibrate_every=60"], 60), (["algo=ppo", "algo.n_steps=16"], 64)],
+)
+def test_a_run_that_is_made_shorter_is_as_if_it_had_been_short(
+    settings: list[str], end: int, tmp_path: Path
+) -> None:
+    """Its last evaluation, just after a re-calibration, is made from the checkpoint."""
+    settings = [*settings, "checkpoint.every=60", "evaluation.every=1000"]
+    crash_at(78, tmp_path / "shorter", *settings, "total_steps=200")
+    for name in ("shorter", "whole"):
+        assert train(tmp_path / name, *settings, "total_steps=60") == 0
+    shorter, whole = (folder_of(tmp_path / name, *settings) for name in ("shorter", "whole"))
+    assert steps_in(shorter, "evaluations") == [0, end]
+    assert_same_tables_and_models(shorter, whole)
+
+
+def test_rows_of_an_earlier_end_do_not_matter(tmp_path: Path) -> None:
+    """They are not a longer run's."""
+    assert train(tmp_path / "extended", "total_steps=70") == 0
+    extended = folder_of(tmp_path / "extended")
+    for name in ("evaluations", "progress", "statistics_error"):
+        file = extended.path / f"{name}.csv"
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join([*lines[:-1], lines[-1].replace("1", "2")]))
+    for name in ("extended", "whole"):
+        assert train(tmp_path / name, "total_steps=130") == 0
+    assert_same_tables_and_models(extended, folder_of(tmp_path / "whole"))
 
 
 def test_a_damaged_done_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,13 @@ def test_done_is_written_last(results: Path) -> None:
     folder = folder_of(results).path
     done = (folder / "DONE").stat().st_mtime_ns
     assert all(p.stat().st_mtime_ns <= done for p in folder.rglob("*") if p.is_file())
-    assert json.loads((folder / "DONE").read_text()) == {"timesteps": 100, "kernel": "naive"}
+    mark = json.loads((folder / "DONE").read_text())
+    assert (mark["timesteps"], mark["kernel"]) == (100, "naive")
+    assert set(mark["files"]) == {
+        *("config.yaml", "overrides.yaml", "provenance.json"),
+        *("evaluations.csv", "progress.csv", "statistics_error.csv"),
+        *("curve.png", "model.zip", "best_model.zip"),
+    }
 
 
 def test_tables(results: Path) -> None:
@@ -343,27 +350,70 @@ def test_new_columns_are_empty_in_earlier_rows(tmp_path: Path) -> None:
 def test_tables_are_cut_back_and_a_torn_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("timesteps,a\n1,x\n2,y\n3,z\n1")
-    Table(path).cut_after(2)
+    Table(path).keep(2)
     assert path.read_text() == "timesteps,a\n1,x\n2,y\n"
 
 
 def test_the_fingerprint_of_a_table_is_of_its_rows(tmp_path: Path) -> None:
-    table = Table(tmp_path / "t.csv")
+    path = tmp_path / "t.csv"
+    table = Table(path)
     table.append([{"timesteps": 1, "a": 2}, {"timesteps": 2, "a": 3}])
-    whole = table.fingerprint(9)
+    whole = table.fingerprint()
     assert whole[0] == 2
     table.append([{"timesteps": 9, "b": 3}])
-    assert table.fingerprint(9) == whole
-    assert table.fingerprint(2)[0] == 1
+    assert table.fingerprint(2) == whole != table.fingerprint()
+    assert table.fingerprint(1)[0] == 1
+    text = path.read_text()
+    path.write_text(text.replace("1,2", "1,7"))
+    assert Table(path).fingerprint(2) not in (whole, table.fingerprint(1))
+    path.write_bytes(text.encode() + b"\xff\x00,x\n\x00\x00")
+    again = Table(path)
+    assert again.fingerprint(2) == whole
+    again.keep(2)
+    assert path.read_text() == "timesteps,a,b\n1,2,\n2,3,\n"
+    path.unlink()
+    assert Table(path).fingerprint() == (0, 0)
+
+
+def test_known_rows_come_first_and_none_of_an_earlier_step_follows(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t.csv")
+    table.append([{"timesteps": 1, "a": 2}, {"timesteps": 5, "a": 3}])
+    known = table.fingerprint()
+    for step, expected in ((5, True), (6, True), (4, False)):
+        table.keep(2)
+        assert table.holds(known, 5)
+        table.append([{"timesteps": step, "a": 3}])
+        assert table.holds(known, 5) is expected
+    table.keep(1)
+    assert not table.holds(known, 5)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        lambda path: path.write_text(""),
+        lambda path: path.write_text(path.read_text()[:-2]),
+        lambda path: path.write_text(path.read_text().replace("3", "4")),
+        lambda path: path.write_text(path.read_text() + "5,3"),
+        lambda path: path.write_text(path.read_text() + "9,9\n"),
+        lambda path: path.write_bytes(b'"' + b"\xff" * 200_000),
+    ],
+)
+def test_what_happens_to_an_open_table_is_mended(
+    damage: Callable[[Path], object], tmp_path: Path
+) -> None:
+    table = Table(tmp_path / "t.csv")
+    table.append([{"timesteps": 1, "a": 2}, {"timesteps": 5, "a": 3}])
+    assert not table.sync()
     text = table.path.read_text()
-    table.path.write_text(text.replace("1,2", "1,7"))
-    assert table.fingerprint(9) not in (whole, table.fingerprint(2))
-    table.path.write_bytes(text.encode() + b"\xff\x00,x\n\x00\x00")
-    assert table.fingerprint(9) == whole
-    table.cut_after(2)
-    assert table.path.read_text() == "timesteps,a,b\n1,2,\n2,3,\n"
-    table.path.unlink()
-    assert table.fingerprint(9) == (0, 0)
+    damage(table.path)
+    assert table.sync()
+    assert table.path.read_text() == text
+    damage(table.path)
+    table.append([{"timesteps": 6, "a": 7}])
+    table.sync()
+    assert table.path.read_text() == text + "6,7\n"
 
 
 def test_settings_that_an_ordinary_actor_has_no_use_for_change_nothing() -> None:

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from snnrl.agents import TD3
 from snnrl.errors import NonFiniteError
-from snnrl.experiment.checkpoint import Checkpoints, run_id, save_model
+from snnrl.experiment.checkpoint import Checkpoints, Position, run_id, save_model
 from snnrl.experiment.folder import RunFolder
 from snnrl.nn.norm import norm_layers
 from tests.experiment.helpers import folder_of, steps_in, train
@@ -164,7 +164,7 @@ def test_nothing_broken_is_saved(where: str, tmp_path: Path) -> None:
     checkpoints = Checkpoints(folder.checkpoint, run_id(folder.cfg))
     saved = contents(folder.checkpoint), folder.best_model.read_bytes()
     with pytest.raises(NonFiniteError, match="is not finite at step 100"):
-        checkpoints.save(agent, {})
+        checkpoints.save(agent, Position({}))
     with pytest.raises(NonFiniteError, match="is not finite at step 100"):
         save_model(folder.best_model, agent)
     assert (contents(folder.checkpoint), folder.best_model.read_bytes()) == saved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ import pytest
 from gymnasium import spaces
 
 from snnrl.agents.buffers import ReplayBuffer
-from snnrl.experiment.replay_segments import ARRAYS, Segment, load_rows, row_bytes, save_rows
+from snnrl.experiment.replay_segments import (
+    ARRAYS,
+    Segment,
+    load_rows,
+    lost_segments,
+    row_bytes,
+    save_rows,
+)
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float64)
 IMAGE = spaces.Box(0, 255, (2, 4, 5), np.uint8)
@@ -118,3 +126,43 @@ def test_bytes_of_a_row(tmp_path: Path) -> None:
     add(buffer, 8, np.random.default_rng(0))
     (segment,) = save_rows(tmp_path, buffer, 8, [])
     assert 0 < segment.checksum.size - 8 * row_bytes(buffer) < 2500
+
+
+@pytest.mark.parametrize("intervals", [[4, 3], [4, 4, 4], [4, 4, 4, 4, 4], [10, 10, 3], [9, 9, 9]])
+def test_segments_that_are_lost_are_written_again(intervals: list[int], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    buffer = make(VECTOR, FORCE, 1)
+    rows, segments = 0, list[Segment]()
+    for interval in intervals:
+        add(buffer, interval, generator)
+        rows += interval
+        written = segments
+        segments = save_rows(tmp_path, buffer, rows, written)
+    for lost in written:
+        if lost in segments:
+            (tmp_path / lost.name).unlink()
+    saved = save_rows(tmp_path, buffer, rows, written, written)
+    assert [(s.first, s.last) for s in saved][-1] == (segments[-1].first, rows)
+    loaded = make(VECTOR, FORCE, 1)
+    load_rows(tmp_path, loaded, rows, saved)
+    assert_same(loaded, buffer)
+
+
+def test_which_segments_are_lost(tmp_path: Path) -> None:
+    buffer = make(VECTOR, FORCE, 1)
+    segments: list[Segment] = []
+    for rows in range(1, 7):
+        add(buffer, 1, np.random.default_rng(rows))
+        segments = save_rows(tmp_path, buffer, rows, segments)
+    now = max((tmp_path / s.name).stat().st_mtime_ns for s in segments)
+    gone, cut, changed, replaced, touched, _ = (tmp_path / s.name for s in segments)
+    assert lost_segments(tmp_path, segments, now) == lost_segments(tmp_path, segments, 0) == []
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:-1])
+    changed.write_bytes(b"x" + changed.read_bytes()[1:])
+    replaced.unlink()
+    replaced.mkdir()
+    later = (now + 10**9, now + 10**9)
+    os.utime(changed, ns=later)
+    os.utime(touched, ns=later)
+    assert lost_segments(tmp_path, segments, now) == segments[:4]

@@ -1,0 +1,83 @@
+"""``DONE``: the mark of a finished run, which tells how far it came and what its files were."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from snnrl.errors import UserError
+
+SEALED = (
+    "config.yaml",
+    "overrides.yaml",
+    "provenance.json",
+    "evaluations.csv",
+    "progress.csv",
+    "statistics_error.csv",
+    "curve.png",
+    "model.zip",
+    "best_model.zip",
+)
+"""The files of a run that is done, as far as it has them."""
+
+
+class Done(NamedTuple):
+    """A finished run.
+
+    :param timesteps: environment steps, of which the last evaluation is
+    :param files: length and CRC-32 of each file of ``SEALED``; empty in the folders of earlier
+        versions and of other programs
+    """
+
+    timesteps: int
+    files: dict[str, tuple[int, int]]
+
+
+def seal(folder: Path) -> dict[str, tuple[int, int]]:
+    """Length and CRC-32 of each file of ``SEALED`` that is there."""
+    return {name: _sum(folder / name) for name in SEALED if (folder / name).is_file()}
+
+
+def read_done(folder: Path) -> Done:
+    """Read ``DONE``.
+
+    :raises UserError: it cannot be read
+    """
+    file = folder / "DONE"
+    try:
+        content = json.loads(file.read_text())
+        files = {name: (size, crc) for name, (size, crc) in content.get("files", {}).items()}
+        return Done(int(content["timesteps"]), files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        raise UserError(f"{file}: cannot be read; remove it to go on from the checkpoint") from None
+
+
+def check_sealed(folder: Path, names: Collection[str] = SEALED) -> None:
+    """Check that files are as they were when the run was done, as far as they are there.
+
+    :raises UserError: one of them is not, or ``DONE`` cannot be read
+    """
+    for name, expected in read_done(folder).files.items():
+        file = folder / name
+        if name in names and file.exists() and not _is(file, expected):
+            raise UserError(
+                f"{file}: damaged, not as it was when the run was done; expected it back"
+            )
+
+
+def _is(file: Path, expected: tuple[int, int]) -> bool:
+    try:
+        return _sum(file) == expected
+    except OSError:
+        return False
+
+
+def _sum(file: Path) -> tuple[int, int]:
+    content = file.read_bytes()
+    if file.suffix not in (".zip", ".png"):
+        # A checkout with other ends of lines is the same.
+        content = content.replace(b"\r\n", b"\n")
+    return len(content), zlib.crc32(content)
