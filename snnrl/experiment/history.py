@@ -18,8 +18,8 @@ def history(folder: RunFolder) -> Iterator[tuple[int, dict[str, float]]]:
     """Every step that the tables have something of, in order, with all that they have of it.
 
     ``evaluation/return`` and ``evaluation/length`` are means over the episodes of
-    ``evaluations.csv``; ``progress.csv`` keeps those of an evaluation that was taken back when the
-    run went on.
+    ``evaluations.csv``; where an earlier version extended a run, ``progress.csv`` keeps those of an
+    evaluation that was taken back.
 
     :return: environment steps and name -> value, with the names that a live run logs
     """

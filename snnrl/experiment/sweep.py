@@ -69,7 +69,7 @@ class Sweep:
         """What came of a run; ``None`` if that is not known, or not yet."""
         if number in (unwritten := _UNWRITTEN.get(self.folder, {})):
             return unwritten[number]
-        with suppress(OSError):
+        with suppress(OSError, ValueError, TypeError):  # what cannot be read is not known
             return Outcome(**json.loads(self._file(number).read_text()))
         return None
 
@@ -92,7 +92,7 @@ class Sweep:
 
     def stop_asked(self) -> int | None:
         """The signal that asked the sweep to stop."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             return int((self.folder / STOP).read_text())
         return None
 

@@ -222,9 +222,7 @@ def lose_all(path: Path) -> None:
     shutil.rmtree(path.parent.parent)
 
 
-@pytest.mark.parametrize(
-    ("step", "damage"), [(12, flip), (12, lose_all), (28, lose), (28, cut)]
-)
+@pytest.mark.parametrize(("step", "damage"), [(12, flip), (12, lose_all), (28, lose), (28, cut)])
 def test_a_segment_that_is_lost_during_a_run_is_written_again(
     step: int,
     damage: Callable[[Path], None],

@@ -43,6 +43,17 @@ def test_a_new_sweep_in_the_same_folder(tmp_path: Path) -> None:
     assert (sweep.outcomes(), sweep.stop_asked()) == ([], None)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"status": "done"}', "\x00\xff"])
+def test_what_cannot_be_read_is_not_known(text: str, tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "sweep")
+    sweep.record(1, DONE)
+    sweep.ask_to_stop(15)
+    for file in sweep.folder.iterdir():
+        file.write_text(text)
+    again = Sweep(tmp_path / "sweep")
+    assert (again.outcome(1), again.outcomes(), again.stop_asked()) == (None, [], None)
+
+
 def test_outcomes_that_a_full_disk_does_not_take_are_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,7 +206,7 @@ def test_a_run_that_is_done_but_has_lost_its_evaluations(
     (folder / "DONE").write_text(json.dumps({"timesteps": 100, "kernel": "naive"}))
     assert train(tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{folder / 'evaluations.csv'}: expected the evaluations of a run that is done" in line
+    assert f"{folder / 'evaluations.csv'}: not there, though the run is done" in line
 
 
 @pytest.mark.parametrize("more", [(), ("-m", "seed=0,1")])
