@@ -10,7 +10,7 @@ import sys
 from itertools import groupby
 
 from snnrl.errors import exit_status
-from snnrl.experiment.config import check_override, compose_config, expand, hydra_settings, is_sweep
+from snnrl.experiment.config import check_overrides, compose_config, expand, hydra_settings, is_sweep
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.sweep_launchers import cores
 from snnrl.experiment.validate import validate
@@ -38,7 +38,7 @@ def estimate(words: list[str]) -> tuple[int, float, int]:
 
     :raises UserError: settings that do not fit
     """
-    overrides = [check_override(text) for text in words]
+    overrides = check_overrides(words)
     hydra_settings(overrides)
     jobs = list(expand(overrides))
     swept = {text.split("=")[0] for text in overrides if is_sweep(text)}

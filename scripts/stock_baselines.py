@@ -31,7 +31,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from snnrl.analysis.run_files import EVALUATIONS
 from snnrl.errors import UserError, exit_status
 from snnrl.experiment.builder import build_evaluator, build_training_env, use_threads
-from snnrl.experiment.config import check_override, compose_config
+from snnrl.experiment.config import check_overrides, compose_config
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.provenance import collect
 from snnrl.experiment.records import Table
@@ -89,7 +89,7 @@ def main(overrides: list[str]) -> int:
 
 
 def _check_and_train(overrides: list[str]) -> None:
-    cfg = compose_config([check_override(text) for text in overrides])
+    cfg = compose_config(check_overrides(overrides))
     validate(cfg)
     check(cfg)
     train(cfg, overrides)

@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from snnrl.errors import RunFailed, UserError, exit_status, with_short_errors
-from snnrl.experiment.config import check_override, compose_config
+from snnrl.experiment.config import check_overrides, compose_config
 from snnrl.experiment.run import run
 from snnrl.experiment.signals import stop_on_signals
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     def command() -> None:
         asked = with_short_errors(parser).parse_args(argv)
         with stop_on_signals():
-            tune([check_override(text) for text in asked.settings], asked.trials, asked.seeds)
+            tune(check_overrides(asked.settings), asked.trials, asked.seeds)
 
     return exit_status(command)
 
@@ -52,6 +52,9 @@ def tune(settings: list[str], trials: int, seeds: int) -> None:
         raise UserError("optuna is not installed; pip install 'snnrl[optuna]'") from None
     parsed = [OverridesParser.create().parse_override(text) for text in settings]
     searched = [override for override in parsed if override.is_sweep_override()]
+    for override in parsed:
+        if override.key_or_group == "seed":
+            raise UserError(f"{override.input_line}: expected --seeds, how many seeds from 0 on")
     fixed = [text for text in settings if text not in [o.input_line for o in searched]]
     if not searched:
         raise UserError(f"{' '.join(settings)}: nothing to search in; expected such as bn=a,b")

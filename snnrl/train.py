@@ -20,7 +20,7 @@ from snnrl.analysis.runs import NOT_SETTINGS
 from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
 from snnrl.experiment.config import (
     CONFIG_DIR,
-    check_override,
+    check_overrides,
     compose_config,
     expand,
     explain,
@@ -52,7 +52,7 @@ def _main(argv: list[str]) -> None:
     if flags.help:
         print(help_text())
         return
-    overrides = [check_override(text) for text in flags.overrides]
+    overrides = check_overrides(flags.overrides)
     jobs = list(expand(overrides))
     configs = _checked(jobs)
     if not _needs_hydra(flags):

@@ -111,6 +111,31 @@ def is_sweep(override: str) -> bool:
     return _parse(override).is_sweep_override()
 
 
+def check_overrides(texts: Iterable[str]) -> list[str]:
+    """Check every override of a command line; the same one given twice is there once.
+
+    :return: the overrides, as :func:`check_override` writes them
+    :raises UserError: unknown group choice or key, or two values for one setting, of which Hydra
+        would take the last
+    """
+    checked = list(dict.fromkeys(check_override(text) for text in texts))
+    first: dict[tuple[str, str | None], str] = {}
+    for text in checked:
+        override = _parse(text)
+        if override.key_or_group.startswith("hydra.sweeper.params"):
+            raise UserError(
+                f"{text.lstrip('+')}: would be swept unchecked; expected key=a,b with -m"
+            )
+        other = first.setdefault((override.key_or_group, override.package), text)
+        if other is not text:
+            key = override.get_key_element().lstrip("+~")
+            raise UserError(
+                f"{other} and {text}: two values for one setting; expected one of them, or "
+                f"-m {key}=a,b for a run with each"
+            )
+    return checked
+
+
 def check_override(text: str) -> str:
     """Check an override's key or group choice, and write integral floats as integers.
 

@@ -53,7 +53,10 @@ def arguments(results_dir: Path, *changes: str) -> list[str]:
         if any(change.startswith(choice) for change in changes):
             small = [text for text in small if not text.startswith(NOT_IN_SMALL[choice])]
             small += ALSO_SMALL.get(choice, ())
-    return [*small, f"results_dir={results_dir}", *changes]
+    by_key = {
+        text.partition("=")[0]: text for text in (*small, f"results_dir={results_dir}", *changes)
+    }
+    return list(by_key.values())
 
 
 def train(results_dir: Path, *changes: str) -> int:
