@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
-from snnrl.nn.coding import Encoder
+from snnrl.nn.coding import DirectEncoder, Encoder
 from snnrl.nn.fused import Operators, convolved, fire, over_time
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy, make_norm
@@ -82,7 +82,10 @@ class SpikingConvolutions(nn.Module):
     def fused(self, encoder: Encoder, images: Tensor, ops: Operators) -> Tensor:
         """As ``forward`` of the encoded images ``[B, C, H, W]``, by fused operators."""
         first, *rest = cast(list[SpikingConvolution], list(self.layers))
-        currents = over_time(first.linear(images), encoder.time_steps)
+        if type(encoder) is DirectEncoder:
+            currents = over_time(first.linear(images), encoder.time_steps)
+        else:
+            currents = convolved(first.linear, encoder(images))
         spikes = fire(first.norm, first.neuron, currents, ops)
         for layer in rest:
             spikes = fire(layer.norm, layer.neuron, convolved(layer.linear, spikes), ops)

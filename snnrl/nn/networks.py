@@ -19,15 +19,15 @@ from snnrl.nn.coding import (
     PopulationEncoder,
     SpikeCountReadout,
 )
-from snnrl.nn.convolution import SpikingConvolutions, conv_lists
+from snnrl.nn.convolution import SpikingConvolution, SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
 from snnrl.nn.fused import Operators, encoded_currents, fire_counts, fire_linear, operators
 from snnrl.nn.inference import can_infer, inferred_counts
-from snnrl.nn.neurons import Neuron, make_neuron
+from snnrl.nn.neurons import Neuron, has_fused, make_neuron
 from snnrl.nn.norm import NormStrategy, make_norm
 from snnrl.nn.registry import build, split_spec
+from snnrl.nn.structure import Structure
 from snnrl.ops.backend import FUSED, resolve_kernel
-from snnrl.ops.dynamics import FUSED_SURROGATES
 
 Spec = str | Mapping[str, Any]
 
@@ -84,8 +84,12 @@ class SpikingNetwork(Compilable):
         encoder and hidden layers, for images; see :class:`SpikingConvolutions`
     :param input_range: lowest and highest input, for encoders that scale
     :raises UserError: unknown name or parameter, a size below 1, images without convolutions or
-        with population coding, or a kernel without its compiler or that does not know the neuron
+        with population coding, or a kernel without its compiler or that does not know the neuron;
+        from a pass, a module that was replaced or has hooks where the kernel would leave it out
     """
+
+    _structure: Structure | None = None
+    _stranger: str | None = None
 
     def __init__(
         self,
@@ -165,19 +169,35 @@ class SpikingNetwork(Compilable):
         :raises UserError: the kernel that was asked for cannot
         """
         neurons = [module for module in self.modules() if isinstance(module, Neuron)]
-        has_fused = all(
-            neuron.has_dynamics() and neuron.surrogate.name in FUSED_SURROGATES
-            for neuron in neurons
-        )
-        self.kernel = resolve_kernel(self.kernel, str(device), has_fused=has_fused)
+        known = all(map(has_fused, neurons))
+        self.kernel = resolve_kernel(self.kernel, str(device), has_fused=known)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
         if self.kernel == "auto":
             self.resolve(x.device)
+        if self.kernel != "naive":
+            self._check_structure()
         if self.kernel in FUSED:
             return self._fused_pass(x, operators(self.kernel))
         return _compiled_pass()(self, x) if self.kernel == "compile" else _eager_pass(self, x)
+
+    def _check_structure(self) -> None:
+        """Refuse what only the naive kernel calls: it would be left out without a word."""
+        structure = self._structure
+        if structure is None or not structure.is_current():
+            structure = self._structure = Structure(self)
+            self._stranger = _stranger(self)
+        if self._stranger is not None and self.kernel in FUSED:
+            raise UserError(
+                f"kernel={self.kernel}: knows no operator of {self._stranger}; expected "
+                "kernel=compile or naive"
+            )
+        if not structure.is_plain():
+            raise UserError(
+                f"kernel={self.kernel}: {structure.what_is_not_plain()}, which it would not call; "
+                "expected kernel=naive, or a pass inside snnrl.nn.eager.eager(network)"
+            )
 
     def _fused_pass(self, x: Tensor, ops: Operators) -> Tensor:
         layers = cast(list[SpikingLayer], list(self.layers))
@@ -199,6 +219,33 @@ class SpikingNetwork(Compilable):
             currents = fire_linear(layer.norm, layer.neuron, currents, following.linear, ops)
         counts = fire_counts(layers[-1].norm, layers[-1].neuron, currents, ops)
         return self.decoder.read(counts, len(currents))
+
+
+def _stranger(network: SpikingNetwork) -> str | None:
+    """The first module that the fused operators do not know, by name and class; ``None``: all are
+    known, or are called where they stand (the encoder, normalisations, convolutions)."""
+    known: list[tuple[str, nn.Module, tuple[type[nn.Module], ...]]] = [
+        ("layers", network.layers, (nn.Sequential,)),
+        ("conv", network.conv, (SpikingConvolutions, nn.Identity)),
+        ("decoder", network.decoder, (PopulationDecoder, SpikeCountReadout)),
+    ]
+    for name, stack, layer_class in (
+        ("layers", network.layers, SpikingLayer),
+        ("conv.layers", getattr(network.conv, "layers", ()), SpikingConvolution),
+    ):
+        known += [(f"{name}.{i}", layer, (layer_class,)) for i, layer in enumerate(stack)]
+    known += [
+        (f"layers.{i}.linear", layer.linear, (nn.Linear,))
+        for i, layer in enumerate(network.layers)
+        if isinstance(layer, SpikingLayer)
+    ]
+    for name, module, classes in known:
+        if type(module).forward not in [each.forward for each in classes]:
+            return f"{name} ({type(module).__name__})"
+    for name, module in network.named_modules():
+        if name.endswith("neuron") and not has_fused(module):
+            return f"{name} ({type(module).__name__})"
+    return None
 
 
 def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from snnrl.nn.registry import build
 from snnrl.ops.clif import CLIFState, clif
 from snnrl.ops.dynamic import DynamicParameters, DynamicState, dynamic
-from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.dynamics import FUSED_SURROGATES, Dynamics
 from snnrl.ops.lif import LIFState, lif
 from snnrl.ops.surrogate import DERIVATIVES, Surrogate
 
@@ -136,6 +136,15 @@ class DynamicNeuron(Neuron):
 
 
 NEURONS: dict[str, type[Neuron]] = {"lif": LIF, "clif": CLIF, "dn": DynamicNeuron}
+
+
+def has_fused(module: nn.Module) -> bool:
+    """Whether the fused operators know these neurons and their surrogate."""
+    return (
+        isinstance(module, Neuron)
+        and module.has_dynamics()
+        and module.surrogate.name in FUSED_SURROGATES
+    )
 
 
 def make_surrogate(spec: str | Mapping[str, Any]) -> Surrogate:
