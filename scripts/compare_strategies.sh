@@ -10,13 +10,19 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 results=${RESULTS:-results/strategies}
 
+# What is given wins over what stands here.
+settings=()
+for setting in experiment=quickstart env=pendulum "critic.hidden=[64,64]" algo.learning_starts=500 \
+    algo.buffer_size=20000 evaluation.every=1000 "seed=range(${SEEDS:-5})" \
+    "total_steps=${STEPS:-8000}" seeding=additive tracking=none "results_dir=$results" \
+    hydra/launcher=joblib; do
+    [[ " $* " == *" ${setting%%=*}="* ]] || settings+=("$setting")
+done
+
 status=0
 sweep() {
     local done=0
-    "$python" -m snnrl.train -m experiment=quickstart env=pendulum critic.hidden=[64,64] \
-        algo.learning_starts=500 algo.buffer_size=20000 evaluation.every=1000 \
-        "seed=range(${SEEDS:-5})" "total_steps=${STEPS:-8000}" seeding=additive tracking=none \
-        "results_dir=$results" hydra/launcher=joblib "$@" || done=$?
+    "$python" -m snnrl.train -m "${settings[@]}" "$@" || done=$?
     # What failed is in the comparison too; a signal is not a result.
     [ "$done" -le 1 ] || exit "$done"
     [ "$done" -eq 0 ] || status=$done

@@ -11,11 +11,11 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
-from snnrl.agents.base import SpikingPart
+from snnrl.agents.part import SpikingModel
 from snnrl.agents.spiking import SpikingOptions
 
 
-class SpikingActor(SpikingPart, BasePolicy):
+class SpikingActor(SpikingModel, BasePolicy):
     """Spiking network, tanh: actions in [-1, 1], which SB3 scales.
 
     :param net_arch: neurons of each hidden layer
@@ -23,6 +23,8 @@ class SpikingActor(SpikingPart, BasePolicy):
     :param features_dim: its number of features
     :param options: what the user asked of spiking networks
     """
+
+    trains_in = "TD3 or DDPG"
 
     def __init__(
         self,
@@ -42,13 +44,14 @@ class SpikingActor(SpikingPart, BasePolicy):
             normalize_images=normalize_images,
             squash_output=True,
         )
+        self.net_arch, self.options = net_arch, options
         self.norm = options.norm
         self.network = options.make_actor(get_action_dim(action_space), net_arch, features_dim)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Observations ``[B, ...]`` -> actions ``[B, A]`` in [-1, 1]."""
         features = self.extract_features(obs, self.features_extractor)
-        return torch.tanh(self.network(features))
+        return torch.tanh(self._spiking_pass(self.network, features))
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         actions: Tensor = self(observation)

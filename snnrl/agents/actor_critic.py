@@ -16,10 +16,10 @@ from stable_baselines3.common.torch_layers import MlpExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from snnrl.agents.base import SpikingPart
 from snnrl.agents.features import ConvExtractor, convolve_images
-from snnrl.agents.spiking import SpikingOptions
-from snnrl.errors import UserError, expect
+from snnrl.agents.part import SpikingPart
+from snnrl.agents.spiking import SpikingOptions, hidden_layers
+from snnrl.errors import UserError
 from snnrl.nn.convolution import convolved_shapes
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import STRATEGIES, NormStrategy, norm_layers
@@ -39,6 +39,8 @@ class OnPolicyNetwork(SpikingPart):
     :param norm: strategy of its normalisation
     """
 
+    trains_in = "PPO"
+
     def __init__(self, network: SpikingNetwork, norm: NormStrategy):
         super().__init__()
         self.network = network
@@ -49,8 +51,7 @@ class OnPolicyNetwork(SpikingPart):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``[B, ...]`` -> means or logits ``[B, A]``, or values ``[B, 1]``."""
-        values: Tensor = self.network(features)
-        return values
+        return self._spiking_pass(self.network, features)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of everything but the normalisation."""
@@ -130,7 +131,7 @@ class SpikingPolicy(ActorCriticPolicy):
         _check_schedule("bn", self.options.given["bn"], self.options.norm)
         critic = split_spec(self.options.given["critic"])[1].get("bn", "carebn")
         _check_schedule("critic bn", critic, self.options.critic_norm)
-        hidden = _hidden_layers([256, 256] if net_arch is None else net_arch)
+        hidden = hidden_layers([256, 256] if net_arch is None else net_arch, "vf")
         super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
 
     def _build_mlp_extractor(self) -> None:
@@ -185,14 +186,3 @@ def _check_schedule(kind: str, spec: str | Mapping[str, Any], norm: NormStrategy
             f"{kind} parameter recalibrate_every={norm.recalibrate_every}: PPO refreshes "
             f"statistics once an iteration; expected {usual}"
         )
-
-
-def _hidden_layers(net_arch: list[int] | Mapping[str, list[int]]) -> dict[str, list[int]]:
-    if not isinstance(net_arch, Mapping):
-        return {"pi": list(net_arch), "vf": list(net_arch)}
-    for key in net_arch:
-        expect("net_arch", key, ("pi", "vf"))
-    for key in ("pi", "vf"):
-        if key not in net_arch:
-            raise UserError(f"net_arch: has no {key}; expected dict(pi=[...], vf=[...])")
-    return {key: list(layers) for key, layers in net_arch.items()}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import (
@@ -23,19 +24,14 @@ from stable_baselines3.common.vec_env import (
 )
 from torch import Tensor, nn
 
-from snnrl.agents.losses import Losses
+from snnrl.agents.losses import LatestLosses, Losses
 from snnrl.agents.optimizers import prepare_adam
+from snnrl.agents.part import SpikingPart
 from snnrl.errors import UserError
 from snnrl.nn.networks import SpikingNetwork
-from snnrl.nn.norm import NormStrategy, norm_layers
+from snnrl.nn.norm import norm_layers
 
 Statistics = list[tuple[Tensor, Tensor]]
-
-
-class SpikingPart(nn.Module):
-    """A network of an agent that spikes, with the strategy of its normalisation."""
-
-    norm: NormStrategy
 
 
 class SpikingAgent(BaseAlgorithm):
@@ -49,9 +45,33 @@ class SpikingAgent(BaseAlgorithm):
     """Where inputs are sampled from: ``replay`` or ``rollout``."""
 
     losses: Losses
+    latest_losses: LatestLosses
     recalibrated_at: dict[str, int]
     statistics_before: dict[str, Statistics]
     normalization: VecNormalize | None = None
+
+    @property
+    def policy_kwargs(self) -> dict[str, Any]:
+        """A copy of what was given: Stable-Baselines3 writes into it."""
+        kwargs: dict[str, Any] = vars(self)["policy_kwargs"]
+        return kwargs
+
+    @policy_kwargs.setter
+    def policy_kwargs(self, given: dict[str, Any]) -> None:
+        vars(self)["policy_kwargs"] = deepcopy(given)
+
+    @property
+    def logger(self) -> Logger:
+        """As Stable-Baselines3's, with the losses of the last ``train()``.
+
+        They wait on the device until somebody looks.
+        """
+        logger = super().logger
+        if (means := self.latest_losses.read()) is not None:
+            for name, mean in means.items():
+                logger.record(name, mean)
+            self._record_progress(logger)
+        return logger
 
     def parts(self) -> dict[str, SpikingPart]:
         """The spiking networks that learn, by name: ``actor`` and ``critic``, or ``q_network``."""
@@ -112,6 +132,9 @@ class SpikingAgent(BaseAlgorithm):
         self._prepare_optimizers(capturable)
         self._resolve_kernels()
         self.losses = Losses()
+        self.latest_losses = LatestLosses()
+        for part in self.parts().values():
+            part.has_agent = True
         self.statistics_before = {}
         if not hasattr(self, "recalibrated_at"):
             self.recalibrated_at = {}
@@ -160,10 +183,19 @@ class SpikingAgent(BaseAlgorithm):
 
         :raises NonFiniteError: a loss is NaN or infinite
         """
+        logger = self.logger
         for name, mean in self.losses.drain(self.num_timesteps).items():
-            self.logger.record(name, mean)
-        self.logger.record("train/learning_rate", float(self._optimizer.param_groups[0]["lr"]))
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+            logger.record(name, mean)
+        self._record_progress(logger)
+
+    def _record_progress(self, logger: Logger) -> None:
+        logger.record("train/learning_rate", float(self._optimizer.param_groups[0]["lr"]))
+        logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _keep_loss(self, name: str, value: Tensor) -> None:
+        """Take a scalar loss, of shape ``[]``, into what is logged; no wait for the device."""
+        self.losses.add(name, value)
+        self.latest_losses.add(name, value)
 
     # Saving
 
@@ -218,7 +250,7 @@ class SpikingAgent(BaseAlgorithm):
         return kept
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "losses", "statistics_before"]
+        return [*super()._excluded_save_params(), "losses", "latest_losses", "statistics_before"]
 
 
 def _refuse_covered_normalization(env: VecEnv) -> None:

@@ -11,9 +11,10 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from snnrl.agents.base import SpikingPart
+from snnrl.agents.part import SpikingModel
 from snnrl.agents.spiking import SpikingOptions
 from snnrl.nn.coding import scaled
+from snnrl.nn.networks import SpikingNetwork
 
 
 class ActionCritic(BaseModel):
@@ -41,6 +42,13 @@ class ActionCritic(BaseModel):
         )
         self.share_features_extractor = share_features_extractor
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            **super()._get_constructor_parameters(),
+            "n_critics": self.n_critics,
+            "share_features_extractor": self.share_features_extractor,
+        }
+
     def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
         """Values of all critics, each ``[B, 1]``."""
         # A shared extractor learns from the actor's loss alone, as in SB3's critic.
@@ -63,7 +71,7 @@ class ActionCritic(BaseModel):
         raise NotImplementedError
 
 
-class SpikingCritic(SpikingPart, ActionCritic):
+class SpikingCritic(SpikingModel, ActionCritic):
     """Spiking networks that read observation and action through one encoder.
 
     Their values are unbounded, so the readout is linear: a weighted count of the last hidden
@@ -74,6 +82,8 @@ class SpikingCritic(SpikingPart, ActionCritic):
     :param options: what the user asked of spiking networks
     :param n_critics: number of critics
     """
+
+    trains_in = "TD3, DDPG or SAC"
 
     def __init__(
         self,
@@ -96,6 +106,7 @@ class SpikingCritic(SpikingPart, ActionCritic):
             share_features_extractor,
         )
         self.n_critics = n_critics
+        self.net_arch, self.options = net_arch, options
         self.norm = options.critic_norm
         # The encoder cannot scale bytes that stand in one vector with actions.
         scales = options.encoder == "population"
@@ -108,5 +119,6 @@ class SpikingCritic(SpikingPart, ActionCritic):
     def _value(self, features: Tensor, actions: Tensor, i: int) -> Tensor:
         if self.input_range is not None:
             features = scaled(features, *self.input_range)
-        value: Tensor = self.networks[i](torch.cat([features, actions], dim=1))
-        return value
+        network = self.networks[i]
+        assert isinstance(network, SpikingNetwork)
+        return self._spiking_pass(network, torch.cat([features, actions], dim=1))

@@ -56,6 +56,7 @@ class LateActionCritic(ActionCritic):
             )
         first, *rest = net_arch
         late = first + get_action_dim(action_space)
+        self.net_arch, self.activation_fn = net_arch, activation_fn
         self.n_critics = n_critics
         self.observation_layers = nn.ModuleList(
             nn.Sequential(nn.Linear(features_dim, first), activation_fn()) for _ in range(n_critics)
@@ -63,6 +64,17 @@ class LateActionCritic(ActionCritic):
         self.value_layers = nn.ModuleList(
             nn.Sequential(*create_mlp(late, 1, rest, activation_fn)) for _ in range(n_critics)
         )
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        extractor = self.features_extractor
+        assert extractor is not None
+        return {
+            **super()._get_constructor_parameters(),
+            "net_arch": self.net_arch,
+            "activation_fn": self.activation_fn,
+            "features_extractor": extractor,
+            "features_dim": extractor.features_dim,
+        }
 
     def _value(self, features: Tensor, actions: Tensor, i: int) -> Tensor:
         hidden = self.observation_layers[i](features)

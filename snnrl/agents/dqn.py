@@ -14,13 +14,13 @@ from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBuff
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from snnrl.agents.base import SpikingPart
 from snnrl.agents.buffers import ReplayBuffer
 from snnrl.agents.features import convolve_images
 from snnrl.agents.followers import Followers
 from snnrl.agents.modes import QuickModes
 from snnrl.agents.off_policy import ReplayAgent
-from snnrl.agents.spiking import SpikingOptions
+from snnrl.agents.part import SpikingModel
+from snnrl.agents.spiking import SpikingOptions, layer_sizes
 from snnrl.errors import UserError, expect
 
 LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
@@ -28,7 +28,7 @@ LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
 SPIKING_KEYS_WITHOUT_MEANING = ("actor", "critic")
 
 
-class SpikingQNetwork(SpikingPart, BasePolicy):
+class SpikingQNetwork(SpikingModel, BasePolicy):
     """Q(s, .) of a spiking network.
 
     :param net_arch: neurons of each hidden layer
@@ -38,6 +38,7 @@ class SpikingQNetwork(SpikingPart, BasePolicy):
     """
 
     action_space: spaces.Discrete
+    trains_in = "DQN"
 
     def __init__(
         self,
@@ -56,14 +57,15 @@ class SpikingQNetwork(SpikingPart, BasePolicy):
             features_extractor=features_extractor,
             normalize_images=normalize_images,
         )
+        self.net_arch, self.options = net_arch, options
         self.norm = options.norm
         self.network = options.make_q_network(int(action_space.n), net_arch, features_dim)
 
     def forward(self, obs: PyTorchObs) -> Tensor:
         """Observations ``[B, ...]`` -> values ``[B, actions]``."""
         assert self.features_extractor is not None
-        values: Tensor = self.network(self.extract_features(obs, self.features_extractor))
-        return values
+        features = self.extract_features(obs, self.features_extractor)
+        return self._spiking_pass(self.network, features)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> Tensor:
         return self(observation).argmax(dim=1).reshape(-1)  # type: ignore[no-any-return]
@@ -120,7 +122,7 @@ class SpikingPolicy(QuickModes, DQNPolicy):
         self.options = SpikingOptions.take(
             kwargs, observation_space, DQNPolicy, without=SPIKING_KEYS_WITHOUT_MEANING
         )
-        arch = [128, 128] if net_arch is None else net_arch
+        arch = [128, 128] if net_arch is None else layer_sizes(net_arch)
         super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
 
     def make_q_net(self) -> Any:
@@ -226,6 +228,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
                 self._update_targets()
         if self.exploration_updates is not None:
             self._update_epsilon(self.exploration_updates)
+        self.latest_losses.settle()
 
     def _gradient_step(self, batch: ReplayBufferSamples) -> None:
         self._update(batch, self._target_values(batch))
@@ -245,7 +248,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
         self.policy.optimizer.step()
-        self.losses.add("train/loss", loss)
+        self._keep_loss("train/loss", loss)
 
     def _on_step(self) -> None:
         # Stable-Baselines3 updates target network and epsilon here, by environment steps.
@@ -257,7 +260,8 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
         elif self._n_updates == 0:
             self.exploration_rate = self.exploration_initial_eps
-        self.logger.record("rollout/exploration_rate", self.exploration_rate)
+        # Past the property, which would wait for the losses at every step.
+        self._logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def _make_followers(self) -> Followers:
         return Followers(

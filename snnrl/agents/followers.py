@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from snnrl.agents.base import SpikingPart
+from snnrl.agents.part import SpikingPart
 from snnrl.nn.norm.targets import paired_statistics
 
 

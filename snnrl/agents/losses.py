@@ -52,3 +52,47 @@ class Losses:
             if not math.isfinite(mean):
                 raise NonFiniteError(name, step)
         return means
+
+
+class LatestLosses:
+    """Mean of each loss over the last ``train()`` in which it occurred: what Stable-Baselines3 has
+    in its logger between two dumps.
+
+    Only reading waits for the device.
+    """
+
+    ROOM = 32
+
+    def __init__(self) -> None:
+        self._columns: dict[str, int] = {}
+        self._totals: Tensor | None = None
+        self._means: Tensor | None = None
+        self._unread = False
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Take in a scalar loss, of shape ``[]``."""
+        value = value.detach()
+        if self._totals is None:
+            # Room for all at once: a captured gradient step adds to this tensor and to no other.
+            self._totals = torch.zeros(2, self.ROOM, dtype=torch.float64, device=value.device)
+            self._means = torch.zeros(self.ROOM, dtype=torch.float64, device=value.device)
+        column = self._columns.setdefault(name, len(self._columns))
+        self._totals[0, column].add_(value)
+        self._totals[1, column].add_(1)
+
+    def settle(self) -> None:
+        """Say that a ``train()`` is over."""
+        if self._totals is None or self._means is None:
+            return
+        sums, counts = self._totals
+        self._means = torch.where(counts > 0, sums / counts, self._means)
+        self._totals.zero_()
+        self._unread = True
+
+    def read(self) -> dict[str, float] | None:
+        """The means, NaN included; ``None`` if no ``train()`` is over since the last call."""
+        if not self._unread or self._means is None:
+            return None
+        self._unread = False
+        means = self._means.tolist()
+        return {name: means[column] for name, column in self._columns.items()}

@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 
 from snnrl.agents.critic import SpikingCritic
-from snnrl.agents.spiking import SpikingOptions
+from snnrl.agents.spiking import SpikingOptions, hidden_layers
 from snnrl.errors import UserError
 
 
@@ -55,7 +55,8 @@ class SpikingActorCritic(BasePolicy):
                 f"SpikingPolicy: images {observation_space.shape} are for DQN and PPO; "
                 "expected an environment that observes a vector"
             )
-        super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
+        hidden = None if net_arch is None else hidden_layers(net_arch, "qf")
+        super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
         """A new actor, online or target."""

@@ -18,7 +18,8 @@ from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence
 
 from snnrl.agents.actor_critic import AnnPolicy, SpikingPolicy
-from snnrl.agents.base import SpikingAgent, SpikingPart, evaluation_mode
+from snnrl.agents.base import SpikingAgent, evaluation_mode
+from snnrl.agents.part import SpikingPart
 from snnrl.errors import NonFiniteError
 from snnrl.nn.norm import norm_layers, recalibrating
 
@@ -97,6 +98,7 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         with self._measuring_refresh():
             for name in parts:
                 self._refresh(name)
+        self.latest_losses.settle()
 
     def recalibrate(self) -> None:
         """Replace the statistics by those of the last rollout, where the strategy re-calibrates.
@@ -142,7 +144,7 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         yield
         divergence = kl_divergence(before, self._actions(observations))
         per_observation = divergence.flatten(1).sum(1) if divergence.dim() > 1 else divergence
-        self.losses.add("train/refresh_kl", per_observation.mean())
+        self._keep_loss("train/refresh_kl", per_observation.mean())
 
     @torch.no_grad()
     def _actions(self, observations: Tensor) -> TorchDistribution:
@@ -164,7 +166,7 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     def _keep(self, metrics: dict[str, Any]) -> None:
         for name, value in metrics.items():
             if math.isfinite(value):
-                self.losses.add(name, torch.tensor(float(value), dtype=torch.float64))
+                self._keep_loss(name, torch.tensor(float(value), dtype=torch.float64))
             elif name in LOSSES:
                 raise NonFiniteError(name, self.num_timesteps)
 

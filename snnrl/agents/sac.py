@@ -17,19 +17,19 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from snnrl.agents.base import SpikingPart
 from snnrl.agents.captured import Recorder
 from snnrl.agents.fixed import Fixed
 from snnrl.agents.followers import Followers
 from snnrl.agents.modes import QuickModes
 from snnrl.agents.off_policy import ReplayAgent, squared_errors
+from snnrl.agents.part import SpikingModel
 from snnrl.agents.policies import SpikingActorCritic
 from snnrl.agents.spiking import SpikingOptions
 from snnrl.errors import UserError
 from snnrl.nn.norm import frozen_statistics
 
 
-class SquashedSpikingActor(SpikingPart, BasePolicy):
+class SquashedSpikingActor(SpikingModel, BasePolicy):
     """Gaussian squashed by tanh; mean and log of the deviation come from one spiking network.
 
     :param net_arch: neurons of each hidden layer
@@ -39,6 +39,8 @@ class SquashedSpikingActor(SpikingPart, BasePolicy):
     :param kwargs: of gSDE, which is not there for spiking actors
     :raises UserError: ``use_sde``
     """
+
+    trains_in = "SAC"
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class SquashedSpikingActor(SpikingPart, BasePolicy):
             squash_output=True,
         )
         actions = get_action_dim(action_space)
+        self.net_arch, self.options = net_arch, options
         self.norm = options.norm
         self.action_dist = SquashedDiagGaussianDistribution(actions)
         self.network = options.make_actor(2 * actions, net_arch, features_dim)
@@ -89,7 +92,8 @@ class SquashedSpikingActor(SpikingPart, BasePolicy):
 
     def _mean_and_log_std(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         assert self.features_extractor is not None
-        values: Tensor = self.network(self.extract_features(obs, self.features_extractor))
+        features = self.extract_features(obs, self.features_extractor)
+        values = self._spiking_pass(self.network, features)
         mean, log_std = values.chunk(2, dim=1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
@@ -146,6 +150,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
                 whole = step % self.target_update_interval == 0
                 self._run(self._whole_step if whole else self._gradient_step, batch_size)
         self._n_updates += gradient_steps
+        self.latest_losses.settle()
 
     def _whole_step(self, batch: ReplayBufferSamples) -> None:
         self._gradient_step(batch)
@@ -164,14 +169,14 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         """The temperature alpha before its own update, ``[1]``: the loss is
         ``-log alpha (log pi + target entropy)``."""
         if self.ent_coef_optimizer is None or self.log_ent_coef is None:
-            self.losses.add("train/ent_coef", self.ent_coef_tensor)
+            self._keep_loss("train/ent_coef", self.ent_coef_tensor)
             return self.ent_coef_tensor
         temperature = self.log_ent_coef.detach().exp()
         assert isinstance(self.target_entropy, float)
         loss = -(self.log_ent_coef * (log_prob + self.target_entropy).detach()).mean()
         self._step(self.ent_coef_optimizer, loss)
-        self.losses.add("train/ent_coef_loss", loss)
-        self.losses.add("train/ent_coef", temperature.squeeze())
+        self._keep_loss("train/ent_coef_loss", loss)
+        self._keep_loss("train/ent_coef", temperature.squeeze())
         return temperature
 
     @torch.no_grad()
@@ -188,7 +193,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         values = self.critic(batch.observations, batch.actions)
         loss = 0.5 * squared_errors(values, targets)
         self._step(self.critic.optimizer, loss)
-        self.losses.add("train/critic_loss", loss)
+        self._keep_loss("train/critic_loss", loss)
 
     def _update_actor(
         self, batch: ReplayBufferSamples, actions: Tensor, log_prob: Tensor, temperature: Tensor
@@ -197,7 +202,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
             values = torch.cat(self.critic(batch.observations, actions), dim=1)
         loss = (temperature * log_prob - values.min(dim=1, keepdim=True).values).mean()
         self._step(self.actor.optimizer, loss)
-        self.losses.add("train/actor_loss", loss)
+        self._keep_loss("train/actor_loss", loss)
 
     def _make_followers(self) -> Followers:
         return Followers(

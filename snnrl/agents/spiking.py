@@ -188,6 +188,43 @@ class SpikingOptions:
         )
 
 
+def hidden_layers(net_arch: Any, other: str) -> dict[str, list[int]]:
+    """Neurons of the hidden layers of ``pi``, the actor, and of ``other``, the critic.
+
+    :param net_arch: one list for both, or a mapping with a list for each
+    :param other: ``qf`` or ``vf``
+    :raises UserError: another key, a missing one, or layers that are not integers
+    """
+    mapping = f"dict(pi=[...], {other}=[...])"
+    if not isinstance(net_arch, Mapping):
+        layers = layer_sizes(net_arch, f", or {mapping}")
+        return {"pi": layers, other: list(layers)}
+    for key in net_arch:
+        expect("net_arch", key, ("pi", other))
+    for key in ("pi", other):
+        if key not in net_arch:
+            raise UserError(f"net_arch: has no {key}; expected {mapping}")
+        layer_sizes(net_arch[key], f" in {mapping}", named=net_arch)
+    return {key: list(layers) for key, layers in net_arch.items()}
+
+
+def layer_sizes(layers: Any, or_else: str = "", named: Any = None) -> list[int]:
+    """Neurons of each hidden layer, as a list.
+
+    :param or_else: what else is expected, for the error
+    :param named: what to name in the error, ``layers`` if not given
+    :raises UserError: not a list of integers
+    """
+    numbers = isinstance(layers, Sequence) and not isinstance(layers, str)
+    if not numbers or any(
+        not isinstance(size, int | np.integer) or isinstance(size, bool) for size in layers
+    ):
+        raise UserError(
+            f"net_arch={layers if named is None else named}: expected numbers of neurons{or_else}"
+        )
+    return list(layers)
+
+
 class UnflattenedExtractor(BaseFeaturesExtractor):
     """Hands images on as they are, ``[B, C, H, W]``, to networks with convolutions."""
 

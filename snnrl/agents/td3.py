@@ -81,6 +81,7 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
             self._n_updates += 1
             whole = self._n_updates % self.policy_delay == 0
             self._run(self._whole_step if whole else self._critic_step, batch_size)
+        self.latest_losses.settle()
 
     def _critic_step(self, batch: ReplayBufferSamples) -> None:
         self._update_critic(batch, self._target_values(batch))
@@ -105,14 +106,14 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         values = self.critic(batch.observations, batch.actions)
         loss = squared_errors(values, targets)
         self._step(self.critic.optimizer, loss)
-        self.losses.add("train/critic_loss", loss)
+        self._keep_loss("train/critic_loss", loss)
 
     def _update_actor(self, batch: ReplayBufferSamples) -> None:
         actions = self.actor(batch.observations)
         with self.fixed_critic:
             loss = -self.critic.q1_forward(batch.observations, actions).mean()
         self._step(self.actor.optimizer, loss)
-        self.losses.add("train/actor_loss", loss)
+        self._keep_loss("train/actor_loss", loss)
 
     def _make_followers(self) -> Followers:
         return Followers(

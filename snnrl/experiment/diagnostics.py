@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnrl.agents.base import SpikingAgent, SpikingPart, Statistics
+from snnrl.agents.base import SpikingAgent, Statistics
+from snnrl.agents.part import SpikingPart
 from snnrl.nn.activity import firing_rates
 from snnrl.nn.norm import PooledBatchNorm, norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate
