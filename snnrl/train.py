@@ -27,6 +27,7 @@ from snnrl.experiment.config import (
     hydra_settings,
     is_sweep,
 )
+from snnrl.experiment.equal_functions import check_functions
 from snnrl.experiment.help import help_text
 from snnrl.experiment.run import run
 from snnrl.experiment.schema import register
@@ -63,6 +64,7 @@ def _main(argv: list[str]) -> None:
     options = [argument for argument in argv if argument not in flags.overrides]
     if flags.multirun:
         _check_different(jobs)
+        check_functions(configs)
         threads = max(cfg.threads for cfg in configs)
         _sweep(options, overrides, len(jobs), threads)
     else:

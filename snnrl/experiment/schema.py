@@ -215,7 +215,10 @@ class SurrogateConfig:
     """Derivative of the spike."""
 
     name: str = option("derivative in place of the spike's; choose it with surrogate=...")
-    scale: float = option("half width (rectangular, triangle) or slope (sigmoid, tanh)", above=0)
+    scale: float = option(
+        "half width (rectangular, triangle) or slope (sigmoid, tanh; one function at 4 and 2)",
+        above=0,
+    )
 
 
 @dataclass

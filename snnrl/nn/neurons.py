@@ -15,6 +15,7 @@ from snnrl.ops.lif import LIFState, lif
 from snnrl.ops.surrogate import DERIVATIVES, Surrogate
 
 DEFAULT_SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
+"""As published. ``sigmoid`` and ``tanh`` are one function at these slopes."""
 
 
 class Neuron(nn.Module):

@@ -46,6 +46,29 @@ def build(data, kernel):
     return network
 
 
+CANCELS = 1e-6
+"""Rounding error of a sum that cancels, relative to the largest gradient of its layer."""
+
+
+def cancels(name, gradients):
+    """Whether it is a bias in front of a normalisation, which takes away what the bias does: its
+    gradient is 0 up to rounding."""
+    layer, _, parameter = name.rpartition(".linear.")
+    return parameter == "bias" and f"{layer}.norm.beta" in gradients
+
+
+def close_gradients(gradients, expected, rounding):
+    """Hold gradients to 1e-4 of themselves and ``rounding``; those that cancel have errors as large
+    as their layer's gradients make them."""
+    assert gradients.keys() == expected.keys()
+    for name, value in expected.items():
+        if cancels(name, expected):
+            largest = expected[name.replace("bias", "weight")].abs().max().item()
+            close(gradients[name], value, rtol=0.0, atol=CANCELS * largest)
+        else:
+            close(gradients[name], value, rtol=1e-4, atol=rounding)
+
+
 @pytest.mark.parametrize(
     "kernel", ["naive", "native", pytest.param("compile", marks=pytest.mark.slow)]
 )
@@ -59,15 +82,11 @@ def test_whole_network(golden, kernel):
     values = network(data["obs"])
     close(values, data["q_update"])
     values.backward(data["g"])
-    gradients = dict(network.named_parameters())
-    checked = 0
-    for name, expected in part(data, "d").items():
-        # Compiled code sums in another order. Gradients are about 10 here, and so large are the
-        # terms whose rounding errors are left where they cancel.
-        rounding = 1e-5 if kernel == "naive" else 1e-4
-        close(gradients[own_name(name)].grad, expected, rtol=1e-4, atol=rounding)
-        checked += 1
-    assert checked == len(gradients)
+    gradients = {name: weight.grad for name, weight in network.named_parameters()}
+    expected = {own_name(name): value for name, value in part(data, "d").items()}
+    # Compiled code sums in another order. Gradients are about 10 here, and so large are the terms
+    # whose rounding errors are left where they cancel.
+    close_gradients(gradients, expected, 1e-5 if kernel == "naive" else 1e-4)
     state = network.state_dict()
     for name, expected in part(data, "after_update").items():
         if own_name(name):
@@ -76,3 +95,40 @@ def test_whole_network(golden, kernel):
     network.eval()
     with torch.no_grad():
         close(network(data["obs"]), data["q_eval1"])
+
+
+def other_recording(data, seed):
+    """Observations, and a gradient of the values that grows with the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    observations, upstream = (
+        torch.randn(data[key].shape, generator=generator) * data[key].std() for key in ("obs", "g")
+    )
+    return observations + data["obs"].mean(), upstream * (1 + seed)
+
+
+def gradients_of(network, observations, upstream):
+    network.train().zero_grad()
+    network(observations).backward(upstream)
+    return {name: weight.grad for name, weight in network.named_parameters()}
+
+
+@pytest.mark.parametrize("kernel", ["naive", "native"])
+def test_on_other_recordings_only_biases_that_cancel_miss_an_absolute_bound(golden, kernel):
+    data = golden("q_network")
+    missed = set()
+    for seed in range(4):
+        observations, upstream = other_recording(data, seed)
+        exact = gradients_of(
+            build(data, "naive").double(), observations.double(), upstream.double()
+        )
+        ours = gradients_of(build(data, kernel), observations, upstream)
+        close_gradients(ours, exact, 1e-4 * (1 + seed))
+        missed |= {
+            name
+            for name, value in exact.items()
+            if cancels(name, exact) and (ours[name] - value).abs().max() > 1e-5
+        }
+    assert missed
+    with pytest.raises(AssertionError):
+        wrong = {name: value + cancels(name, exact) * 1e-2 for name, value in ours.items()}
+        close_gradients(wrong, exact, 1.0)
