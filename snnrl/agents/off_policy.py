@@ -22,7 +22,9 @@ from snnrl.agents.captured import CapturedSteps, CudaRecorder, Recorder, Step
 from snnrl.agents.followers import Followers
 from snnrl.agents.optimizers import can_be_captured, set_learning_rate
 from snnrl.agents.recalibration import Recalibration
+from snnrl.errors import UserError
 from snnrl.nn.norm import recalibrating
+from snnrl.nn.structure import Structure
 from snnrl.seeds import SEEDINGS, Independent
 
 
@@ -50,6 +52,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     """Attributes whose values are part of a captured gradient step."""
 
     captured: CapturedSteps | None
+    _structure: Structure | None
 
     def _setup_model(self) -> None:
         self.policy_kwargs = deepcopy(self.policy_kwargs)
@@ -61,7 +64,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         self._prepare(capturable=recorder is not None)
         capturable = all(can_be_captured(optimizer) for optimizer in self._optimizers())
         self.captured = CapturedSteps(recorder) if recorder is not None and capturable else None
-        self.followers = self._make_followers()
+        self._collect_networks()
         if self.parts():
             self._refuse_normalised_bytes()
         if not hasattr(self, "recalibration_generators"):
@@ -79,6 +82,27 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     def _recorder(self) -> Recorder | None:
         return CudaRecorder(self.device) if self.device.type == "cuda" else None
 
+    def _collect_networks(self) -> None:
+        """Collect what gradient steps use of the networks; anew where a module was replaced."""
+        self._structure = Structure(self.policy)
+        self.followers = self._make_followers()
+        if self.captured is not None:
+            self.captured.clear()
+
+    def _check_networks(self) -> None:
+        """See that gradient steps use the networks as they are.
+
+        :raises UserError: hooks, which a captured step would not call
+        """
+        if self._structure is None or not self._structure.is_current():
+            self._collect_networks()
+            assert self._structure is not None
+        if self.captured is not None and not self._structure.is_plain():
+            raise UserError(
+                f"captured gradient steps: {self._structure.what_is_not_plain()}, which they would "
+                "not call; expected agent.captured = None"
+            )
+
     def _make_followers(self) -> Followers:
         """The target networks, to be collected once they are there."""
         raise NotImplementedError
@@ -92,6 +116,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         :param step: a method, which changes nothing but tensors, in place
         """
         assert self.replay_buffer is not None
+        self._check_networks()
         batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
         if self.captured is None:
             step(batch)
@@ -113,7 +138,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.captured.clear()
 
     def _excluded_save_params(self) -> list[str]:
-        made_anew = ["captured", "followers", "fixed_critic"]
+        made_anew = ["captured", "followers", "fixed_critic", "_structure"]
         return [*super()._excluded_save_params(), *made_anew]
 
     @staticmethod

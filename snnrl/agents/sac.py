@@ -129,8 +129,8 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
 
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau", "target_entropy")
 
-    def _setup_model(self) -> None:
-        super()._setup_model()
+    def _collect_networks(self) -> None:
+        super()._collect_networks()
         self.fixed_critic = Fixed(self.critic)
 
     def _recorder(self) -> Recorder | None:

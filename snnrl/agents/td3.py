@@ -64,8 +64,8 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         "target_noise_clip",
     )
 
-    def _setup_model(self) -> None:
-        super()._setup_model()
+    def _collect_networks(self) -> None:
+        super()._collect_networks()
         self.fixed_critic = Fixed(self.critic)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
