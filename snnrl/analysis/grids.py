@@ -125,7 +125,8 @@ def published_grid(rows: Sequence[Row]) -> Grid | None:
         for entry in published_results()
         if (entry.env, entry.algo) in kinds
     ]
-    header = ["method", "neuron", "published max", "steps", "ours", "max of each seed", "our steps"]
+    header = ["method", "neuron", "published max", "steps"]
+    header += ["ours", "max of each seed", "our seeds", "our steps"]
     (algo,) = {entry.algo for entry in matched}
     title = f"Published, {algo.upper()}: mean ± deviation over seeds"
     return Grid(title, [*header, "source"], cells, left=2)
@@ -202,10 +203,11 @@ def _published(entry: Published) -> str:
 def _ours(entry: Published, rows: Sequence[Row]) -> list[str]:
     found = [row for row in rows if entry in row.published]
     if not found:
-        return [NOTHING] * 3
+        return [NOTHING] * 4
     return [
         "; ".join(row.group for row in found),
         "; ".join(_deviation(row.estimates["max_of_seeds"]) for row in found),
+        "; ".join(str(len(row.seeds)) for row in found),
         "; ".join(steps(row.steps) for row in found),
     ]
 

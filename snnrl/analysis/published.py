@@ -1,8 +1,10 @@
 """Published results, for the rows that stand for the same setting as ours.
 
-``published.csv``: the TD3 table of CaRe-BN (arXiv 2509.23791), maximum average return; of its
-standard deviations, its DDPG and its Atari tables no copy was to be had. The same number of another
-group's ordinary agents stands beside them, with standard deviations over five seeds.
+``published.csv``: maximum average return with TD3. First the table of CaRe-BN (arXiv 2509.23791);
+of its standard deviations, its DDPG and its Atari tables no copy was to be had. Then the tables of
+Proxy Target (arXiv 2505.24161), which has some of the same rows with deviations over five seeds
+(the population's: four agents at 9360 and one at 75 give the ordinary agent's 7503 ± 3713). Last,
+another group's ordinary agents.
 """
 
 from __future__ import annotations
@@ -16,8 +18,14 @@ import pandas as pd
 
 from snnrl.analysis.runs import Run
 
-METHODS = {"carebn": "CaRe-BN", "vanilla": "tdBN"}
-"""The method that our normalisation strategies stand for; ``vanilla``: the paper's standard BN."""
+METHODS = {
+    "carebn": ("CaRe-BN",),
+    "vanilla": ("tdBN",),
+    "none": ("vanilla LIF", "pop-SAN", "MDC-SAN"),
+}
+"""The methods that our normalisation strategies stand for. ``vanilla``: the paper's standard BN;
+``none``: each with its neuron, as the rows of pop-SAN and MDC-SAN are to the digit those of the
+current-based LIF and of the dynamic neuron without normalisation."""
 
 ORDINARY = "ANN"
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
@@ -70,22 +78,22 @@ def published_beside(environment: str, runs: Sequence[Run]) -> list[Published]:
     settings = {_setting(run.settings) for run in runs}
     if len(settings) != 1:
         return []
-    algo, method, neuron = settings.pop()
+    algo, methods, neuron = settings.pop()
     return [
         row
         for row in published_results()
-        if (row.env, row.algo, row.method, row.neuron) == (environment, algo, method, neuron)
+        if (row.env, row.algo, row.neuron) == (environment, algo, neuron) and row.method in methods
     ]
 
 
-def _setting(settings: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Algorithm, published method and neuron; an empty method: none stands for it."""
+def _setting(settings: Mapping[str, Any]) -> tuple[str, tuple[str, ...], str]:
+    """Algorithm, published methods and neuron; no methods: none stands for it."""
     algo = str(settings.get("algo.name"))
     if settings.get("critic.name") == "spiking":
-        return algo, "", ""
+        return algo, (), ""
     if settings.get("actor.name") == "ann":
-        return algo, ORDINARY, ""
+        return algo, (ORDINARY,), ""
     if settings.get("actor.name") != "spiking":
-        return algo, "", ""
+        return algo, (), ""
     neuron = str(settings.get("neuron.name"))
-    return algo, METHODS.get(str(settings.get("bn.name")), ""), neuron
+    return algo, METHODS.get(str(settings.get("bn.name")), ()), neuron

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -84,8 +85,8 @@ def _row(row: Row, baseline: str | None) -> dict[str, object]:
         record |= _columns(f"{metric}_iqm", iqm)
     for metric, improvement in row.improvement.items():
         record |= _columns(f"{metric}_improvement", improvement)
-    # A paper's number comes before another group's.
-    for entry in row.published[:1]:
+    # A paper's number comes before another group's, and first of all one with its deviation.
+    for entry in sorted(row.published, key=lambda entry: math.isnan(entry.std))[:1]:
         record |= {
             "published_method": entry.method,
             "published_mean": entry.mean,

@@ -113,17 +113,25 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
         make_run(
             tmp_path / f"{bn}-{seed}", 100 + seed, seed, bn=bn, settings={"neuron.name": "clif"}
         )
-        for bn in ("carebn", "none")
+        for bn in ("carebn", "ca_only")
         for seed in range(2)
     ]
     text = to_markdown(compare_runs(runs, ["bn.name"]))
     (line,) = [line for line in text.splitlines() if "| CaRe-BN" in line]
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells[:4] == ["CaRe-BN", "clif", "9563 ± ?", "1,000,000"]
-    assert cells[4:] == ["carebn", "100.5 ± 0.707", "1,000", "arXiv 2509.23791"]
+    assert cells[4:] == ["carebn", "100.5 ± 0.707", "2", "1,000", "arXiv 2509.23791"]
     (line,) = [line for line in text.splitlines() if "10454 ± 382" in line]
     assert line.split("|")[5].strip() == "-"
     assert "Published" not in to_markdown(compare_runs(runs[2:], ["bn.name"]))
+
+
+def test_the_number_with_a_deviation_is_the_one_in_the_csv(tmp_path: Path) -> None:
+    ann = {"actor.name": "ann", "neuron.name": "clif"}
+    comparison = compare_runs([make_run(tmp_path / "a", 100, bn="none", settings=ann)], ["bn.name"])
+    (record,) = csv.DictReader(io.StringIO(to_csv(comparison)))
+    assert (record["published_mean"], record["published_sd"]) == ("10857.0", "475.0")
+    assert record["published_source"] == "arXiv 2505.24161"
 
 
 def seeds(folder: Path, tops: Iterable[float], **settings: Any) -> list[Run]:
