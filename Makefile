@@ -16,10 +16,10 @@ PYTHON_IN_RANGE = import re, sys; \
 	sys.exit(not low <= sys.version_info[:2] < high)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format bench constraints docker clean
+.PHONY: help setup train test test-all lint format bench evidence-page constraints docker clean
 
 help: ## list the targets (this list)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## make .venv and install into it, once (PYTHON=python3.11, TORCH_INDEX=URL)
 
@@ -59,6 +59,9 @@ bench: $(PEERS_STAMP) ## measure speed, after equality (ARGS="--only operators,s
 $(PEERS_STAMP): scripts/bench/requirements.txt | setup
 	@if $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -r $<; \
 		then touch $@; else echo "bench: could not install the peers" >&2; fi
+
+evidence-page: setup ## make table, curves and page of results/paper (scripts/evidence.sh collect)
+	$(VENV_PYTHON) -m scripts.evidence page
 
 constraints: ## pin the newest versions that pyproject.toml allows (torch stays as pinned)
 	PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" scripts/refresh_constraints.sh

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Long runs at published settings, in the background and at the lowest priority: works off the list
+# configs/evidence.yaml, each run by the code of its tag. docs/reproducing.md has the whole story.
+#
+#   scripts/evidence.sh [start]             begin, or go on after any end; --foreground stays
+#   scripts/evidence.sh status | stop       a line a run | save all runs and stop
+#   scripts/evidence.sh collect             copy what there is to results/paper/
+#
+#   EVIDENCE_DIR      clones and run folders (default: ../snnrl-evidence)
+#   EVIDENCE_LIST     another list of runs
+#   EVIDENCE_AT_ONCE  runs at a time (default: cores)
+#   EVIDENCE_PYTHON   interpreter of the runs, in place of each clone's own .venv
+#   RESULTS           where collect copies to (default: results/paper)
+set -euo pipefail
+for name in EVIDENCE_DIR EVIDENCE_LIST RESULTS; do
+    case "${!name:-/}" in
+        /*) ;;
+        *) export "$name=$PWD/${!name}" ;;
+    esac
+done
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+command -v "$python" >/dev/null || {
+    echo "error: $python: not there; expected 'make setup' first" >&2
+    exit 2
+}
+exec "$python" -m scripts.evidence "$@"

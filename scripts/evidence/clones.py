@@ -1,0 +1,108 @@
+"""A clone of this repository at a tag, with a virtual environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.evidence.place import TOP, Place
+from snnrl.errors import UserError
+
+
+def make_clone(place: Place, tag: str) -> Path:
+    """Make the clone of a tag unless it is there, and what its runs need.
+
+    ``.venv`` is its own, made by the ``make setup`` of the tag: later changes of dependencies do
+    not reach its runs.
+
+    :raises UserError: no such tag, a clone that is not at it, or no virtual environment
+    """
+    clone = place.clone(tag)
+    if not clone.exists():
+        _commit(TOP, tag)
+        print(f"cloning {tag} into {clone}", flush=True)
+        half = clone.with_name(f".{tag}.half")
+        shutil.rmtree(half, ignore_errors=True)
+        half.parent.mkdir(parents=True, exist_ok=True)
+        advice = ("-c", "advice.detachedHead=false")
+        _run("git", *advice, "clone", "--quiet", "--branch", tag, str(TOP), str(half), of=clone)
+        half.rename(clone)
+    check_clone(place, tag)
+    # Nothing is done where it is set up already.
+    if place.python is None:
+        if not _own_python(clone).exists():
+            print(f"make setup in {clone}: a few minutes", flush=True)
+        base = getattr(sys, "_base_executable", sys.executable)
+        _run("make", "--silent", "-C", str(clone), "setup", f"PYTHON={base}", of=clone)
+    return clone
+
+
+def check_clone(place: Place, tag: str) -> None:
+    """Check that a clone is there and is the code of its tag, unchanged.
+
+    :raises UserError: it is not
+    """
+    clone = place.clone(tag)
+    if not clone.exists():
+        raise UserError(
+            f"{clone}: no clone of {tag} there; expected scripts/evidence.sh start first"
+        )
+    head = _ask("git", "-C", str(clone), "rev-parse", "HEAD")
+    if head is None or head != _ask("git", "-C", str(clone), "rev-parse", f"refs/tags/{tag}^0"):
+        raise UserError(f"{clone}: not at its tag {tag}; expected git checkout {tag} in it")
+    ours = _ask("git", "-C", str(TOP), "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^0")
+    if ours not in (None, "", head):
+        raise UserError(
+            f"{clone}: is {tag} as it was at {head[:10]}, here it is {ours[:10]}; expected a tag "
+            "of its own for other code"
+        )
+    if changed := _ask("git", "-C", str(clone), "status", "--porcelain"):
+        raise UserError(f"{clone}: changed ({changed.splitlines()[0].strip()}); expected as cloned")
+
+
+def python_of(place: Place, tag: str) -> str:
+    """The interpreter of a tag's runs.
+
+    :raises UserError: it is not there
+    """
+    python = place.python or str(_own_python(place.clone(tag)))
+    if shutil.which(python) is None:
+        raise UserError(f"{python}: not there; expected scripts/evidence.sh start to make it")
+    return python
+
+
+def environment(clone: Path) -> dict[str, str]:
+    """Variables of a process that runs a clone's code, with one thread."""
+    own = {"PYTHONPATH": str(clone), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **own}
+
+
+def _own_python(clone: Path) -> Path:
+    return clone / ".venv" / "bin" / "python"
+
+
+def _commit(repository: Path, tag: str) -> None:
+    if not _ask("git", "-C", str(repository), "rev-parse", "--verify", f"refs/tags/{tag}^0"):
+        raise UserError(f"{repository}: no tag {tag}; expected git fetch --tags, or another list")
+
+
+def _ask(*command: str) -> str | None:
+    """What a command answers; None where it fails."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _run(*command: str, of: Path) -> None:
+    try:
+        status = subprocess.run(command, capture_output=True, text=True)
+    except OSError as problem:
+        raise UserError(f"{of}: {command[0]} cannot be started ({problem.strerror})") from None
+    if status.returncode != 0:
+        lines = [line for line in (status.stderr or status.stdout).splitlines() if line.strip()]
+        raise UserError(f"{of}: {command[0]} failed: {lines[-1] if lines else 'without a word'}")

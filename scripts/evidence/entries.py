@@ -1,0 +1,128 @@
+"""The list of runs: ``configs/evidence.yaml`` -> one entry a run, in their order."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from snnrl.errors import UserError, nearest
+
+KEYS = {
+    "tag": "a tag of this repository",
+    "settings": "settings with spaces between them",
+    "variants": "a list of settings that tell the group's runs apart",
+    "seeds": "a list of different seeds",
+    "steps": "environment steps in all",
+}
+"""Keys of a group, and what each is expected to be."""
+
+OURS = ("seed", "total_steps", "threads", "tracking", "results_dir", "retry", "hydra")
+"""Settings that the queue gives every run."""
+
+
+class Entry(NamedTuple):
+    """One run of the list.
+
+    :param number: its place, from 1
+    :param tag: whose code runs it
+    :param settings: what it shares with its group and what tells it apart
+    :param steps: environment steps in all
+    """
+
+    number: int
+    tag: str
+    settings: tuple[str, ...]
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """``experiment=carebn/td3 env=hopper bn=carebn seed=0``."""
+        return " ".join([*self.settings, f"seed={self.seed}"])
+
+    def overrides(self, results_dir: str) -> list[str]:
+        """The command line of the run."""
+        return [
+            *self.settings,
+            f"seed={self.seed}",
+            f"total_steps={self.steps}",
+            "threads=1",
+            "tracking=none",
+            f"results_dir={results_dir}",
+        ]
+
+
+def read_entries(file: Path) -> list[Entry]:
+    """All runs of a list, seed by seed within each group.
+
+    :raises UserError: the file is not there or not of this form; it names group and key
+    """
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UserError(f"{file}: cannot be read ({problem})") from None
+    except yaml.YAMLError as problem:
+        raise UserError(f"{file}: expected YAML ({' '.join(str(problem).split())})") from None
+    groups = content.get("groups") if isinstance(content, dict) and len(content) == 1 else None
+    if not isinstance(groups, list) or not groups:
+        raise UserError(f"{file}: expected one key, 'groups', with a list of groups")
+    entries: list[Entry] = []
+    for number, group in enumerate(groups, start=1):
+        where = f"{file}: group {number}"
+        _check(group, where)
+        shared = shlex.split(group["settings"])
+        for seed in group["seeds"]:
+            for variant in group["variants"]:
+                settings = (*shared, *shlex.split(variant))
+                steps = group["steps"]
+                entries.append(Entry(len(entries) + 1, group["tag"], settings, seed, steps))
+    return entries
+
+
+def _check(group: Any, where: str) -> None:
+    if not isinstance(group, dict):
+        raise UserError(f"{where}: expected the keys {', '.join(KEYS)}")
+    for key in group:
+        if key not in KEYS:
+            known = f"expected only {', '.join(KEYS)}"
+            raise UserError(f"{where}: {key}: {known}{nearest(str(key), KEYS)}")
+    for key, meaning in KEYS.items():
+        if key not in group:
+            raise UserError(f"{where}: no '{key}', expected {meaning}")
+        if not _fits(key, group[key]):
+            raise UserError(f"{where}: {key}={group[key]}: expected {meaning}")
+    for text in [group["settings"], *group["variants"]]:
+        for setting in shlex.split(text):
+            if re.split(r"[.=@/]", setting.lstrip("+~"))[0] in OURS:
+                raise UserError(f"{where}: {setting}: the queue's own, expected without it")
+
+
+def _fits(key: str, value: Any) -> bool:
+    if key == "tag":
+        return isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value) is not None
+    if key == "settings":
+        return _are_words(value)
+    if key == "variants":
+        return isinstance(value, list) and bool(value) and all(map(_are_words, value))
+    if key == "seeds":
+        return isinstance(value, list) and bool(value) and _different_numbers(value)
+    return _is_number(value) and value > 0
+
+
+def _are_words(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(shlex.split(value))
+    except ValueError:  # a quotation that does not end
+        return False
+
+
+def _different_numbers(values: list[Any]) -> bool:
+    return all(_is_number(v) and v >= 0 for v in values) and len({*values}) == len(values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,110 @@
+"""One queue at a time on a folder, and who it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from snnrl.errors import UserError
+
+PATIENCE_S = 600.0
+"""How long runs of a queue that was killed may take to save themselves."""
+
+A_LOOK_S = 1.0
+"""After it, who holds the lock is no one who only looked."""
+
+LOOK_EVERY_S = 0.1
+
+
+class Lock:
+    """A lock that dies with the queue and all of its runs, which inherit it.
+
+    :param folder: of the queue
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.handle = -1
+
+    def take(self) -> None:
+        """Take the lock; wait for runs of a queue that was killed, which save themselves.
+
+        :raises UserError: a queue is at work, or the folder cannot be written to
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.handle = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR)
+        except OSError as problem:
+            where = problem.filename or self.folder
+            raise UserError(f"{where}: cannot write there ({problem.strerror})") from None
+        began, told = time.monotonic(), False
+        while not self._try(self.handle, fcntl.LOCK_EX):
+            waited = time.monotonic() - began
+            queue = read_queue(self.folder)
+            # Someone who looks at the status holds the lock for a moment, too.
+            if waited > A_LOOK_S and queue is not None and is_alive(queue["pid"]):
+                raise UserError(
+                    f"{self.folder.parent}: a queue is at work there (process {queue['pid']}); "
+                    "expected scripts/evidence.sh stop first, or another EVIDENCE_DIR"
+                )
+            if waited > PATIENCE_S:
+                raise UserError(f"{self.folder.parent}: runs of an earlier queue do not end")
+            if waited > A_LOOK_S and not told:
+                told = True
+                print("waiting: runs of an earlier queue save themselves", flush=True)
+            time.sleep(LOOK_EVERY_S)
+
+    def say_who(self, runs: Mapping[int, Sequence[str]]) -> None:
+        """Write down who holds the lock and what it does; a full disk may not take it.
+
+        :param runs: process and command line of each run
+        """
+        new = self.folder / "queue.json.new"
+        with suppress(OSError):
+            new.write_text(json.dumps({"pid": os.getpid(), "runs": runs}))
+            new.replace(self.folder / "queue.json")
+
+    def is_held(self) -> bool:
+        """Whether a queue, or a run of one, has the lock."""
+        try:
+            handle = os.open(self.folder / ".lock", os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            return not self._try(handle, fcntl.LOCK_SH)
+        finally:
+            os.close(handle)
+
+    @staticmethod
+    def _try(handle: int, kind: int) -> bool:
+        try:
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def read_queue(folder: Path) -> dict[str, Any] | None:
+    """What the holder of the lock wrote last; None if that cannot be read."""
+    with suppress(OSError, ValueError):
+        content = json.loads((folder / "queue.json").read_text())
+        if isinstance(content, dict) and isinstance(content.get("pid"), int):
+            return content
+    return None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,138 @@
+"""The page of ``results/paper/``: published numbers with ours beside them, and the comparison."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from scripts.evidence.place import Place
+from snnrl import compare
+from snnrl.analysis.comparison import Comparison, compare_runs
+from snnrl.analysis.grids import Grid, markdown, number, steps
+from snnrl.analysis.grouping import grouping_keys
+from snnrl.analysis.published import Published, published_results
+from snnrl.analysis.run_folders import find_runs
+from snnrl.analysis.table import Row
+from snnrl.errors import UserError
+from snnrl.experiment.records import replace_file
+
+NOTHING = "-"
+
+INTRODUCTION = """\
+# Published settings, as far as they have run
+
+Made by `make evidence-page` from the run folders beside this file, which
+`scripts/evidence.sh collect` copied here ([how the runs are made](../../docs/reproducing.md)).
+[The comparison](comparison.html) has intervals, curves and every warning; [the tables](table.md)
+are the same as text.
+
+Each number is a maximum over training of the average return: the published one as printed, ours
+the mean ± sample deviation over seeds of each seed's maximum, with the seeds and the steps that
+they have reached. Published runs have about 1,000,000 steps and five seeds, and their deviations
+are the population's. **A maximum over fewer steps or of fewer seeds is another number**, and is
+here for what it is while runs go on.
+"""
+
+
+def make_page(place: Place) -> None:
+    """Write table, curves, comparison and page of all that was collected.
+
+    :raises UserError: nothing was collected, or nothing that has a result
+    """
+    # Relative, so that no page holds a path of this machine.
+    results = Path(os.path.relpath(place.results))
+    tags = sorted({file.parents[3] for file in results.glob("*/*/*/seed-*/config.yaml")})
+    if not tags:
+        raise UserError(f"{results}: no runs there; expected scripts/evidence.sh collect first")
+    folders = [str(tag) for tag in tags]
+    runs = find_runs(folders)
+    comparison = compare_runs(runs, grouping_keys(runs))
+    metric = "max_of_seeds"
+    command = f"python -m snnrl.compare {' '.join(folders)} --metric {metric} --out {results}"
+    for file in compare.write(comparison, results, metric, command):
+        print(f"wrote {file}")
+    replace_file(results / "README.md", "\n".join(page(comparison, results)).encode())
+    print(f"wrote {results / 'README.md'}")
+
+
+def page(comparison: Comparison, results: Path) -> Iterator[str]:
+    """The lines of the page.
+
+    :param results: where pictures are, which are shown if they are there
+    """
+    yield INTRODUCTION
+    yield markdown(published_table(comparison.rows))
+    yield ""
+    if (results / "curves.png").exists():
+        yield "![Returns over environment steps](curves.png)"
+        yield ""
+    if comparison.notes:
+        yield "## Warnings"
+        yield ""
+        yield from (f"- {note}" for note in comparison.notes)
+        yield ""
+
+
+def published_table(rows: Sequence[Row]) -> Grid:
+    """One row a published method and source, two columns an environment: theirs and ours.
+
+    Groups of ours that stand for no published row come last.
+    """
+    environments = list(dict.fromkeys(row.environment for row in rows))
+    published = _each_once([e for e in published_results() if e.env in environments])
+    lines = {
+        (entry.method, entry.neuron or NOTHING, entry.source): [
+            cell
+            for env in environments
+            for cell in _beside(
+                [e for e in published if (e.env, *_kind(e)) == (env, *_kind(entry))],
+                [row for row in rows if row.environment == env],
+            )
+        ]
+        for entry in published
+    }
+    unmatched = [row for row in rows if not row.published]
+    for group in dict.fromkeys(row.group for row in unmatched):
+        own = {row.environment: _cell(row) for row in unmatched if row.group == group}
+        cells = [[NOTHING, own.get(env, NOTHING)] for env in environments]
+        lines[group, NOTHING, "ours alone"] = [cell for pair in cells for cell in pair]
+    header = ["method", "neuron", "source"]
+    header += [text for env in environments for text in (f"{env}, published", "ours")]
+    return Grid("Published and ours", header, [[*k, *cells] for k, cells in lines.items()], left=3)
+
+
+def _each_once(entries: Sequence[Published]) -> list[Published]:
+    """Without a number that another table prints too, with its deviation."""
+    known = {(e.env, e.method, e.mean) for e in entries if not math.isnan(e.std)}
+    return [e for e in entries if not math.isnan(e.std) or (e.env, e.method, e.mean) not in known]
+
+
+def _kind(entry: Published) -> tuple[str, str, str]:
+    return entry.method, entry.neuron, entry.source
+
+
+def _beside(entries: Sequence[Published], rows: Sequence[Row]) -> tuple[str, str]:
+    """The cells of one method and environment: theirs, and ours."""
+    ours = [_cell(row) for row in rows if any(entry in row.published for entry in entries)]
+    return _theirs(entries), "; ".join(ours) or NOTHING
+
+
+def _theirs(entries: Sequence[Published]) -> str:
+    words = [
+        f"{entry.mean:.0f}" + ("" if math.isnan(entry.std) else f" ± {entry.std:.0f}")
+        for entry in entries
+    ]
+    return "; ".join(words) or NOTHING
+
+
+def _cell(row: Row) -> str:
+    """``3120 ± 85 (3 seeds, 300,000 steps)``, and what is not in it."""
+    value = row.estimates["max_of_seeds"]
+    text = number(value.mean) + ("" if math.isnan(value.sd) else f" ± {number(value.sd)}")
+    count = f"{len(row.seeds)} seed" + ("" if len(row.seeds) == 1 else "s")
+    facts = [count, f"{steps(row.steps)} steps"]
+    facts += [f"{row.unfinished} unfinished"] if row.unfinished else []
+    facts += [f"{row.failed} failed"] if row.failed else []
+    return f"{text} ({', '.join(facts)})"

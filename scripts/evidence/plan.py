@@ -1,0 +1,137 @@
+"""The run folder of every entry of the list, by the code of its tag."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scripts.evidence.clones import check_clone, environment, make_clone, python_of
+from scripts.evidence.entries import Entry, read_entries
+from scripts.evidence.place import RUNS_FROM_CLONE, Place
+from snnrl.errors import UserError
+
+
+class Planned(NamedTuple):
+    """An entry and where it runs.
+
+    :param name: the settings that tell it from other entries
+    :param overrides: the command line of its run
+    :param folder: the run folder, relative to the clone as the run has it
+    :param path: the same, absolute
+    :param extends: the earlier entry whose run this one makes longer
+    """
+
+    entry: Entry
+    name: str
+    overrides: list[str]
+    folder: str
+    path: Path
+    extends: Entry | None
+
+
+class Plan(NamedTuple):
+    """All entries in their order.
+
+    :param at_once: runs at a time
+    """
+
+    runs: list[Planned]
+    at_once: int
+
+
+def make_plan(place: Place, *, begin: bool) -> Plan:
+    """Find the run folder of every entry.
+
+    :param begin: whether runs are about to begin: clones are made, and every setting is checked;
+        otherwise what the clones answered last is taken
+    :raises UserError: a list that cannot be read, a clone that is not there, a setting that does
+        not fit, or two entries that are one run
+    """
+    entries = read_entries(place.entries)
+    answers: dict[Entry, str] = {}
+    at_once = 1
+    for tag in dict.fromkeys(entry.tag for entry in entries):
+        if begin:
+            make_clone(place, tag)
+        check_clone(place, tag)
+        own = [entry for entry in entries if entry.tag == tag]
+        folders, at_once = _ask_clone(place, tag, own, begin=begin)
+        answers |= dict(zip(own, folders, strict=True))
+    return Plan(_in_order(place, entries, answers), place.at_once or at_once)
+
+
+def _in_order(place: Place, entries: Sequence[Entry], folders: dict[Entry, str]) -> list[Planned]:
+    latest: dict[Path, Entry] = {}
+    shared = set.intersection(*(set(entry.settings) for entry in entries))
+    runs = []
+    for entry in entries:
+        path = (place.clone(entry.tag) / folders[entry]).resolve()
+        before = latest.get(path)
+        if before is not None and before.steps >= entry.steps:
+            raise UserError(
+                f"{place.entries}: runs {before.number} and {entry.number} are one run "
+                f"({entry.name}); expected more steps in the later one, to extend it"
+            )
+        latest[path] = entry
+        overrides = entry.overrides(_results_dir(entry.tag))
+        own = [text for text in entry.name.split() if text not in shared]
+        runs.append(Planned(entry, " ".join(own), overrides, folders[entry], path, before))
+    return runs
+
+
+def _ask_clone(
+    place: Place, tag: str, entries: Sequence[Entry], *, begin: bool
+) -> tuple[list[str], int]:
+    asked = [entry.overrides(_results_dir(tag)) for entry in entries]
+    # A tag does not move, and nor do the folders of its settings.
+    remembered = place.clone(tag).with_name(f"{tag}.folders.json")
+    if not begin:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            memory = json.loads(remembered.read_text())
+            if memory["asked"] == asked:
+                return memory["folders"], memory["cores"]
+    answer = _compose(place, tag, asked, check=begin)
+    for entry, folder in zip(entries, answer["folders"], strict=True):
+        if isinstance(folder, dict):
+            raise UserError(
+                f"{place.entries}: run {entry.number} ({entry.name}): {folder['error']}"
+            )
+    with suppress(OSError):  # it only saves seconds
+        remembered.write_text(json.dumps({**answer, "asked": asked}))
+    return answer["folders"], answer["cores"]
+
+
+def _compose(place: Place, tag: str, asked: list[list[str]], *, check: bool) -> dict[str, Any]:
+    clone = place.clone(tag)
+    (place.runs / tag).mkdir(parents=True, exist_ok=True)
+    command = [python_of(place, tag), "-m", "scripts.evidence.inside", "compose"]
+    done = subprocess.run(
+        [*command, *(["--check"] if check else [])],
+        cwd=clone,
+        env=environment(clone),
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+    )
+    try:
+        answer = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        lines = done.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"status {done.returncode}"
+        raise UserError(f"{clone}: cannot compose settings ({reason})") from None
+    if clone.resolve() not in Path(answer["package"]).resolve().parents:
+        raise UserError(f"{command[0]}: runs the code in {answer['package']}, expected {clone}'s")
+    return dict(answer)
+
+
+def _results_dir(tag: str) -> str:
+    return f"{RUNS_FROM_CLONE}/{tag}"
+
+
+def readable(place: Place, text: str) -> str:
+    """A clone's words, with paths as they are from elsewhere."""
+    return text.replace(RUNS_FROM_CLONE, str(place.runs))

@@ -1,0 +1,92 @@
+"""Begin the queue, and end it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.evidence.lock import LOOK_EVERY_S, Lock, is_alive, read_queue
+from scripts.evidence.place import Place
+from scripts.evidence.plan import make_plan
+from scripts.evidence.work import check_room, work
+from snnrl.errors import UserError, exit_status
+
+LOWEST_PRIORITY = 19
+
+
+def start(place: Place, *, foreground: bool) -> None:
+    """Begin the queue, or go on with what is left of it.
+
+    The whole list is checked first; then the queue is a process of its own, which outlives the
+    shell that started it.
+
+    :param foreground: whether this process stays and is the queue
+    :raises UserError: what does not fit, of all runs; a queue that is there; too little room
+    """
+    lock = Lock(place.queue)
+    lock.take()
+    try:
+        lock.say_who({})
+        check_room(place.folder)
+        plan = make_plan(place, begin=True)
+
+        def do() -> None:
+            os.nice(LOWEST_PRIORITY)
+            work(place, plan, lock)
+
+        if foreground:
+            do()
+            return
+        log = place.queue / "queue.log"
+        pid = _detached(do, log)
+    finally:
+        # The process of the queue has it still.
+        os.close(lock.handle)
+    print(f"the queue has begun: process {pid}, {plan.at_once} runs at a time, log {log}")
+
+
+def stop(place: Place) -> None:
+    """Ask the queue to save all runs and end, and wait until it has.
+
+    :raises UserError: there is none
+    """
+    lock = Lock(place.queue)
+    queue = read_queue(place.queue)
+    if not lock.is_held() or queue is None or not is_alive(queue["pid"]):
+        raise UserError(f"{place.folder}: no queue is at work there")
+    os.kill(queue["pid"], signal.SIGTERM)
+    print("stopping: runs save themselves", flush=True)
+    while lock.is_held():
+        time.sleep(LOOK_EVERY_S)
+    print("stopped; start goes on from there")
+
+
+def _detached(do: Callable[[], None], log: Path) -> int:
+    """Do it in a process without a terminal, whose output goes to ``log``.
+
+    :return: its number
+    """
+    sys.stdout.flush()
+    with log.open("ab") as file:
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            os.setsid()
+            with open(os.devnull, "rb") as nothing:
+                os.dup2(nothing.fileno(), 0)
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            status = exit_status(lambda: do())
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            status = 1
+        os._exit(status)

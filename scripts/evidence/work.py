@@ -1,0 +1,194 @@
+"""The queue: does the runs of the list, several at a time, each a process of its clone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.evidence.clones import environment, python_of
+from scripts.evidence.lock import Lock
+from scripts.evidence.place import Place
+from scripts.evidence.plan import Plan, Planned, readable
+from scripts.evidence.states import is_done
+from snnrl.errors import Interrupted, RunFailed, UserError
+from snnrl.experiment.signals import StopRequest, stop_on_signals
+from snnrl.experiment.sweep import Outcome, Sweep, count, describe
+from snnrl.experiment.sweep_job import Job, ended_alone
+
+LOOK_EVERY_S = 0.5
+
+ROOM_BYTES = 2 * 10**9
+"""What a run and its checkpoints may take; with less on the disk none begins."""
+
+
+class Running(NamedTuple):
+    """A run and its process."""
+
+    planned: Planned
+    job: Job
+    process: subprocess.Popen[bytes]
+
+
+def work(place: Place, plan: Plan, lock: Lock) -> None:
+    """Do what is left of the list, in its order; each run is begun once.
+
+    What is done is skipped. A run that extends another waits until that one is done. At a signal
+    all runs save themselves.
+
+    :param lock: held; runs inherit it
+    :raises RunFailed: not all is done
+    :raises UserError: the disk is nearly full; what ran has ended as it could
+    :raises Interrupted: a signal came
+    """
+    queue = Queue(place, plan, lock)
+    with stop_on_signals() as stop:
+        queue.work(stop)
+    outcomes = queue.sweep.outcomes()
+    for line in describe(outcomes):
+        say(readable(place, line))
+    done = sum(is_done(planned.path, planned.entry.steps) for planned in plan.runs)
+    say(f"{done} of {len(plan.runs)} runs are done; now {count(outcomes, len(outcomes))}")
+    if stop.signal_number is not None:
+        raise Interrupted("stopped; start goes on from there", stop.signal_number)
+    if queue.too_full is not None:
+        raise queue.too_full
+    if done < len(plan.runs):
+        raise RunFailed("not every run is done; the lines above say why")
+
+
+class Queue:
+    """What is to do, and what is being done.
+
+    :param lock: held
+    """
+
+    def __init__(self, place: Place, plan: Plan, lock: Lock):
+        self.place = place
+        self.lock = lock
+        self.at_once = plan.at_once
+        self.left = list(plan.runs)
+        self.running: list[Running] = []
+        self.sweep = Sweep(place.queue)
+        self.sweep.begin()
+        self.too_full: UserError | None = None
+        self._say_who()
+
+    def work(self, stop: StopRequest) -> None:
+        """Until nothing runs and nothing can begin."""
+        told, changed = False, True
+        while True:
+            changed |= self._account()
+            if stop.signal_number is not None and not told:
+                told = True
+                say("stopping: runs save themselves")
+                for running in self.running:
+                    running.process.terminate()
+            if stop.signal_number is None and changed:
+                self._begin()
+                changed = False
+            if not self.running:
+                return
+            time.sleep(LOOK_EVERY_S)
+
+    def _begin(self) -> None:
+        """Begin runs while there is room for them."""
+        while len(self.running) < self.at_once and not self.too_full:
+            planned = self._next()
+            if planned is None:
+                return
+            try:
+                check_room(self.place.folder)
+            except UserError as problem:
+                self.too_full = problem
+                say(str(problem))
+                return
+            self.left.remove(planned)
+            self._start(planned)
+            self._say_who()
+
+    def _next(self) -> Planned | None:
+        """The most important run that can begin."""
+        for planned in list(self.left):
+            if is_done(planned.path, planned.entry.steps):
+                self.left.remove(planned)
+            elif planned.extends is None or is_done(planned.path, planned.extends.steps):
+                return planned
+        return None
+
+    def _start(self, planned: Planned) -> None:
+        entry = planned.entry
+        clone = self.place.clone(entry.tag)
+        overrides, folder = planned.overrides, planned.folder
+        job = Job(str(self.sweep.folder), entry.number, overrides, folder, 1, str(clone))
+        asked = json.dumps({**asdict(job), "parent": os.getpid()})
+        try:
+            python = python_of(self.place, entry.tag)
+            with self.sweep.log(entry.number).open("w") as log:
+                process = subprocess.Popen(
+                    [python, "-m", "scripts.evidence.inside", "run", asked],
+                    cwd=clone,
+                    env=environment(clone),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # Ctrl-C is the queue's, which then asks its runs.
+                    start_new_session=True,
+                    pass_fds=[self.lock.handle],
+                )
+        except (OSError, UserError) as problem:
+            reason = f"cannot be started ({problem})"
+            self.sweep.record(entry.number, Outcome("failed", overrides, folder, reason))
+            say(f"run {entry.number}: failed: {planned.name}: {reason}")
+            return
+        self.running.append(Running(planned, job, process))
+        say(f"run {entry.number}: begun: {planned.name}, to {entry.steps:,} steps")
+
+    def _account(self) -> bool:
+        """Say what came of runs that have ended.
+
+        :return: whether there were any
+        """
+        before = len(self.running)
+        for running in list(self.running):
+            status = running.process.poll()
+            if status is None:
+                continue
+            self.running.remove(running)
+            number = running.job.number
+            outcome = self.sweep.outcome(number)
+            if outcome is None:
+                outcome = ended_alone(running.job, status)
+                self.sweep.record(number, outcome)
+            came = readable(self.place, outcome.reason) or f"return {outcome.final_return:.1f}"
+            say(f"run {number}: {outcome.status}: {running.planned.name}: {came}")
+            self._say_who()
+        return len(self.running) < before
+
+    def _say_who(self) -> None:
+        self.lock.say_who({running.process.pid: running.job.overrides for running in self.running})
+
+
+def say(line: str) -> None:
+    """A line of the queue's log."""
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    print(f"{now} {line}", flush=True)
+
+
+def check_room(folder: Path) -> None:
+    """Check that the disk has room for a run.
+
+    :raises UserError: it has not
+    """
+    free = shutil.disk_usage(folder).free
+    if free < ROOM_BYTES:
+        raise UserError(
+            f"{folder}: {free / 1e9:.1f} GB free, expected {ROOM_BYTES / 1e9:.0f} GB for a run; "
+            "nothing is lost, start goes on from there"
+        )
