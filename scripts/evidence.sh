@@ -2,7 +2,8 @@
 # Long runs at published settings, in the background and at the lowest priority: works off the list
 # configs/evidence.yaml, each run by the code of its tag. docs/reproducing.md has the whole story.
 #
-#   scripts/evidence.sh [start]             begin, or go on after any end; --foreground stays
+#   scripts/evidence.sh [start]             begin, or go on after any end (--foreground: stay;
+#                                           --retry: also what failed twice of the same)
 #   scripts/evidence.sh status | stop       a line a run | save all runs and stop
 #   scripts/evidence.sh collect             copy what there is to results/paper/
 #
@@ -24,4 +25,6 @@ command -v "$python" >/dev/null || {
     echo "error: $python: not there; expected 'make setup' first" >&2
     exit 2
 }
+# One thread here too: the queue is a fork of this process.
+export OMP_NUM_THREADS=1
 exec "$python" -m scripts.evidence "$@"

@@ -26,15 +26,16 @@ def main(argv: Sequence[str]) -> int:
 
 def _do(argv: Sequence[str]) -> None:
     arguments = with_short_errors(_parser()).parse_args(argv)
-    if arguments.foreground and arguments.command != "start":
-        raise UserError(f"--foreground: expected with start, not {arguments.command}")
+    for name in ("foreground", "retry"):
+        if getattr(arguments, name) and arguments.command != "start":
+            raise UserError(f"--{name}: expected with start, not {arguments.command}")
     place = from_environment(os.environ)
     try:
         # Each of its own: the queue shall hold no memory for what it does not do.
         if arguments.command == "start":
             from scripts.evidence.start import start
 
-            start(place, foreground=arguments.foreground)
+            start(place, foreground=arguments.foreground, retry=arguments.retry)
         elif arguments.command == "stop":
             from scripts.evidence.start import stop
 
@@ -65,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", nargs="?", default="start", choices=COMMANDS)
     parser.add_argument(
         "--foreground", action="store_true", help="start: stay, and be the queue (in a batch job)"
+    )
+    parser.add_argument(
+        "--retry", action="store_true", help="start: try again what failed twice of the same"
     )
     return parser
 

@@ -12,6 +12,15 @@ from scripts.evidence.place import TOP, Place
 from snnrl.errors import UserError
 
 
+def check_tag(place: Place, tag: str) -> None:
+    """Check that a tag has a clone, or can be cloned.
+
+    :raises UserError: there is no such tag
+    """
+    if not place.clone(tag).exists() and _commit(TOP, tag) is None:
+        raise UserError(f"{TOP}: no tag {tag}; expected git fetch --tags, or another list")
+
+
 def make_clone(place: Place, tag: str) -> Path:
     """Make the clone of a tag unless it is there, and what its runs need.
 
@@ -22,7 +31,7 @@ def make_clone(place: Place, tag: str) -> Path:
     """
     clone = place.clone(tag)
     if not clone.exists():
-        _commit(TOP, tag)
+        check_tag(place, tag)
         print(f"cloning {tag} into {clone}", flush=True)
         half = clone.with_name(f".{tag}.half")
         shutil.rmtree(half, ignore_errors=True)
@@ -47,14 +56,12 @@ def check_clone(place: Place, tag: str) -> None:
     """
     clone = place.clone(tag)
     if not clone.exists():
-        raise UserError(
-            f"{clone}: no clone of {tag} there; expected scripts/evidence.sh start first"
-        )
+        raise UserError(f"{clone}: no clone of {tag}; expected scripts/evidence.sh start first")
     head = _ask("git", "-C", str(clone), "rev-parse", "HEAD")
-    if head is None or head != _ask("git", "-C", str(clone), "rev-parse", f"refs/tags/{tag}^0"):
+    if head is None or head != _commit(clone, tag):
         raise UserError(f"{clone}: not at its tag {tag}; expected git checkout {tag} in it")
-    ours = _ask("git", "-C", str(TOP), "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^0")
-    if ours not in (None, "", head):
+    ours = _commit(TOP, tag)
+    if ours is not None and ours != head:
         raise UserError(
             f"{clone}: is {tag} as it was at {head[:10]}, here it is {ours[:10]}; expected a tag "
             "of its own for other code"
@@ -84,9 +91,9 @@ def _own_python(clone: Path) -> Path:
     return clone / ".venv" / "bin" / "python"
 
 
-def _commit(repository: Path, tag: str) -> None:
-    if not _ask("git", "-C", str(repository), "rev-parse", "--verify", f"refs/tags/{tag}^0"):
-        raise UserError(f"{repository}: no tag {tag}; expected git fetch --tags, or another list")
+def _commit(repository: Path, tag: str) -> str | None:
+    """The commit of a tag; None if there is no such tag."""
+    return _ask("git", "-C", str(repository), "rev-parse", "--verify", f"refs/tags/{tag}^0")
 
 
 def _ask(*command: str) -> str | None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.evidence.clones import check_clone, environment, make_clone, python_of
+from scripts.evidence.clones import check_clone, check_tag, environment, make_clone, python_of
 from scripts.evidence.entries import Entry, read_entries
 from scripts.evidence.place import RUNS_FROM_CLONE, Place
 from snnrl.errors import UserError
@@ -54,7 +54,11 @@ def make_plan(place: Place, *, begin: bool) -> Plan:
     entries = read_entries(place.entries)
     answers: dict[Entry, str] = {}
     at_once = 1
-    for tag in dict.fromkeys(entry.tag for entry in entries):
+    tags = dict.fromkeys(entry.tag for entry in entries)
+    # First what is quick to find: a virtual environment takes minutes.
+    for tag in tags if begin else ():
+        check_tag(place, tag)
+    for tag in tags:
         if begin:
             make_clone(place, tag)
         check_clone(place, tag)

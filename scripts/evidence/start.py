@@ -18,13 +18,14 @@ from snnrl.errors import UserError, exit_status
 LOWEST_PRIORITY = 19
 
 
-def start(place: Place, *, foreground: bool) -> None:
+def start(place: Place, *, foreground: bool = False, retry: bool = False) -> None:
     """Begin the queue, or go on with what is left of it.
 
     The whole list is checked first; then the queue is a process of its own, which outlives the
     shell that started it.
 
     :param foreground: whether this process stays and is the queue
+    :param retry: whether to try again what failed twice of the same
     :raises UserError: what does not fit, of all runs; a queue that is there; too little room
     """
     lock = Lock(place.queue)
@@ -36,7 +37,7 @@ def start(place: Place, *, foreground: bool) -> None:
 
         def do() -> None:
             os.nice(LOWEST_PRIORITY)
-            work(place, plan, lock)
+            work(place, plan, lock, retry=retry)
 
         if foreground:
             do()
@@ -81,7 +82,7 @@ def _detached(do: Callable[[], None], log: Path) -> int:
                 os.dup2(nothing.fileno(), 0)
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-            status = exit_status(lambda: do())
+            status = exit_status(do)
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException:

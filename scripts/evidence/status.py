@@ -10,6 +10,7 @@ from scripts.evidence.lock import Lock, read_queue
 from scripts.evidence.place import Place
 from scripts.evidence.plan import make_plan, readable
 from scripts.evidence.states import Kind, State, state_of
+from scripts.evidence.work import RETRY
 from snnrl.analysis.grids import align, number
 from snnrl.experiment.sweep import Sweep
 
@@ -21,14 +22,18 @@ def status(place: Place) -> None:
 
     :raises UserError: no clone yet, or a list that cannot be read
     """
-    print("\n".join(_lines(place)))
+    print("\n".join(lines(place)))
 
 
-def _lines(place: Place) -> Iterator[str]:
+def lines(place: Place) -> Iterator[str]:
+    """A table with a line a run, and a count."""
     plan = make_plan(place, begin=False)
     queue = read_queue(place.queue) if Lock(place.queue).is_held() else None
     running = list((queue or {}).get("runs", {}).values())
-    outcomes = {tuple(outcome.overrides): outcome for outcome in Sweep(place.queue).outcomes()}
+    outcomes = {
+        tuple(text for text in outcome.overrides if text != RETRY): outcome
+        for outcome in Sweep(place.queue).outcomes()
+    }
     found = [state_of(run, running, outcomes.get(tuple(run.overrides))) for run in plan.runs]
     rows = [
         [

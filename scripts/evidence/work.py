@@ -19,10 +19,13 @@ from scripts.evidence.plan import Plan, Planned, readable
 from scripts.evidence.states import is_done
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment.signals import StopRequest, stop_on_signals
-from snnrl.experiment.sweep import Outcome, Sweep, count, describe
+from snnrl.experiment.sweep import Outcome, Sweep, count
 from snnrl.experiment.sweep_job import Job, ended_alone
 
 LOOK_EVERY_S = 0.5
+
+RETRY = "retry=true"
+"""Setting with which a run is tried again that failed twice of the same."""
 
 ROOM_BYTES = 2 * 10**9
 """What a run and its checkpoints may take; with less on the disk none begins."""
@@ -36,23 +39,22 @@ class Running(NamedTuple):
     process: subprocess.Popen[bytes]
 
 
-def work(place: Place, plan: Plan, lock: Lock) -> None:
+def work(place: Place, plan: Plan, lock: Lock, *, retry: bool = False) -> None:
     """Do what is left of the list, in its order; each run is begun once.
 
     What is done is skipped. A run that extends another waits until that one is done. At a signal
     all runs save themselves.
 
     :param lock: held; runs inherit it
+    :param retry: whether to try again what failed twice of the same
     :raises RunFailed: not all is done
     :raises UserError: the disk is nearly full; what ran has ended as it could
     :raises Interrupted: a signal came
     """
-    queue = Queue(place, plan, lock)
+    queue = Queue(place, plan, lock, retry)
     with stop_on_signals() as stop:
         queue.work(stop)
     outcomes = queue.sweep.outcomes()
-    for line in describe(outcomes):
-        say(readable(place, line))
     done = sum(is_done(planned.path, planned.entry.steps) for planned in plan.runs)
     say(f"{done} of {len(plan.runs)} runs are done; now {count(outcomes, len(outcomes))}")
     if stop.signal_number is not None:
@@ -64,13 +66,11 @@ def work(place: Place, plan: Plan, lock: Lock) -> None:
 
 
 class Queue:
-    """What is to do, and what is being done.
+    """What is to do, and what is being done; see :func:`work` for the parameters."""
 
-    :param lock: held
-    """
-
-    def __init__(self, place: Place, plan: Plan, lock: Lock):
+    def __init__(self, place: Place, plan: Plan, lock: Lock, retry: bool):
         self.place = place
+        self.more = [RETRY] if retry else []
         self.lock = lock
         self.at_once = plan.at_once
         self.left = list(plan.runs)
@@ -125,7 +125,7 @@ class Queue:
     def _start(self, planned: Planned) -> None:
         entry = planned.entry
         clone = self.place.clone(entry.tag)
-        overrides, folder = planned.overrides, planned.folder
+        overrides, folder = [*planned.overrides, *self.more], planned.folder
         job = Job(str(self.sweep.folder), entry.number, overrides, folder, 1, str(clone))
         asked = json.dumps({**asdict(job), "parent": os.getpid()})
         try:
@@ -172,7 +172,7 @@ class Queue:
         return len(self.running) < before
 
     def _say_who(self) -> None:
-        self.lock.say_who({running.process.pid: running.job.overrides for running in self.running})
+        self.lock.say_who({run.process.pid: run.planned.overrides for run in self.running})
 
 
 def say(line: str) -> None:

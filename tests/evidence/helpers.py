@@ -19,7 +19,11 @@ TAG = "evidence-test"
 
 TINY = " ".join(
     [
-        *(text for text in SMALL if not text.startswith(("env=", "tracking", "bn.", "total_steps"))),
+        *(
+            text
+            for text in SMALL
+            if not text.startswith(("env=", "tracking", "bn.", "total_steps"))
+        ),
         "env.id=tests.sweep_envs:Sound-v0",
         "device=cpu",
         "bn=none",
@@ -30,7 +34,7 @@ FAILING = "env.id=tests.sweep_envs:Failing-v0"
 
 def group(**changes: Any) -> dict[str, Any]:
     """A group of one tiny run."""
-    own = {"tag": TAG, "settings": TINY, "variants": ["bn=none"], "seeds": [0], "steps": 60}
+    own = {"tag": TAG, "settings": TINY, "variants": ["bn=none"], "seeds": [0], "steps": 100}
     return {**own, **changes}
 
 
@@ -69,7 +73,14 @@ def evidence(
 
 def git(folder: Path, *words: str) -> str:
     """What git answers."""
-    who = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+    who = [
+        "-c",
+        "user.name=test",
+        "-c",
+        "user.email=test@example.org",
+        "-c",
+        "commit.gpgsign=false",
+    ]
     done = subprocess.run(["git", "-C", folder, *who, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -25,17 +25,17 @@ def written(folder: Path, content: Any) -> Path:
 
 def test_runs_go_seed_by_seed(tmp_path: Path) -> None:
     one = group(settings="env=hopper", variants=["bn=none", "actor=ann bn=none"], seeds=[3, 1])
-    two = group(settings="env=hopper", variants=["bn=none"], seeds=[1], steps=90, tag="v2.0-b")
+    two = group(settings="env=hopper", variants=["bn=none"], seeds=[1], steps=190, tag="v2.0-b")
     entries = read_entries(written(tmp_path, {"groups": [one, two]}))
     assert [(entry.number, entry.name, entry.steps) for entry in entries] == [
-        (1, "env=hopper bn=none seed=3", 60),
-        (2, "env=hopper actor=ann bn=none seed=3", 60),
-        (3, "env=hopper bn=none seed=1", 60),
-        (4, "env=hopper actor=ann bn=none seed=1", 60),
-        (5, "env=hopper bn=none seed=1", 90),
+        (1, "env=hopper bn=none seed=3", 100),
+        (2, "env=hopper actor=ann bn=none seed=3", 100),
+        (3, "env=hopper bn=none seed=1", 100),
+        (4, "env=hopper actor=ann bn=none seed=1", 100),
+        (5, "env=hopper bn=none seed=1", 190),
     ]
     assert entries[1].overrides("runs") == [
-        *("env=hopper", "actor=ann", "bn=none", "seed=3", "total_steps=60"),
+        *("env=hopper", "actor=ann", "bn=none", "seed=3", "total_steps=100"),
         *("threads=1", "tracking=none", "results_dir=runs"),
     ]
     assert entries[4].tag == "v2.0-b"
