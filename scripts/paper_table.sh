@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
-results=${RESULTS:-results/paper}
+results=${RESULTS:-results/paper_table}
 
 algorithms=${ALGORITHMS:-td3,ddpg}
 envs=${ENVS:-ant,half_cheetah,hopper,walker2d,inverted_double_pendulum}
