@@ -48,6 +48,8 @@ from snnrl.experiment.replay_segments import (
     rows_of,
     save_rows,
 )
+from snnrl.seeds import child_seed
+
 
 AGENT, STATE = "agent.zip", "state.pt"
 
@@ -333,5 +335,8 @@ def _restore_measured(agent: SpikingAgent, state: Mapping[str, Any]) -> None:
 
 def _start_episodes(agent: SpikingAgent) -> None:
     assert agent.env is not None
+    assert agent.seed is not None
+    # Loading seeded them as at the start of training: the same episodes would be learned again.
+    agent.env.seed(child_seed(agent.seed, "resumed", agent.num_timesteps))
     agent._last_obs = agent.env.reset()  # type: ignore[assignment]
     agent._last_episode_starts = np.ones(agent.n_envs, dtype=bool)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import gymnasium
+import numpy as np
 import pytest
 
+from snnrl.experiment.builder import build_agent, build_training_env
+from snnrl.experiment.checkpoint import load_checkpoint
 from snnrl.experiment.manifest import numbered, read_manifest
 from snnrl.experiment.progress import Progress
 from tests.envs import Follow
@@ -83,6 +87,22 @@ def test_where_a_run_cannot_go_on_identically_it_says_so(
     change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_it_says_so([*SETTINGS, change], tmp_path, capsys)
+
+
+def test_new_episodes_are_other_ones_than_at_the_start(tmp_path: Path) -> None:
+    settings = [*SETTINGS, "algo.train_freq=3"]
+    crash_at(45, tmp_path, *settings)
+    folder = folder_of(tmp_path, *settings)
+    starts = []
+    for _ in range(2):
+        with closing(build_training_env(folder.cfg)) as env:
+            starts.append(load_checkpoint(folder.checkpoint, folder.cfg, env).agent._last_obs)
+    with closing(build_training_env(folder.cfg)) as env:
+        agent = build_agent(folder.cfg, env)
+        assert agent.env is not None
+        first = agent.env.reset()
+    np.testing.assert_array_equal(*starts)
+    assert not np.array_equal(starts[0], first)
 
 
 def test_several_environments_cannot_go_on_identically(
