@@ -91,7 +91,7 @@ def test_where_a_run_cannot_go_on_identically_it_says_so(
 
 def test_new_episodes_are_other_ones_than_at_the_start(tmp_path: Path) -> None:
     settings = [*SETTINGS, "algo.train_freq=3"]
-    crash_at(45, tmp_path, *settings)
+    crash_at(38, tmp_path, *settings)
     folder = folder_of(tmp_path, *settings)
     starts = []
     for _ in range(2):
