@@ -50,7 +50,6 @@ from snnrl.experiment.replay_segments import (
 )
 from snnrl.seeds import child_seed
 
-
 AGENT, STATE = "agent.zip", "state.pt"
 
 

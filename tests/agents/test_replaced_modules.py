@@ -89,3 +89,23 @@ def test_captured_steps_are_captured_anew_where_a_module_was_replaced():
         agent.train(10, 16)
     one, other = (agent.policy.state_dict() for agent in agents)
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.usefixtures("tapes")
+def test_captured_decisions_refuse_hooks_and_follow_replaced_modules():
+    agent = filled()
+    observation = agent.env.reset()
+    for _ in range(6):
+        before, _ = agent.predict(observation, deterministic=True)
+    handle = agent.actor.network.layers[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(UserError, match=r"layers\.0 has a forward hook"):
+        agent.predict(observation, deterministic=True)
+    handle.remove()
+    agent.actor.network.layers[0] = deepcopy(agent.actor.network.layers[0])
+    with torch.no_grad():
+        agent.actor.network.layers[0].linear.bias.add_(3.0)
+    after, _ = agent.predict(observation, deterministic=True)
+    assert abs(after - before).max() > 1e-6
+    agent.captured = None
+    expected, _ = agent.predict(observation, deterministic=True)
+    assert (after == expected).all()
