@@ -18,7 +18,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 from torch import Tensor, nn
 
 from snnrl.agents.losses import Losses
-from snnrl.agents.optimizers import prepare_adam
+from snnrl.agents.optimizers import keep_how, keeps_how, prepare_adam
+from snnrl.agents.precision import use_whole_floats
 from snnrl.errors import UserError
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import NormStrategy, norm_layers
@@ -100,6 +101,8 @@ class SpikingAgent(BaseAlgorithm):
         :param capturable: whether gradient steps will be captured as CUDA graphs
         :raises UserError: the kernel that was asked for cannot run on the agent's device
         """
+        if self.device.type == "cuda":
+            use_whole_floats()
         self._prepare_optimizers(capturable)
         self._resolve_kernels()
         self.losses = Losses()
@@ -128,16 +131,34 @@ class SpikingAgent(BaseAlgorithm):
             )
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return list(self._named_optimizers().values())
+
+    def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         names, _ = self._get_torch_save_params()
-        return [recursive_getattr(self, name) for name in names if name.endswith("optimizer")]
+        return {n: recursive_getattr(self, n) for n in names if n.endswith("optimizer")}
 
     def _prepare_optimizers(self, capturable: bool) -> None:
         """Fused Adam by default, for our policies; Stable-Baselines3's stay as they are."""
         ours = tuple(self.policy_aliases[name] for name in ("AnnPolicy", "SpikingPolicy"))
-        if isinstance(self.policy, ours):
-            given = self.policy_kwargs.get("optimizer_kwargs") or {}
-            for optimizer in self._optimizers():
-                prepare_adam(optimizer, given, capturable=capturable)
+        if not isinstance(self.policy, ours):
+            return
+        given = self.policy_kwargs.get("optimizer_kwargs") or {}
+        for name, optimizer in self._named_optimizers().items():
+            # SB3 hands them to the policy's optimisers alone, whose names have a part. To be
+            # captured, SAC's entropy coefficient must not take them as its own; elsewhere it goes on
+            # computing as it always has.
+            of_policy = "." in name
+            prepare_adam(
+                optimizer, given if of_policy or not capturable else {}, capturable=capturable
+            )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copy = memo[id(self)] = type(self).__new__(type(self))
+        copy.__dict__.update(deepcopy(vars(self), memo))
+        for own, other in zip(self._optimizers(), copy._optimizers(), strict=True):
+            if keeps_how(own):
+                keep_how(other)
+        return copy
 
     @property
     def _optimizer(self) -> torch.optim.Optimizer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
@@ -15,7 +16,11 @@ Step = Callable[[ReplayBufferSamples], None]
 
 EAGER_STEPS = 3
 """Gradient steps of each kind that run operator by operator before one is captured: optimisers
-make their state and libraries their workspaces there, which must not become part of the graph."""
+make their state there, which must not become part of the graph."""
+
+KEPT_STEPS = 8
+"""Kinds of step that an agent keeps. TD3 and SAC have two; a number that changes, such as a scheduled
+``tau``, and small minibatches at the start bring new ones, and the least recently used goes."""
 
 
 class Recorder(Protocol):
@@ -26,6 +31,9 @@ class Recorder(Protocol):
 
     def capture(self, work: Work) -> Work:
         """Record the work on the device without doing it, and return what does it again."""
+
+    def fresh(self) -> Self:
+        """Another one like this, for another agent."""
 
 
 class CudaRecorder:
@@ -51,11 +59,24 @@ class CudaRecorder:
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
     def capture(self, work: Work) -> Work:
-        """Record the work as a graph; return its replay."""
+        """Record the work as a graph; return its replay.
+
+        cuBLAS keeps a workspace for each stream. Streams come from a small pool, so agents may share
+        one: a workspace that a graph uses must be in the graph's own memory, or whoever drops another
+        graph, or clears workspaces, takes it away (pytorch issue 193402).
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
-            work()
+        torch._C._cuda_clearCublasWorkspaces()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                work()
+        finally:
+            torch._C._cuda_clearCublasWorkspaces()
         return graph.replay
+
+    def fresh(self) -> CudaRecorder:
+        """One with a stream of its own."""
+        return CudaRecorder(self._device)
 
 
 class CapturedStep:
@@ -100,7 +121,7 @@ class CapturedSteps:
 
     def __init__(self, recorder: Recorder):
         self._recorder = recorder
-        self._steps: dict[Hashable, CapturedStep] = {}
+        self._steps: OrderedDict[Hashable, CapturedStep] = OrderedDict()
 
     def __call__(self, step: Step, batch: ReplayBufferSamples, baked: tuple[Hashable, ...]) -> None:
         """One gradient step.
@@ -114,11 +135,14 @@ class CapturedSteps:
         key = (step.__name__, shapes, baked)
         if key not in self._steps:
             self._steps[key] = CapturedStep(step, batch, self._recorder)
+        self._steps.move_to_end(key)
+        if len(self._steps) > KEPT_STEPS:
+            self._steps.popitem(last=False)
         self._steps[key](batch)
 
     def __deepcopy__(self, memo: dict[int, object]) -> CapturedSteps:
         """What is captured changes the tensors of one agent: a copy starts with nothing."""
-        return CapturedSteps(self._recorder)
+        return CapturedSteps(self._recorder.fresh())
 
     def clear(self) -> None:
         """Forget all: to be called when a tensor that a step uses has been replaced."""

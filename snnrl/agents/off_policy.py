@@ -58,8 +58,9 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         super()._setup_model()
         recorder = self._recorder() if one_array else None
         self._prepare(capturable=recorder is not None)
-        capturable = all(can_be_captured(optimizer) for optimizer in self._optimizers())
-        self.captured = CapturedSteps(recorder) if recorder is not None and capturable else None
+        self.captured = None
+        if recorder is not None and self._can_be_captured():
+            self.captured = CapturedSteps(recorder)
         self.followers = self._make_followers()
         if self.parts():
             self._refuse_normalised_bytes()
@@ -68,6 +69,9 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
                 name: np.random.default_rng(None if self.seed is None else [self.seed, *rest])
                 for name, rest in (("actor", []), ("q_network", []), ("critic", [1]))
             }
+
+    def _can_be_captured(self) -> bool:
+        return all(can_be_captured(optimizer) for optimizer in self._optimizers())
 
     def _recorder(self) -> Recorder | None:
         return CudaRecorder(self.device) if self.device.type == "cuda" else None
@@ -101,9 +105,10 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     def set_parameters(self, *args: Any, **kwargs: Any) -> None:
         """As Stable-Baselines3's."""
         super().set_parameters(*args, **kwargs)
-        # Optimisers have new tensors now.
+        # Optimisers have new tensors now, and the user may have given others.
         if self.captured is not None:
             self.captured.clear()
+            self.captured = self.captured if self._can_be_captured() else None
 
     def _excluded_save_params(self) -> list[str]:
         made_anew = ["captured", "followers", "fixed_critic"]

@@ -34,7 +34,21 @@ def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: 
             group["capturable"] = True
         if capturable and group["capturable"]:
             group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
-    optimizer.register_load_state_dict_pre_hook(_keep_how)
+    keep_how(optimizer)
+
+
+def keep_how(optimizer: Optimizer) -> None:
+    """See to it that a state that is loaded later does not change how Adam or AdamW computes.
+
+    To be asked again of a copy: an optimiser's copy has no hooks.
+    """
+    if not keeps_how(optimizer):
+        optimizer.register_load_state_dict_pre_hook(_keep_how)
+
+
+def keeps_how(optimizer: Optimizer) -> bool:
+    """Whether :func:`keep_how` was asked of it."""
+    return _keep_how in optimizer._optimizer_load_state_dict_pre_hooks.values()
 
 
 def can_be_captured(optimizer: Optimizer) -> bool:

@@ -12,21 +12,35 @@ from snnrl.agents.base import SpikingAgent
 
 
 def generator_states(agent: SpikingAgent) -> dict[str, Any]:
-    """Of Python, numpy, torch, each CUDA device and the agent's action space."""
+    """Of Python, numpy, torch, the agent's CUDA device if it has one, and its action space."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # To ask for another device's state would start CUDA there.
+        "cuda": torch.cuda.get_rng_state(agent.device) if agent.device.type == "cuda" else None,
         "actions": agent.action_space.np_random.bit_generator.state,
     }
 
 
 def restore_generators(agent: SpikingAgent, saved: dict[str, Any]) -> None:
-    """Put the generators where :func:`generator_states` found them."""
+    """Put the generators where :func:`generator_states` found them.
+
+    An agent that is on a CUDA device now, and was not when it was saved, or the other way round,
+    draws from there as its seed has it.
+    """
     random.setstate(saved["python"])
     np.random.set_state(saved["numpy"])
     torch.set_rng_state(saved["torch"].cpu())
-    if saved["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])
+    if agent.device.type == "cuda" and (state := _of_device(agent, saved["cuda"])) is not None:
+        torch.cuda.set_rng_state(state.cpu(), agent.device)
     agent.action_space.np_random.bit_generator.state = saved["actions"]
+
+
+def _of_device(agent: SpikingAgent, saved: Any) -> torch.Tensor | None:
+    if not isinstance(saved, list):
+        state: torch.Tensor | None = saved
+        return state
+    # Earlier versions kept the state of every device that there was.
+    index = agent.device.index or 0
+    return saved[index] if index < len(saved) else None

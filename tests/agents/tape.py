@@ -78,6 +78,9 @@ class TapeRecorder:
 
         return replay
 
+    def fresh(self) -> TapeRecorder:
+        return TapeRecorder()
+
 
 def _is_view(func: Any) -> bool:
     return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snnrl.agents import TD3
-from snnrl.agents.captured import EAGER_STEPS
+from snnrl.agents.captured import EAGER_STEPS, KEPT_STEPS
 from snnrl.agents.off_policy import ReplayAgent
 
 from .helpers import VARIANTS, assert_equal_states, small, task
@@ -255,6 +255,97 @@ def test_capturable_alone_is_captured():
     agent = small(policy_kwargs=dict(optimizer_kwargs=dict(capturable=True)))
     assert agent.captured is not None
     assert not agent.actor.optimizer.param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize("given", [dict(fused=True), dict(eps=1e-6)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_the_user_says_of_the_policys_optimiser_does_not_keep_it_from_capture(variant, given):
+    """SAC's entropy coefficient has an optimiser that is not told."""
+
+    def play(captured):
+        agent = filled(variant, captured, policy_kwargs=dict(optimizer_kwargs=given))
+        agent.train(10, 16)
+        return agent
+
+    agents = both(play)
+    assert "replay" in events(agents[0])
+    assert_equal_agents(*agents)
+
+
+@pytest.mark.parametrize("given", [dict(fused=True), dict(fused=False), {}])
+def test_on_a_cpu_the_entropy_coefficient_is_computed_as_before(given, monkeypatch):
+    monkeypatch.undo()
+    agent = small("sac", policy_kwargs=dict(optimizer_kwargs=given))
+    (group,) = agent.ent_coef_optimizer.param_groups
+    assert group["fused"] is (None if given else True)
+
+
+@pytest.mark.parametrize("variant", ["td3", "sac", "dqn"])
+def test_a_copy_that_is_set_to_an_agent_that_is_not_captured_stays_captured(variant, monkeypatch):
+    copy = deepcopy(filled(variant))
+    monkeypatch.setattr(ReplayAgent, "_recorder", lambda self: None)
+    plain = small(variant)
+    assert plain.captured is None
+    copy.set_parameters(plain.get_parameters())
+    assert copy.captured is not None
+    copy.set_random_seed(5)
+    copy.train(10, 16)
+    assert "replay" in events(copy)
+    monkeypatch.setattr(ReplayAgent, "_recorder", lambda self: TapeRecorder())
+    other = filled(variant)
+    other.set_parameters(plain.get_parameters())
+    other.captured = None
+    other.set_random_seed(5)
+    other.train(10, 16)
+    assert_equal_agents(copy, other)
+
+
+def test_an_optimiser_that_the_user_gave_later_ends_capture():
+    agent = filled("td3")
+    agent.train(10, 16)
+    parameters = agent.get_parameters()
+    weights = list(agent.actor.parameters())
+    agent.actor.optimizer = torch.optim.Adam(weights, lr=1e-3)
+    agent.set_parameters(parameters)
+    for group in agent.actor.optimizer.param_groups:
+        group["capturable"] = False
+    agent.set_parameters(agent.get_parameters())
+    assert agent.captured is None
+    agent.train(4, 16)
+
+
+def test_a_copy_records_by_itself():
+    agent = filled("td3")
+    copy = deepcopy(agent)
+    assert copy.captured._recorder is not agent.captured._recorder
+    agent.train(10, 16)
+    assert events(copy) == []
+
+
+def test_only_so_many_steps_are_kept():
+    """A schedule that changes a number at each step."""
+
+    def play(captured):
+        agent = filled("td3", captured)
+        for tau in range(1, 3 * KEPT_STEPS):
+            agent.tau = tau / 100
+            agent.train(2, 16)
+        agent.tau = 0.005
+        agent.train(12, 16)
+        return agent
+
+    agents = both(play)
+    assert len(agents[0].captured._steps) == KEPT_STEPS
+    assert events(agents[0])[-1] == "replay"
+    assert_equal_agents(*agents)
+
+
+def test_the_step_that_was_used_last_is_kept_longest():
+    agent = filled("td3")
+    for batch_size in range(2, 4 * KEPT_STEPS):
+        agent.train(2, batch_size)
+        agent.train(2, 32)
+    assert events(agent).count("capture") == 2
 
 
 def test_a_tape_notices_what_a_graph_could_not_hold():

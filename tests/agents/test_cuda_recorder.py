@@ -38,6 +38,11 @@ def log(monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "graph", lambda graph, stream: inside(f"graph on {stream.name}")
     )
+
+    def clear():
+        log.append("workspaces cleared")
+
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", clear, raising=False)
     return log
 
 
@@ -48,7 +53,25 @@ def test_work_runs_on_a_stream_of_its_own_and_in_order(log):
 
 def test_work_is_captured_on_the_same_stream_and_replayed_later(log):
     replay = CudaRecorder(torch.device("cuda")).capture(lambda: log.append("work"))
-    assert log == ["into graph on side", "work", "out of graph on side"]
+    captured = ["into graph on side", "work", "out of graph on side"]
+    assert log == ["workspaces cleared", *captured, "workspaces cleared"]
     replay()
     replay()
-    assert log[3:] == ["replay", "replay"]
+    assert log[5:] == ["replay", "replay"]
+
+
+def test_workspaces_are_cleared_where_capture_fails(log):
+    def fail():
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        CudaRecorder(torch.device("cuda")).capture(fail)
+    assert log[-1] == "workspaces cleared"
+
+
+def test_another_one_has_a_stream_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(object(), []))
+    one = CudaRecorder(torch.device("cuda"))
+    other = one.fresh()
+    assert other._stream is not one._stream
+    assert other._device == one._device

@@ -114,6 +114,22 @@ def test_a_loaded_state_is_computed_on_as_here(saved_capturable, capturable):
     assert state["param_groups"] == before["param_groups"]
 
 
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_optimisers_of_a_copy_compute_as_the_first_ones(algo):
+    """Whatever the state that they load was computed with."""
+    other = make(algo, "SpikingPolicy", foreach=True).get_parameters()
+    copy = deepcopy(deepcopy(make(algo, "SpikingPolicy")))
+    copy.set_parameters(other)
+    assert {group["fused"] for group in groups(copy)} == {True}
+    assert {group["foreach"] for group in groups(copy)} == {None}
+
+
+def test_a_copy_of_an_agent_of_sb3s_policy_stays_as_it_is():
+    copy = deepcopy(make("td3", "MlpPolicy"))
+    copy.set_parameters(make("td3", "MlpPolicy", foreach=True).get_parameters())
+    assert {group["foreach"] for group in groups(copy)} == {True}
+
+
 def test_a_state_saved_unfused_is_loaded():
     saved, here = adam(), adam()
     prepare_adam(here, {}, capturable=False)
