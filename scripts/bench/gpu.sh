@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Checks the CUDA kernels and runs the benchmark on a bare CUDA machine, without asking anything.
+# Looks at all that needs a GPU on a bare CUDA machine, without asking anything, in six minutes:
+# kernels, captured gradient steps, resuming, times, the benchmark.
 #
-#   WHEELS=folder OUT=folder scripts/bench/gpu.sh [arguments of the benchmark]
+#   WHEELS=folder OUT=folder scripts/bench/gpu.sh [arguments of scripts/bench/gpu_check.py]
 #
 # The machine has Python, torch and triton; PYTHON names the Python (python3). WHEELS is a folder of
 # wheels for a machine without network: docs/benchmarks.md says which. They go into a folder of their
-# own, and nothing on the machine changes. Results go to OUT, or to results/benchmarks.
+# own, and nothing on the machine changes. Results go to OUT, or to results/benchmarks. REVISION names
+# the source in them where there is no git.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -22,7 +24,4 @@ export WANDB_MODE=disabled
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,temperature.gpu --format=csv || true
 "$python" -c 'import torch, triton; print("torch", torch.__version__, "triton", triton.__version__)'
 
-status=0
-"$python" scripts/bench/check_kernels.py || status=1
-"$python" -m scripts.bench --device cuda --out "${OUT:-results/benchmarks}" "$@" || status=1
-exit "$status"
+"$python" -m scripts.bench.gpu_check --out "${OUT:-results/benchmarks}" "$@"

@@ -24,7 +24,10 @@ SIGNIFICANT = 3
 
 
 def facts(options: Options) -> dict[str, Any]:
-    """Machine, versions, source, command, seeds, and how busy the machine is now."""
+    """Machine, versions, source, command, seeds, and how busy the machine is now.
+
+    Where there is no git, the variable ``REVISION`` names the source.
+    """
     found = collect("each", options.threads, options.seed)
     git = found.pop("git")
     found.pop("kernel")
@@ -32,7 +35,7 @@ def facts(options: Options) -> dict[str, Any]:
         **found,
         "command": ["python", "-m", "scripts.bench", *sys.argv[1:]],
         "git": {
-            "revision": git["revision"],
+            "revision": git["revision"] or os.environ.get("REVISION"),
             "changed": bool(git["diff"] or git["untracked"]),
         },
         "versions": found["versions"]

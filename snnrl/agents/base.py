@@ -144,13 +144,10 @@ class SpikingAgent(BaseAlgorithm):
             return
         given = self.policy_kwargs.get("optimizer_kwargs") or {}
         for name, optimizer in self._named_optimizers().items():
-            # SB3 hands them to the policy's optimisers alone, whose names have a part. To be
-            # captured, SAC's entropy coefficient must not take them as its own; elsewhere it goes on
-            # computing as it always has.
-            of_policy = "." in name
-            prepare_adam(
-                optimizer, given if of_policy or not capturable else {}, capturable=capturable
-            )
+            # SB3 hands them to the optimisers of the policy alone. That of SAC's entropy
+            # coefficient never got them: only uncaptured it goes on computing as if it had.
+            theirs = "." in name or not capturable
+            prepare_adam(optimizer, given if theirs else {}, capturable=capturable)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copy = memo[id(self)] = type(self).__new__(type(self))

@@ -19,8 +19,8 @@ EAGER_STEPS = 3
 make their state there, which must not become part of the graph."""
 
 KEPT_STEPS = 8
-"""Kinds of step that an agent keeps. TD3 and SAC have two; a number that changes, such as a scheduled
-``tau``, and small minibatches at the start bring new ones, and the least recently used goes."""
+"""Kinds of step that an agent keeps; the least recently used goes. TD3 and SAC have two: a number
+that changes, such as a scheduled ``tau``, and small minibatches at the start bring others."""
 
 
 class Recorder(Protocol):
@@ -61,9 +61,9 @@ class CudaRecorder:
     def capture(self, work: Work) -> Work:
         """Record the work as a graph; return its replay.
 
-        cuBLAS keeps a workspace for each stream. Streams come from a small pool, so agents may share
-        one: a workspace that a graph uses must be in the graph's own memory, or whoever drops another
-        graph, or clears workspaces, takes it away (pytorch issue 193402).
+        cuBLAS keeps a workspace for each stream, and streams come from a small pool, so agents may
+        share one. A workspace that a graph uses must lie in the graph's own memory, or whoever
+        drops another graph, or clears workspaces, takes it away (pytorch issue 193402).
         """
         graph = torch.cuda.CUDAGraph()
         torch._C._cuda_clearCublasWorkspaces()

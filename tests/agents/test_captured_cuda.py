@@ -8,8 +8,9 @@ from .helpers import VARIANTS, small, task
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def play(variant, captured, folder):
-    agent = small(variant, device="cuda", learning_rate=lambda left: 1e-3 * left)
+def play(variant, kernel, captured, folder):
+    settings = dict(device="cuda", learning_rate=lambda left: 1e-3 * left)
+    agent = small(variant, policy_kwargs=dict(kernel=kernel), **settings)
     if not captured:
         agent.captured = None
     agent.learn(60)
@@ -20,9 +21,10 @@ def play(variant, captured, folder):
     return agent.learn(60, reset_num_timesteps=False)
 
 
+@pytest.mark.parametrize("kernel", ["naive", "triton"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_that_is_saved_and_loaded(variant, tmp_path):
-    captured, plain = (play(variant, c, tmp_path) for c in (True, False))
+def test_a_run_that_is_saved_and_loaded(variant, kernel, tmp_path):
+    captured, plain = (play(variant, kernel, c, tmp_path) for c in (True, False))
     assert captured.captured is not None
     assert any(step._replay is not None for step in captured.captured._steps.values())
     assert captured.replay_buffer._resident is not None

@@ -1,6 +1,7 @@
 """The script that checks the kernels on a GPU, here on the operators' CPU implementations."""
 
 import importlib.util
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,22 @@ def test_correct_operators_pass(script, capsys):
     lines = capsys.readouterr().out.splitlines()[1:]
     assert len(lines) == 2 * (3 * (3 * 3 + 2) + 3 * (4 * 2 + 2))
     assert not any("MISMATCH" in line for line in lines)
+
+
+def test_parts_are_all_cases_between_them(script):
+    names = [(case.name, case.shape, case.dtype) for case in script.cases(CPU, operators(), SMALL)]
+    found = []
+    for part in (1, 2, 3):
+        of_part = islice(script.cases(CPU, operators(), SMALL), part - 1, None, 3)
+        found += [(case.name, case.shape, case.dtype) for case in of_part]
+    assert sorted(found, key=str) == sorted(names, key=str)
+    assert [script._part(["2/6"]), script._part([])] == [(2, 6), (1, 1)]
+
+
+@pytest.mark.parametrize("wrong", ["0/6", "7/6", "a/6", "3", "1/0", ""])
+def test_a_part_that_is_none_is_refused(script, wrong, capsys):
+    assert script.main([wrong]) == 2
+    assert "for example 2/6" in capsys.readouterr().err
 
 
 def late(x, dynamics):

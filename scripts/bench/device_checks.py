@@ -1,0 +1,217 @@
+"""What must be the same on a GPU, bit for bit; times are in :mod:`scripts.bench.device_times`."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from scripts.bench.agents import spiking
+from scripts.bench.findings import Findings
+from scripts.bench.gate import relative_distance
+from scripts.bench.options import Options
+from snnrl.agents.buffers import ReplayBuffer
+
+STEPS = 40
+"""Gradient steps: both kinds of TD3's are captured after the eighth."""
+
+
+def make(algo: str, kernel: str, options: Options, captured: bool = True) -> Any:
+    """An agent of the published sizes with a full buffer; TD3's target noise is on."""
+    changes = dict(target_policy_noise=0.2) if algo == "td3" else {}
+    agent: Any = spiking(algo, kernel, options, **changes)
+    if not captured:
+        agent.captured = None
+    return agent
+
+
+def train(agent: Any, seed: int, steps: int) -> Any:
+    """Gradient steps, one call each, drawn from this seed."""
+    agent.set_random_seed(seed)
+    for _ in range(steps):
+        agent.train(gradient_steps=1, batch_size=agent.batch_size)
+    return agent
+
+
+def tensors(agent: Any) -> dict[str, Tensor]:
+    """All that learning changes: weights, moving statistics, moments, losses."""
+    found: dict[str, Tensor] = dict(agent.policy.state_dict())
+    for name, optimizer in agent._named_optimizers().items():
+        for number, moments in enumerate(optimizer.state.values()):
+            found |= {f"{name} {number} {key}": value for key, value in moments.items()}
+    if getattr(agent, "log_ent_coef", None) is not None:
+        found["log_ent_coef"] = agent.log_ent_coef.detach()
+    found |= {f"sum of {name}": value for name, value in agent.losses._sums.items()}
+    return {name: value.clone() for name, value in found.items()}
+
+
+def unlike(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    """Tensors that are not the same bits, the farthest first, with their relative distance."""
+    if one.keys() != other.keys():
+        return [f"only one has {sorted(one.keys() ^ other.keys())[:4]}"]
+    apart = {
+        name: relative_distance(value, other[name])
+        for name, value in one.items()
+        if not torch.equal(value, other[name])
+    }
+    names = sorted(apart, key=lambda name: -apart[name])
+    return [f"{len(apart)} of {len(one)}", *(f"{n}: {apart[n]:.2g}" for n in names[:4])] * bool(
+        apart
+    )
+
+
+def same(findings: Findings, name: str, one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Expect the same bits."""
+    difference = unlike(one, other)
+    findings.expect(name, not difference, difference)
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Inside, whatever waits for the device is an error."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def equal(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """Captured and operator by operator, each twice; then replays that must not wait."""
+    agents = {}
+    for name, captured in (("captured", True), ("eager", False)):
+        first = train(make(algo, kernel, options, captured), 7, STEPS)
+        if captured:
+            is_captured = first.captured is not None
+            findings.expect(f"{algo} {kernel} is captured", is_captured)
+        second = train(make(algo, kernel, options, captured), 7, STEPS)
+        same(findings, f"{algo} {kernel}: {name} twice", tensors(first), tensors(second))
+        agents[name] = first
+    found = {name: tensors(agent) for name, agent in agents.items()}
+    same(findings, f"{algo} {kernel}: captured as eager", found["captured"], found["eager"])
+    if agents["captured"].captured is not None:
+        graphs = agents["captured"].captured._steps.values()
+        findings.note(f"{algo} {kernel}: graphs", sum(step._replay is not None for step in graphs))
+    for agent in agents.values():
+        agent.set_random_seed(8)
+        with no_waiting():
+            for _ in range(6):
+                agent.train(gradient_steps=1, batch_size=agent.batch_size)
+    findings.expect(f"{algo} {kernel}: nothing waits for the device", True)
+    found = {name: tensors(agent) for name, agent in agents.items()}
+    same(findings, f"{algo} {kernel}: and after these", found["captured"], found["eager"])
+    findings.note(f"{algo} {kernel}: losses", agents["captured"].losses.drain(0))
+
+
+def resumed(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """Saved at half, loaded, and on: as without."""
+    agent = train(make(algo, kernel, options), 7, STEPS // 2)
+    with tempfile.TemporaryDirectory() as folder:
+        agent.save(Path(folder) / "agent")
+        loaded: Any = type(agent).load(Path(folder) / "agent", agent.env, device=options.device)
+    loaded.replay_buffer = deepcopy(agent.replay_buffer)
+    # Losses are drained or kept by whoever saves a run.
+    loaded.losses = deepcopy(agent.losses)
+    findings.expect(
+        f"{algo} {kernel}: loaded is captured",
+        (loaded.captured is None) == (agent.captured is None),
+    )
+    same(findings, f"{algo} {kernel}: as saved", tensors(agent), tensors(loaded))
+    for one in (agent, loaded):
+        train(one, 9, STEPS // 2)
+    same(findings, f"{algo} {kernel}: saved and resumed", tensors(agent), tensors(loaded))
+
+
+def copied(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """A copy learns beside the first and is dropped: neither changes the other."""
+    first = train(make(algo, kernel, options), 1, 12)
+    copy = deepcopy(first)
+    train(copy, 9, 12)
+    train(first, 2, 12)
+    train(copy, 10, 6)
+    there = tensors(copy)
+    del copy
+    gc.collect()
+    poison(options)
+    train(first, 3, 12)
+    alone = make(algo, kernel, options)
+    for seed in (1, 2, 3):
+        train(alone, seed, 12)
+    same(findings, f"{algo} {kernel}: the first", tensors(first), tensors(alone))
+    other = make(algo, kernel, options, captured=False)
+    for seed, steps in ((1, 12), (9, 12), (10, 6)):
+        train(other, seed, steps)
+    same(findings, f"{algo} {kernel}: the copy, as eager", there, tensors(other))
+
+
+def poison(options: Options) -> None:
+    """Fill memory that is free with NaN: what uses it still would show."""
+    if options.device != "cuda":
+        return
+    torch.cuda.empty_cache()
+    torch._C._cuda_clearCublasWorkspaces()
+    kept = [
+        torch.full((size,), float("nan"), device=options.device)
+        for size in (2**28, 2**24, 2**24, *[2**20] * 16, *[2**12] * 256)
+    ]
+    torch.cuda.synchronize()
+    del kept
+
+
+def resident(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """Minibatches from the device are those that numpy gathers, across wraps, while it is busy."""
+    space, actions = spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))
+    device = options.device
+    mine, theirs = (ReplayBuffer(97, space, actions, device=d, n_envs=2) for d in (device, "cpu"))
+    generator = np.random.default_rng(options.seed)
+    busy = torch.randn(2048, 2048, device=device)
+    expected, found = [], []
+    for trial in range(300):
+        for _ in range(int(generator.integers(1, 60))):
+            row = [
+                generator.normal(size=(2, 17)).astype(np.float32),
+                generator.normal(size=(2, 17)).astype(np.float32),
+                generator.normal(size=(2, 6)).astype(np.float32),
+                generator.normal(size=2).astype(np.float32),
+                generator.integers(0, 2, 2).astype(np.float32),
+            ]
+            infos: list[dict[str, Any]] = [{"TimeLimit.truncated": trial % 3 == 0}, {}]
+            for buffer in (mine, theirs):
+                buffer.add(*row, infos)
+        if trial % 8 == 0 and device == "cuda":
+            busy = busy @ busy / busy.norm()
+        batches = []
+        for buffer in (mine, theirs):
+            np.random.seed(trial)
+            batches.append(buffer.sample(64))
+        found.append(torch.cat([part.flatten() for part in batches[0] if part is not None]))
+        expected.append(torch.cat([part.flatten() for part in batches[1] if part is not None]))
+    wrong = sum(
+        not torch.equal(one.cpu(), other) for one, other in zip(found, expected, strict=True)
+    )
+    findings.note("is resident", mine._resident is not None)
+    findings.expect("300 minibatches as numpy's", wrong == 0, f"{wrong} differ")
+
+
+def fits(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """PPO learns a rollout on the device: finite, and twice the same."""
+    agents = [spiking("ppo", kernel, options) for _ in range(2)]
+    for agent in agents:
+        agent.set_random_seed(7)
+        agent.train()
+    states = [dict(agent.policy.state_dict()) for agent in agents]
+    finite = all(torch.isfinite(value).all() for value in states[0].values())
+    findings.expect(f"ppo {kernel}: finite", bool(finite))
+    same(findings, f"ppo {kernel}: twice", *states)

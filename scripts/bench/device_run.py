@@ -1,0 +1,69 @@
+"""A training run on a device, by the command: once whole, once stopped and gone on with."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import sleep
+
+from scripts.bench.findings import Findings
+from scripts.bench.options import Options
+
+SETTINGS = (
+    "env=inverted_pendulum",
+    "actor.hidden=[64,64]",
+    "critic.hidden=[64,64]",
+    "algo.batch_size=64",
+    "algo.buffer_size=1000",
+    "algo.learning_starts=50",
+    "total_steps=600",
+    "evaluation.every=200",
+    "evaluation.episodes=2",
+    "checkpoint.every=100",
+    "bn.recalibrate_every=150",
+    "bn.recalibrate_batches=4",
+    "tracking=none",
+)
+STOPPED_AT = 2
+"""Checkpoints that are there when the run is killed."""
+
+
+def killed(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """A run that is killed and started again has the evaluations of one that is not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        whole = command(folder / "whole", algo, kernel, options.device)
+        done = subprocess.run(whole, capture_output=True, text=True)
+        findings.expect("whole run", done.returncode == 0, (done.stdout + done.stderr)[-2000:])
+        again = command(folder / "again", algo, kernel, options.device)
+        process = subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and checkpoints(folder / "again") < STOPPED_AT:
+            sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        findings.expect("killed", process.wait() == -signal.SIGKILL)
+        done = subprocess.run(again, capture_output=True, text=True)
+        findings.expect("resumed run", done.returncode == 0, (done.stdout + done.stderr)[-2000:])
+        findings.note("output", (done.stdout + done.stderr).splitlines()[-8:])
+        tables = [one_file(folder / run, "evaluations.csv") for run in ("whole", "again")]
+        findings.expect("the same evaluations", tables[0] == tables[1] != "", tables)
+
+
+def command(results: Path, algo: str, kernel: str, device: str) -> list[str]:
+    """The train command."""
+    settings = [f"algo={algo}", *SETTINGS, f"kernel={kernel}", f"device={device}"]
+    return [sys.executable, "-m", "snnrl.train", *settings, f"results_dir={results}"]
+
+
+def checkpoints(results: Path) -> int:
+    """The number of the newest checkpoint."""
+    found = [path.name for path in results.glob("**/checkpoint/save-*")]
+    return max((int(name[5:]) for name in found if name[5:].isdigit()), default=0)
+
+
+def one_file(folder: Path, name: str) -> str:
+    """The content of the one file of that name."""
+    (path,) = folder.glob(f"**/{name}")
+    return path.read_text()

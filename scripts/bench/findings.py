@@ -1,0 +1,35 @@
+"""What one check found, on the disk as soon as it is known: a check that is cut off leaves it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class Findings:
+    """Named values, and expectations that held or did not.
+
+    :param file: where they are kept as JSON; ``None``: nowhere
+    """
+
+    def __init__(self, file: Path | None):
+        self._file = file
+        self.values: dict[str, Any] = {}
+        self.failed: list[str] = []
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep a value."""
+        print(f"{name}: {value}", flush=True)
+        self.values[name] = value
+        if self._file is not None:
+            content = {"values": self.values, "failed": self.failed}
+            new = self._file.with_suffix(".new")
+            new.write_text(json.dumps(content, indent=1) + "\n")
+            new.replace(self._file)
+
+    def expect(self, name: str, holds: bool, value: Any = None) -> None:
+        """Keep whether something holds, and what was found where it does not."""
+        if not holds:
+            self.failed.append(name)
+        self.note(name, holds if holds or value is None else value)
