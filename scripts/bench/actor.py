@@ -107,7 +107,7 @@ def contestants(options: Options) -> list[Contestant]:
         return timed(stepwise, data, update=True)
 
     found = [Contestant(k, partial(ours, k)) for k in kernels(options)]
-    for peer in peers(options.device):
+    for peer in [] if options.alone else peers(options.device):
         name = f"naive, neurons of {peer.name}"
         if reason := peer.cannot.get("lif"):
             found.append(Contestant(name, absent=reason))

@@ -19,6 +19,7 @@ from snnrl.errors import with_short_errors
 CHECKS: dict[str, Callable[[str, str, Options, Findings], None]] = {
     "equal": device_checks.equal,
     "resumed": device_checks.resumed,
+    "acted": device_checks.acted,
     "copied": device_checks.copied,
     "resident": device_checks.resident,
     "fits": device_checks.fits,
@@ -26,6 +27,7 @@ CHECKS: dict[str, Callable[[str, str, Options, Findings], None]] = {
     "steps": device_times.steps,
     "acting": device_times.acting,
     "run": device_times.run,
+    "rate": device_times.rate,
     "killed": device_run.killed,
 }
 

@@ -15,6 +15,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from scripts.bench.actions import some_observations
 from scripts.bench.agents import spiking
 from scripts.bench.findings import Findings
 from scripts.bench.gate import relative_distance
@@ -154,6 +155,33 @@ def copied(algo: str, kernel: str, options: Options, findings: Findings) -> None
     for seed, steps in ((1, 12), (9, 12), (10, 6)):
         train(other, seed, steps)
     same(findings, f"{algo} {kernel}: the copy, as eager", there, tensors(other))
+
+
+def acted(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """Captured decisions while the networks learn, one at a time and ten at once."""
+    agents = [make(algo, kernel, options, captured) for captured in (True, False)]
+    made: list[list[np.ndarray]] = [[], []]
+    for seed in range(3):
+        for agent, found in zip(agents, made, strict=True):
+            train(agent, seed, 6)
+            found += [decided(agent, seed, deterministic) for deterministic in (True, False)]
+            agent.recalibrate()
+    wrong = [int((one != other).sum()) for one, other in zip(*made, strict=True)]
+    findings.expect(f"{algo} {kernel}: decisions as eager", not any(wrong), wrong)
+    steps = [] if agents[0].captured is None else agents[0].acting._steps.values()
+    graphs = sum(step._replay is not None for step in steps)
+    findings.expect(f"{algo} {kernel}: decisions are captured", graphs == 4, f"{graphs} of 4")
+
+
+def decided(agent: Any, seed: int, deterministic: bool) -> np.ndarray:
+    """Decisions on observations of this seed, alone and together."""
+    observations = some_observations(agent.observation_space, seed)[:10]
+    agent.set_random_seed(seed)
+    if hasattr(agent, "exploration_rate"):
+        agent.exploration_rate = 0.0
+    alone = [agent.predict(one, deterministic=deterministic)[0] for one in observations]
+    together = [agent.predict(observations, deterministic=deterministic)[0] for _ in range(5)]
+    return np.concatenate([np.stack(alone), *together])
 
 
 def poison(options: Options) -> None:

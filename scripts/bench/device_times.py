@@ -25,6 +25,7 @@ from scripts.bench.race import synchronizer
 
 BLOCKS, CALLS, QUICK_CALLS = 7, 100, 2
 RUN_STEPS, QUICK_RUN_STEPS, PROFILED_STEPS = 1_500, 30, 400
+RATE_SECONDS, QUICK_RATE_SECONDS = 12, 1
 MICRO = 1e6
 
 
@@ -162,6 +163,18 @@ def run(algo: str, kernel: str, options: Options, findings: Findings) -> None:
         text = io.StringIO()
         pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(30)
         findings.note(f"{algo} {name}: profile", text.getvalue().splitlines())
+
+
+def rate(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """The same for so many seconds, to be run several times side by side."""
+    agent: Any = spiking(algo, kernel, options, environment(), learning_starts=200)
+    agent.learn(300, reset_num_timesteps=False)
+    seconds, steps = QUICK_RATE_SECONDS if options.quick else RATE_SECONDS, 0
+    began = perf_counter()
+    while perf_counter() - began < seconds:
+        agent.learn(100, reset_num_timesteps=False)
+        steps += 100
+    findings.note("steps/s", round(steps / (perf_counter() - began), 1))
 
 
 def memory(algo: str, kernel: str, options: Options, findings: Findings) -> None:

@@ -99,6 +99,7 @@ def relative_distance(value: Tensor, expected: Tensor) -> float:
     expected; infinite for unlike shapes."""
     if value.shape != expected.shape:
         return float("inf")
-    value, expected = value.detach().double().cpu(), expected.detach().double().cpu()
+    expected = expected.detach().double()
+    value = value.detach().to(expected.device).double()
     scale = torch.linalg.vector_norm(expected).item()
     return (torch.linalg.vector_norm(value - expected) / (scale or 1.0)).item()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 MOST_SECONDS = 90
 PARTS = 6
+SIDE_BY_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,10 @@ def rounds(out: Path, device: str, quick: bool) -> Iterator[tuple[str, list[Stag
     """
     fused = "triton" if device == "cuda" else "naive"
 
-    def check(name: str, algo: str = "td3", kernel: str = fused) -> Stage:
-        title = f"{name}-{algo}-{kernel}"
+    def check(
+        name: str, algo: str = "td3", kernel: str = fused, number: int | None = None
+    ) -> Stage:
+        title = f"{name}-{algo}-{kernel}" + ("" if number is None else f"-{number}")
         file = out / f"{title}.json"
         command = ["-m", "scripts.bench.device_check", name, "--algo", algo, "--kernel", kernel]
         command += ["--device", device, "--out", str(file), *["--quick"] * quick]
@@ -53,33 +56,36 @@ def rounds(out: Path, device: str, quick: bool) -> Iterator[tuple[str, list[Stag
         for part in range(1, PARTS + 1)
     ]
     ours = ("--kernels", fused)
-    large = ("--only", "operators", *ours, *([] if quick else ["--shapes", "8x64x65536"]))
+    large = () if quick else ("--shapes", "8x64x65536")
+    operators = ("--only", "operators", *ours, *large)
     yield (
         "correct",
         [
-            check("equal"),
-            check("equal", "sac"),
-            check("equal", "dqn"),
-            check("resumed"),
-            check("copied"),
+            *(check("equal", algo) for algo in ("td3", "sac", "dqn")),
+            *(check("acted", algo) for algo in ("td3", "sac", "dqn")),
+            *(check("resumed", algo) for algo in ("td3", "sac")),
+            *(check("copied", algo) for algo in ("td3", "sac")),
             check("resident"),
-            *kernels,
         ],
     )
+    yield "kernels", kernels
     yield "steps", [check("steps")]
     yield "acting", [check("acting")]
     yield "run", [check("run")]
     yield "bench steps", [bench("steps", "--only", "steps", "--algorithms", "td3", *ours)]
-    yield "bench operators", [bench("operators", *large, "--kinds", "lif,lif-triangle")]
+    yield "bench actions", [bench("actions", "--only", "actions", "--algorithms", "td3", *ours)]
+    yield "bench operators", [bench("operators", *operators, "--alone", "--kinds", "lif")]
+    yield "bench actor", [bench("actor", "--only", "actor", "--alone", *ours)]
+    yield "bench end to end", [bench("end-to-end", "--only", "end_to_end", *ours)]
+    others = "sac,dqn,ddpg,ppo"
+    yield "bench others", [bench("others", "--only", "steps", "--algorithms", others, *ours)]
     yield (
-        "more that must be the same",
+        "also correct",
         [
             check("equal", "ddpg"),
-            check("equal", kernel="naive"),
-            check("equal", "sac", "naive"),
-            check("resumed", "sac"),
+            *(check("equal", algo, "naive") for algo in ("td3", "sac")),
+            check("equal", "td3", "compile"),
             check("resumed", "dqn"),
-            check("copied", "sac"),
             check("copied", "dqn"),
             check("fits", "ppo"),
             check("killed"),
@@ -87,12 +93,10 @@ def rounds(out: Path, device: str, quick: bool) -> Iterator[tuple[str, list[Stag
         ],
     )
     yield "memory", [check("memory")]
-    yield "bench actions", [bench("actions", "--only", "actions", "--algorithms", "td3", *ours)]
-    yield "bench actor", [bench("actor", "--only", "actor", *ours)]
-    yield "bench end to end", [bench("end-to-end", "--only", "end_to_end", *ours)]
-    others = "sac,dqn,ddpg,ppo"
-    yield "bench others", [bench("others", "--only", "steps", "--algorithms", others, *ours)]
-    yield "bench neurons", [bench("neurons", *large, "--kinds", "clif,dn,normalised-lif")]
+    kinds = "clif,dn,normalised-lif"
+    yield "bench neurons", [bench("neurons", *operators, "--alone", "--kinds", kinds)]
+    yield "bench libraries", [bench("libraries", *operators, "--kinds", "lif-triangle")]
+    yield "side by side", [check("rate", number=number) for number in range(SIDE_BY_SIDE)]
 
 
 def python(stage: Stage) -> list[str]:

@@ -69,7 +69,7 @@ def contestants(kind: str, shape: Shape, dtype: torch.dtype, options: Options) -
     """Our backends, the peers and a copy."""
     data = Data(shape, dtype, options)
     found = [Contestant(kernel, partial(ours, kernel, kind, data)) for kernel in kernels(options)]
-    if kind != "normalised-lif":
+    if kind != "normalised-lif" and not options.alone:
         for peer in peers(options.device):
             found += of_peer(peer, kind, data)
     target = torch.empty_like(data.x)

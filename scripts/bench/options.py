@@ -29,6 +29,7 @@ class Options:
     :param algorithms: of :data:`ALGORITHMS`
     :param kinds: neurons of the operators, of :data:`KINDS`
     :param shapes: ``(T, B, N)`` of the operators, ``None``: the usual ones
+    :param alone: without other libraries' neurons
     :param seed: of inputs, weights and environments
     :param out: folder of the results
     """
@@ -41,6 +42,7 @@ class Options:
     algorithms: tuple[str, ...] = ALGORITHMS
     kinds: tuple[str, ...] = KINDS
     shapes: tuple[Shape, ...] | None = None
+    alone: bool = False
     seed: int = 0
     out: Path = Path("results/benchmarks")
 
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     parser.add_argument("--kernels", type=_list, help="backends, for example naive,compile")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs")
+    parser.add_argument("--alone", action="store_true", help="without other libraries")
     parser.add_argument("--threads", type=_at_least(1), help="CPU threads of torch (1)")
     parser.add_argument("--device", type=_names("device", DEVICES, one=True), default="auto")
     parser.add_argument("--shapes", type=_shapes, help="of operators, for example 5x256x256,8x64x1")

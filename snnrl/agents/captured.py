@@ -1,18 +1,29 @@
-"""Gradient steps captured as CUDA graphs: one launch for the hundreds of operators in each."""
+"""Gradient steps and decisions captured as CUDA graphs: one launch for hundreds of operators."""
 
 from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
 Work = Callable[[], None]
-Step = Callable[[ReplayBufferSamples], None]
+Step = Callable[[Any], Tensor | None]
+"""Takes a minibatch, and may return a tensor: then each call of what is captured returns the same
+one, with new values."""
+
+
+class Seen(NamedTuple):
+    """What a policy decides upon.
+
+    :param observations: ``[B, ...]``
+    """
+
+    observations: Tensor
+
 
 EAGER_STEPS = 3
 """Gradient steps of each kind that run operator by operator before one is captured: optimisers
@@ -80,41 +91,46 @@ class CudaRecorder:
 
 
 class CapturedStep:
-    """One kind of gradient step on minibatches of one shape.
+    """One kind of gradient step on minibatches of one shape, or of decision on observations.
 
-    The first :data:`EAGER_STEPS` calls are gradient steps like any other, run operator by operator;
-    the next one captures the step and replays it, as do all that follow. Nothing is done twice or
-    thrown away.
+    The first :data:`EAGER_STEPS` calls are steps like any other, run operator by operator; the next
+    one captures the step and replays it, as do all that follow. Nothing is done twice or thrown
+    away.
 
-    :param step: a gradient step; its shapes, numbers and choices must not depend on values on the
-        device, and what it changes it must change in place
-    :param batch: a minibatch of the shapes and types that all will have
+    :param step: a step; its shapes, numbers and choices must not depend on values on the device,
+        and what it changes it must change in place
+    :param batch: a named tuple, the tensors in it of the shapes and types that all will have
     :param recorder: what captures
     """
 
-    def __init__(self, step: Step, batch: ReplayBufferSamples, recorder: Recorder):
-        self._static = ReplayBufferSamples._make(
+    def __init__(self, step: Step, batch: Any, recorder: Recorder):
+        self._static = type(batch)._make(
             value.clone() if isinstance(value, Tensor) else value for value in batch
         )
-        self._work = lambda: step(self._static)
+        self._step = step
+        self._result: Tensor | None = None
         self._recorder = recorder
         self._eager_steps = 0
         self._replay: Work | None = None
 
-    def __call__(self, batch: ReplayBufferSamples) -> None:
-        """One gradient step."""
+    def __call__(self, batch: Any) -> Tensor | None:
+        """One step."""
         torch._foreach_copy_(_tensors(self._static), _tensors(batch))
         if self._eager_steps < EAGER_STEPS:
             self._eager_steps += 1
             self._recorder.run(self._work)
-            return
+            return self._result
         if self._replay is None:
             self._replay = self._recorder.capture(self._work)
         self._replay()
+        return self._result
+
+    def _work(self) -> None:
+        self._result = self._step(self._static)
 
 
 class CapturedSteps:
-    """The gradient steps of an agent, by kind, shape of the minibatch and the numbers baked in.
+    """The steps of an agent, by kind, shape of the minibatch and the numbers baked in.
 
     :param recorder: what captures
     """
@@ -123,11 +139,11 @@ class CapturedSteps:
         self._recorder = recorder
         self._steps: OrderedDict[Hashable, CapturedStep] = OrderedDict()
 
-    def __call__(self, step: Step, batch: ReplayBufferSamples, baked: tuple[Hashable, ...]) -> None:
-        """One gradient step.
+    def __call__(self, step: Step, batch: Any, baked: tuple[Hashable, ...]) -> Tensor | None:
+        """One step.
 
-        :param step: a method of the agent
-        :param batch: the minibatch, on the device
+        :param step: a function or a method of the agent, one for each name
+        :param batch: the minibatch, a named tuple, on the device
         :param baked: numbers of Python's that the step computes with; when one changes, the step is
             captured anew
         """
@@ -138,7 +154,7 @@ class CapturedSteps:
         self._steps.move_to_end(key)
         if len(self._steps) > KEPT_STEPS:
             self._steps.popitem(last=False)
-        self._steps[key](batch)
+        return self._steps[key](batch)
 
     def __deepcopy__(self, memo: dict[int, object]) -> CapturedSteps:
         """What is captured changes the tensors of one agent: a copy starts with nothing."""
@@ -149,5 +165,5 @@ class CapturedSteps:
         self._steps.clear()
 
 
-def _tensors(batch: ReplayBufferSamples) -> list[Tensor]:
+def _tensors(batch: Any) -> list[Tensor]:
     return [value for value in batch if isinstance(value, Tensor)]

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import MaybeCallback, PyTorchObs
 from torch import Tensor
 
 from snnrl.agents.base import SpikingAgent, evaluation_mode
 from snnrl.agents.buffers import ReplayBuffer, random_transitions
-from snnrl.agents.captured import CapturedSteps, CudaRecorder, Recorder, Step
+from snnrl.agents.captured import CapturedSteps, CudaRecorder, Recorder, Seen, Step
 from snnrl.agents.followers import Followers
+from snnrl.agents.modes import Pass, QuickModes
 from snnrl.agents.optimizers import can_be_captured, set_learning_rate
 from snnrl.agents.recalibration import Recalibration
 from snnrl.nn.norm import recalibrating
@@ -38,9 +39,10 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     ``EvalCallback`` acts before the update, so it sees the statistics of the re-calibration before:
     call :meth:`recalibrate` ahead of an evaluation that should not.
 
-    On CUDA gradient steps are captured as graphs (:mod:`snnrl.agents.captured`) where the policy is
-    ours, its optimiser is Adam or AdamW, fused or ``capturable``, and observations are one array.
-    ``captured`` holds them; ``None``, which it may be set to, runs operator by operator.
+    On CUDA gradient steps and the networks' pass of ``predict`` are captured as graphs
+    (:mod:`snnrl.agents.captured`) where the policy is ours, its optimiser is Adam or AdamW, fused
+    or ``capturable``, and observations are one array. ``captured`` and ``acting`` hold them; with
+    ``captured`` set to ``None`` all runs operator by operator.
     """
 
     experience: ClassVar[str] = "replay"
@@ -49,6 +51,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     """Attributes whose values are part of a captured gradient step."""
 
     captured: CapturedSteps | None
+    acting: CapturedSteps
 
     def _setup_model(self) -> None:
         self.policy_kwargs = deepcopy(self.policy_kwargs)
@@ -61,6 +64,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         self.captured = None
         if recorder is not None and self._can_be_captured():
             self.captured = CapturedSteps(recorder)
+            self.acting = CapturedSteps(recorder.fresh())
         self.followers = self._make_followers()
         if self.parts():
             self._refuse_normalised_bytes()
@@ -95,6 +99,27 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         else:
             self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
 
+    def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
+        """As Stable-Baselines3's."""
+        policy = self.policy
+        if self.captured is None or not isinstance(policy, QuickModes):
+            return super().predict(*args, **kwargs)
+        policy.decide = self._decide
+        try:
+            return super().predict(*args, **kwargs)
+        finally:
+            policy.decide = None
+
+    def _decide(self, usual: Pass, observations: PyTorchObs, deterministic: bool) -> Tensor:
+        def decide(seen: Seen) -> Tensor:
+            return usual(seen.observations, deterministic)
+
+        assert isinstance(observations, Tensor)
+        actions = self.acting(decide, Seen(observations), (deterministic,))
+        assert actions is not None
+        # The next call overwrites them.
+        return actions.to("cpu", copy=True)
+
     def _update_learning_rate(
         self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer
     ) -> None:
@@ -108,10 +133,11 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         # Optimisers have new tensors now, and the user may have given others.
         if self.captured is not None:
             self.captured.clear()
+            self.acting.clear()
             self.captured = self.captured if self._can_be_captured() else None
 
     def _excluded_save_params(self) -> list[str]:
-        made_anew = ["captured", "followers", "fixed_critic"]
+        made_anew = ["captured", "acting", "followers", "fixed_critic"]
         return [*super()._excluded_save_params(), *made_anew]
 
     @staticmethod

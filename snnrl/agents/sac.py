@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
+import numpy as np
 import stable_baselines3
 import torch
 from gymnasium import spaces
@@ -132,6 +133,11 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
     def _recorder(self) -> Recorder | None:
         # gSDE's noise is replaced from outside while acting.
         return None if self.use_sde else super()._recorder()
+
+    def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
+        """As Stable-Baselines3's."""
+        with nullcontext() if self.captured is None else _unchecked_distributions():
+            return super().predict(*args, **kwargs)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Gradient steps on the replay buffer: temperature, critics, actor, targets.
