@@ -29,6 +29,7 @@ CHECKS: dict[str, Callable[[str, str, Options, Findings], None]] = {
     "run": device_times.run,
     "rate": device_times.rate,
     "killed": device_run.killed,
+    "moved": device_run.moved,
 }
 
 

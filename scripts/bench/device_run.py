@@ -51,6 +51,27 @@ def killed(algo: str, kernel: str, options: Options, findings: Findings) -> None
         findings.expect("the same evaluations", tables[0] == tables[1] != "", tables)
 
 
+def moved(algo: str, kernel: str, options: Options, findings: Findings) -> None:
+    """A run that is killed on one device goes on on another, both ways."""
+    for first, then in ((options.device, "cpu"), ("cpu", options.device)):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            process = subprocess.Popen(
+                command(folder, algo, "auto", first),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while process.poll() is None and checkpoints(folder) < STOPPED_AT:
+                sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            again = command(folder, algo, "auto", then)
+            done = subprocess.run(again, capture_output=True, text=True)
+            output = (done.stdout + done.stderr).splitlines()
+            findings.note(f"{first}, then {then}: output", output[:6])
+            findings.expect(f"{first}, then {then}", done.returncode == 0, output[-20:])
+
+
 def command(results: Path, algo: str, kernel: str, device: str) -> list[str]:
     """The train command."""
     settings = [f"algo={algo}", *SETTINGS, f"kernel={kernel}", f"device={device}"]

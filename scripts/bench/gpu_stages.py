@@ -89,6 +89,7 @@ def rounds(out: Path, device: str, quick: bool) -> Iterator[tuple[str, list[Stag
             check("copied", "dqn"),
             check("fits", "ppo"),
             check("killed"),
+            check("moved"),
             Stage("tests", ("-m", "pytest", "-q", "tests/agents/test_captured_cuda.py")),
         ],
     )

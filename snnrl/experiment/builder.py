@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from snnrl.agents import DDPG, DQN, PPO, SAC, TD3
@@ -114,12 +115,21 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
 
 
 def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> SpikingAgent:
-    """The agent that was saved at ``path``.
+    """The agent that was saved at ``path``, computing as the configuration has it here: ``auto``
+    is another kernel on another device.
 
     :param env: environment to go on learning in, left as it is (not reset)
     """
+    saved, *_ = load_from_zip_file(path, device="cpu")
+    assert saved is not None
+    arguments = saved["policy_kwargs"]
+    here = {**arguments, "kernel": kernel_for(cfg)} if "kernel" in arguments else arguments
     agent = AGENTS[cfg.algo.name].load(
-        path, env=env, device=resolve_device(cfg.device), force_reset=False
+        path,
+        env=env,
+        device=resolve_device(cfg.device),
+        force_reset=False,
+        custom_objects={"policy_kwargs": here},
     )
     return _silent(agent)
 

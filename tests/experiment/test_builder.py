@@ -8,9 +8,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
+from snnrl.experiment import builder
 from snnrl.experiment.builder import AGENTS, build_agent, build_training_env
 from snnrl.experiment.config import compose_config
 from tests.experiment.helpers import arguments
@@ -125,3 +127,23 @@ def test_auto_means_that_ppo_replaces_its_statistics(tmp_path: Path) -> None:
     moved = build(tmp_path, "algo=ppo", "bn.recalibrate_every=null").parts()["actor"]
     assert replaced.norm.recalibrate_every is not None
     assert moved.norm.recalibrate_every is None
+
+
+@pytest.mark.parametrize("saved_with", ["triton", "native", "compile", "naive"])
+@pytest.mark.parametrize("algo", ["td3", "ddpg", "sac", "ppo"])
+def test_auto_is_decided_where_a_run_goes_on(
+    algo: str, saved_with: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint of another device, or of a machine with a compiler."""
+    settings = ["env=pendulum", f"algo={algo}", "kernel=auto", "actor.hidden=[8]"]
+    cfg = compose_config([*settings, "critic.hidden=[8]"])
+    env = build_training_env(cfg)
+    agent = build_agent(cfg, env)
+    agent.policy_kwargs["kernel"] = saved_with
+    agent.save(tmp_path / "agent.zip")
+    monkeypatch.setattr(builder, "kernel_for", lambda cfg: "naive")
+    loaded = builder.load_agent(cfg, str(tmp_path / "agent.zip"), env)
+    assert loaded.kernel == "naive"
+    assert loaded.policy_kwargs == {**agent.policy_kwargs, "kernel": "naive"}
+    theirs = agent.policy.state_dict()
+    assert all(torch.equal(v, theirs[k]) for k, v in loaded.policy.state_dict().items())
