@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from dataclasses import replace
 
@@ -12,12 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from scripts.bench import actions, actor, operators, steps, timing
 from scripts.bench.__main__ import main
-from scripts.bench.agents import OURS, QUICK, spiking
+from scripts.bench.agents import OURS, QUICK, minibatches, spiking
 from scripts.bench.floor import Product, act, multiply, step
 from scripts.bench.gate import Outcome, Red, Tolerance, agree
 from scripts.bench.kernels import DYNAMICS, kernels, naive_neuron
 from scripts.bench.options import Options
 from scripts.bench.peers import Peer, peers
+from scripts.bench.published import StepwiseActor
 from scripts.bench.race import (
     ABSENT,
     FAILED,
@@ -401,3 +403,20 @@ def test_every_measure_runs(tmp_path):
         "end_to_end",
         "ready",
     }
+
+
+def test_minibatches_do_not_depend_on_what_was_drawn_before():
+    """DQN draws without replacement, from Python's generator."""
+    agent = spiking("dqn", "naive", TINY)
+    first = minibatches(agent, 2, seed=3)
+    random.random()
+    second = minibatches(agent, 2, seed=3)
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.observations, other.observations)
+
+
+def test_the_published_loop_is_where_its_network_is():
+    """No other device is here but torch's imaginary one."""
+    network = actor.make_network(QUICK, "naive", 0).to("meta")
+    loop = StepwiseActor(network, 4)
+    assert {value.device.type for value in loop.state_dict().values()} == {"meta"}

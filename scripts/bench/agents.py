@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,7 +205,9 @@ def fill(agent: BaseAlgorithm) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """The global generators that minibatches and noise are drawn from."""
+    """The global generators that minibatches and noise are drawn from; DQN's minibatches without
+    replacement are Python's."""
+    random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 

@@ -161,7 +161,7 @@ def run(algo: str, kernel: str, options: Options, findings: Findings) -> None:
         agent.learn(min(count, PROFILED_STEPS), reset_num_timesteps=False)
         profile.disable()
         text = io.StringIO()
-        pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(30)
+        pstats.Stats(profile, stream=text).strip_dirs().sort_stats("tottime").print_stats(30)
         findings.note(f"{algo} {name}: profile", text.getvalue().splitlines())
 
 

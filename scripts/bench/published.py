@@ -127,7 +127,8 @@ class StepwiseActor(nn.Module):
         self.linears = nn.ModuleList(deepcopy(layer.linear) for layer in layers)
         self.norms = nn.ModuleList(StepwiseNorm(layer.norm, batch_size) for layer in layers)
         outputs, population = decoder.weight.shape
-        self.decoder = nn.Conv1d(outputs, outputs, population, groups=outputs)
+        device = decoder.weight.device
+        self.decoder = nn.Conv1d(outputs, outputs, population, groups=outputs, device=device)
         self.decoder.weight.data.copy_(decoder.weight.detach()[:, None])
         self.decoder.bias.data.copy_(decoder.bias.detach())  # type: ignore[union-attr]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -17,7 +20,8 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def check_device(device: torch.device) -> None:
     """Check that Triton's kernels can run on ``device``.
 
-    :raises UserError: it is no CUDA device, or Triton is not installed
+    :raises UserError: it is no CUDA device, or there is no Triton, or none of the C compilers that
+        it builds its launcher with
     """
     if device.type != "cuda":
         raise UserError(
@@ -28,6 +32,17 @@ def check_device(device: torch.device) -> None:
             "kernel=triton: the package triton is not installed; install it, or use "
             "kernel=compile or naive"
         )
+    if not has_c_compiler():
+        raise UserError(
+            "kernel=triton: needs a C compiler (gcc or clang on the PATH, or CC); install one or "
+            "use kernel=naive"
+        )
+
+
+@cache
+def has_c_compiler() -> bool:
+    """Whether there is one that Triton looks for. Looked for once: operators ask at each call."""
+    return bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
 
 
 def check_input(x: Tensor) -> None:

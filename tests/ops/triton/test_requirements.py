@@ -1,6 +1,7 @@
 """Where the kernels cannot run, one line says so; the package works without Triton."""
 
 import pkgutil
+import shutil
 import subprocess
 import sys
 
@@ -46,6 +47,24 @@ def test_a_machine_without_triton_is_refused(monkeypatch):
     monkeypatch.setattr(requirements, "HAS_TRITON", False)
     with pytest.raises(UserError, match=r"^kernel=triton: the package triton is not installed"):
         requirements.check_device(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("found", ["gcc", "clang", "CC", None])
+def test_a_machine_without_a_c_compiler_is_refused(found, monkeypatch):
+    """Triton builds its launcher when the first kernel runs."""
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == found else None)
+    monkeypatch.delenv("CC", raising=False)
+    if found == "CC":
+        monkeypatch.setenv("CC", "tcc")
+    requirements.has_c_compiler.cache_clear()
+    try:
+        if found is None:
+            with pytest.raises(UserError, match=r"^kernel=triton: needs a C compiler"):
+                requirements.check_device(torch.device("cuda"))
+        else:
+            requirements.check_device(torch.device("cuda"))
+    finally:
+        requirements.has_c_compiler.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
