@@ -12,34 +12,45 @@ from scripts.evidence.place import TOP, Place
 from snnrl.errors import UserError
 
 
-def check_tag(place: Place, tag: str) -> None:
+def check_tag(place: Place, tag: str, commit: str | None = None) -> None:
     """Check that a tag has a clone, or can be cloned.
 
-    :raises UserError: there is no such tag
+    :param commit: the tag's, for a checkout that has no tags
+    :raises UserError: there is no such tag, or it is another commit
     """
-    if not place.clone(tag).exists() and _commit(TOP, tag) is None:
+    tagged = _commit(TOP, tag)
+    if None not in (tagged, commit) and tagged != commit:
+        raise UserError(
+            f"{place.entries}: tag {tag}, commit {commit}: the tag is at {tagged} here; expected a "
+            "tag of its own for other code"
+        )
+    if not place.clone(tag).exists() and _found(tag, commit) is None:
         raise UserError(f"{TOP}: no tag {tag}; expected git fetch --tags, or another list")
 
 
-def make_clone(place: Place, tag: str) -> Path:
+def make_clone(place: Place, tag: str, commit: str | None = None) -> Path:
     """Make the clone of a tag unless it is there, and what its runs need.
 
     ``.venv`` is its own, made by the ``make setup`` of the tag: later changes of dependencies do
     not reach its runs.
 
+    :param commit: the tag's, for a checkout that has no tags
     :raises UserError: no such tag, a clone that is not at it, or no virtual environment
     """
     clone = place.clone(tag)
     if not clone.exists():
-        check_tag(place, tag)
+        check_tag(place, tag, commit)
+        found = _found(tag, commit)
+        assert found is not None
         print(f"cloning {tag} into {clone}", flush=True)
         half = clone.with_name(f".{tag}.half")
         shutil.rmtree(half, ignore_errors=True)
         half.parent.mkdir(parents=True, exist_ok=True)
-        advice = ("-c", "advice.detachedHead=false")
-        _run("git", *advice, "clone", "--quiet", "--branch", tag, str(TOP), str(half), of=clone)
+        _run("git", "clone", "--quiet", "--no-checkout", str(TOP), str(half), of=clone)
+        _run("git", "-C", str(half), "checkout", "--quiet", "--detach", found, of=clone)
+        _run("git", "-C", str(half), "tag", "--force", tag, found, of=clone)
         half.rename(clone)
-    check_clone(place, tag)
+    check_clone(place, tag, commit)
     # Nothing is done where it is set up already.
     if place.python is None:
         if not _own_python(clone).exists():
@@ -49,9 +60,10 @@ def make_clone(place: Place, tag: str) -> Path:
     return clone
 
 
-def check_clone(place: Place, tag: str) -> None:
+def check_clone(place: Place, tag: str, commit: str | None = None) -> None:
     """Check that a clone is there and is the code of its tag, unchanged.
 
+    :param commit: the tag's, for a checkout that has no tags
     :raises UserError: it is not
     """
     clone = place.clone(tag)
@@ -60,7 +72,7 @@ def check_clone(place: Place, tag: str) -> None:
     head = _ask("git", "-C", str(clone), "rev-parse", "HEAD")
     if head is None or head != _commit(clone, tag):
         raise UserError(f"{clone}: not at its tag {tag}; expected git checkout {tag} in it")
-    ours = _commit(TOP, tag)
+    ours = _found(tag, commit)
     if ours is not None and ours != head:
         raise UserError(
             f"{clone}: is {tag} as it was at {head[:10]}, here it is {ours[:10]}; expected a tag "
@@ -89,6 +101,12 @@ def environment(clone: Path) -> dict[str, str]:
 
 def _own_python(clone: Path) -> Path:
     return clone / ".venv" / "bin" / "python"
+
+
+def _found(tag: str, commit: str | None) -> str | None:
+    """The commit of a tag here, or else the one that the list names; None if neither is here."""
+    named = commit and _ask("git", "-C", str(TOP), "rev-parse", "--verify", f"{commit}^0")
+    return _commit(TOP, tag) or named or None
 
 
 def _commit(repository: Path, tag: str) -> str | None:

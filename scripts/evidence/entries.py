@@ -13,12 +13,16 @@ from snnrl.errors import UserError, nearest
 
 KEYS = {
     "tag": "a tag of this repository",
+    "commit": "the 40 hexadecimal digits of the tag's commit",
     "settings": "settings with spaces between them",
     "variants": "a list of settings that tell the group's runs apart",
     "seeds": "a list of different seeds",
     "steps": "environment steps in all",
 }
 """Keys of a group, and what each is expected to be."""
+
+OPTIONAL = ("commit",)
+"""Keys that a group may lack."""
 
 OURS = ("seed", "total_steps", "threads", "tracking", "results_dir", "retry", "hydra")
 """Settings that the queue gives every run."""
@@ -31,6 +35,7 @@ class Entry(NamedTuple):
     :param tag: whose code runs it
     :param settings: what it shares with its group and what tells it apart
     :param steps: environment steps in all
+    :param commit: the tag's, for a checkout that has no tags
     """
 
     number: int
@@ -38,6 +43,7 @@ class Entry(NamedTuple):
     settings: tuple[str, ...]
     seed: int
     steps: int
+    commit: str | None = None
 
     @property
     def name(self) -> str:
@@ -78,8 +84,22 @@ def read_entries(file: Path) -> list[Entry]:
         for seed in group["seeds"]:
             for variant in group["variants"]:
                 settings = (*shared, *shlex.split(variant))
-                steps = group["steps"]
-                entries.append(Entry(len(entries) + 1, group["tag"], settings, seed, steps))
+                entries.append(
+                    Entry(
+                        len(entries) + 1,
+                        group["tag"],
+                        settings,
+                        seed,
+                        group["steps"],
+                        group.get("commit"),
+                    )
+                )
+    for entry in entries:
+        if entry.commit != (first := next(e for e in entries if e.tag == entry.tag)).commit:
+            raise UserError(
+                f"{file}: tag {entry.tag}: commit {entry.commit} in run {entry.number} and "
+                f"{first.commit} in run {first.number}; expected one"
+            )
     return entries
 
 
@@ -91,6 +111,8 @@ def _check(group: Any, where: str) -> None:
             known = f"expected only {', '.join(KEYS)}"
             raise UserError(f"{where}: {key}: {known}{nearest(str(key), KEYS)}")
     for key, meaning in KEYS.items():
+        if key in OPTIONAL and key not in group:
+            continue
         if key not in group:
             raise UserError(f"{where}: no '{key}', expected {meaning}")
         if not _fits(key, group[key]):
@@ -104,6 +126,8 @@ def _check(group: Any, where: str) -> None:
 def _fits(key: str, value: Any) -> bool:
     if key == "tag":
         return isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value) is not None
+    if key == "commit":
+        return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40}", value) is not None
     if key == "settings":
         return _are_words(value)
     if key == "variants":

@@ -54,14 +54,14 @@ def make_plan(place: Place, *, begin: bool) -> Plan:
     entries = read_entries(place.entries)
     answers: dict[Entry, str] = {}
     at_once = 1
-    tags = dict.fromkeys(entry.tag for entry in entries)
+    tags = {entry.tag: entry.commit for entry in entries}
     # First what is quick to find: a virtual environment takes minutes.
-    for tag in tags if begin else ():
-        check_tag(place, tag)
-    for tag in tags:
+    for tag, commit in tags.items() if begin else ():
+        check_tag(place, tag, commit)
+    for tag, commit in tags.items():
         if begin:
-            make_clone(place, tag)
-        check_clone(place, tag)
+            make_clone(place, tag, commit)
+        check_clone(place, tag, commit)
         own = [entry for entry in entries if entry.tag == tag]
         folders, at_once = _ask_clone(place, tag, own, begin=begin)
         answers |= dict(zip(own, folders, strict=True))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scripts.evidence.__main__ import main
-from scripts.evidence.clones import make_clone
+from scripts.evidence.clones import check_clone, make_clone
 from scripts.evidence.inside import compose
 from scripts.evidence.lock import Lock
 from scripts.evidence.place import TOP, Place
@@ -125,6 +125,25 @@ def test_a_clone_that_is_not_its_tag(place: Place) -> None:
     git(clone, "tag", "--force", TAG)
     with pytest.raises(UserError, match="expected a tag of its own for other code"):
         make_clone(place, TAG)
+
+
+def test_a_checkout_without_tags_has_the_commit(
+    tmp_path: Path,
+    cloned_from: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    commit = git(cloned_from, "rev-parse", f"refs/tags/{TAG}^0")
+    other = place_with(tmp_path, group(commit="0" * 40))
+    assert f"the tag is at {commit} here" in refused(["start"], other, monkeypatch, capsys)
+    git(cloned_from, "tag", "--delete", TAG)
+    try:
+        assert f"no tag {TAG}" in refused(["start"], other, monkeypatch, capsys)
+        clone = make_clone(place_with(tmp_path, group()), TAG, commit)
+        assert git(clone, "rev-parse", f"refs/tags/{TAG}^0") == commit
+        check_clone(other, TAG, commit)
+    finally:
+        git(cloned_from, "tag", TAG, commit)
 
 
 @pytest.mark.usefixtures("cloned_from")

@@ -14,7 +14,7 @@ from snnrl.errors import UserError
 from snnrl.experiment.config import check_override, compose_config
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.validate import validate
-from tests.evidence.helpers import group
+from tests.evidence.helpers import TAG, group
 
 
 def written(folder: Path, content: Any) -> Path:
@@ -41,12 +41,20 @@ def test_runs_go_seed_by_seed(tmp_path: Path) -> None:
     assert entries[4].tag == "v2.0-b"
 
 
+def test_a_tag_is_one_commit(tmp_path: Path) -> None:
+    groups = [group(commit=digit * 40, seeds=[seed]) for seed, digit in enumerate("01")]
+    with pytest.raises(UserError, match=f"tag {TAG}: commit 1{{40}} in run 2 and 0{{40}} in run 1"):
+        read_entries(written(tmp_path, {"groups": groups}))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"tag": "../elsewhere"}, "group 1: tag=../elsewhere: expected a tag"),
         ({"tag": "--upload-pack"}, "tag=--upload-pack: expected a tag"),
         ({"tag": 1}, "tag=1: expected a tag"),
+        ({"commit": "main"}, "commit=main: expected the 40 hexadecimal digits"),
+        ({"commit": "--all"}, "commit=--all: expected the 40 hexadecimal digits"),
         ({"settings": ["env=hopper"]}, "settings=['env=hopper']: expected settings with spaces"),
         ({"settings": ""}, "settings=: expected settings with spaces"),
         ({"settings": "env='hopper"}, "settings=env='hopper: expected settings with spaces"),
@@ -58,7 +66,7 @@ def test_runs_go_seed_by_seed(tmp_path: Path) -> None:
         ({"seeds": 3}, "seeds=3: expected a list"),
         ({"steps": 0}, "steps=0: expected environment steps"),
         ({"steps": 1.5}, "steps=1.5: expected environment steps"),
-        ({"step": 100}, "step: expected only tag, settings, variants, seeds, steps; did you mean"),
+        ({"step": 100}, "step: expected only tag, commit, settings, variants, seeds, steps; did you mean"),
         ({"settings": "env=hopper seed=1"}, "seed=1: the queue's own"),
         ({"variants": ["total_steps=9"]}, "total_steps=9: the queue's own"),
         ({"variants": ["tracking.project=x"]}, "tracking.project=x: the queue's own"),
