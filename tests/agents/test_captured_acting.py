@@ -112,13 +112,13 @@ def test_ordinary_policies_of_sb3_act_as_before():
 def test_a_decision_that_waits_for_the_device_is_not_hidden(monkeypatch):
     """SAC's distribution is not checked while it acts, as that waits."""
     agent = build("sac")
-    usual = agent.actor.forward
+    usual = type(agent.actor).forward
 
-    def waits(observations, deterministic=True):
-        actions = usual(observations, deterministic)
+    def waits(actor, observations, deterministic=True):
+        actions = usual(actor, observations, deterministic)
         assert not actions.isnan().any()
         return actions
 
-    monkeypatch.setattr(agent.actor, "forward", waits)
+    monkeypatch.setattr(type(agent.actor), "forward", waits)
     with pytest.raises(WaitsForTheDevice):
         decisions(agent, True)

@@ -35,9 +35,11 @@ def test_an_agent_on_a_cpu_leaves_them():
 
 def test_an_agent_on_cuda_sets_them():
     class Stub:
+        env = None
         device = torch.device("cuda")
         policy = SimpleNamespace(modules=lambda: [])
         _prepare_optimizers = _resolve_kernels = lambda *_: None
+        parts = staticmethod(dict)
 
     SpikingAgent._prepare(Stub())
     assert settings() == (False, False)

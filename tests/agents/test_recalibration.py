@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from snnrl.agents import TD3
 from snnrl.nn.norm import norm_layers
+from snnrl.seeds import stream
 from tests.envs import Follow
 
 from .helpers import VARIANTS, buffers, changed, small
@@ -143,7 +144,7 @@ def test_the_statistics_are_those_of_its_own_generators_minibatches():
     confidence = agent.actor.network.layers[0].norm.update.prior_mean.clone()
     agent.recalibrate()
 
-    generator = np.random.default_rng(4)
+    generator = stream(4, "recalibration/actor")
     stored = agent.replay_buffer.observations[:40, 0]
     rows = []
     for _ in range(3):
@@ -263,7 +264,7 @@ def test_the_critics_statistics_are_those_of_its_own_generators_minibatches(algo
     agent = with_critic(algo, critic_every=1_000).learn(25)
     agent.recalibrate(["critic"])
 
-    generator = np.random.default_rng([4, 1])
+    generator = stream(4, "recalibration/critic")
     rows = []
     for _ in range(3):
         rows.append(generator.integers(25, size=16))

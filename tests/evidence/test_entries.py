@@ -66,7 +66,10 @@ def test_a_tag_is_one_commit(tmp_path: Path) -> None:
         ({"seeds": 3}, "seeds=3: expected a list"),
         ({"steps": 0}, "steps=0: expected environment steps"),
         ({"steps": 1.5}, "steps=1.5: expected environment steps"),
-        ({"step": 100}, "step: expected only tag, commit, settings, variants, seeds, steps; did you mean"),
+        (
+            {"step": 100},
+            "step: expected only tag, commit, settings, variants, seeds, steps; did you mean",
+        ),
         ({"settings": "env=hopper seed=1"}, "seed=1: the queue's own"),
         ({"variants": ["total_steps=9"]}, "total_steps=9: the queue's own"),
         ({"variants": ["tracking.project=x"]}, "tracking.project=x: the queue's own"),
