@@ -15,6 +15,7 @@ from snnrl.experiment.callbacks import Clock
 from snnrl.experiment.diagnostics import short
 from snnrl.experiment.evaluation import Episode, Evaluator
 from snnrl.experiment.folder import RunFolder
+from snnrl.seeds import child_seed
 from tests.experiment.helpers import (
     assert_same,
     folder_of,
@@ -148,7 +149,7 @@ def test_the_best_model_is_that_of_the_best_evaluation(
 
     def play(evaluator: Evaluator, agent: TD3) -> list[Episode]:
         observations = np.zeros((1, 4))
-        return [Episode(0, returns[agent.num_timesteps], 1, observations)]
+        return [Episode(0, 100, returns[agent.num_timesteps], 1, observations)]
 
     monkeypatch.setattr(Evaluator, "run", play)
     folder = run(tmp_path)
@@ -158,11 +159,12 @@ def test_the_best_model_is_that_of_the_best_evaluation(
 
 def test_log_and_checkpoint_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(
-        callbacks.Checkpoints,
-        "save",
-        lambda checkpoints, agent, *rest: saved.append(agent.num_timesteps),
-    )
+
+    def save(checkpoints: Any, agent: TD3, *rest: Any) -> list[str]:
+        saved.append(agent.num_timesteps)
+        return []
+
+    monkeypatch.setattr(callbacks.Checkpoints, "save", save)
     folder = run(tmp_path, "log_every=30", "checkpoint.every=40", "total_steps=90")
     assert saved == [40, 80, 90]
     assert steps_in(folder, "progress") == [0, 30, 50, 60, 90]
@@ -235,7 +237,7 @@ def test_dqn_on_images(tmp_path: Path) -> None:
     assert layers(folder) == {"conv0", "layer0"}
     assert after_rows(folder) == set()  # re-calibrated at 40, evaluated at 50
     seeds = [int(row["seed"]) for row in rows_of(folder, "evaluations")]
-    assert seeds == [100, 101] * 3
+    assert seeds == [child_seed(0, "evaluation", episode) for episode in range(2)] * 3
 
 
 @pytest.mark.parametrize(

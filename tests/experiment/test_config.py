@@ -317,7 +317,7 @@ def test_help_has_every_group_choice_and_setting() -> None:
     assert "seed=0" in words
     assert "algo.policy_delay=2" in words
     for line in text.splitlines():
-        assert not line.startswith("  seed") or "random" in line
+        assert not line.startswith("  seed=") or "random" in line
 
 
 def test_help_shows_what_differs_between_choices() -> None:
