@@ -39,12 +39,12 @@ def compose(jobs: Sequence[Sequence[str]], *, check: bool) -> dict[str, Any]:
 
 
 def _folder(job: list[str], checked: set[tuple[str, ...]] | None) -> str:
-    from snnrl.experiment.config import check_override, compose_config, is_sweep
+    from snnrl.experiment.config import check_overrides, compose_config, is_sweep
     from snnrl.experiment.folder import RunFolder
     from snnrl.experiment.validate import validate
 
-    for text in job:
-        if is_sweep(check_override(text)):
+    for text in check_overrides(job):
+        if is_sweep(text):
             raise UserError(f"{text}: has several values; expected a variant for each")
     cfg = compose_config(job)
     # A seed fits whatever the others are.

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def _detached(do: Callable[[], None], log: Path) -> int:
         pid = os.fork()
         if pid:
             return pid
+        status = 1
         try:
             os.setsid()
             with open(os.devnull, "rb") as nothing:
@@ -86,8 +88,7 @@ def _detached(do: Callable[[], None], log: Path) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException:
-            import traceback
-
-            traceback.print_exc()
             status = 1
-        os._exit(status)
+            traceback.print_exc()
+        finally:
+            os._exit(status)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -178,7 +179,8 @@ class Queue:
 def say(line: str) -> None:
     """A line of the queue's log."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    print(f"{now} {line}", flush=True)
+    with suppress(OSError):  # a full disk is to end runs, if any, and not the queue
+        print(f"{now} {line}", flush=True)
 
 
 def check_room(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import deepcopy
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -58,7 +57,6 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     acting: CapturedSteps
 
     def _setup_model(self) -> None:
-        self.policy_kwargs = deepcopy(self.policy_kwargs)
         one_array = isinstance(self.observation_space, spaces.Box)
         if self.replay_buffer_class is None and self.n_steps == 1 and one_array:
             self.replay_buffer_class = ReplayBuffer

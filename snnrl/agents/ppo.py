@@ -156,7 +156,8 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     @contextmanager
     def _recording(self) -> Iterator[dict[str, Any]]:
         """Inside, SB3 logs into the mapping: its logger would not outlive a checkpoint."""
-        logger = self._logger
+        # Asked for as a property, it takes in what waits for it: SB3 would ask the other one.
+        logger = self.logger
         self._logger = Logger(folder=None, output_formats=[])
         try:
             yield self._logger.name_to_value

@@ -17,6 +17,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.util import MAGIC_NUMBER
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
@@ -206,7 +207,7 @@ def _reduce_function(function: FunctionType) -> Any:
     state = {name: getattr(function, name) for name in _OF_FUNCTIONS}
     return (
         _function,
-        (code, module, function.__closure__),
+        (code, module, function.__closure__, MAGIC_NUMBER),
         (vars(function), state),
         None,
         None,
@@ -281,7 +282,12 @@ def _attached(function: Any, owner: Any) -> MethodType:
     return MethodType(function, owner)
 
 
-def _function(code: bytes, module: str, closure: tuple[CellType, ...] | None) -> FunctionType:
+def _function(
+    code: bytes, module: str, closure: tuple[CellType, ...] | None, magic: bytes
+) -> FunctionType:
+    if magic != MAGIC_NUMBER:
+        # Another interpreter's code can crash this one.
+        raise pickle.UnpicklingError("it holds a function, and another version of Python saved it")
     return FunctionType(marshal.loads(code), vars(import_module(module)), None, None, closure)
 
 

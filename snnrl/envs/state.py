@@ -95,6 +95,8 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
                 self.obstacle = None
         except UserError as problem:
             return str(problem)
+        except Exception as problem:  # as what an earlier version pickled likes
+            return f"the environment cannot be restored ({_in_words(problem)})"
         return None
 
 

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.report import summarise_run
 from snnrl.analysis.run_files import read_evaluations
+from snnrl.analysis.runs import CAME_LATER
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment import provenance
 from snnrl.experiment.builder import (
@@ -35,7 +36,7 @@ from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.disk import disk_space
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.failures import Failure, is_of_the_disk
-from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.folder import CONFIG, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.tracking import Tracker, make_tracker
@@ -175,12 +176,23 @@ def _reason(failure: Exception) -> str:
 def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, Position]:
     compiles = kernel_for(cfg) == "compile"
     wait = " (compiling takes up to a minute the first time)" if compiles else ""
+    if (earlier := _additive_folder(cfg)) is not None:
+        print(f"an earlier run of these settings is in {earlier}; seeding=additive goes on with it")
     print(f"{cfg.env.id}: timing a few steps{wait}", flush=True)
     seconds = seconds_for(cfg, cfg.total_steps)
     print(f"{cfg.total_steps:,} steps will take about {in_words(seconds)} here")
     agent = build_agent(cfg, env)
     print(disk_space(cfg, agent))
     return agent, NOTHING_YET
+
+
+def _additive_folder(cfg: DictConfig) -> Path | None:
+    """Where a run of these settings is that was made before there was ``seeding``, if it is."""
+    before = OmegaConf.merge(cfg, {"seeding": CAME_LATER["seeding"]})
+    assert isinstance(before, DictConfig)
+    path = RunFolder(before).path
+    is_another = cfg.seeding != before.seeding and (path / CONFIG).exists()
+    return path if is_another else None
 
 
 def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:

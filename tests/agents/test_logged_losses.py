@@ -148,3 +148,14 @@ def test_nothing_waits_until_somebody_reads(monkeypatch):
     monkeypatch.setattr(LatestLosses, "read", lambda _: pytest.fail("read"))
     agent.train(3, 8)
     DQN("MlpPolicy", Match(), device="cpu", policy_kwargs=dict(net_arch=[8]), **REPLAY)
+
+
+def test_each_iteration_of_ppo_counts_once():
+    agent = PPO("SpikingPolicy", Follow(), seed=0, device="cpu", **SETTINGS["PPO"])
+    kept = []
+    keep = agent._keep_loss
+    agent._keep_loss = lambda name, value: (kept.append(name), keep(name, value))
+    agent.learn(64, log_interval=1_000)
+    assert agent._n_updates == 8
+    assert {name: kept.count(name) for name in kept} == dict.fromkeys(kept, 4)
+    assert "train/refresh_kl" in kept

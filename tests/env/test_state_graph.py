@@ -638,3 +638,16 @@ def test_what_stands_in_the_way_later_is_named_too() -> None:
         env.step(0)
     assert env.get_state() is None
     assert env.obstacle == "Remembers.log (cannot pickle 'generator' object)"
+
+
+def test_code_of_another_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = TransformObservation(Follow(), lambda observation: observation, None)
+    env.reset(seed=0)
+    monkeypatch.setattr("snnrl.envs.graph.MAGIC_NUMBER", b"3.14")
+    state = get_state(env)
+    assert state is not None
+    monkeypatch.undo()
+    again = Stateful(TransformObservation(Follow(), lambda observation: observation, None))
+    again.reset(seed=1)
+    problem = again.set_state(state)
+    assert problem is not None and "another version of Python saved it" in problem

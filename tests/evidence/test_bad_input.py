@@ -157,6 +157,17 @@ def test_a_clone_that_was_cut_off_is_made_again(place: Place) -> None:
     assert (make_clone(place, TAG) / "snnrl" / "train.py").exists()
 
 
+def test_a_setting_with_two_values(
+    tmp_path: Path,
+    cloned_from: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = place_with(tmp_path, group(variants=["bn=carebn"]))
+    line = refused(["start"], place, monkeypatch, capsys)
+    assert "run 1" in line and "bn=none and bn=carebn: two values for one setting" in line
+
+
 def test_settings_are_all_checked_before_anything_runs(
     tmp_path: Path,
     cloned_from: Path,

@@ -154,6 +154,18 @@ def test_seeding_is_in_the_hash_and_not_in_the_label() -> None:
     assert RunFolder(compose_config()).path == new.path
 
 
+def test_an_earlier_run_of_the_same_settings_is_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["env=pendulum", "total_steps=25", "evaluation.episodes=1"]
+    assert train(tmp_path, *settings, "seeding=additive") == 0
+    assert "an earlier run" not in capsys.readouterr().out
+    assert train(tmp_path, *settings) == 0
+    earlier = folder_of(tmp_path, *settings, "seeding=additive").path
+    said = f"an earlier run of these settings is in {earlier}; seeding=additive goes on with it"
+    assert said in capsys.readouterr().out
+
+
 def test_additive_runs_play_the_published_starts(tmp_path: Path) -> None:
     settings = ["env=pendulum", "seeding=additive", "total_steps=25", "evaluation.episodes=3"]
     assert train(tmp_path, *settings) == 0
