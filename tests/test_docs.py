@@ -38,11 +38,15 @@ OF_OTHERS = {
 
 
 def tiny(arguments: list[str]) -> list[str]:
-    """What makes the command short, as its algorithm has it."""
+    """What makes the command short, as its algorithm has it; its own tracking stays."""
     text = " ".join(arguments)
+    short = [s for s in TINY if s != "tracking=none" or "tracking=" not in text]
     if "ppo" in text:
-        return [*arguments, *TINY, *CRITIC, *ROLLOUT]
-    return [*arguments, *TINY, *REPLAY, *([] if "dqn" in text else CRITIC)]
+        short += [*CRITIC, *ROLLOUT]
+    else:
+        short += [*REPLAY, *([] if "dqn" in text else CRITIC)]
+    keys = {setting.partition("=")[0] for setting in short}
+    return [*(word for word in arguments if word.partition("=")[0] not in keys), *short]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
