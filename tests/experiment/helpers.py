@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import torch
 from omegaconf import OmegaConf
 
@@ -44,6 +45,11 @@ NOT_IN_SMALL = {
 """Settings that a choice does not have."""
 
 ALSO_SMALL = {"algo=ppo": ("algo.n_steps=16",)}
+
+
+def slow_case(*values: Any) -> Any:
+    """A case of a parametrised test that only ``make test-all`` runs."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def arguments(results_dir: Path, *changes: str) -> list[str]:

@@ -25,7 +25,7 @@ from snnrl.experiment.disk import checkpoint_bytes, disk_space, in_bytes
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.manifest import newest_whole, numbered, read_manifest
 from snnrl.experiment.progress import Progress
-from tests.experiment.helpers import arguments, assert_same_run, folder_of, train
+from tests.experiment.helpers import arguments, assert_same_run, folder_of, slow_case, train
 from tests.experiment.stopped import SHORT, Stopped
 
 CURRENT = ["save-2/agent.zip", "save-2/state.pt", "save-2/manifest.json"]
@@ -222,7 +222,9 @@ def lose_all(path: Path) -> None:
     shutil.rmtree(path.parent.parent)
 
 
-@pytest.mark.parametrize(("step", "damage"), [(12, flip), (12, lose_all), (28, lose), (28, cut)])
+@pytest.mark.parametrize(
+    ("step", "damage"), [(12, flip), slow_case(12, lose_all), (28, lose), slow_case(28, cut)]
+)
 def test_a_segment_that_is_lost_during_a_run_is_written_again(
     step: int,
     damage: Callable[[Path], None],

@@ -24,6 +24,7 @@ from tests.experiment.helpers import (
     assert_same_tables_and_models,
     folder_of,
     parameters,
+    slow_case,
     train,
 )
 from tests.experiment.stopped import crash_at
@@ -219,7 +220,13 @@ def test_other_ends_of_lines_are_no_damage(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "earlier"),
-    [(doubled, False), (one_bit, False), (garbage, True), (half, True), (Path.unlink, True)],
+    [
+        slow_case(doubled, False),
+        (one_bit, False),
+        slow_case(garbage, True),
+        (half, True),
+        slow_case(Path.unlink, True),
+    ],
 )
 @pytest.mark.parametrize("name", ["model.zip", "best_model.zip"])
 def test_a_model_is_made_again_from_the_checkpoint(
@@ -283,7 +290,7 @@ def test_a_mark_that_cannot_be_read(
 
 @pytest.mark.parametrize(
     ("stop", "damage"),
-    [(signal.SIGTERM, garbage), (signal.SIGTERM, Path.unlink), (None, half)],
+    [(signal.SIGTERM, garbage), slow_case(signal.SIGTERM, Path.unlink), slow_case(None, half)],
 )
 def test_a_best_model_that_was_damaged_between_two_starts(
     stop: signal.Signals | None, damage: Damage, finished: Path, tmp_path: Path
@@ -309,7 +316,14 @@ def test_a_best_model_that_was_damaged_between_two_starts(
 
 
 @pytest.mark.parametrize(
-    ("damage", "at"), [(garbage, 20), (empty, 60), (half, 60), (doubled, 99), (Path.unlink, 99)]
+    ("damage", "at"),
+    [
+        (garbage, 20),
+        slow_case(empty, 60),
+        slow_case(half, 60),
+        slow_case(doubled, 99),
+        (Path.unlink, 99),
+    ],
 )
 def test_whatever_is_damaged_during_a_run_is_whole_at_its_end(
     damage: Damage,
@@ -354,7 +368,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(
     assert_same_tables_and_models(folder_of(tmp_path), folder_of(finished))
 
 
-@pytest.mark.parametrize("damage", [garbage, half])
+@pytest.mark.parametrize("damage", [slow_case(garbage), half])
 def test_a_best_model_that_a_checkpoint_of_an_earlier_version_does_not_have(
     damage: Damage,
     tmp_path: Path,

@@ -17,7 +17,12 @@ SETTINGS = ("checkpoint.every=10", "evaluation.episodes=1", "algo.learning_start
 
 
 @pytest.mark.parametrize(
-    ("name", "n_envs"), [("Shifted-v0", 1), ("Shifted-v0", 2), ("Samples-v0", 1)]
+    ("name", "n_envs"),
+    [
+        ("Shifted-v0", 1),
+        pytest.param("Shifted-v0", 2, marks=pytest.mark.slow),
+        pytest.param("Samples-v0", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_crash(name: str, n_envs: int, tmp_path: Path) -> None:
     settings = (f"env.id=tests.state_envs:{name}", f"env.n_envs={n_envs}", *SETTINGS)

@@ -15,6 +15,7 @@ from tests.experiment.helpers import (
     assert_same_tables_and_models,
     folder_of,
     parameters,
+    slow_case,
     steps_in,
     train,
 )
@@ -39,13 +40,13 @@ UNEVEN = ["log_every=15"]
 @pytest.mark.parametrize(
     ("settings", "ends"),
     [
-        ([], [70, 130]),  # nothing was due at the earlier end
-        (UNEVEN, [100, 130]),  # an evaluation was, a row of progress was not
+        slow_case([], [70, 130]),  # nothing was due at the earlier end
+        slow_case(UNEVEN, [100, 130]),  # an evaluation was, a row of progress was not
         ([*UNEVEN, "checkpoint.every=20"], [30, 31, 99, 130]),  # a row of progress was
-        (["algo=sac", *UNEVEN], [71, 130]),
-        (["algo=dqn", "env=cartpole", *UNEVEN], [71, 130]),
+        slow_case(["algo=sac", *UNEVEN], [71, 130]),
+        slow_case(["algo=dqn", "env=cartpole", *UNEVEN], [71, 130]),
         (["algo=ppo", *UNEVEN], [64, 130]),
-        (["actor=ann", *UNEVEN], [71, 130]),
+        slow_case(["actor=ann", *UNEVEN], [71, 130]),
     ],
 )
 def test_no_trace_of_an_earlier_end(settings: list[str], ends: list[int], tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end(
 
 @pytest.mark.parametrize(
     ("settings", "end"),
-    [(["bn.recalibrate_every=60"], 60), (["algo=ppo", "algo.n_steps=16"], 64)],
+    [(["bn.recalibrate_every=60"], 60), slow_case(["algo=ppo", "algo.n_steps=16"], 64)],
 )
 def test_a_run_that_is_made_shorter_is_as_if_it_had_been_short(
     settings: list[str], end: int, tmp_path: Path

@@ -22,6 +22,7 @@ from tests.experiment.helpers import (
     folder_of,
     parameters,
     rows_of,
+    slow_case,
     train,
 )
 from tests.experiment.stopped import crash_at
@@ -36,8 +37,8 @@ TIRING = ["env.id=tests.random_envs:Tiring-v0", "evaluation.episodes=2", "checkp
     "settings",
     [
         [*CARELESS, "env.n_envs=2"],
-        [*CARELESS, "env.n_envs=2", "algo=ppo"],
-        CARELESS,
+        slow_case([*CARELESS, "env.n_envs=2", "algo=ppo"]),
+        slow_case(CARELESS),
         TIRING,
     ],
 )
