@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pandas as pd
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from scripts.evidence.plan import Planned
+from snnrl.analysis.run_files import read_config
 from snnrl.analysis.run_folders import load_run
 from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import mean_returns
 from snnrl.errors import UserError
+from snnrl.experiment.checksums import Damaged
+from snnrl.experiment.choices import rollout_size
+from snnrl.experiment.manifest import numbered, read_manifest
 from snnrl.experiment.sweep import Outcome
 
 Kind = Literal["waiting", "running", "done", "failed"]
@@ -41,15 +48,28 @@ class State(NamedTuple):
 def is_done(path: Path, steps: int) -> bool:
     """Whether the run in a folder has been trained for so many steps.
 
-    A run that is being extended has no ``DONE``, but was done at the length before.
+    A run that is being extended has no ``DONE``, and its evaluation at the length before is taken
+    back where none was due; but it was done at that length, and does not go back to it.
     """
     try:
         if (path / "DONE").exists():
             return int(json.loads((path / "DONE").read_text())["timesteps"]) >= steps
-        run = load_run(path)
-    except (UserError, OSError, ValueError, KeyError, TypeError):
+        config = read_config(path)
+        if int(config["total_steps"]) > steps:
+            return True
+        # Earlier versions' have no number of environments: there was one.
+        config = OmegaConf.merge({"env": {"n_envs": 1}}, config)
+        past = steps + rollout_size(config)
+        return any(step >= past for step in _checkpoints(path / "checkpoint"))
+    except (UserError, OSError, ValueError, KeyError, TypeError, OmegaConfBaseException):
         return False
-    return int(run.settings.get("total_steps", 0)) > steps and run.steps >= steps
+
+
+def _checkpoints(folder: Path) -> Iterator[int]:
+    """The steps of the checkpoints in a folder that can be read."""
+    for save in numbered(folder).values():
+        with suppress(Damaged, UserError):
+            yield read_manifest(save).step
 
 
 def state_of(
@@ -75,7 +95,7 @@ def state_of(
     extended = planned.extends is not None and not is_done(path, planned.extends.steps)
     if kind == "waiting" and run.status == "failed" and not extended:
         kind, reason = "failed", run.reason
-    steps = min(entry.steps, _steps(run))
+    steps = entry.steps if kind == "done" else min(entry.steps, _steps(run))
     curve = mean_returns(run.evaluations)
     curve = curve[curve.index <= entry.steps]
     return State(

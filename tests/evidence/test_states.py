@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from scripts.evidence.entries import Entry
 from scripts.evidence.plan import Planned
 from scripts.evidence.states import is_done, seconds_per_step, state_of
+from snnrl.experiment.manifest import Manifest, write_manifest
 from snnrl.experiment.sweep import Outcome
 from tests.run_folders import write_run
 
@@ -67,6 +69,30 @@ def test_done_and_extended(tmp_path: Path) -> None:
     assert is_done(path, 400) and not is_done(path, 900)
     assert state_of(short, [long.overrides], None)[:3] == ("done", 400, 400.0)
     assert state_of(long, [long.overrides], None)[:3] == ("running", 500, 500.0)
+
+
+def test_an_extension_that_was_killed_before_an_evaluation(tmp_path: Path) -> None:
+    """It has taken back the evaluation at the shorter run's end, where none was due."""
+    path = write(tmp_path / "run", 300, planned=900)
+    short = planned(path, 350)
+    long = planned(path, 900, short.entry)
+    assert is_done(path, 350) and not is_done(path, 900)
+    assert state_of(short, [], None)[:2] == ("done", 350)
+    assert state_of(long, [], None)[:2] == ("waiting", 300)
+
+
+@pytest.mark.parametrize(("step", "done"), [(350, False), (363, False), (364, True)])
+def test_a_checkpoint_that_is_past_the_end(step: int, done: bool, tmp_path: Path) -> None:
+    """The folder says the shorter length again; PPO's last rollout of 14 steps may pass its end."""
+    path = write(tmp_path / "run", 300, planned=350)
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    config |= {"algo": {"name": "ppo", "n_steps": 14}}
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    save = path / "checkpoint" / "save-2"
+    save.mkdir(parents=True)
+    write_manifest(save, Manifest("run", step, {}, []))
+    (path / "checkpoint" / "save-3").mkdir()  # damaged
+    assert is_done(path, 350) == done
 
 
 def test_what_an_extension_failed_of_is_not_the_shorter_run_s(tmp_path: Path) -> None:
