@@ -169,6 +169,8 @@ class Loaded(NamedTuple):
 
     :param agent: as it was saved
     :param position: as it was saved
+    :param longer: where the run stands if the checkpoint's step, an end, is not its end; otherwise
+        ``None``
     :param knows_its_step: whether the fingerprints are also of the rows of the checkpoint's own
         step; earlier versions' are of those before it
     :param restored: whether the environment's state could be; if not, a new episode starts
@@ -177,6 +179,7 @@ class Loaded(NamedTuple):
 
     agent: SpikingAgent
     position: Position
+    longer: Position | None
     knows_its_step: bool
     restored: bool
     damaged: list[str]
@@ -233,11 +236,11 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
     # One object, as in a new run: an environment may draw from it too.
     agent.action_space = env.action_space
     restore_generators(agent, state["generators"])
-    position = _position(state, at_its_end=agent.num_timesteps >= cfg.total_steps)
-    if position.losses is not None:
-        agent.losses = position.losses
     _restore_measured(agent, state)
-    return Loaded(agent, position, "position" in state, restored, damaged)
+    knows_its_step = "position" in state
+    position = Position(**state["position"]) if knows_its_step else _of_an_earlier_version(state)
+    longer = Position(**state["longer"]) if state.get("longer") else None
+    return Loaded(agent, position, longer, knows_its_step, restored, damaged)
 
 
 def run_id(cfg: DictConfig) -> str:
@@ -311,11 +314,8 @@ def _state(agent: SpikingAgent, position: Position, longer: Position | None) -> 
     return file.getvalue()
 
 
-def _position(state: Mapping[str, Any], *, at_its_end: bool) -> Position:
-    if "position" not in state:  # an earlier version's
-        return Position(state["clocks"], state.get("tables", {}), losses=state["losses"])
-    longer = None if at_its_end else state["longer"]
-    return Position(**(longer or state["position"]))
+def _of_an_earlier_version(state: Mapping[str, Any]) -> Position:
+    return Position(state["clocks"], state.get("tables", {}), losses=state["losses"])
 
 
 def _measured(agent: SpikingAgent) -> dict[str, Any]:

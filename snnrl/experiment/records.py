@@ -90,6 +90,19 @@ class Table:
         later = self._rows[rows:]
         return self.fingerprint(rows) == known and not any(_step(r) < timesteps for r in later)
 
+    def count_before(self, timesteps: int) -> int:
+        """How many rows of earlier steps there are, all at the beginning.
+
+        :raises UserError: one of them comes after another row, or one that is damaged
+        """
+        rows = sum(1 for _ in takewhile(lambda row: _step(row) < timesteps, self._rows))
+        if any(_step(row) < timesteps for row in self._rows[rows:]):
+            raise UserError(
+                f"{self.path}: damaged at row {rows + 1}, which rows of steps before "
+                f"{timesteps:,} follow; expected it back, or the run folder removed to start afresh"
+            )
+        return rows
+
     def count_after(self, rows: int, timesteps: int) -> int:
         """How many rows of a step follow the first ``rows`` rows."""
         following = takewhile(lambda row: _step(row) == timesteps, self._rows[rows:])

@@ -36,7 +36,7 @@ from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.disk import disk_space
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.failures import Failure, is_of_the_disk
-from snnrl.experiment.folder import CONFIG, RunFolder
+from snnrl.experiment.folder import CONFIG, TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.tracking import Tracker, make_tracker
@@ -197,10 +197,16 @@ def _additive_folder(cfg: DictConfig) -> Path | None:
 
 def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:
     cfg, checkpoint = folder.cfg, folder.checkpoint
-    agent, position, knows_its_step, restored, damaged = load_checkpoint(checkpoint, cfg, env)
+    agent, position, longer, knows_its_step, restored, damaged = load_checkpoint(
+        checkpoint, cfg, env
+    )
+    if longer is not None and _goes_on_as_longer(folder, agent.num_timesteps, position, longer):
+        position = longer
     folder.check_tables(agent.num_timesteps, position.tables)
     if not knows_its_step:
         position = _of_an_earlier_version(folder, agent.num_timesteps, position)
+    if position.losses is not None:
+        agent.losses = position.losses
     if damaged:
         print(
             f"{checkpoint}: damaged ({'; '.join(damaged)}); the checkpoint before it, of step "
@@ -250,26 +256,47 @@ def _learn(
         tracker.finish(exit_code)
 
 
+def _goes_on_as_longer(folder: RunFolder, step: int, position: Position, longer: Position) -> bool:
+    """Whether what was not due at a checkpoint's step, an end, is left out, or made again."""
+    if step < folder.cfg.total_steps:
+        return True
+    if folder.holds(step, position.tables) or not folder.holds(step, longer.tables):
+        return False
+    # A longer run has taken them back, and was stopped before it had a checkpoint of its own.
+    print(f"{folder.path}: rows of its end at step {step:,} are not there, and are made again")
+    return True
+
+
 def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> Position:
-    """The position of a checkpoint that knows the rows before its step alone, and no best model."""
-    evaluations = folder.table("evaluations")
-    known = position.tables.get("evaluations", (0, 0))[0]
-    before = [int(row["timesteps"]) for row in evaluations.rows()[:known]]
+    """The position of a checkpoint that knows no best model, and no rows but those before its step.
+
+    The earliest ones know no rows at all.
+    """
+    cfg, tables = folder.cfg, {name: folder.table(name) for name in TABLES}
+    known = {
+        name: position.tables[name][0] if name in position.tables else table.count_before(step)
+        for name, table in tables.items()
+    }
+    evaluations = tables["evaluations"]
+    before = [int(row["timesteps"]) for row in evaluations.rows()[: known["evaluations"]]]
+    last = max(before, default=-1)
     # A run that is extended was evaluated at its earlier end, whether that was due or not.
-    due = Clock(folder.cfg.evaluation.every, max(before, default=-1)).due(step)
-    tables = {}
-    for name, (rows, _) in position.tables.items():
-        table = folder.table(name)
-        if due or name == "progress":
-            rows += table.count_after(rows, step)
-        tables[name] = table.fingerprint(rows)
+    counts = step >= cfg.total_steps or Clock(cfg.evaluation.every, last).due(step)
+    evaluated = counts and evaluations.count_after(known["evaluations"], step) > 0
+    for name, table in tables.items():
+        if evaluated or name == "progress":
+            known[name] += table.count_after(known[name], step)
+    position = position._replace(
+        clocks={**position.clocks, "evaluation": step if evaluated else last},
+        tables={name: table.fingerprint(known[name]) for name, table in tables.items()},
+    )
     best = folder.best_model
     if not best.exists():
         print(f"{best}: gone; there will be one after an evaluation that is better than all before")
-        return position._replace(tables=tables)
+        return position
     if not is_whole_model(best):
         raise UserError(f"{best}: damaged; expected it back, or removed to go on without it")
-    return position._replace(tables=tables, best=best.read_bytes())
+    return position._replace(best=best.read_bytes())
 
 
 @contextmanager

@@ -357,12 +357,14 @@ def test_whatever_is_damaged_during_a_run_is_whole_at_its_end(
     assert len(load_run(folder.path).versions) > 5
 
 
+@pytest.mark.parametrize("knows_rows", [True, False])
+@pytest.mark.parametrize("every", [40, 50])
 def test_a_checkpoint_of_an_earlier_version_goes_on(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    every: int, knows_rows: bool, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It knows the rows before its own step, and no best model."""
-    as_earlier_versions_did(monkeypatch)
-    crash_at(78, tmp_path, "checkpoint.every=50")
+    """It knows the rows before its own step, or none, and no best model."""
+    as_earlier_versions_did(monkeypatch, knows_rows=knows_rows)
+    crash_at(78, tmp_path, f"checkpoint.every={every}")
     monkeypatch.undo()
     assert train(tmp_path) == 0
     assert_same_tables_and_models(folder_of(tmp_path), folder_of(finished))
@@ -387,10 +389,24 @@ def test_a_best_model_that_a_checkpoint_of_an_earlier_version_does_not_have(
     assert f"{folder.best_model}: gone" in capsys.readouterr().out
 
 
-def test_a_run_that_an_earlier_version_ended_is_extended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rows_that_a_checkpoint_does_not_know_are_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    as_earlier_versions_did(monkeypatch)
+    """A row that cannot be read, among rows of earlier steps."""
+    as_earlier_versions_did(monkeypatch, knows_rows=False)
+    crash_at(78, tmp_path, "checkpoint.every=50", "log_every=20")
+    monkeypatch.undo()
+    file = folder_of(tmp_path, "log_every=20").path / "progress.csv"
+    lines_of(file, lambda lines: [lines[0], "garbage\n", *lines[1:]])
+    assert train(tmp_path, "log_every=20") == 2
+    assert f"{file}: damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("knows_rows", [True, False])
+def test_a_run_that_an_earlier_version_ended_is_extended(
+    knows_rows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_earlier_versions_did(monkeypatch, knows_rows=knows_rows)
     assert train(tmp_path / "extended", "total_steps=70") == 0
     monkeypatch.undo()
     of_an_earlier_version(folder_of(tmp_path / "extended").path)
@@ -402,8 +418,32 @@ def test_a_run_that_an_earlier_version_ended_is_extended(
         assert (extended.path / table).read_bytes() == (whole.path / table).read_bytes()
 
 
-def as_earlier_versions_did(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let checkpoints hold what they did: fingerprints of the rows of earlier steps."""
+@pytest.mark.parametrize("knows_rows", [True, False])
+@pytest.mark.parametrize("extension", [None, 90])
+def test_the_end_of_an_earlier_version_s_run_is_reached_again(
+    extension: int | None, knows_rows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was due there; its rows are there, or a longer run has taken them back."""
+    as_earlier_versions_did(monkeypatch, knows_rows=knows_rows)
+    assert train(tmp_path / "ended", "total_steps=70") == 0
+    monkeypatch.undo()
+    ended, whole = (folder_of(tmp_path / name) for name in ("ended", "whole"))
+    if extension is None:
+        (ended.path / "DONE").unlink()
+    else:
+        crash_at(extension, tmp_path / "ended", "total_steps=130")
+    for name in ("ended", "whole"):
+        assert train(tmp_path / name, "total_steps=70") == 0
+    assert_same(parameters(ended.model), parameters(whole.model))
+    for table in ("evaluations.csv", "statistics_error.csv"):
+        assert (ended.path / table).read_bytes() == (whole.path / table).read_bytes()
+
+
+def as_earlier_versions_did(monkeypatch: pytest.MonkeyPatch, *, knows_rows: bool = True) -> None:
+    """Let checkpoints hold what they did: fingerprints of the rows of earlier steps.
+
+    :param knows_rows: the earliest ones' held none
+    """
     from snnrl.experiment import checkpoint
 
     def state(agent: Any, position: Any, longer: Any) -> bytes:
@@ -424,7 +464,9 @@ def as_earlier_versions_did(monkeypatch: pytest.MonkeyPatch) -> None:
         content = torch.load(file, weights_only=False)
         for name in ("position", "longer", "statistics_before", "last_rollout"):
             del content[name]
-        content |= {"clocks": position.clocks, "tables": tables, "losses": agent.losses}
+        content |= {"clocks": position.clocks, "losses": agent.losses}
+        if knows_rows:
+            content["tables"] = tables
         file = io.BytesIO()
         torch.save(content, file)
         return file.getvalue()

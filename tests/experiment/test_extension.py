@@ -12,6 +12,7 @@ import pytest
 from snnrl.experiment.evaluation import Episode, Evaluator
 from tests.experiment.helpers import (
     assert_same,
+    assert_same_run,
     assert_same_tables_and_models,
     folder_of,
     parameters,
@@ -114,6 +115,65 @@ def test_a_run_that_is_made_shorter_is_as_if_it_had_been_short(
     shorter, whole = (folder_of(tmp_path / name, *settings) for name in ("shorter", "whole"))
     assert steps_in(shorter, "evaluations") == [0, end]
     assert_same_tables_and_models(shorter, whole)
+
+
+@pytest.mark.parametrize(
+    ("settings", "end", "killed"),
+    [
+        ([], 70, 90),  # before the first evaluation of the longer run
+        ([], 70, 110),  # after it
+        (UNEVEN, 100, 111),  # an evaluation was due at the end, a row of progress was not
+        (["algo=sac", *UNEVEN], 71, 80),
+        (["algo=dqn", "env=cartpole", *UNEVEN], 71, 80),
+        (["algo=ppo", *UNEVEN], 64, 90),
+    ],
+)
+def test_back_to_the_shorter_length_after_a_longer_run_was_killed(
+    settings: list[str], end: int, killed: int, tmp_path: Path
+) -> None:
+    """The longer run had no checkpoint yet, and had taken back the rows of the end."""
+    assert train(tmp_path / "back", *settings, f"total_steps={end}") == 0
+    for _ in range(2):
+        crash_at(killed, tmp_path / "back", *settings, "total_steps=130")
+    for name in ("back", "whole"):
+        assert train(tmp_path / name, *settings, f"total_steps={end}") == 0
+    back, whole = (folder_of(tmp_path / name, *settings) for name in ("back", "whole"))
+    assert back.finished_steps() == end
+    # DQN logs its exploration rate at a step, and no step is made here.
+    same = assert_same_run if "algo=dqn" in settings else assert_same_tables_and_models
+    same(back, whole)
+    for name in ("back", "whole"):
+        assert train(tmp_path / name, *settings, "total_steps=130") == 0
+    assert_same_tables_and_models(back, whole)
+
+
+@pytest.mark.parametrize("table", ["evaluations", "statistics_error"])
+def test_back_to_the_shorter_length_after_one_table_alone_was_cut(
+    table: str, tmp_path: Path
+) -> None:
+    """A longer run was killed while it took rows back."""
+    for name in ("back", "whole"):
+        assert train(tmp_path / name, "total_steps=70") == 0
+    back, whole = (folder_of(tmp_path / name) for name in ("back", "whole"))
+    (back.path / "DONE").unlink()
+    file = back.path / f"{table}.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith("70,")))
+    assert train(tmp_path / "back", "total_steps=70") == 0
+    assert_same_tables_and_models(back, whole)
+
+
+def test_rows_of_before_an_end_are_missed_at_either_length(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path, "total_steps=70") == 0
+    folder = folder_of(tmp_path)
+    crash_at(90, tmp_path, "total_steps=130")
+    file = folder.path / "evaluations.csv"
+    file.write_text(file.read_text().rpartition("50,")[0])
+    for total in (70, 130):
+        assert train(tmp_path, f"total_steps={total}") == 2
+        assert f"{file}: damaged, not the" in capsys.readouterr().err
 
 
 def test_rows_of_an_earlier_end_do_not_matter(tmp_path: Path) -> None:
