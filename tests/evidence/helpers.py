@@ -24,18 +24,18 @@ TINY = " ".join(
             for text in SMALL
             if not text.startswith(("env=", "tracking", "bn.", "total_steps"))
         ),
-        "env.id=tests.sweep_envs:Sound-v0",
         "device=cpu",
         "bn=none",
     ]
 )
+SOUND = "env.id=tests.sweep_envs:Sound-v0"
 FAILING = "env.id=tests.sweep_envs:Failing-v0"
 
 
 def group(**changes: Any) -> dict[str, Any]:
     """A group of one tiny run."""
-    own = {"tag": TAG, "settings": TINY, "variants": ["bn=none"], "seeds": [0], "steps": 100}
-    return {**own, **changes}
+    own = {"tag": TAG, "settings": f"{TINY} {SOUND}", "variants": ["bn=none"]}
+    return {**own, "seeds": [0], "steps": 100, **changes}
 
 
 def place_with(folder: Path, *groups: dict[str, Any], **changes: Any) -> Place:

@@ -182,8 +182,8 @@ def test_settings_are_all_checked_before_anything_runs(
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
-        ([group(variants=["actor.hidden=[0]"])], "actor.hidden=0: expected at least 1"),
-        ([group(variants=["bn=none,carebn"])], "has several values; expected a variant for each"),
+        ([group(variants=["algo.tau=2"])], "algo.tau=2.0: expected at most 1"),
+        ([group(variants=["algo.tau=0.1,0.2"])], "has several values; expected a variant for each"),
         ([group(variants=["evaluation.evry=3"])], "evaluation.evry: no such setting"),
         ([group(), group()], "runs 1 and 2 are one run"),
         # In other words, or shorter than before.

@@ -26,7 +26,7 @@ from snnrl.errors import RunFailed
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.manifest import numbered
-from tests.evidence.helpers import FAILING, TAG, TINY, evidence, git, group, place_with
+from tests.evidence.helpers import FAILING, SOUND, TAG, TINY, evidence, git, group, place_with
 
 STEPS = 600
 
@@ -82,8 +82,8 @@ def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def place(tmp_path: Path) -> Iterator[Place]:
     """One whose queue does not outlive the test. It has a run to extend, and one that fails."""
     often = f"{TINY} checkpoint.every=25"
-    long = group(settings=often, variants=["bn=none", FAILING], steps=STEPS)
-    place = place_with(tmp_path, long, group(settings=often, steps=STEPS + 100))
+    long = group(settings=often, variants=[SOUND, FAILING], steps=STEPS)
+    place = place_with(tmp_path, long, group(settings=often, variants=[SOUND], steps=STEPS + 100))
     yield place
     queue = read_queue(place.queue)
     if queue is not None and Lock(place.queue).is_held():
@@ -94,16 +94,19 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_two_at_a_time_one_fails_and_the_rest_goes_on(
     repository: Path, tmp_path: Path, trouble: Path
 ) -> None:
-    place = place_with(tmp_path, group(variants=[FAILING, "bn=none"]))
+    place = place_with(tmp_path, group(settings=TINY, variants=[FAILING, SOUND]))
     done = evidence(repository, place, ["start", "--foreground"])
     assert done.returncode == 1, done.stdout + done.stderr
     events = [line.split(" ", 1)[1] for line in done.stdout.splitlines() if line[:2] == "20"]
     assert events[:2] == [
         "run 1: begun: env.id=tests.sweep_envs:Failing-v0 seed=0, to 100 steps",
-        "run 2: begun: seed=0, to 100 steps",
+        "run 2: begun: env.id=tests.sweep_envs:Sound-v0 seed=0, to 100 steps",
     ]
     assert any(line.startswith("run 1: failed: ") for line in events)
-    assert any(line.startswith("run 2: done: seed=0: return -") for line in events)
+    assert any(
+        line.startswith("run 2: done: env.id=tests.sweep_envs:Sound-v0 seed=0: return -")
+        for line in events
+    )
     assert events[-1] == "1 of 2 runs are done; now 2 runs: 1 done, 1 failed"
     failed, sound = runs(place)["Failing/0"], runs(place)["Sound/0"]
     assert json.loads((sound / "DONE").read_text())["timesteps"] == 100
