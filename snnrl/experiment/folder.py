@@ -33,14 +33,7 @@ SAVED = ".saved"
 TABLES = ("evaluations", "statistics_error", "progress")
 
 LEFT_BEHIND = (
-    "overrides.yaml",
-    "provenance.json",
-    "evaluations.csv",
-    "progress.csv",
-    "statistics_error.csv",
-    "curve.png",
-    "model.zip",
-    "best_model.zip",
+    *(name for name in SEALED if name != CONFIG),
     "checkpoint",
     "tensorboard",
     "DONE",
