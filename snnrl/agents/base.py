@@ -74,6 +74,11 @@ class SpikingAgent(BaseAlgorithm):
             self._record_progress(logger)
         return logger
 
+    def _setup_model(self) -> None:
+        # ``load`` puts what it was given, and what it read, past the setter.
+        self.policy_kwargs = vars(self)["policy_kwargs"]
+        super()._setup_model()
+
     def parts(self) -> dict[str, SpikingPart]:
         """The spiking networks that learn, by name: ``actor`` and ``critic``, or ``q_network``."""
         modules = {name: getattr(self, name, None) for name in ("actor", "critic", "q_net")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,7 +54,6 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     policy: ActorCriticPolicy
 
     def _setup_model(self) -> None:
-        self.policy_kwargs = deepcopy(self.policy_kwargs)
         self._refuse_normalised_bytes()
         super()._setup_model()
         self._prepare()

@@ -11,10 +11,14 @@ from snnrl.ops.triton import requirements
 def machine(monkeypatch):
     """Say which programs this machine has."""
 
+    monkeypatch.delenv("CC", raising=False)
+
     def has(*programs):
         monkeypatch.setattr(shutil, "which", lambda name: name if name in programs else None)
+        requirements.has_c_compiler.cache_clear()
 
-    return has
+    yield has
+    requirements.has_c_compiler.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -23,8 +27,8 @@ def machine(monkeypatch):
         (("g++",), "cpu", "native"),
         (("clang++",), "cpu", "native"),
         ((), "cpu", "naive"),
-        (("g++",), "cuda", "triton"),
-        ((), "cuda:1", "triton"),
+        (("gcc",), "cuda", "triton"),
+        (("clang",), "cuda:1", "triton"),
     ],
 )
 def test_auto_takes_the_fused_operators_of_the_device(machine, programs, device, expected):

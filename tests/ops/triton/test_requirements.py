@@ -43,6 +43,7 @@ def test_a_cpu_is_refused(function, arguments):
 
 
 def test_a_machine_without_triton_is_refused(monkeypatch):
+    monkeypatch.setattr(requirements, "has_c_compiler", lambda: True)
     requirements.check_device(torch.device("cuda"))
     monkeypatch.setattr(requirements, "HAS_TRITON", False)
     with pytest.raises(UserError, match=r"^kernel=triton: the package triton is not installed"):
