@@ -13,10 +13,9 @@ from pathlib import Path
 from scripts.evidence.lock import LOOK_EVERY_S, Lock, is_alive, read_queue
 from scripts.evidence.place import Place
 from scripts.evidence.plan import make_plan
+from scripts.evidence.priority import lower
 from scripts.evidence.work import check_room, work
 from snnrl.errors import UserError, exit_status
-
-LOWEST_PRIORITY = 19
 
 
 def start(place: Place, *, foreground: bool = False, retry: bool = False) -> None:
@@ -37,7 +36,7 @@ def start(place: Place, *, foreground: bool = False, retry: bool = False) -> Non
         plan = make_plan(place, begin=True)
 
         def do() -> None:
-            os.nice(LOWEST_PRIORITY)
+            lower(os.getpid())
             work(place, plan, lock, retry=retry)
 
         if foreground:

@@ -17,6 +17,7 @@ from scripts.evidence.clones import environment, python_of
 from scripts.evidence.lock import Lock
 from scripts.evidence.place import Place
 from scripts.evidence.plan import Plan, Planned, readable
+from scripts.evidence.priority import lower
 from scripts.evidence.states import is_done
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment.signals import StopRequest, stop_on_signals
@@ -143,6 +144,7 @@ class Queue:
                     start_new_session=True,
                     pass_fds=[self.lock.handle],
                 )
+            lower(process.pid)
         except (OSError, UserError) as problem:
             reason = f"cannot be started ({problem})"
             self.sweep.record(entry.number, Outcome("failed", overrides, folder, reason))
