@@ -38,10 +38,10 @@ train: setup ## train; settings in ARGS="algo=td3 bn=carebn", without them the q
 	@exec $(VENV_PYTHON) -m snnrl.train $(or $(ARGS),experiment=quickstart)
 
 test: setup ## run the quick tests (ARGS="-k name" goes to pytest)
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 test-all: setup ## run all tests, the slow ones too
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(WORKERS) $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: setup ## check style, format and types
 	$(VENV_PYTHON) -m ruff check .

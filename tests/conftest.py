@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -19,6 +21,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=str(HERE / "data" / "golden"),
         help="folder of the recordings of published implementations",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow all but ``n`` cases of a test that has the marker ``quick_cases(n)``.
+
+    The name of the test draws them, as a stride could meet one value of a parameter alone.
+    """
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("quick_cases") and not item.get_closest_marker("slow"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for name, of_one in cases.items():
+        (n,) = of_one[0].get_closest_marker("quick_cases").args
+        quick = Random(name).sample(range(len(of_one)), min(n, len(of_one)))
+        for i, item in enumerate(of_one):
+            if i not in quick:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")

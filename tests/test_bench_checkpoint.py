@@ -11,6 +11,7 @@ import pytest
 from scripts.bench import checkpoint
 
 
+@pytest.mark.slow
 def test_it_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, disk = tmp_path / "out", tmp_path / "disk"
     disk.mkdir()

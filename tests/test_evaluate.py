@@ -39,6 +39,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "seed-0"))
 
 
+@pytest.mark.quick_cases(1)
 def test_returns_with_deviation_and_interval(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run), "--episodes", "3"]) == 0
     out = capsys.readouterr().out
@@ -52,6 +53,7 @@ def test_returns_with_deviation_and_interval(run: Path, capsys: pytest.CaptureFi
     assert "best_model.zip after " in out
 
 
+@pytest.mark.quick_cases(2)
 def test_the_same_twice_and_other_episodes_by_another_seed(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,6 +79,7 @@ def test_one_episode_has_no_interval(run: Path, capsys: pytest.CaptureFixture[st
     assert "no interval" in capsys.readouterr().out
 
 
+@pytest.mark.quick_cases(1)
 def test_a_film(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     imageio = pytest.importorskip("imageio.v3")
     pytest.importorskip("imageio_ffmpeg")

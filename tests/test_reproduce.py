@@ -62,6 +62,7 @@ def edit_json(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
 # Running again
 
 
+@pytest.mark.slow
 def test_an_extended_run_is_made_again_bit_for_bit(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def test_it_says_where_a_result_first_differs(
     assert "already done" in capsys.readouterr().out
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", ["model.zip", "evaluations.csv"])
 def test_half_a_result_is_not_identical(
     name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -119,6 +121,7 @@ def test_nothing_to_compare_is_not_identical(
     assert "identical" not in out
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("step", ["0,", "50,", "100,"])
 def test_an_evaluation_that_is_gone_is_a_difference(
     step: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -133,6 +136,7 @@ def test_an_evaluation_that_is_gone_is_a_difference(
     assert "the result is not identical" in out
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -202,6 +206,7 @@ VARIED = [
 ]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("changes", VARIED, ids=lambda changes: changes[0])
 def test_every_value_is_what_it_was(changes: list[str], tmp_path: Path) -> None:
     cfg = compose_config(arguments(tmp_path, *changes))
@@ -237,6 +242,7 @@ def test_it_runs_with_the_kernel_and_the_device_that_auto_was(folder: Path) -> N
 OLD = sorted((TOP / "results").glob("*/*/*-spiking-*/seed-0"))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("old", OLD, ids=lambda path: path.parent.name[:40])
 def test_the_published_folders_can_be_checked(
     old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -28,6 +28,7 @@ def script(name: str, tmp_path: Path, **variables: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.slow
 def test_the_whole_table_says_what_it_would_do(tmp_path: Path) -> None:
     done = script("paper_table.sh", tmp_path, ENVS="inverted_pendulum", DRY_RUN="1")
     assert done.returncode == 0, done.stderr

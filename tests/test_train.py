@@ -29,6 +29,7 @@ def _command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snnrl.experiment.run.seconds_for", lambda *_: 1.0)
 
 
+@pytest.mark.slow
 def test_a_sweep_makes_a_folder_each_and_a_second_one_skips_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +89,7 @@ def test_runs_of_a_sweep_that_would_be_one_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_integral_floats_in_a_sweep(tmp_path: Path) -> None:
     command = ["--multirun", *arguments(tmp_path, *TINY, "total_steps=3e1", "seed=0.0,1")]
     assert main(command) == 0
@@ -144,6 +146,7 @@ def test_a_signal_ends_the_whole_sweep(
     assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_evaluation_of_a_run_lets_it_finish_and_ends_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,6 +189,7 @@ def test_show_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([flag]) == 0
@@ -237,6 +241,7 @@ def start(tmp_path: Path, *settings: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_from_another_folder(tmp_path: Path) -> None:
     process = start(tmp_path, *TINY)
     out, err = process.communicate(timeout=100)
@@ -256,6 +261,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_signal_from_outside(tmp_path: Path) -> None:
     process = start(tmp_path, "total_steps=1000000")
     assert process.stderr
@@ -275,6 +281,7 @@ def start_side_by_side(tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_reaches_the_run_and_not_the_processes_of_its_environments(
     number: signal.Signals, status: int, tmp_path: Path
@@ -287,6 +294,7 @@ def test_ctrl_c_reaches_the_run_and_not_the_processes_of_its_environments(
     assert list(tmp_path.rglob("checkpoint/*/state.pt"))
 
 
+@pytest.mark.slow
 def test_a_process_of_an_environment_that_dies(tmp_path: Path) -> None:
     process = start_side_by_side(tmp_path)
     os.kill(leaders_below(process.pid)[0], signal.SIGKILL)

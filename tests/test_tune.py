@@ -56,6 +56,7 @@ def chosen(cfg: DictConfig) -> tuple[str, float]:
     return cfg.bn.name, cfg.algo.learning_rate
 
 
+@pytest.mark.slow
 def test_the_best_is_the_mean_over_seeds(
     script: ModuleType, runs: list[DictConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

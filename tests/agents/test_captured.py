@@ -70,6 +70,7 @@ def test_the_same_weights_optimisers_and_losses(variant):
     assert means[0] == means[1] != {}
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_run_with_a_schedule_and_recalibrations(variant):
     bn = dict(name="carebn", recalibrate_every=15, recalibrate_batches=3)
@@ -79,6 +80,7 @@ def test_the_same_run_with_a_schedule_and_recalibrations(variant):
     assert_equal_agents(*agents)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("variant", "changes"),
     [
@@ -112,6 +114,7 @@ def test_dqn_copies_to_its_target_outside():
     assert events(agent).count("capture") == 1
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("variant", "name", "value"),
     [
@@ -169,6 +172,7 @@ def test_parameters_that_are_set_are_learned_from():
     assert_equal_agents(*agents)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_copy_captures_steps_of_its_own(variant):
     def play(captured):
@@ -187,6 +191,7 @@ def test_a_copy_captures_steps_of_its_own(variant):
         assert_equal_agents(one, other)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_loaded_agent_goes_on_as_an_uncaptured_one(variant, tmp_path):
     def play(captured):
@@ -257,6 +262,7 @@ def test_capturable_alone_is_captured():
     assert not agent.actor.optimizer.param_groups[0]["fused"]
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("given", [dict(fused=True), dict(eps=1e-6)])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_the_user_says_of_the_policys_optimiser_does_not_keep_it_from_capture(variant, given):

@@ -42,6 +42,7 @@ def events(agent):
     return agent.acting._recorder.events
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_decisions_while_the_networks_learn(variant, deterministic):

@@ -84,6 +84,7 @@ def test_what_runs_is_said_once(capsys):
     assert capsys.readouterr().out.count("Using kernel native") == 1
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("kernel", ["native", pytest.param("compile", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("variant", ["td3", "ddpg", "sac", "dqn"])
 def test_two_hundred_steps_of_a_run(variant, kernel):

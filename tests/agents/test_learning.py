@@ -89,11 +89,13 @@ def train_and_score(case: str, seed: int = 0) -> float:
     return score(make(seed).learn(steps))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("case", CASES)
 def test_it_learns(case):
     assert train_and_score(case) < CASES[case][2]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("case", CASES)
 def test_it_does_not_without_a_gradient_through_the_spikes(case, monkeypatch):
     monkeypatch.setitem(

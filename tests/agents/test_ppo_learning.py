@@ -56,11 +56,13 @@ def train_and_evaluate(task: str) -> float:
     return float(mean)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_spiking_actor_learns(task):
     assert train_and_evaluate(task) > TASKS[task][2]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("task", ["vector", "choice", "choice of images"])
 @pytest.mark.usefixtures("no_gradient_through_the_spikes")
 def test_it_does_not_without_a_gradient_through_the_spikes(task):
@@ -91,10 +93,12 @@ def explained_variance_of_values() -> float:
     return float(1 - ((values - true) ** 2).mean() / true.var())
 
 
+@pytest.mark.slow
 def test_a_spiking_critic_learns():
     assert explained_variance_of_values() > 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_gradient_through_the_spikes")
 def test_the_critic_does_not_without_a_gradient_through_the_spikes():
     assert explained_variance_of_values() < 0.2

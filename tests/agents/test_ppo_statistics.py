@@ -53,6 +53,7 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> Any:
     return watch
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 @pytest.mark.parametrize("env", [Follow, Match])
 @pytest.mark.parametrize("bn", STRATEGIES)

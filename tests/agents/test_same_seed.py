@@ -41,6 +41,7 @@ def build(variant, bn, noise, **arguments):
     return small(variant, policy_kwargs=dict(bn=bn), **explore, **arguments)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_two_runs_are_bit_identical(variant):
     def run(seed):
@@ -59,6 +60,7 @@ def test_two_runs_are_bit_identical(variant):
     assert not any(torch.equal(states[0][name], states[1][name]) for name in weights)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_strategies_draw_the_same(variant, indices):
     def run(bn):

@@ -28,6 +28,7 @@ from .helpers import (
 OFTEN = dict(name="carebn", recalibrate_every=10, recalibrate_batches=3)
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("bn", ["none", "vanilla", OFTEN])
 def test_save_and_load(variant, bn, tmp_path):
@@ -46,6 +47,7 @@ def test_save_and_load(variant, bn, tmp_path):
     assert not torch.equal(decisions(agent.policy), decisions(loaded.policy))
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_loaded_agent_draws_the_same_next_recalibration(variant, tmp_path):
     agent = small(variant, policy_kwargs=dict(bn=OFTEN)).learn(25)
@@ -154,6 +156,7 @@ def test_normalised_observations(tmp_path):
     assert evaluate_policy(loaded, env, n_eval_episodes=2, warn=False) == ours
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", ["td3", "sac", "dqn"])
 def test_the_normalisation_of_observations_travels_with_the_agent(variant, tmp_path):
     env = VecNormalize(DummyVecEnv([lambda: task(variant)]))

@@ -97,6 +97,7 @@ def test_actions(action: Any) -> None:
         env.step(action)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("n_envs", "name"), [(1, "SaysScalars-v0"), (2, "SaysScalars-v0"), (2, "SaysScalarsLater-v0")]
 )

@@ -168,6 +168,7 @@ def test_a_setting_with_two_values(
     assert "run 1" in line and "bn=none and bn=carebn: two values for one setting" in line
 
 
+@pytest.mark.slow
 def test_settings_are_all_checked_before_anything_runs(
     tmp_path: Path,
     cloned_from: Path,
@@ -179,6 +180,7 @@ def test_settings_are_all_checked_before_anything_runs(
     assert "run 3" in line and "bn=carbn" in line and "did you mean 'carebn'" in line
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize(
     ("groups", "words"),
     [

@@ -91,6 +91,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
             kill(pid)
 
 
+@pytest.mark.slow
 def test_two_at_a_time_one_fails_and_the_rest_goes_on(
     repository: Path, tmp_path: Path, trouble: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_the_last_two_are_kept_and_they_share_segments(stopped: Stopped, tmp_pat
     assert files == {f"replay/segment-{span}.npz" for span in spans}
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", [*CURRENT, OWN_SEGMENT])
 def test_a_damaged_checkpoint_and_the_one_before_is_used(
     name: str, stopped: Stopped, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -86,6 +87,7 @@ def test_a_damaged_checkpoint_and_the_one_before_is_used(
     assert "save-2" not in [path.name for path in numbered(folder.checkpoint).values()]
 
 
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
 @pytest.mark.parametrize("name", [*CURRENT, OWN_SEGMENT])
 def test_every_damage_is_found(
@@ -222,6 +224,7 @@ def lose_all(path: Path) -> None:
     shutil.rmtree(path.parent.parent)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("step", "damage"), [(12, flip), slow_case(12, lose_all), (28, lose), slow_case(28, cut)]
 )
@@ -298,6 +301,7 @@ def test_more_than_is_free_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "expected more, or the run will stop when the disk is full" in disk_space(cfg, agent)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -351,6 +355,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield at
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("file", [1, 2, 3, 4, 5])
 def test_a_full_disk_leaves_the_last_checkpoint(
     file: int,

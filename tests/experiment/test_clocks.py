@@ -209,6 +209,7 @@ def test_actor_and_critic_are_re_calibrated_by_their_own_clocks(tmp_path: Path) 
     assert {"firing_rate/critic.q0.encoder", "gain_mean/critic.q1.layer0"} <= progress.keys()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("settings", "asked"),
     [(["algo=ppo"], False), (["algo=ppo", "bn=ca_only"], True), (["algo=td3"], True)],

@@ -72,6 +72,7 @@ def test_every_folder_of_configs_is_a_group() -> None:
     assert all(choices(group) for group in GROUPS)
 
 
+@pytest.mark.quick_cases(20)
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
     if choice.startswith("atari") or "env=atari/pong" in companions(group, choice):
@@ -108,6 +109,7 @@ def test_mixtures_cover_every_choice() -> None:
     assert {c for c in CHOICES if c[0] not in elsewhere} <= covered
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("env", "mixture"),
     [
@@ -124,6 +126,7 @@ def test_every_choice_learns_a_few_steps(env: str, mixture: list[str], tmp_path:
     assert_runs(overrides)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("preset", choices("experiment"))
 def test_every_preset_learns_a_few_steps(preset: str, tmp_path: Path) -> None:
     algo = compose_config([f"experiment={preset}"]).algo.name
@@ -320,6 +323,7 @@ def test_help_has_every_group_choice_and_setting() -> None:
         assert not line.startswith("  seed=") or "random" in line
 
 
+@pytest.mark.slow
 def test_help_shows_what_differs_between_choices() -> None:
     lines = [line for line in help_text().splitlines() if "algo.tau=" in line]
     assert ["0.005" in line for line in lines] == [True, False]

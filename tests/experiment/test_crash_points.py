@@ -48,6 +48,7 @@ def go_on(agent: SpikingAgent) -> None:
     agent.learn(10, reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("earlier", "kinds"),
     [(0, KINDS - {"unlink", "rmdir"}), (1, KINDS - {"unlink", "rmdir"}), (4, KINDS)],

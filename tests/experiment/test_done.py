@@ -137,6 +137,7 @@ TO_ROWS: list[Damage] = [
 UNNOTICED_BEFORE: list[Damage] = [other_number, without_an_evaluation]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("damage", [*ANY, *TO_ROWS, *UNNOTICED_BEFORE, Path.unlink])
 def test_evaluations_that_are_not_the_run_s_are_no_result(
     damage: Damage, folder: RunFolder, capsys: pytest.CaptureFixture[str]
@@ -149,6 +150,7 @@ def test_evaluations_that_are_not_the_run_s_are_no_result(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("damage", [empty, half, *TO_ROWS, Path.unlink])
 def test_evaluations_of_an_earlier_version(
     damage: Damage, folder: RunFolder, capsys: pytest.CaptureFixture[str]
@@ -182,6 +184,7 @@ def test_the_final_return_is_that_of_the_last_evaluation(folder: RunFolder) -> N
     assert run(cfg, []).final_return == sum(last) / len(last)
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("damage", [half, one_bit])
 @pytest.mark.parametrize(
     "name",
@@ -218,6 +221,7 @@ def test_other_ends_of_lines_are_no_damage(folder: RunFolder) -> None:
     assert len(load_run(folder.path).evaluations) == 6
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("damage", "earlier"),
     [
@@ -315,6 +319,7 @@ def test_a_best_model_that_was_damaged_between_two_starts(
     assert_same_tables_and_models(folder, folder_of(finished))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("damage", "at"),
     [
@@ -357,6 +362,7 @@ def test_whatever_is_damaged_during_a_run_is_whole_at_its_end(
     assert len(load_run(folder.path).versions) > 5
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("knows_rows", [True, False])
 @pytest.mark.parametrize("every", [40, 50])
 def test_a_checkpoint_of_an_earlier_version_goes_on(
@@ -402,6 +408,7 @@ def test_rows_that_a_checkpoint_does_not_know_are_not_passed_over(
     assert f"{file}: damaged" in capsys.readouterr().err
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("knows_rows", [True, False])
 def test_a_run_that_an_earlier_version_ended_is_extended(
     knows_rows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -418,6 +425,7 @@ def test_a_run_that_an_earlier_version_ended_is_extended(
         assert (extended.path / table).read_bytes() == (whole.path / table).read_bytes()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("knows_rows", [True, False])
 @pytest.mark.parametrize("extension", [None, 90])
 def test_the_end_of_an_earlier_version_s_run_is_reached_again(

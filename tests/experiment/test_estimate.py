@@ -14,6 +14,7 @@ from snnrl.experiment.estimate import in_words, seconds_for
 from tests.experiment.helpers import arguments
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "settings",
     [

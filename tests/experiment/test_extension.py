@@ -38,6 +38,7 @@ def test_an_extended_run_is_as_if_it_had_been_long_from_the_start(tmp_path: Path
 UNEVEN = ["log_every=15"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("settings", "ends"),
     [
@@ -60,6 +61,7 @@ def test_no_trace_of_an_earlier_end(settings: list[str], ends: list[int], tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_the_best_model_of_an_earlier_end_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +82,7 @@ def test_the_best_model_of_an_earlier_end_is_taken_back(
     assert_same_tables_and_models(extended, folder_of(tmp_path / "whole"))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("total", [70, 130])
 def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end(
     total: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -117,6 +120,7 @@ def test_a_run_that_is_made_shorter_is_as_if_it_had_been_short(
     assert_same_tables_and_models(shorter, whole)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("settings", "end", "killed"),
     [
@@ -147,6 +151,7 @@ def test_back_to_the_shorter_length_after_a_longer_run_was_killed(
     assert_same_tables_and_models(back, whole)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("table", ["evaluations", "statistics_error"])
 def test_back_to_the_shorter_length_after_one_table_alone_was_cut(
     table: str, tmp_path: Path
@@ -176,6 +181,7 @@ def test_rows_of_before_an_end_are_missed_at_either_length(
         assert f"{file}: damaged, not the" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rows_of_an_earlier_end_do_not_matter(tmp_path: Path) -> None:
     """They are not a longer run's."""
     assert train(tmp_path / "extended", "total_steps=70") == 0

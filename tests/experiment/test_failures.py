@@ -89,6 +89,7 @@ def test_a_disk_too_full_to_say_so(
     assert line.startswith("failed: OSError: [Errno 28] No space left on device")
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("failure", [EOFError(), BrokenPipeError(), ConnectionResetError()])
 @pytest.mark.parametrize("where", ["build_agent", "build_evaluator"])
 def test_a_process_that_a_signal_ended(

@@ -178,6 +178,7 @@ def leaves(node: DictConfig, prefix: str = "") -> list[str]:
     return keys
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -222,6 +223,7 @@ def test_what_does_not_change_learning_does_not_change_the_folder() -> None:
     }
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -247,6 +249,7 @@ def test_the_label_names_what_is_not_default_and_has_a_limit() -> None:
     assert len(RunFolder(compose_config(many)).label) <= 100
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

@@ -82,6 +82,7 @@ def kill_often(
     assert not (folder.path / "DONE").exists()
 
 
+@pytest.mark.slow
 def test_killed_once(tmp_path: Path) -> None:
     settings = [*TD3, "total_steps=300"]
     folder = folder_of(tmp_path / "killed", *settings)

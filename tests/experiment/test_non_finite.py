@@ -82,6 +82,7 @@ def assert_saved_is_finite(folder: RunFolder) -> None:
             save_model(folder.path / "again.zip", TD3.load(path))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("env", "name", "step"),
     [
@@ -124,6 +125,7 @@ def test_a_broken_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not folder.best_model.exists()
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("broken", ["critic", "actor"])
 @pytest.mark.parametrize(
     ("clock", "at_latest"), [("log_every=10", 50), ("checkpoint.every=15", 60)]
@@ -148,6 +150,7 @@ def test_broken_weights_stop_at_the_next_log_or_checkpoint(
     assert_saved_is_finite(folder)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("where", ["weights", "statistics", "optimiser", "targets"])
 def test_nothing_broken_is_saved(where: str, tmp_path: Path) -> None:
     assert train(tmp_path) == 0

@@ -37,6 +37,7 @@ def _register() -> None:
         gymnasium.register("Opaque-v0", Opaque)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -82,6 +83,7 @@ def test_a_signal_waits_for_the_end_of_the_episode(
     assert_same_run(*(folder_of(tmp_path / name, *SETTINGS) for name in ("stopped", "whole")))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("change", ["algo.train_freq=3", "algo=ppo"])
 def test_where_a_run_cannot_go_on_identically_it_says_so(
     change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

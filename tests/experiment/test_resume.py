@@ -60,6 +60,7 @@ def crash() -> None:
     raise Crash
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("settings", "number", "status"),
     [
@@ -89,6 +90,7 @@ def test_a_signal(
     assert_same_run(stopped, whole(*settings))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -154,6 +156,7 @@ def test_a_checkpoint_that_is_gone_is_missed(
     assert f"{folder.checkpoint}: it had a checkpoint, which is gone" in refused(tmp_path, capsys)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("table", ["evaluations", "progress", "statistics_error"])
 @pytest.mark.parametrize("damage", ["gone", "shorter", "changed", "bytes"])
 def test_a_table_that_lost_rows_is_missed(
@@ -189,6 +192,7 @@ def test_a_tail_that_a_power_failure_left_is_cut(
     assert_same_run(folder, whole("checkpoint.every=50"))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_extended_and_killed_at_once_can_be_extended(
     tmp_path: Path, at_step: Stop, whole: Whole
 ) -> None:
@@ -227,6 +231,7 @@ def test_handlers_are_put_back(tmp_path: Path, at_step: Stop) -> None:
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -33,6 +33,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 TIRING = ["env.id=tests.random_envs:Tiring-v0", "evaluation.episodes=2", "checkpoint.every=40"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -66,6 +67,7 @@ def test_every_evaluation_plays_in_new_environments(tmp_path: Path) -> None:
         assert returns["0", episode] == returns["50", episode]
 
 
+@pytest.mark.slow
 def test_evaluations_leave_training_s_generators_alone(tmp_path: Path) -> None:
     often, rarely = (
         [*CARELESS, f"evaluation.every={every}", "bn.recalibrate_every=null"] for every in (10, 90)
@@ -112,12 +114,14 @@ def covered(starts: type[EpisodeStarts], continuous: bool, sweeps: int = 300) ->
     return hits / sweeps
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("continuous", [False, True])
 def test_an_interval_over_neighbouring_seeds_covers_what_it_says(continuous: bool) -> None:
     # 0.95 with a standard error of 0.013.
     assert 0.91 < covered(EpisodeStarts, continuous) < 0.99
 
 
+@pytest.mark.slow
 def test_sums_of_seeds_do_not() -> None:
     assert covered(AdditiveStarts, continuous=False) < 0.6
     assert covered(AdditiveStarts, continuous=True) > 0.91

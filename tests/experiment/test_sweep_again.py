@@ -124,6 +124,7 @@ def test_the_same_failure_twice_is_not_tried_a_third_time(
     assert train(tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_another_failure_is_not_the_same(tmp_path: Path, failing: list[str]) -> None:
     failing += ["one", "two", "one"]
     assert [train(tmp_path) for _ in range(4)] == [1, 1, 1, 0]
@@ -150,6 +151,7 @@ def test_a_list_of_failures_that_cannot_be_read_tells_none(tmp_path: Path, text:
     assert read_failures(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_says_which_it_did_not_try_and_does_the_others(
     tmp_path: Path, failing: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

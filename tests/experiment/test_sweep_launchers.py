@@ -46,6 +46,7 @@ def sweep(results_dir: Path, launcher: str, *more: str) -> int:
 # What is refused
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("launcher", EXTRAS)
 def test_a_launcher_whose_library_is_missing(
     launcher: str,
@@ -70,6 +71,7 @@ def test_every_launcher_has_a_config_that_says_what_it_needs() -> None:
     assert configs == set(EXTRAS)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("arguments_", "words"),
     [
@@ -113,6 +115,7 @@ def test_as_many_runs_at_a_time_as_the_cores_carry(
     assert JoblibLauncher(n_jobs=n_jobs).at_once(jobs) == expected
 
 
+@pytest.mark.slow
 def test_what_is_done_needs_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +228,7 @@ def handled() -> Iterator[list[int]]:
     signal.signal(signal.SIGUSR2, before)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM])
 def test_a_preempted_job_saves_itself_and_is_queued_again(
     number: signal.Signals, tmp_path: Path, handled: list[int], monkeypatch: pytest.MonkeyPatch

@@ -118,6 +118,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 # What W&B is given
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.usefixtures("logged_in")
 def test_wandb_has_what_the_csv_files_have(tmp_path: Path, server: FakeServer, mode: str) -> None:
@@ -158,6 +159,7 @@ def test_the_history_has_means_of_episodes(tmp_path: Path) -> None:
     assert "rollout/ep_rew_mean" not in curves[0]  # its cell is empty
 
 
+@pytest.mark.slow
 def test_a_run_is_named_after_its_settings(tmp_path: Path, server: FakeServer) -> None:
     for settings in (["seed=0"], ["seed=1"], ["seed=0", "bn=ca_only"]):
         assert train(tmp_path, *settings, OFFLINE) == 0
@@ -172,6 +174,7 @@ def test_a_run_is_named_after_its_settings(tmp_path: Path, server: FakeServer) -
     assert first["settings"].silent
 
 
+@pytest.mark.slow
 def test_groups_of_one_label_and_two_settings_differ(tmp_path: Path, server: FakeServer) -> None:
     """The label is cut where it grows too long; what is cut off still tells settings apart."""
     for batches in (3, 4):
@@ -198,6 +201,7 @@ def test_a_failed_run_is_failed_in_wandb(
     assert server.runs[0].exit_code == 1
 
 
+@pytest.mark.slow
 def test_two_folders_of_one_setting_are_two_runs(tmp_path: Path, server: FakeServer) -> None:
     for name in ("ours", "theirs"):
         assert train(tmp_path / name, OFFLINE) == 0
@@ -210,6 +214,7 @@ def test_two_folders_of_one_setting_are_two_runs(tmp_path: Path, server: FakeSer
 GOING_ON = ("checkpoint.every=40", "log_every=10")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("logged_in")
 def test_online_nothing_is_there_twice_after_a_run_was_cut_off(
     tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
@@ -342,6 +347,7 @@ def test_auto_without_network_is_offline_and_says_so(
     assert "offline (W&B answered 'no network')" in line
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("method", ["log", "finish"])
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.usefixtures("logged_in")
@@ -480,6 +486,7 @@ def logged_in_piece(piece: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in ("_timestamp", "_runtime")} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_real_offline_run_that_goes_on_is_one_piece(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -563,6 +570,7 @@ def scalars(folder: RunFolder) -> dict[int, dict[str, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_tensorboard_has_what_the_csv_files_have(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

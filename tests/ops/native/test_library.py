@@ -66,6 +66,7 @@ def test_a_compiler_that_fails_leaves_nothing(fresh, monkeypatch, tmp_path):
     assert list(fresh.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_half_a_file_is_made_anew(fresh):
     fresh.mkdir()
     built = fresh / f"operators-{module._fingerprint(module.compiler())}.so"

@@ -38,6 +38,7 @@ def kernels():
                 yield f"{path.stem}.{node.name}"
 
 
+@pytest.mark.slow
 def test_every_kernel_compiles(built):
     for capability in ("80", "90"):
         names = {name for compiled_for, name, _ in built if compiled_for == capability}

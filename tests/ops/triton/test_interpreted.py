@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent / "interpreted"
 GROUPS = ["coding", "neuron", "normalised", "register"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("group", GROUPS)
 def test_kernels_agree_with_the_naive_operators(group):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts="]
