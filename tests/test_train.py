@@ -189,7 +189,7 @@ def test_show_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([flag]) == 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from snnrl.experiment.builder import AGENTS
 from snnrl.experiment.config import compose_config
@@ -73,7 +75,15 @@ def train(results_dir: Path, *changes: str) -> int:
 
 def folder_of(results_dir: Path, *changes: str) -> RunFolder:
     """Where the run of :func:`train` lives."""
-    return RunFolder(compose_config(arguments(results_dir, *changes)))
+    cfg = deepcopy(_composed(*arguments(Path("results"), *changes)))
+    cfg.results_dir = str(results_dir)
+    return RunFolder(cfg)
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
+    """Hydra takes half a second for it."""
+    return compose_config(overrides)
 
 
 def rows_of(folder: RunFolder, table: str) -> list[dict[str, str]]:

@@ -107,6 +107,7 @@ def test_evaluation_does_not_disturb_training(tmp_path: Path) -> None:
     assert generators(often).keys() == generators(never).keys()
 
 
+@pytest.mark.slow
 def test_recalibration_takes_nothing_from_the_global_generators(tmp_path: Path) -> None:
     """The same buffer indices and noise, however often (and whether) statistics are replaced."""
     runs = [

@@ -120,16 +120,15 @@ def test_a_run_that_is_made_shorter_is_as_if_it_had_been_short(
     assert_same_tables_and_models(shorter, whole)
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("settings", "end", "killed"),
     [
-        ([], 70, 90),  # before the first evaluation of the longer run
+        slow_case([], 70, 90),  # before the first evaluation of the longer run
         ([], 70, 110),  # after it
-        (UNEVEN, 100, 111),  # an evaluation was due at the end, a row of progress was not
-        (["algo=sac", *UNEVEN], 71, 80),
-        (["algo=dqn", "env=cartpole", *UNEVEN], 71, 80),
-        (["algo=ppo", *UNEVEN], 64, 90),
+        slow_case(UNEVEN, 100, 111),  # an evaluation was due at the end, a row of progress was not
+        slow_case(["algo=sac", *UNEVEN], 71, 80),
+        slow_case(["algo=dqn", "env=cartpole", *UNEVEN], 71, 80),
+        slow_case(["algo=ppo", *UNEVEN], 64, 90),
     ],
 )
 def test_back_to_the_shorter_length_after_a_longer_run_was_killed(

@@ -107,6 +107,7 @@ def test_new_episodes_are_other_ones_than_at_the_start(tmp_path: Path) -> None:
     assert not np.array_equal(starts[0], first)
 
 
+@pytest.mark.slow
 def test_several_environments_cannot_go_on_identically(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

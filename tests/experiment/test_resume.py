@@ -17,6 +17,7 @@ from tests.experiment.helpers import (
     folder_of,
     parameters,
     rows_of,
+    slow_case,
     train,
 )
 from tests.experiment.stopped import Crash
@@ -90,20 +91,21 @@ def test_a_signal(
     assert_same_run(stopped, whole(*settings))
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "settings",
     [
-        [*PENDULUM, "algo=td3", "checkpoint.every=45"],
-        ["algo=ddpg", "checkpoint.every=45", "bn=re_only"],
+        slow_case([*PENDULUM, "algo=td3", "checkpoint.every=45"]),
+        slow_case(["algo=ddpg", "checkpoint.every=45", "bn=re_only"]),
         ["actor=ann", "bn.recalibrate_every=null", "checkpoint.every=45"],
-        pytest.param(["kernel=compile", "checkpoint.every=45"], marks=pytest.mark.slow),
+        slow_case(["kernel=compile", "checkpoint.every=45"]),
         ["algo=dqn", "env=cartpole", "checkpoint.every=45", "algo.target_update_updates=7"],
-        [*PENDULUM, "algo=sac", "critic=spiking", "checkpoint.every=45"],
-        [*PENDULUM, "algo=ppo", "critic=spiking", "checkpoint.every=45"],
-        ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"],
-        [*PENDULUM, "algo=td3", "checkpoint.every=45", "env.n_envs=2"],
-        [*PENDULUM, "algo=ppo", "checkpoint.every=45", "env.n_envs=2", "algo.n_steps=8"],
+        slow_case([*PENDULUM, "algo=sac", "critic=spiking", "checkpoint.every=45"]),
+        slow_case([*PENDULUM, "algo=ppo", "critic=spiking", "checkpoint.every=45"]),
+        slow_case(
+            ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"]
+        ),
+        slow_case([*PENDULUM, "algo=td3", "checkpoint.every=45", "env.n_envs=2"]),
+        slow_case([*PENDULUM, "algo=ppo", "checkpoint.every=45", "env.n_envs=2", "algo.n_steps=8"]),
     ],
 )
 def test_a_crash(settings: list[str], tmp_path: Path, at_step: Stop, whole: Whole) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 import snnrl.ops.triton
 
+pytestmark = pytest.mark.slow
+
 SOURCES = Path(snnrl.ops.triton.__file__).parent
 
 
@@ -38,7 +40,6 @@ def kernels():
                 yield f"{path.stem}.{node.name}"
 
 
-@pytest.mark.slow
 def test_every_kernel_compiles(built):
     for capability in ("80", "90"):
         names = {name for compiled_for, name, _ in built if compiled_for == capability}

@@ -15,8 +15,9 @@ FOLDER = Path(__file__).parent / "interpreted"
 GROUPS = ["coding", "neuron", "normalised", "register"]
 
 
-@pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize(
+    "group", ["coding", *(pytest.param(g, marks=pytest.mark.slow) for g in GROUPS if g != "coding")]
+)
 def test_kernels_agree_with_the_naive_operators(group):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts="]
     ran = subprocess.run(
