@@ -414,8 +414,12 @@ PLACES = {"critic.bn": "bn"}
 """Where a group stands besides its own place: ``bn@critic.bn=carebn``."""
 
 
+@cache
 def register() -> None:
-    """Make the types known to Hydra, which checks the files of ``configs/`` against them."""
+    """Make the types known to Hydra, which checks the files of ``configs/`` against them.
+
+    Once a process: it takes a sixth of the time of a composition.
+    """
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
     for group, nodes in NODES.items():
