@@ -20,8 +20,8 @@ from snnrl.analysis.page import to_html
 from snnrl.analysis.plots import plot_curves, plot_statistics_error, plot_wall_time
 from snnrl.analysis.profiles import plot_profiles
 from snnrl.analysis.report import to_csv, to_markdown
-from snnrl.analysis.run_folders import find_runs
-from snnrl.analysis.runs import Run
+from snnrl.analysis.run_folders import find_folders, load_run
+from snnrl.analysis.runs import OWN_RUNS, Run
 from snnrl.analysis.statistics import METRICS
 from snnrl.analysis.wandb_runs import fetch_runs
 from snnrl.errors import UserError, exit_status, with_short_errors
@@ -47,9 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _compare(given: list[str]) -> None:
     arguments = with_short_errors(_parser()).parse_args(given)
-    if not (arguments.folders or arguments.wandb):
-        raise UserError("expected run folders, or --wandb")
-    runs, notes = collect_runs(arguments.folders, arguments.wandb)
+    folders = arguments.folders or ([] if arguments.wandb else [_own_runs()])
+    runs, notes = collect_runs(folders, arguments.wandb)
     runs = in_environments(runs, _split(arguments.env)) if arguments.env else runs
     by = _split(arguments.by)
     keys = [resolve_key(key, runs) for key in by] if by else grouping_keys(runs)
@@ -61,13 +60,19 @@ def _compare(given: list[str]) -> None:
     print("\n".join(f"wrote {file}" for file in written))
 
 
+def _own_runs() -> str:
+    if not Path(OWN_RUNS).is_dir():
+        raise UserError(f"{OWN_RUNS}: no runs of your own there; expected run folders, or --wandb")
+    return OWN_RUNS
+
+
 def collect_runs(folders: Iterable[str], projects: Iterable[str]) -> tuple[list[Run], list[str]]:
-    """Runs of folders and W&B projects, and notes on what the latter lack.
+    """Runs of folders and W&B projects, and notes on what is left out or lacking.
 
     :raises UserError: a source without runs, or a run that cannot be read
     """
-    runs = find_runs(folders)
-    notes: list[str] = []
+    found, notes = find_folders(folders)
+    runs = [load_run(folder) for folder in found]
     for project in projects:
         fetched, lacking = fetch_runs(project)
         runs += fetched
@@ -133,7 +138,10 @@ def _parser() -> argparse.ArgumentParser:
         "and a page that holds them all.",
     )
     parser.add_argument(
-        "folders", nargs="*", help="run folders, folders above them, or patterns of such"
+        "folders",
+        nargs="*",
+        help="run folders, folders above them, or patterns of such (default: your own runs in "
+        f"{OWN_RUNS})",
     )
     parser.add_argument(
         "--wandb",

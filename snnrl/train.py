@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 import sys
+from itertools import compress
 from pathlib import Path
 
 import hydra
@@ -16,7 +16,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snnrl.analysis.runs import NOT_SETTINGS
 from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
 from snnrl.experiment.config import (
     CONFIG_DIR,
@@ -28,6 +27,7 @@ from snnrl.experiment.config import (
     is_sweep,
 )
 from snnrl.experiment.equal_functions import check_functions
+from snnrl.experiment.folder import folder_name, settings_hash
 from snnrl.experiment.help import help_text
 from snnrl.experiment.run import run
 from snnrl.experiment.schema import register
@@ -55,7 +55,8 @@ def _main(argv: list[str]) -> None:
         return
     overrides = check_overrides(flags.overrides)
     jobs = list(expand(overrides))
-    configs = _checked(jobs)
+    composed = _checked(jobs)
+    configs = list(composed.values())
     if not _needs_hydra(flags):
         for text in filter(is_sweep, overrides):
             raise UserError(f"{text}: has several values; expected -m with a sweep")
@@ -63,7 +64,7 @@ def _main(argv: list[str]) -> None:
         return
     options = [argument for argument in argv if argument not in flags.overrides]
     if flags.multirun:
-        _check_different(jobs)
+        _check_different(jobs, composed, [is_sweep(text) for text in overrides])
         check_functions(configs)
         threads = max(cfg.threads for cfg in configs)
         _sweep(options, overrides, len(jobs), threads)
@@ -71,39 +72,57 @@ def _main(argv: list[str]) -> None:
         _hand_to_hydra([*options, *overrides])
 
 
-def _check_different(jobs: list[list[str]]) -> None:
-    """Refuse a sweep of which two runs would be one run folder."""
-    first: dict[tuple[str, ...], list[str]] = {}
-    own = ("seed", "results_dir")
+def _check_different(
+    jobs: list[list[str]], composed: dict[tuple[str, ...], DictConfig], swept: list[bool]
+) -> None:
+    """Refuse a sweep of which two runs would be one run folder.
+
+    By the composed configurations: texts that differ may be one setting, such as the neuron's
+    where nothing spikes.
+
+    :param composed: see :func:`_checked`
+    :param swept: which of the overrides have several values
+    """
+    hashes = {texts: settings_hash(cfg) for texts, cfg in composed.items()}
+    first: dict[tuple[str, str, int], list[str]] = {}
     for job in jobs:
-        kept = tuple(
-            text
-            for text in job
-            if (key := re.split(r"[.=@]", text)[0]) in own or key not in NOT_SETTINGS
-        )
-        other = first.setdefault(kept, job)
+        seed, others = _apart(job)
+        cfg = composed[others]
+        place = os.path.realpath(cfg.results_dir)
+        other = first.setdefault((place, hashes[others], composed[seed or others].seed), job)
         if other is not job:
+            named = [a != b for a, b in zip(job, other, strict=True)]
+            names = [
+                " ".join(compress(texts, named if any(named) else swept)) for texts in (other, job)
+            ]
             raise UserError(
-                f"two runs of the sweep have one run folder: {' '.join(other)} and "
-                f"{' '.join(job)}; expected a difference in what is learned, or results_dir"
+                f"two runs of the sweep have one run folder: {names[0]} and {names[1]} "
+                f"({folder_name(cfg)}/seed-{composed[seed or others].seed}); expected a difference "
+                "in what is learned, or results_dir"
             )
 
 
-def _checked(jobs: list[list[str]]) -> list[DictConfig]:
-    """The configurations of a sweep's runs, checked: one for each seed and each other setting.
+def _checked(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
+    """Configurations of a sweep's runs, checked: one with each seed and one with each choice of
+    the other settings, by the overrides that give them.
 
     All of them together would only take longer: a seed fits whatever the others are.
     """
-    configs = []
-    seen: set[tuple[str, ...]] = set()
+    composed: dict[tuple[str, ...], DictConfig] = {}
     for job in jobs:
-        seed = tuple(text for text in job if text.startswith("seed="))
-        others = tuple(text for text in job if text not in seed)
-        if not {seed, others} <= seen:
-            seen |= {seed, others}
-            configs.append(compose_config(job))
-            validate(configs[-1])
-    return configs
+        seed, others = _apart(job)
+        if seed not in composed or others not in composed:
+            cfg = compose_config(job)
+            validate(cfg)
+            composed.setdefault(seed, cfg)
+            composed.setdefault(others, cfg)
+    return composed
+
+
+def _apart(job: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A run's seed, empty where none is given, and its other settings."""
+    seed = tuple(text for text in job if text.startswith("seed="))
+    return seed, tuple(text for text in job if text not in seed)
 
 
 def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from snnrl.analysis.runs import OWN_RUNS
 from snnrl.compare import FILES, main
+from snnrl.experiment.config import compose_config
 from tests.analysis.test_plots import assert_picture
 from tests.analysis.test_wandb_runs import StubApi, StubRun
 from tests.run_folders import write_run
@@ -52,6 +54,21 @@ def test_single_run_into_the_default_folder_by_the_command_line(tmp_path: Path) 
     assert finished.returncode == 0, finished.stderr
     assert "td3, spiking, lif, carebn" in finished.stdout
     assert (tmp_path / "compare" / "curves.png").exists()
+
+
+def test_without_a_folder_one_s_own_runs_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_runs(Path("results") / "runs" / "env" / "a")
+    write_runs(Path("results") / "recorded" / "env" / "b", bn="vanilla")
+    (Path("results") / "runs" / "lost").symlink_to("nowhere")
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"\| td3, spiking, lif, carebn \| +2 \|", printed)
+    assert "vanilla" not in printed
+    assert "- left out, a link to nothing: results/runs/lost" in printed
+    assert compose_config().results_dir == OWN_RUNS
 
 
 def test_earlier_pictures_do_not_stay(tmp_path: Path) -> None:
@@ -119,7 +136,7 @@ def test_results_beside_the_comparison_stay(tmp_path: Path) -> None:
         (["a", "--out", "file"], "--out file: expected a folder to write to"),
         (["a", "--env", "Ant-v4"], "--env Ant-v4: expected an environment of the runs"),
         (["a", "--baseline", "none"], "--baseline none: expected one of the groups"),
-        ([], "expected run folders, or --wandb"),
+        ([], "results/runs: no runs of your own there; expected run folders, or --wandb"),
         (["a", "--metric", "best"], "argument --metric: invalid choice: 'best'"),
         (["a", "--wandb", "me"], "--wandb me: expected entity/project"),
         (["failed"], "no run has a result to compare: failed/seed-0: no reason recorded"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import snnrl
 from snnrl.experiment.callbacks import Supervisor
 from snnrl.experiment.progress import Progress
 from snnrl.train import main
-from tests.experiment.helpers import arguments, folder_of, steps_in
+from tests.experiment.helpers import arguments, folder_of, slow_case, steps_in
 
 TINY = ["total_steps=30", "evaluation.episodes=1", "evaluation.every=1000"]
 
@@ -77,16 +78,65 @@ def test_every_seed_and_every_other_setting_of_a_sweep_is_checked(
 
 
 @pytest.mark.parametrize(
-    "twice", [["seed=0,0"], ["total_steps=30,60"], ["log_every=10,20"], ["tracking=none,wandb"]]
+    ("twice", "names"),
+    [
+        (["seed=0,0"], "seed=0 and seed=0"),
+        slow_case(["seed=3,1,3", "bn=none,vanilla"], "seed=3 bn=none and seed=3 bn=none"),
+        (["total_steps=30000,60000"], "total_steps=30000 and total_steps=60000"),
+        slow_case(["log_every=10,20"], "log_every=10 and log_every=20"),
+        slow_case(["tracking=none,wandb"], "tracking=none and tracking=wandb"),
+        (["experiment_name=a,b", "seed=0,1"], "experiment_name=a and experiment_name=b"),
+        # Composed, they are one, whatever the texts say.
+        (["actor=ann", "neuron=lif,clif"], "neuron=lif and neuron=clif"),
+        slow_case(["actor=spiking,ann", "neuron=lif,clif"], "neuron=lif and neuron=clif"),
+        (["actor=ann", "surrogate=tanh,sigmoid", "seed=0,1"], "surrogate=tanh and surrogate=sig"),
+        slow_case(["actor=ann", "kernel=naive,auto"], "kernel=naive and kernel=auto"),
+        (["algo.gamma=0.99,0.9,0.990"], "algo.gamma=0.99 and algo.gamma=0.99 "),
+        slow_case(["env=hopper", "env.id=Hopper-v4,'Hopper-v4'"], "env.id=Hopper-v4 and env.id="),
+        slow_case(["seed=1,1.0"], "seed=1 and seed=1"),
+        (["++seed=1,1"], "++seed=1 and ++seed=1"),
+        slow_case(
+            ["threads=1", "experiment=null,carebn/td3", "neuron=clif"], "experiment=null and exp"
+        ),
+    ],
 )
 def test_runs_of_a_sweep_that_would_be_one_are_refused(
-    twice: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    twice: list[str], names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = [text for text in arguments(tmp_path, *TINY, *twice) if "tracking.mode" not in text]
-    assert main(["-m", *settings]) == 2
+    assert main(["-m", f"results_dir={tmp_path}", *twice]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: two runs of the sweep have one run folder: ")
+    assert line.startswith(f"error: two runs of the sweep have one run folder: {names}")
+    assert re.search(r" \(\w+-\w+-\w+.*-[0-9a-f]{8}/seed-\d\); expected a difference", line)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_ways_to_write_one_place_are_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for other in (tmp_path / "b", tmp_path / "a" / ".." / "a"):
+        assert main(["-m", f"results_dir={tmp_path / 'a'},{other}"]) == 2
+        assert f"results_dir={other} (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("several", "runs"),
+    [
+        (["actor=ann", "critic=spiking", "neuron=lif,clif"], 2),
+        (["neuron=lif,clif", "seed=0,1"], 4),
+        (["seed=0,1", "actor=spiking,ann", "algo.gamma=0.9,0.8"], 8),
+        (["results_dir=a,b"], 2),
+        (["env=hopper,ant", "++seed=1,2"], 4),
+    ],
+)
+def test_runs_of_a_sweep_that_differ_are_not(
+    several: list[str], runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+    monkeypatch.setattr("snnrl.train._sweep", lambda *given: begun.append(given[2]))
+    assert main(["-m", *several]) == 0
+    assert begun == [runs]
 
 
 @pytest.mark.slow

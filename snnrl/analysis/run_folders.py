@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -70,31 +72,91 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
     :return: each run once, ordered by folder name
     :raises UserError: a path that leads to no run, or a run that cannot be read
     """
-    folders: dict[Path, Path] = {}
+    return [load_run(folder) for folder in find_folders(paths).runs]
+
+
+class Found(NamedTuple):
+    """Run folders, and what may hide others.
+
+    :param runs: each once, also those behind links, ordered by name
+    :param left_out: a line for each link that leads nowhere or in a circle, and for each folder
+        that cannot be read
+    """
+
+    runs: list[Path]
+    left_out: list[str]
+
+
+def find_folders(paths: Iterable[str | Path]) -> Found:
+    """All run folders at or below the given folders; a path may be a shell-style pattern.
+
+    :raises UserError: a path that leads to no run, or a run of which a file is gone
+    """
+    runs: dict[Path, Path] = {}
+    left_out: list[str] = []
     for path in paths:
-        for root in _expand(path):
-            found = [file.parent for file in root.rglob("config.yaml") if _is_run(file.parent)]
-            _check_whole(root)
+        for root in _expand(path, left_out):
+            lost: list[tuple[Path, str]] = []
+            found = [folder for folder in walk(root, lost) if _is_whole_run(folder)]
             if not found:
                 raise UserError(
                     f"{root}: no run in or below it, expected folders with config.yaml and "
                     "evaluations.csv"
                 )
-            folders.update({folder.resolve(): folder for folder in found})
-    return [load_run(folders[key]) for key in sorted(folders)]
+            for folder in found:
+                runs.setdefault(folder.resolve(), folder)
+            # A run's own links, such as W&B makes them, lead to no other run.
+            left_out += [f"{why}: {path}" for path, why in lost if not {*path.parents} & {*found}]
+    return Found([runs[key] for key in sorted(runs)], list(dict.fromkeys(left_out)))
 
 
-def _check_whole(root: Path) -> None:
-    # Passed over, its seed would be missing without a word.
-    for file in sorted(root.rglob("evaluations.csv")):
-        if not (file.parent / "config.yaml").is_file():
-            raise UserError(f"{file.parent}: half-written or damaged, it has no config.yaml")
-    for file in sorted(root.rglob("seed-*/config.yaml")):
-        if not _is_run(file.parent):
-            raise UserError(
-                f"{file.parent}: half-written or damaged, it has neither evaluations.csv nor "
-                "provenance.json"
-            )
+def walk(root: Path, lost: list[tuple[Path, str]]) -> Iterator[Path]:
+    """Folders at or below a folder, through links too, each once: first those without a link.
+
+    :param lost: gets what is not looked into, with the reason
+    """
+    seen: set[str] = set()
+    above = {str(folder) for folder in Path(os.path.realpath(root)).parents}
+    starts = [root]
+
+    def refused(problem: OSError) -> None:
+        where, why = Path(problem.filename or root), problem.strerror
+        lost.append((where, f"left out, cannot be read ({why})"))
+
+    for start in starts:  # grows meanwhile
+        for name, folders, files in os.walk(start, onerror=refused):
+            real, folder = os.path.realpath(name), Path(name)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            yield folder
+            links = [path for name in folders if (path := folder / name).is_symlink()]
+            for link in links:
+                if os.path.realpath(link) in above:
+                    lost.append((link, "left out, a link to a folder above it"))
+                else:
+                    starts.append(link)
+            for path in (folder / name for name in sorted(files)):
+                if path.is_symlink() and not path.exists():
+                    lost.append((path, "left out, a link to nothing"))
+
+
+def _is_whole_run(folder: Path) -> bool:
+    """:func:`_is_run`; passed over, the seed of a run that is damaged would be missing without a
+    word.
+
+    :raises UserError: a run of which a file is gone
+    """
+    has_config = (folder / "config.yaml").is_file()
+    if not has_config and os.path.lexists(folder / "evaluations.csv"):
+        raise UserError(f"{folder}: half-written or damaged, it has no config.yaml")
+    if has_config and folder.name.startswith("seed-") and not _is_run(folder):
+        raise UserError(
+            f"{folder}: half-written or damaged, it has neither evaluations.csv nor provenance.json"
+        )
+    return _is_run(folder)
 
 
 def _is_run(folder: Path) -> bool:
@@ -115,7 +177,7 @@ def _reason(folder: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "no reason recorded")
 
 
-def _expand(path: str | Path) -> list[Path]:
+def _expand(path: str | Path, left_out: list[str]) -> list[Path]:
     if Path(path).is_dir():
         return [Path(path)]
     if Path(path).is_file():
@@ -124,6 +186,8 @@ def _expand(path: str | Path) -> list[Path]:
         raise UserError(f"{path}: no such folder{_nearest_folder(Path(path))}")
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
     folders = [match for match in matches if match.is_dir()]
+    nowhere = [match for match in matches if not match.exists()]
+    left_out += [f"left out, a link to nothing: {match}" for match in nowhere]
     if not folders:
         raise UserError(f"{path}: no folder matches this pattern")
     return folders

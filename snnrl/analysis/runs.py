@@ -11,12 +11,16 @@ import pandas as pd
 
 from snnrl.errors import UserError, nearest
 
+OWN_RUNS = "results/runs"
+"""Where runs go unless ``results_dir`` says otherwise; recorded results are beside it."""
+
 NOT_SETTINGS = (
     "seed",
     "total_steps",
     "tracking",
     "checkpoint",
     "results_dir",
+    "experiment_name",
     "device",
     "log_every",
     "retry",

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snnrl.analysis.run_done import SEALED, check_sealed, read_done, seal
 from snnrl.analysis.run_files import EVALUATIONS, STATISTICS_ERROR
-from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS
+from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS, OWN_RUNS
 from snnrl.errors import UserError
 from snnrl.experiment.checksums import is_whole_model
 from snnrl.experiment.choices import CRITICS, spiking_parts
@@ -47,19 +47,26 @@ already; nor anything of the user's."""
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
 """Groups that an agent without a spiking network has no use for."""
 
+HASH_DIGITS = 8
+
 IN_THE_PATH = ("env.id", "env.observation", "seeding")
 """Settings that the path names elsewhere: in the environment's folder, or by the hash alone."""
 
 
 class RunFolder:
-    """``<results_dir>/<env>/<label>-<hash>/seed-<s>``, from a checked configuration."""
+    """``<results_dir>/<env>/<name>-<hash>/seed-<s>``, from a checked configuration.
+
+    A folder of the same hash that is there already is used, whatever its name: earlier versions
+    gave longer ones, and one setting may come of several experiments.
+
+    :raises UserError: two folders hold this run
+    """
 
     def __init__(self, cfg: DictConfig):
         self.cfg = cfg
-        self.label = label(cfg)
-        env = re.sub(r"[^\w.-]+", "-", cfg.env.id)
-        self.setting = f"{self.label}-{settings_hash(cfg)}"
-        self.path = Path(cfg.results_dir) / env / self.setting / f"seed-{cfg.seed}"
+        self.path = _find(cfg)
+        self.setting = self.path.parent.name
+        self.has_its_own_name = self.path.parent == _new_folder(cfg)
         self.checkpoint = self.path / "checkpoint"
         self.model = self.path / "model.zip"
         self.best_model = self.path / "best_model.zip"
@@ -163,7 +170,7 @@ class RunFolder:
         resumed = [*earlier.pop("resumed_from"), *([earlier] if earlier else [])]
         history = {"resumed_from": resumed} if resumed else {}
         self._record = {
-            CONFIG: OmegaConf.to_yaml(self.cfg, resolve=True),
+            CONFIG: f"# {label(self.cfg)}\n{OmegaConf.to_yaml(self.cfg, resolve=True)}",
             "overrides.yaml": yaml.safe_dump(overrides),
             "provenance.json": json.dumps({**provenance, **history}, indent=2),
         }
@@ -245,6 +252,50 @@ class RunFolder:
         replace_file(self.path / name, (text.rstrip() + "\n").encode())
 
 
+def folder_name(cfg: DictConfig) -> str:
+    """``<algo>-<neuron>-<bn>[-<experiment_name>]-<hash>``; an ordinary actor's name takes the
+    neuron's place."""
+    spikes = cfg.actor.name == "spiking"
+    # Runs from before there were names of experiments have none.
+    experiment = cfg.get("experiment_name")
+    parts = [cfg.algo.name, (cfg.neuron if spikes else cfg.actor).name, cfg.bn.name, experiment]
+    words = (re.sub(r"[^\w.-]+", "", part) for part in parts if part is not None)
+    return "-".join([*words, settings_hash(cfg)])
+
+
+def _find(cfg: DictConfig) -> Path:
+    """The run folder: the one that holds the run, else the one of its setting, else a new one."""
+    new, seed = _new_folder(cfg), f"seed-{cfg.seed}"
+    settings = _of_the_setting(new.parent, new.name)
+    earlier = []
+    if Path(cfg.results_dir) == Path(OWN_RUNS):
+        # Where runs went by default before one's own and recorded ones were kept apart.
+        earlier = _of_the_setting(new.parents[2] / new.parent.name, new.name)
+    holding = [found / seed for found in (*settings, *earlier) if (found / seed).is_dir()]
+    if len(holding) > 1:
+        raise UserError(
+            f"{holding[0]} and {holding[1]}: two folders of one run; expected one of them moved "
+            "away"
+        )
+    return holding[0] if holding else (settings or [new])[0] / seed
+
+
+def _new_folder(cfg: DictConfig) -> Path:
+    """What the folder of a setting is called that has none yet."""
+    env = re.sub(r"[^\w.-]+", "-", cfg.env.id)
+    return Path(cfg.results_dir) / env / folder_name(cfg)
+
+
+def _of_the_setting(environment: Path, name: str) -> list[Path]:
+    """The folders that end with the hash of this name, first the one of the name itself."""
+    ending = name[-HASH_DIGITS - 1 :]
+    try:
+        found = [f for f in environment.iterdir() if f.name.endswith(ending) and f.is_dir()]
+    except OSError:
+        return []  # whoever is to write there is told
+    return sorted(found, key=lambda folder: (folder.name != name, folder.name))
+
+
 def settings_hash(cfg: DictConfig) -> str:
     """Eight hex digits of everything that changes what is learned, but for the seed."""
     settings = OmegaConf.to_container(cfg, resolve=True)
@@ -258,7 +309,7 @@ def settings_hash(cfg: DictConfig) -> str:
         if place.get(name) == value:
             del place[name]
     kept = {key: value for key, value in kept.items() if value != {}}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:HASH_DIGITS]
 
 
 def label(cfg: DictConfig) -> str:
@@ -279,8 +330,7 @@ def label(cfg: DictConfig) -> str:
         if g not in skipped and cfg[g].name != _defaults(*main)[g].name
     ]
     parts += _differences(cfg, _defaults(*main, *_other_choices(cfg)), skipped)
-    text = re.sub(r"[^\w=.,-]+", "", "-".join(parts))
-    return text if len(text) <= 100 else text[:100].rsplit("-", 1)[0]
+    return re.sub(r"[^\w=.,-]+", "", "-".join(parts))
 
 
 def _main_choices(cfg: DictConfig) -> list[str]:

@@ -98,6 +98,8 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
             f"twice the same at step {failure.step:,}, so not tried again without retry=true: "
             f"{failure.reason} ({folder.path / 'FAILED'})"
         )
+    if not folder.has_its_own_name:
+        print(f"uses the folder that these settings have already: {folder.path.parent}")
     with stop_on_signals() as stop, folder.locked():
         _train(cfg, folder, overrides, stop)
     print(f"run folder: {folder.path}")
@@ -232,7 +234,7 @@ def _learn(
     tracker: Tracker,
     stop: StopRequest,
 ) -> None:
-    progress = Progress(f"{cfg.env.id} {folder.label}", cfg.total_steps, agent.num_timesteps)
+    progress = Progress(f"{cfg.env.id} {folder.setting}", cfg.total_steps, agent.num_timesteps)
     if tracker.message:
         progress.say(tracker.message)
     evaluator = build_evaluator(cfg)

@@ -372,6 +372,9 @@ class RunConfig:
     threads: int = option("CPU threads of torch", minimum=1)
     log_every: int = option("environment steps between rows of progress.csv", minimum=1)
     results_dir: str = option("folder of the run folders")
+    experiment_name: str | None = option(
+        "a word in the run folder's name; an experiment has its own"
+    )
     retry: bool = option("whether to try again what failed twice of the same at the same step")
 
 

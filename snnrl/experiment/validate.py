@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def validate(cfg: DictConfig) -> None:
     else:
         _check_replay(cfg)
     _check_results_dir(cfg.results_dir)
+    _check_experiment_name(cfg.experiment_name)
     kernel_for(cfg)
     check_environment(cfg)
 
@@ -89,6 +91,14 @@ def _check_results_dir(results_dir: str) -> None:
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(
             f"results_dir={results_dir}: expected a folder to write to, and {existing} is not"
+        )
+
+
+def _check_experiment_name(name: str | None) -> None:
+    if name is not None and not re.fullmatch(r"\w[\w.-]{0,39}", name):
+        raise UserError(
+            f"experiment_name={name!r}: expected at most 40 letters, digits, '_', '.' and '-', a "
+            "letter or digit first"
         )
 
 

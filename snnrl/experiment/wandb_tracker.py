@@ -13,11 +13,14 @@ from urllib.parse import urlparse
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
-from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.folder import RunFolder, label
 from snnrl.experiment.history import history
 from snnrl.experiment.tracking import Tracker, tell
 
 INIT_TIMEOUT_S = 60
+
+LONGEST_NAME = 128
+"""Letters that W&B takes for the name of a run or of a group."""
 
 CLOUD = ("api.forge.coreweave.com", "api.wandb.ai")
 """W&B's own server under its name of today and its earlier one: a login may be for either."""
@@ -91,8 +94,10 @@ class WandbTracker(Tracker):
             project=cfg.tracking.project,
             entity=cfg.tracking.entity,
             id=self.id,
-            name=f"{folder.label}-s{cfg.seed}",
-            group=f"{cfg.env.id.replace('/', '-')}/{folder.setting}"[-128:],
+            name=f"{folder.setting}-s{cfg.seed}"[-LONGEST_NAME:],
+            # What is cut, of a long id or of an earlier version's folder, is not the hash.
+            group=f"{cfg.env.id.replace('/', '-')}/{folder.setting}"[-LONGEST_NAME:],
+            notes=label(cfg),
             tags=_tags(cfg),
             config=config,
             allow_val_change=True,

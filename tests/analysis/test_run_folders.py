@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from snnrl.analysis.run_folders import find_runs, load_run
+from snnrl.analysis.run_folders import find_folders, find_runs, load_run
 from snnrl.errors import UserError
 from tests.run_folders import write_run
 
@@ -297,3 +298,89 @@ def test_folder_with_brackets_in_its_name_is_no_pattern(tmp_path: Path) -> None:
 def test_pattern_without_a_match(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder matches this pattern"):
         find_runs([tmp_path / "*"])
+
+
+# Links
+
+
+def test_runs_and_folders_behind_links_are_found(tmp_path: Path) -> None:
+    disk, results = tmp_path / "disk", tmp_path / "results"
+    write_run(results / "env" / "a" / "seed-0", RETURNS)
+    one = write_run(disk / "one", RETURNS, seed=1)
+    write_run(disk / "b" / "seed-2", RETURNS, seed=2)
+    (results / "env" / "a" / "seed-1").symlink_to(one)
+    (results / "env" / "b").symlink_to(disk / "b")
+    (disk / "b" / "more").symlink_to(write_run(tmp_path / "far" / "seed-3", RETURNS, seed=3))
+    found, left_out = find_folders([results])
+    expected = ["env/a/seed-0", "env/a/seed-1", "env/b/more", "env/b/seed-2"]
+    assert sorted(str(folder.relative_to(results)) for folder in found) == expected
+    assert sorted(run.seed for run in find_runs([results])) == [0, 1, 2, 3]
+    assert left_out == []
+
+
+def test_a_run_behind_several_links_is_one_under_its_own_name(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "b" / "seed-0", RETURNS)
+    (tmp_path / "a").symlink_to(run.parent)
+    (tmp_path / "b" / "latest").symlink_to("seed-0")
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    assert [found.name for found in find_runs([tmp_path])] == [str(run)]
+    assert [found.name for found in find_runs([tmp_path / "a", tmp_path])] == [
+        str(tmp_path / "a" / "seed-0")
+    ]
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    root = tmp_path / "above" / "root"
+    run = write_run(root / "a" / "seed-0", RETURNS)
+    write_run(tmp_path / "above" / "beside" / "seed-1", RETURNS, seed=1)
+    (run / "self").symlink_to(run)
+    (root / "a" / "root").symlink_to(root)
+    (root / "x").symlink_to(root / "y")
+    (root / "y").symlink_to(root / "x")
+    (root / "up").symlink_to("..")
+    found, left_out = find_folders([root])
+    assert found == [run]
+    assert left_out == [
+        f"left out, a link to a folder above it: {root / 'up'}",
+        f"left out, a link to nothing: {root / 'x'}",
+        f"left out, a link to nothing: {root / 'y'}",
+    ]
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "seed-0", RETURNS)
+    (tmp_path / "seed-1").symlink_to(tmp_path / "gone")
+    (run / "wandb").mkdir()
+    (run / "wandb" / "debug.log").symlink_to("gone")
+    named = [f"left out, a link to nothing: {tmp_path / 'seed-1'}"]
+    assert find_folders([tmp_path]) == ([run], named)
+    assert find_folders([tmp_path / "seed-*"]) == ([run], named)
+
+
+def test_a_run_whose_files_are_links(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "real" / "seed-0", RETURNS)
+    copy = tmp_path / "copy" / "seed-0"
+    copy.mkdir(parents=True)
+    for file in run.iterdir():
+        (copy / file.name).symlink_to(file)
+    assert [found.name for found in find_runs([tmp_path / "copy"])] == [str(copy)]
+    (run / "config.yaml").unlink()
+    with pytest.raises(UserError, match="seed-0: half-written or damaged, it has no config"):
+        find_runs([tmp_path / "copy"])
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path / "a" / "seed-0", RETURNS)
+    (tmp_path / "b").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    named = [f"left out, cannot be read (Permission denied): {tmp_path / 'b'}"]
+    assert find_folders([tmp_path]) == ([run], named)

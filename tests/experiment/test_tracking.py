@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -17,8 +18,8 @@ from snnrl.experiment.config import compose_config
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.history import history
 from snnrl.experiment.tracking import Tracker, make_tracker
-from snnrl.experiment.wandb_tracker import resolve_mode
-from tests.experiment.helpers import folder_of, rows_of, train
+from snnrl.experiment.wandb_tracker import OfflineWandb, resolve_mode
+from tests.experiment.helpers import arguments, folder_of, rows_of, train
 from tests.experiment.wandb_server import wandb_server
 
 
@@ -175,12 +176,38 @@ def test_a_run_is_named_after_its_settings(tmp_path: Path, server: FakeServer) -
 
 
 @pytest.mark.slow
-def test_groups_of_one_label_and_two_settings_differ(tmp_path: Path, server: FakeServer) -> None:
-    """The label is cut where it grows too long; what is cut off still tells settings apart."""
+def test_names_are_short_and_tell_settings_apart(tmp_path: Path, server: FakeServer) -> None:
     for batches in (3, 4):
         assert train(tmp_path, f"bn.recalibrate_batches={batches}", OFFLINE) == 0
-    first, second = server.runs
-    assert first.arguments["group"] != second.arguments["group"]
+    first, second = [run.arguments for run in server.runs]
+    setting = folder_of(tmp_path, "bn.recalibrate_batches=3").setting
+    assert setting.startswith("td3-lif-carebn-")
+    assert first["group"] == f"InvertedPendulum-v4/{setting}"
+    assert first["name"] == f"{setting}-s0"
+    assert "bn.recalibrate_batches=3" in first["notes"]
+    assert first["group"] != second["group"]
+    assert first["name"] != second["name"]
+
+
+@pytest.mark.parametrize("id_", ["Short-v0", f"{'a' * 300}:Long-v0", f"ns/{'b' * 200}-v0"])
+def test_a_long_name_keeps_its_end(
+    id_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B takes 128 letters; the hash is among them whatever the environment is called."""
+    opened: dict[str, Any] = {}
+
+    def init(**arguments: Any) -> MagicMock:
+        opened.update(arguments)
+        return MagicMock()
+
+    monkeypatch.setattr("wandb.init", init)
+    cfg = compose_config(arguments(tmp_path, f"env.id='{id_}'", "tracking.mode=offline"))
+    cfg.env.id = id_
+    folder = RunFolder(cfg)
+    OfflineWandb(cfg, folder, None)._open(mode="offline")
+    for name, end in (("group", folder.setting), ("name", f"{folder.setting}-s0")):
+        assert len(opened[name]) <= 128
+        assert opened[name].endswith(end)
 
 
 def test_an_ordinary_actor_has_no_neuron_in_its_tags(tmp_path: Path, server: FakeServer) -> None:
@@ -499,7 +526,8 @@ def test_a_real_offline_run_that_goes_on_is_one_piece(
         assert logged_in_piece(piece) == as_logged(folder)
         (run,) = [r.run for r in records(piece) if r.WhichOneof("record_type") == "run"]
         assert run.run_id == (folder.path / "wandb" / "run-id").read_text().strip()
-        assert run.run_group.startswith("InvertedPendulum-v4/td3-spiking-lif-carebn")
+        assert run.run_group == f"InvertedPendulum-v4/{folder.setting}"
+        assert run.notes.startswith("td3-spiking-lif-carebn-naive-")
 
 
 @pytest.mark.slow
