@@ -13,9 +13,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from snnrl.analysis.comparison import Comparison, compare_runs
+from snnrl.analysis.figures import FORMATS, save
 from snnrl.analysis.grids import LABELS
-from snnrl.analysis.grouping import grouping_keys, in_environments, resolve_key
+from snnrl.analysis.grouping import Groups, grouping_keys, in_environments, resolve_key
 from snnrl.analysis.page import to_html
 from snnrl.analysis.plots import plot_curves, plot_statistics_error, plot_wall_time
 from snnrl.analysis.profiles import plot_profiles
@@ -24,15 +27,15 @@ from snnrl.analysis.run_folders import find_folders, load_run
 from snnrl.analysis.runs import OWN_RUNS, Run
 from snnrl.analysis.statistics import METRICS
 from snnrl.analysis.wandb_runs import fetch_runs
-from snnrl.errors import UserError, exit_status, with_short_errors
+from snnrl.errors import UserError, exit_status, expect, with_short_errors
 
 PICTURES = {
-    "curves.png": "Returns over steps",
-    "wall_time.png": "Returns over wall time",
-    "profiles.png": "Performance profiles",
-    "statistics_error.png": "Error of the normalisation statistics",
+    "curves": "Returns over steps",
+    "wall_time": "Returns over wall time",
+    "profiles": "Performance profiles",
+    "statistics_error": "Error of the normalisation statistics",
 }
-FILES = (*PICTURES, "table.md", "table.csv", "comparison.html")
+TABLES = ("table.md", "table.csv", "comparison.html")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +57,9 @@ def _compare(given: list[str]) -> None:
     keys = [resolve_key(key, runs) for key in by] if by else grouping_keys(runs)
     comparison = compare_runs(runs, keys, arguments.baseline)
     comparison = replace(comparison, notes=[*notes, *comparison.notes])
+    formats = _formats(arguments.format)
     command = shlex.join(["python", "-m", "snnrl.compare", *given])
-    written = write(comparison, Path(arguments.out), arguments.metric, command)
+    written = write(comparison, Path(arguments.out), arguments.metric, command, formats)
     print(to_markdown(comparison))
     print("\n".join(f"wrote {file}" for file in written))
 
@@ -80,16 +84,23 @@ def collect_runs(folders: Iterable[str], projects: Iterable[str]) -> tuple[list[
     return runs, notes
 
 
-def write(comparison: Comparison, out: Path, metric: str, command: str) -> list[Path]:
-    """Write the files of ``FILES``, all or none; a picture without data is not written.
+def write(
+    comparison: Comparison,
+    out: Path,
+    metric: str,
+    command: str,
+    formats: Sequence[str] = ("png",),
+) -> list[Path]:
+    """Write pictures, tables and page, all or none; a picture without data is not written.
 
     :param metric: what the performance profiles are of
+    :param formats: of the pictures, of ``FORMATS``; the page has its own
     :return: the files
     :raises UserError: ``out`` cannot be written
     """
     groups = comparison.groups
     profiles = partial(plot_profiles, metric=metric, baseline=comparison.baseline)
-    plots: tuple[Callable[..., bool], ...] = (
+    plots: tuple[Callable[[Groups], Figure | None], ...] = (
         plot_curves,
         plot_wall_time,
         profiles,
@@ -98,12 +109,24 @@ def write(comparison: Comparison, out: Path, metric: str, command: str) -> list[
     with _replacing(out) as folder:
         drawn = {}
         for (name, title), plot in zip(PICTURES.items(), plots, strict=True):
-            if plot(groups, folder / name):
-                drawn[title] = folder / name
+            figure = plot(groups)
+            if figure is None:
+                continue
+            for suffix in dict.fromkeys(["png", *formats]):
+                save(figure, folder / f"{name}.{suffix}")
+            drawn[title] = folder / f"{name}.png"
         (folder / "table.md").write_text(to_markdown(comparison))
         (folder / "table.csv").write_text(to_csv(comparison))
         (folder / "comparison.html").write_text(to_html(comparison, drawn, command))
-    return [out / name for name in FILES if (out / name).exists()]
+        if "png" not in formats:
+            for picture in drawn.values():
+                picture.unlink()
+    return [out / name for name in file_names(formats) if (out / name).exists()]
+
+
+def file_names(formats: Iterable[str]) -> list[str]:
+    """What a comparison may write."""
+    return [*(f"{name}.{suffix}" for suffix in formats for name in PICTURES), *TABLES]
 
 
 @contextmanager
@@ -114,7 +137,7 @@ def _replacing(out: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=".compare-", dir=out))
         try:
             yield folder
-            for name in FILES:
+            for name in file_names(FORMATS):
                 if (folder / name).exists():
                     (folder / name).replace(out / name)
                 else:
@@ -124,6 +147,15 @@ def _replacing(out: Path) -> Iterator[Path]:
             shutil.rmtree(folder)
     except OSError as error:
         raise UserError(f"--out {out}: expected a folder to write to ({error})") from None
+
+
+def _formats(values: Sequence[str]) -> list[str]:
+    found = list(dict.fromkeys(_split(values)))
+    for name in found:
+        expect("--format", name, FORMATS)
+    if not found:
+        raise UserError(f"--format: expected some of {', '.join(FORMATS)}")
+    return found
 
 
 def _split(values: Sequence[str]) -> list[str]:
@@ -174,6 +206,14 @@ def _parser() -> argparse.ArgumentParser:
         help="what performance profiles are of: "
         + ", ".join(f"{name} ({LABELS[name]})" for name in METRICS)
         + " (default: final)",
+    )
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        default=["png"],
+        metavar="FORMAT",
+        help=f"of the pictures: {', '.join(FORMATS)}, several with spaces or commas "
+        "(default: png); vector pictures keep their text as text",
     )
     parser.add_argument(
         "--out", default="compare", metavar="DIR", help="where the files go (default: ./compare)"

@@ -69,11 +69,12 @@ def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int
             f"{folder}: has no DONE; expected a run that is finished (--check needs none)"
         )
     run_there, results_dir = folder.resolve(), Path(cfg.results_dir).resolve()
-    if results_dir in run_there.parents or run_there in [results_dir, *results_dir.parents]:
+    again = RunFolder(cfg).path
+    lies_there = results_dir in run_there.parents or again.resolve() == run_there
+    if lies_there or run_there in [results_dir, *results_dir.parents]:
         raise UserError(
             f"--results-dir {cfg.results_dir}: the run itself lies there; expected another folder"
         )
-    again = RunFolder(cfg).path
     _check_earlier(again)
     print(f"\nrunning again, in {again}", flush=True)
     run(cfg, overrides)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from snnrl.analysis.runs import OWN_RUNS
-from snnrl.compare import FILES, main
+from snnrl.compare import PICTURES, file_names, main
 from snnrl.experiment.config import compose_config
 from tests.analysis.test_plots import assert_picture
 from tests.analysis.test_wandb_runs import StubApi, StubRun
@@ -32,8 +32,8 @@ def test_writes_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "grouped by bn.name" in printed
     assert "40.0 ± 0 [40.0, 40.0]" in printed
-    assert sorted(file.name for file in out.iterdir()) == sorted(FILES)
-    for name in FILES:
+    assert sorted(file.name for file in out.iterdir()) == sorted(file_names(["png"]))
+    for name in file_names(["png"]):
         assert f"wrote {out / name}" in printed
         if name.endswith(".png"):
             assert_picture(out / name)
@@ -79,6 +79,35 @@ def test_earlier_pictures_do_not_stay(tmp_path: Path) -> None:
     assert (out / "statistics_error.png").exists()
     main([str(tmp_path / "b"), "--out", str(out)])
     assert not (out / "statistics_error.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "formats"),
+    [
+        (["svg"], ["svg"]),
+        (["png,svg"], ["png", "svg"]),
+        (["pdf", "png,pdf"], ["pdf", "png"]),
+    ],
+)
+def test_pictures_in_the_formats_that_are_asked_for(
+    asked: list[str], formats: list[str], tmp_path: Path
+) -> None:
+    write_runs(tmp_path / "a", seeds=1)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "a"), "--out", str(out), "--format", *asked]) == 0
+    without_data = ("wall_time", "statistics_error")
+    expected = [name for name in file_names(formats) if not name.startswith(without_data)]
+    assert sorted(file.name for file in out.iterdir()) == sorted(expected)
+    # The page needs no other file, whatever was asked for.
+    assert (out / "comparison.html").read_text().count("data:image/png;base64,") == 2
+
+
+def test_pictures_of_other_formats_do_not_stay(tmp_path: Path) -> None:
+    write_runs(tmp_path / "a", seeds=1)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "a"), "--out", str(out), "--format", "svg"]) == 0
+    assert main([str(tmp_path / "a"), "--out", str(out)]) == 0
+    assert {file.suffix for file in out.iterdir() if file.stem in PICTURES} == {".png"}
 
 
 def test_a_mistake_leaves_an_earlier_comparison(tmp_path: Path) -> None:
@@ -137,6 +166,9 @@ def test_results_beside_the_comparison_stay(tmp_path: Path) -> None:
         (["a", "--env", "Ant-v4"], "--env Ant-v4: expected an environment of the runs"),
         (["a", "--baseline", "none"], "--baseline none: expected one of the groups"),
         ([], "results/runs: no runs of your own there; expected run folders, or --wandb"),
+        (["a", "--format", "jpeg"], "--format=jpeg: expected one of png, pdf, svg"),
+        (["a", "--format", "pfd"], "--format=pfd: expected .*did you mean 'pdf'"),
+        (["a", "--format", ","], "--format: expected some of png, pdf, svg"),
         (["a", "--metric", "best"], "argument --metric: invalid choice: 'best'"),
         (["a", "--wandb", "me"], "--wandb me: expected entity/project"),
         (["failed"], "no run has a result to compare: failed/seed-0: no reason recorded"),

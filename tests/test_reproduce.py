@@ -17,7 +17,7 @@ from snnrl import reproduce
 from snnrl.errors import UserError
 from snnrl.experiment import source
 from snnrl.experiment.config import compose_config
-from snnrl.experiment.folder import label, settings_hash
+from snnrl.experiment.folder import RunFolder, label, settings_hash
 from snnrl.experiment.identity import compare_models, compare_tables
 from snnrl.experiment.recorded import came_later, read_record, remake
 from snnrl.experiment.source import as_patch, record_source
@@ -493,6 +493,28 @@ def test_a_check_says_that_a_run_is_not_finished(
     (folder / "DONE").rename(folder / "FAILED")
     main(folder, "--check")
     assert "not finished: it failed" in capsys.readouterr().out
+
+
+def test_a_place_from_which_the_run_itself_is_found(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Compared with itself it would be identical."""
+    monkeypatch.chdir(tmp_path)
+    cfg, _ = remake(read_record(folder), Path("elsewhere"))
+    place = RunFolder(cfg).path.relative_to("elsewhere")
+    earlier_default = Path("results") / place
+    earlier_default.parent.mkdir(parents=True)
+    folder.rename(earlier_default)
+    linked = Path("linked") / place
+    linked.parent.parent.mkdir(parents=True)
+    linked.parent.symlink_to(earlier_default.parent.resolve())
+    for results in ("results/runs", "linked"):
+        line = refused(capsys, earlier_default, "--results-dir", results)
+        assert "the run itself lies there" in line
+    assert not Path("reproduced").exists()
 
 
 def test_a_place_in_the_run_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

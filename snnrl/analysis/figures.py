@@ -1,25 +1,49 @@
-"""What all pictures share: colours, panels, files."""
+"""What all pictures share: colours, panels, ticks, the legend, files."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextToPath
+from matplotlib.ticker import (
+    EngFormatter,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 # Okabe and Ito's colours for the colour-blind (https://jfly.uni-koeln.de/color/), without the
 # yellow, too light for a line on white, and the second blue, too near the first when in a band.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 LINE_STYLES = ("-", "--", ":", "-.")
 PANELS_IN_A_ROW = 3
+PANEL_HEIGHT = 4.0  # inches, as all sizes here
+LINE_HEIGHT = 0.19
 LETTERS_PER_INCH = 16  # of a caption
+HANDLE_WIDTH = 0.65  # the line beside a group's name, and the gap to the next column
+LETTERS_OF_A_PANEL = 44
+SMALL = FontProperties(size="small")
 STEPS = EngFormatter(sep="")
+
+FORMATS = ("png", "pdf", "svg")
+WITHOUT_A_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+AS_TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "snnrl"}
+"""Letters of a vector picture can be searched and edited, and its ids are the same every time."""
 
 
 class LineStyle(NamedTuple):
@@ -49,25 +73,103 @@ def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
     return styles
 
 
-def panels(count: int, caption: str) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels, three in a row, with a caption below."""
+def panels(count: int, caption: str, legend: Mapping[str, LineStyle]) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels, three in a row, with a caption and one legend, below them.
+
+    The figure grows with the legend, so that panels keep their size whatever is in it.
+
+    :param legend: the style of each group by what is written beside it
+    """
     columns = min(count, PANELS_IN_A_ROW)
     rows = math.ceil(count / columns)
     width = max(6.4, 4.6 * columns)
-    figure = Figure(figsize=(width, 4.0 * rows + 0.3))
+    names = [_wrapped(name, width - HANDLE_WIDTH) for name in legend]
+    longest = max(_inches(line) for name in names for line in name.split("\n"))
+    in_a_row = min(len(names), max(1, int(width / (longest + HANDLE_WIDTH))))
+    text = textwrap.fill(caption, int(LETTERS_PER_INCH * width))
+    lines = text.count("\n") + 1 + _lines(names, in_a_row)
+    figure = Figure(figsize=(width, PANEL_HEIGHT * rows + LINE_HEIGHT * (lines + 1)))
     figure.set_layout_engine("constrained", wspace=0.06, hspace=0.06)
-    lines = textwrap.fill(caption, int(LETTERS_PER_INCH * width))
-    figure.supxlabel(lines, fontsize="small", color="0.35")
+    handles = [Line2D([], [], **style._asdict()) for style in legend.values()]
+    below = figure.legend(
+        handles,
+        names,
+        title=text,
+        loc="outside lower center",
+        ncols=in_a_row,
+        frameon=False,
+        fontsize="small",
+        title_fontsize="small",
+    )
+    below.get_title().set_color("0.35")
+    for written in below.get_texts():
+        written.set_parse_math(False)  # a group's name is no formula
     return figure, [figure.add_subplot(rows, columns, n + 1) for n in range(count)]
 
 
+def _inches(line: str) -> float:
+    """Width of a line of the legend."""
+    points, _, _ = TextToPath().get_text_width_height_descent(line, SMALL, ismath=False)
+    return float(points) / 72
+
+
+def _wrapped(name: str, inches: float) -> str:
+    """A group's name in lines of at most about this width."""
+    if _inches(name) <= inches:
+        return name
+    # Letters differ in width, so that a line of as many as fit on average may be longer.
+    return textwrap.fill(name, max(1, int(0.9 * len(name) * inches / _inches(name))))
+
+
+def _lines(names: Sequence[str], in_a_row: int) -> int:
+    """Lines of the legend's highest column; names go down the columns."""
+    height, longer = divmod(len(names), in_a_row)
+    sizes = [height + (column < longer) for column in range(in_a_row)]
+    ends = np.cumsum([0, *sizes])
+    columns = [names[a:b] for a, b in pairwise(ends)]
+    return max(sum(name.count("\n") + 1 for name in column) for column in columns)
+
+
 def decorate(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
-    """Title, labels and a light grid."""
-    axes.set_title(title)
-    axes.set_xlabel(xlabel)
+    """Title, labels, ticks in plain numbers and a light grid."""
+    axes.set_title(textwrap.fill(title, LETTERS_OF_A_PANEL))
+    axes.set_xlabel(textwrap.fill(xlabel, LETTERS_OF_A_PANEL))
     axes.set_ylabel(ylabel)
+    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+        text.set_parse_math(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PLAIN)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def log_scale(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic y-axis from ``low`` to ``high``, with two ticks at least and few enough."""
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    decades = math.log10(high / low)
+    within_one: Locator = MaxNLocator(5)
+    axes.yaxis.set_major_locator(
+        within_one if decades < 1 else LogLocator(subs=(1, 2, 5) if decades < 3 else (1,))
+    )
+    axes.yaxis.set_major_formatter(PLAIN)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if decades < 1:
+        axes.yaxis.set_minor_locator(NullLocator())
+
+
+def plain(value: float) -> str:
+    """A tick as people write it: ``0.6``, ``20000``; beyond ten millions and below a millionth
+    ``1e+07``, for want of room."""
+    if value and not 1e-6 <= abs(value) < 1e7:
+        return f"{value:.3g}"
+    # Ten digits, as ticks are sums of binary fractions.
+    return np.format_float_positional(float(f"{value:.10g}"), trim="-").replace(
+        "-", "\N{MINUS SIGN}"
+    )
+
+
+PLAIN = FuncFormatter(lambda value, _: plain(value))
 
 
 def band_alpha(groups: int) -> float:
@@ -76,6 +178,11 @@ def band_alpha(groups: int) -> float:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a PNG; its folder is made."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    """Write a picture in the format of its name, the same bytes for the same figure.
+
+    :param path: one of ``FORMATS``; its folder is made
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(AS_TEXT):  # type: ignore[arg-type]
+        figure.savefig(path, dpi=150, metadata=WITHOUT_A_DATE.get(path.suffix[1:]))

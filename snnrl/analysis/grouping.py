@@ -12,6 +12,8 @@ Groups = Mapping[str, Sequence[Run]]
 
 # The environment has its own table and panel.
 ENVIRONMENT = ("env.id",)
+# No part of what is learned, but of what ran.
+LENGTH_AND_PLACE = ("total_steps", "device")
 # The order in which a name is the better one to tell groups apart by.
 CHOICES = ("algo.name", "actor.name", "neuron.name", "bn.name")
 # What a group is compared with unless one is chosen, the first that there is: the published
@@ -113,6 +115,20 @@ def mixed_keys(runs: Sequence[Run]) -> list[str]:
     cells = group_runs(runs, ENVIRONMENT).values()
     keys = sorted({key for cell in cells for run in cell for key in run.settings})
     return [key for key in keys if not _ignored(key) and any(_varies(key, cell) for cell in cells)]
+
+
+def shared_settings(runs: Sequence[Run]) -> dict[str, str]:
+    """Settings that all runs have, with one value, in the order of the alphabet.
+
+    Without those of a run's files and of its tracking, and without its seed.
+    """
+    first, *others = [run.settings for run in runs]
+    return {
+        key: str(value)
+        for key, value in sorted(first.items())
+        if (key in LENGTH_AND_PLACE or key.split(".")[0] not in NOT_SETTINGS)
+        and all(key in settings and str(settings[key]) == str(value) for settings in others)
+    }
 
 
 def confounded_keys(groups: Groups, keys: Sequence[str]) -> list[str]:

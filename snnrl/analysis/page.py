@@ -12,6 +12,7 @@ from pathlib import Path
 import snnrl
 from snnrl.analysis.comparison import Comparison
 from snnrl.analysis.grids import DEFINITIONS, Grid
+from snnrl.analysis.grouping import shared_settings
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
 
@@ -19,12 +20,23 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 92rem;
        padding: 0 1rem; }
 h1, h2, h3 { line-height: 1.2; }
-.wide { overflow-x: auto; }
+/* The shadow at an edge says that there is more behind it. */
+.wide { overflow-x: auto; scrollbar-width: thin; background:
+  linear-gradient(90deg, #fff 2rem, #fff0) left / 4rem 100% local no-repeat,
+  linear-gradient(270deg, #fff 2rem, #fff0) right / 4rem 100% local no-repeat,
+  linear-gradient(90deg, #0003, #0000) left / 1rem 100% scroll no-repeat,
+  linear-gradient(270deg, #0003, #0000) right / 1rem 100% scroll no-repeat; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #ddd; padding: 0.3rem 0.7rem; text-align: right;
          white-space: nowrap; }
 th { border-bottom-color: #888; }
-.left { text-align: left; }
+.left { text-align: left; white-space: normal; min-width: 12rem; max-width: 30rem;
+        overflow-wrap: anywhere; }
+.left:first-child { position: sticky; left: 0; background: #fff; }
+.settings { columns: 20rem; padding: 0; list-style: none; font-size: 0.85rem; }
+.settings li { overflow-wrap: anywhere; break-inside: avoid; }
+@media print { .wide { overflow: visible; } table { font-size: 0.5rem; }
+               th, td { white-space: normal; } }
 img { max-width: 100%; height: auto; }
 code { background: #f4f4f4; overflow-wrap: anywhere; }
 .warnings { background: #fff6e0; border-left: 4px solid #e69f00; padding: 0.4rem 1rem; }
@@ -33,7 +45,7 @@ code { background: #f4f4f4; overflow-wrap: anywhere; }
 
 
 def to_html(comparison: Comparison, pictures: Mapping[str, Path], command: str) -> str:
-    """The whole page: warnings, tables, pictures, definitions, command and versions.
+    """The whole page: warnings, tables, pictures, shared settings, definitions and what made it.
 
     :param pictures: PNG files by their titles; they become part of the page
     :param command: what made it
@@ -47,6 +59,8 @@ def to_html(comparison: Comparison, pictures: Mapping[str, Path], command: str) 
         body += [f"<h2>{escape(title)}</h2>", *map(_table, grids)]
     body += [_picture(title, path) for title, path in pictures.items()]
     body += [
+        "<h2>Settings that all runs share</h2>",
+        _settings(shared_settings([run for runs in comparison.groups.values() for run in runs])),
         "<h2>Definitions</h2>",
         _list(DEFINITIONS),
         "<h2>How it was made</h2>",
@@ -90,7 +104,9 @@ def _table(grid: Grid) -> str:
     head = _line(grid.header, "th", grid.left)
     rows = "\n".join(_line(row, "td", grid.left) for row in grid.rows)
     return (
-        f'<h3>{escape(grid.title)}</h3>\n<div class="wide"><table>\n<thead>{head}</thead>\n'
+        f"<h3>{escape(grid.title)}</h3>\n"
+        f'<div class="wide" role="region" aria-label="{escape(grid.title)}" tabindex="0">'
+        f"<table>\n<thead>{head}</thead>\n"
         f"<tbody>\n{rows}\n</tbody></table></div>"
     )
 
@@ -99,6 +115,13 @@ def _line(cells: Sequence[str], tag: str, left: int) -> str:
     marks = [' class="left"' if column < left else "" for column in range(len(cells))]
     inside = (f"<{tag}{mark}>{escape(c)}</{tag}>" for mark, c in zip(marks, cells, strict=True))
     return f"<tr>{''.join(inside)}</tr>"
+
+
+def _settings(settings: Mapping[str, str]) -> str:
+    lines = (
+        f"<li><code>{escape(key)}</code> {escape(value)}</li>" for key, value in settings.items()
+    )
+    return f'<ul class="settings">{"".join(lines)}</ul>' if settings else "<p>None.</p>"
 
 
 def _picture(title: str, path: Path) -> str:

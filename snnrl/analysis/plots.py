@@ -1,4 +1,4 @@
-"""Curves over training, as PNG files."""
+"""Curves over training, as figures."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from snnrl.analysis.figures import (
     band_alpha,
     decorate,
     line_styles,
+    log_scale,
     panels,
     save,
 )
@@ -47,7 +48,7 @@ class Curves:
     caption: str = "mean over seeds"
 
 
-def plot_curves(groups: Groups, path: str | Path) -> bool:
+def plot_curves(groups: Groups) -> Figure | None:
     """Learning curves: a panel an environment, a line a group.
 
     A line is the mean over seeds at the steps that all of the group's seeds have, with its
@@ -55,16 +56,15 @@ def plot_curves(groups: Groups, path: str | Path) -> bool:
     result (:attr:`Run.has_result`) are not in it.
 
     :param groups: runs by the group's name
-    :param path: the PNG; its folder is made
-    :return: whether there was anything to draw; if not, nothing is written
+    :return: None where there is nothing to draw
     """
     curves = Curves(
         lambda run: mean_returns(run.evaluations), common_steps, OVER_STEPS, "return", "linear"
     )
-    return _plot(groups, path, curves)
+    return _plot(groups, curves)
 
 
-def plot_wall_time(groups: Groups, path: str | Path) -> bool:
+def plot_wall_time(groups: Groups) -> Figure | None:
     """Learning curves over wall time, drawn like :func:`plot_curves`.
 
     Between evaluations a seed's curve is a straight line; a group's mean is over the span of time
@@ -72,21 +72,21 @@ def plot_wall_time(groups: Groups, path: str | Path) -> bool:
     """
     caption = "mean over seeds, as far as all have come by then"
     curves = Curves(wall_time_curve, common_times, OVER_TIME, "return", "linear", caption)
-    return _plot(groups, path, curves)
+    return _plot(groups, curves)
 
 
-def plot_statistics_error(groups: Groups, path: str | Path) -> bool:
+def plot_statistics_error(groups: Groups) -> Figure | None:
     """How far the normalisation statistics are from the truth, drawn like :func:`plot_curves`.
 
     |Difference of means| in true standard deviations, which does not depend on the scale of a
     layer's inputs; on the evaluation episodes' observations, with the statistics that acted in
     the evaluation (after a re-calibration where one took place); mean over layers.
 
-    :return: whether any run has such data; if not, nothing is written
+    :return: None where no run has such data
     """
     label = "error of the moving mean\n(true sd, mean over layers)"
     curves = Curves(statistics_error_curve, common_steps, OVER_STEPS, label, "log")
-    return _plot(groups, path, curves)
+    return _plot(groups, curves)
 
 
 def wall_time_curve(run: Run) -> pd.Series:
@@ -117,7 +117,7 @@ def statistics_error_curve(run: Run) -> pd.Series:
 def plot_run(run: Run, path: str | Path) -> None:
     """One run's learning curve, with one sample deviation over the evaluation's episodes.
 
-    :param path: the PNG; its folder is made
+    :param path: the picture; its folder is made
     """
     returns = run.evaluations.groupby("timesteps")["return"]
     mean, sd = returns.mean(), returns.std()
@@ -134,36 +134,47 @@ def plot_run(run: Run, path: str | Path) -> None:
     save(figure, path)
 
 
-def _plot(groups: Groups, path: str | Path, curves: Curves) -> bool:
+def _plot(groups: Groups, curves: Curves) -> Figure | None:
     found = {
         environment: drawn
         for environment, cells in by_environment(groups).items()
         if (drawn := {name: seeds for name, runs in cells.items() if (seeds := _all(runs, curves))})
     }
     if not found:
-        return False
-    counts = [len(seeds) for cells in found.values() for seeds in cells.values()]
-    singly = "; thin: single seeds" if any(map(_drawn_singly, counts)) else ""
-    figure, grid = panels(len(found), f"{curves.caption}; {BAND}{singly}")
+        return None
+    counts: dict[str, list[int]] = {}
+    for cells in found.values():
+        for name, seeds in cells.items():
+            counts.setdefault(name, []).append(len(seeds))
+    singly = any(_drawn_singly(count) for numbers in counts.values() for count in numbers)
     styles = line_styles(list(groups))
+    figure, grid = panels(
+        len(found),
+        f"{curves.caption}; {BAND}{'; thin: single seeds' if singly else ''}",
+        {f"{name} ({_seeds(counts[name])})": styles[name] for name in groups if name in counts},
+    )
     for axes, (environment, cells) in zip(grid, found.items(), strict=True):
         decorate(axes, environment, curves.xlabel, curves.ylabel)
-        axes.set_yscale(curves.scale)
         if curves.xlabel == OVER_STEPS:
             axes.xaxis.set_major_formatter(STEPS)
         for name, seeds in cells.items():
             together = curves.together(seeds)
-            _draw_group(axes, name, seeds, together, styles[name], band_alpha(len(cells)))
+            _draw_group(axes, seeds, together, styles[name], band_alpha(len(cells)))
         # The interval of few seeds can be wider than anything they did.
         points = pd.concat([series for seeds in cells.values() for series in seeds])
         margin = 0.05 * (points.max() - points.min()) or 1.0
-        if curves.scale == "linear":
-            axes.set_ylim(points.min() - margin, points.max() + margin)
+        if curves.scale == "log" and (points > 0).any():
+            log_scale(axes, points[points > 0].min() / 1.2, points.max() * 1.2)
         else:
-            axes.set_ylim(points[points > 0].min() / 1.2, points.max() * 1.2)
-        axes.legend(frameon=False, fontsize="small")
-    save(figure, path)
-    return True
+            axes.set_ylim(points.min() - margin, points.max() + margin)
+    return figure
+
+
+def _seeds(counts: Sequence[int]) -> str:
+    """How many seeds a group has in the panels."""
+    low, high = min(counts), max(counts)
+    number = str(low) if low == high else f"{low} to {high}"
+    return f"{number} seed" if high == 1 else f"{number} seeds"
 
 
 def _all(runs: Sequence[Run], curves: Curves) -> list[pd.Series]:
@@ -173,7 +184,6 @@ def _all(runs: Sequence[Run], curves: Curves) -> list[pd.Series]:
 
 def _draw_group(
     axes: Axes,
-    name: str,
     seeds: Sequence[pd.Series],
     together: pd.DataFrame,
     style: LineStyle,
@@ -182,12 +192,10 @@ def _draw_group(
     color, linestyle = style
     mean = together.mean(axis=1)
     low, high = interval_band(together.to_numpy(dtype=float).T)
-    count = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
     axes.fill_between(together.index, low, high, color=color, alpha=alpha, linewidth=0)
     axes.plot(
         together.index,
         mean,
-        label=f"{name} ({count})",
         color=color,
         linestyle=linestyle,
         marker=_marker(mean),

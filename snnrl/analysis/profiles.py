@@ -1,14 +1,14 @@
-"""Performance profiles, as a PNG file."""
+"""Performance profiles, as a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from snnrl.analysis.bootstrap import RESAMPLES, Scores, performance_profile, stratified_bootstrap
-from snnrl.analysis.figures import band_alpha, decorate, line_styles, panels, save
+from snnrl.analysis.figures import band_alpha, decorate, line_styles, panels
 from snnrl.analysis.grids import LABELS
 from snnrl.analysis.grouping import Groups
 from snnrl.analysis.statistics import Floats
@@ -21,16 +21,15 @@ Scored = Mapping[str, Mapping[str, Floats]]
 
 
 def plot_profiles(
-    groups: Groups, path: str | Path, *, metric: str = "final", baseline: str | None = None
-) -> bool:
+    groups: Groups, *, metric: str = "final", baseline: str | None = None
+) -> Figure | None:
     """Share of runs whose return is above tau: a panel an environment, a line a group.
 
     With a baseline and several environments in which its mean return is positive, a last panel
     pools those of them that every group has, each return divided by the baseline's mean.
 
     :param metric: what a run is measured by, a key of ``METRICS``
-    :param path: the PNG; its folder is made
-    :return: whether any run has a result; if not, nothing is written
+    :return: None where no run has a result
     """
     returns = returns_of(groups)[metric]
     found: list[tuple[str, str, dict[str, list[Floats]]]] = [
@@ -47,13 +46,15 @@ def plot_profiles(
         }
         found.append((title, f"{LABELS[metric]} return / {baseline}", pooled))
     if not found:
-        return False
+        return None
     caption = (
         f"share of runs above tau; band: 95 %, stratified bootstrap over seeds, "
         f"{RESAMPLES:,} resamples, pointwise"
     )
-    figure, grid = panels(len(found), caption)
     styles = line_styles(list(groups))
+    drawn = {name for _, _, scores in found for name in scores}
+    legend = {name: styles[name] for name in groups if name in drawn}
+    figure, grid = panels(len(found), caption, legend)
     for axes, (title, xlabel, scores) in zip(grid, found, strict=True):
         decorate(axes, title, f"tau: {xlabel}", "share of runs above tau")
         taus = _taus([x for group in scores.values() for x in group])
@@ -62,11 +63,9 @@ def plot_profiles(
             profile, low, high = stratified_bootstrap(performance_profile(taus), group)
             color, linestyle = styles[name]
             axes.fill_between(taus, low, high, color=color, alpha=alpha, linewidth=0)
-            axes.plot(taus, profile, label=name, color=color, linestyle=linestyle)
+            axes.plot(taus, profile, color=color, linestyle=linestyle)
         axes.set_ylim(-0.03, 1.03)
-        axes.legend(frameon=False, fontsize="small")
-    save(figure, path)
-    return True
+    return figure
 
 
 def _shared(returns: Scored, baseline: str) -> Scored:

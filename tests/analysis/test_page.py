@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from snnrl.analysis.grouping import shared_settings
+from snnrl.analysis.run_folders import load_run
 from snnrl.compare import main
 from tests.run_folders import write_run
 
@@ -87,6 +91,38 @@ def test_the_pictures_in_the_page_are_the_files(page: Path) -> None:
     assert [base64.b64decode(data) for data in inside[:3]] == [f.read_bytes() for f in files]
 
 
+def test_the_page_lists_the_settings_that_all_runs_share(page: Path) -> None:
+    _, _, rest = page.read_text().partition("<h2>Settings that all runs share</h2>")
+    section, _, _ = rest.partition("<h2>")
+    settings = dict(re.findall(r"<li><code>(.*?)</code> (.*?)</li>", section))
+    assert settings["algo.batch_size"] == "256"
+    assert settings["neuron.name"] == "lif"
+    assert settings["total_steps"] == "1000"
+    assert settings["seeding"] == "additive"
+    assert not {"bn.name", "seed", "results_dir"} & settings.keys()
+    assert list(settings) == sorted(settings)
+
+
+def test_settings_that_are_shared(tmp_path: Path) -> None:
+    runs = [
+        load_run(write_run(tmp_path / str(seed), {0: [1.0]}, seed=seed, settings=settings))
+        for seed, settings in enumerate(
+            [
+                {"a.same": 1, "a.other": 1, "a.only": 2, "experiment_name": "x", "log_every": 1},
+                {"a.same": 1, "a.other": 2, "tracking.name": "none"},
+                {"a.same": 1, "a.other": 1, "tracking.name": "none"},
+            ]
+        )
+    ]
+    assert {k: v for k, v in shared_settings(runs).items() if k.startswith(("a.", "t"))} == {
+        "a.same": "1",
+        "total_steps": "1000",
+    }
+    alone = shared_settings(runs[:1])
+    assert {"a.same", "a.other", "a.only"} <= alone.keys()
+    assert not {"experiment_name", "log_every", "seed", "results_dir"} & alone.keys()
+
+
 def console(page: Path, folder: Path) -> tuple[str, str]:
     """What a headless browser says of a page: its log, and the document as it understood it."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
@@ -99,6 +135,7 @@ def console(page: Path, folder: Path) -> tuple[str, str]:
             "--no-sandbox",
             "--disable-gpu",
             "--disable-dev-shm-usage",
+            "--window-size=1280,1000",
             f"--user-data-dir={folder}",
             "--enable-logging=stderr",
             "--virtual-time-budget=2000",
@@ -111,6 +148,34 @@ def console(page: Path, folder: Path) -> tuple[str, str]:
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stderr, answer.stdout
+
+
+@pytest.mark.slow
+def test_wide_tables_scroll_and_the_page_does_not(tmp_path: Path) -> None:
+    """At 1280 pixels, with names of groups that have no room."""
+    settings = {f"algo.a_long_name_of_a_setting_{n}": "a long value of it" for n in range(6)}
+    for number in range(2):
+        write_run(
+            tmp_path / str(number), {0: [1e5]}, settings={**settings, "algo.batch_size": number}
+        )
+    by = ["--by", "algo.batch_size", *settings]
+    assert main([str(tmp_path), *by, "--out", str(tmp_path / "out")]) == 0
+    page = tmp_path / "out" / "comparison.html"
+    script = """<script>window.onload = () => {
+        const wide = [...document.querySelectorAll('.wide')], root = document.documentElement;
+        const last = wide.map(w => { w.scrollLeft = 1e6; const cells = w.querySelectorAll('th');
+            return cells[cells.length - 1].getBoundingClientRect().right; });
+        document.title = JSON.stringify({width: root.clientWidth, page: root.scrollWidth,
+            scrolled: wide.map(w => w.scrollLeft), last});
+    }</script></body>"""
+    measured = tmp_path / "measured.html"
+    measured.write_text(page.read_text().replace("</body>", script))
+    log, document = console(measured, tmp_path / "browser")
+    assert ":CONSOLE" not in log
+    found = json.loads(unescape(re.findall("<title>(.*?)</title>", document)[0]))
+    assert found["page"] <= found["width"] <= 1280
+    assert any(pixels > 0 for pixels in found["scrolled"])
+    assert all(right <= found["width"] for right in found["last"])
 
 
 @pytest.mark.slow
