@@ -20,6 +20,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 92rem;
        padding: 0 1rem; }
 h1, h2, h3 { line-height: 1.2; }
+h1, h2, h3, p { overflow-wrap: anywhere; }
 /* The shadow at an edge says that there is more behind it. */
 .wide { overflow-x: auto; scrollbar-width: thin; background:
   linear-gradient(90deg, #fff 2rem, #fff0) left / 4rem 100% local no-repeat,
