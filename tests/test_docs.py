@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from snnrl import compare, evaluate, reproduce, train
+from snnrl.analysis.runs import OWN_RUNS
 
 TOP = Path(__file__).parent.parent
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -115,7 +116,8 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
         assert reproduce.main(arguments) == 0
     else:
         assert module == "snnrl.compare"
-        shutil.copytree(run_folder.parents[2], tmp_path / arguments[0])
+        named = next((a for a in arguments[:1] if not a.startswith("-")), OWN_RUNS)
+        shutil.copytree(run_folder.parents[2], tmp_path / named)
         assert compare.main(arguments) == 0
 
 

@@ -9,11 +9,13 @@ from urllib.parse import unquote
 
 import pytest
 
+from snnrl.analysis.runs import OWN_RUNS
+
 TOP = Path(__file__).parent.parent
 PAGES = [
     *sorted(TOP.glob("*.md")),
     *sorted((TOP / "docs").rglob("*.md")),
-    *sorted(page for page in (TOP / "results").rglob("*.md") if "runs" not in page.parts),
+    *sorted(p for p in (TOP / "results").rglob("*.md") if TOP / OWN_RUNS not in p.parents),
 ]
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)

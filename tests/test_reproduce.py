@@ -14,6 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from snnrl import reproduce
+from snnrl.analysis.runs import OWN_RUNS
 from snnrl.errors import UserError
 from snnrl.experiment import source
 from snnrl.experiment.config import compose_config
@@ -239,7 +240,11 @@ def test_it_runs_with_the_kernel_and_the_device_that_auto_was(folder: Path) -> N
     assert (cfg.kernel.name, cfg.device) == ("compile", "cuda")
 
 
-OLD = sorted((TOP / "results").glob("*/*/*-spiking-*/seed-0"))
+OLD = [
+    folder
+    for folder in sorted((TOP / "results").glob("*/*/*-spiking-*/seed-0"))
+    if TOP / OWN_RUNS not in folder.parents
+]
 
 
 @pytest.mark.quick_cases(2)

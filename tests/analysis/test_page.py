@@ -154,9 +154,12 @@ def console(page: Path, folder: Path) -> tuple[str, str]:
 def test_wide_tables_scroll_and_the_page_does_not(tmp_path: Path) -> None:
     """At 1280 pixels, with names of groups that have no room."""
     settings = {f"algo.a_long_name_of_a_setting_{n}": "a long value of it" for n in range(6)}
-    for number in range(2):
+    for number in range(4):
         write_run(
-            tmp_path / str(number), {0: [1e5]}, settings={**settings, "algo.batch_size": number}
+            tmp_path / str(number),
+            {0: [1e5 + 2e4 * number], 10: [2e5 - 1e4 * number]},
+            seed=number,
+            settings={**settings, "algo.batch_size": number % 2},
         )
     by = ["--by", "algo.batch_size", *settings]
     assert main([str(tmp_path), *by, "--out", str(tmp_path / "out")]) == 0

@@ -87,6 +87,20 @@ def test_the_name_does_not_count() -> None:
 # A folder that is there already
 
 
+def test_a_run_says_that_it_uses_a_folder_of_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("snnrl.experiment.run._train", lambda *_: None)
+    monkeypatch.setattr("snnrl.experiment.run._result", lambda *_, **__: None)
+    line = "uses the folder that these settings have already: "
+    assert train(tmp_path, "seed=1") == 0
+    assert line not in capsys.readouterr().out
+    of_earlier_version(tmp_path).mkdir(parents=True)
+    assert train(tmp_path) == 0
+    assert f"{line}{of_earlier_version(tmp_path).parent}\n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_the_folder_of_an_earlier_version_is_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,7 +182,11 @@ def test_a_run_of_the_earlier_default_place_is_used(
     assert folder_of(Path("results") / "mine").path.parts[:2] == ("results", "mine")
 
 
-RECORDED = sorted((TOP / "results").glob("*/*/*-*-*-*/seed-0/config.yaml"))
+RECORDED = [
+    file
+    for file in sorted((TOP / "results").glob("*/*/*-*-*-*/seed-0/config.yaml"))
+    if TOP / OWN_RUNS not in file.parents
+]
 
 
 @pytest.mark.parametrize("config", RECORDED, ids=lambda path: path.parts[-3][:50])
