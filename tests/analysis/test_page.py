@@ -169,7 +169,8 @@ def test_wide_tables_scroll_and_the_page_does_not(tmp_path: Path) -> None:
         const last = wide.map(w => { w.scrollLeft = 1e6; const cells = w.querySelectorAll('th');
             return cells[cells.length - 1].getBoundingClientRect().right; });
         document.title = JSON.stringify({width: root.clientWidth, page: root.scrollWidth,
-            scrolled: wide.map(w => w.scrollLeft), last});
+            scrolled: wide.map(w => w.scrollLeft), last,
+            names: wide.map(w => w.querySelector('td').getBoundingClientRect().left)});
     }</script></body>"""
     measured = tmp_path / "measured.html"
     measured.write_text(page.read_text().replace("</body>", script))
@@ -179,6 +180,8 @@ def test_wide_tables_scroll_and_the_page_does_not(tmp_path: Path) -> None:
     assert found["page"] <= found["width"] <= 1280
     assert any(pixels > 0 for pixels in found["scrolled"])
     assert all(right <= found["width"] for right in found["last"])
+    # Whose numbers they are still stands beside them.
+    assert all(left >= 0 for left in found["names"])
 
 
 @pytest.mark.slow
