@@ -50,8 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _compare(given: list[str]) -> None:
     arguments = with_short_errors(_parser()).parse_args(given)
-    folders = arguments.folders or ([] if arguments.wandb else [_own_runs()])
-    runs, notes = collect_runs(folders, arguments.wandb)
+    is_own = not (arguments.folders or arguments.wandb)
+    runs, notes = collect_runs([_own_runs()] if is_own else arguments.folders, arguments.wandb)
+    if is_own:
+        why = "left out, earlier versions wrote to it by default"
+        notes += [f"{why}: {place}" for place in _earlier_places()]
     runs = in_environments(runs, _split(arguments.env)) if arguments.env else runs
     by = _split(arguments.by)
     keys = [resolve_key(key, runs) for key in by] if by else grouping_keys(runs)
@@ -66,8 +69,18 @@ def _compare(given: list[str]) -> None:
 
 def _own_runs() -> str:
     if not Path(OWN_RUNS).is_dir():
-        raise UserError(f"{OWN_RUNS}: no runs of your own there; expected run folders, or --wandb")
+        earlier = ", ".join(_earlier_places())
+        hint = f" (earlier versions wrote to {earlier})" if earlier else ""
+        raise UserError(
+            f"{OWN_RUNS}: no runs of your own there; expected run folders{hint}, or --wandb"
+        )
     return OWN_RUNS
+
+
+def _earlier_places() -> list[str]:
+    """Where one's own runs went by default before they had a folder beside the recorded ones."""
+    runs = Path(OWN_RUNS).parent.glob("*/*/seed-*/config.yaml")
+    return sorted({str(file.parents[2]) for file in runs})
 
 
 def collect_runs(folders: Iterable[str], projects: Iterable[str]) -> tuple[list[Run], list[str]]:

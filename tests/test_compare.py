@@ -71,6 +71,22 @@ def test_without_a_folder_one_s_own_runs_are_compared(
     assert compose_config().results_dir == OWN_RUNS
 
 
+def test_one_s_own_runs_of_the_earlier_default_place_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_runs(Path("results") / "Env-v0" / "td3-long-01234567")
+    write_runs(Path("results") / "recorded" / "Env-v0" / "td3-long-01234567")
+    assert main([]) == 2
+    assert "earlier versions wrote to results/Env-v0" in capsys.readouterr().err
+    write_runs(Path("results") / "runs" / "Env-v0" / "td3-01234567")
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert "- left out, earlier versions wrote to it by default: results/Env-v0\n" in printed
+    assert main(["results/runs"]) == 0
+    assert "left out" not in capsys.readouterr().out
+
+
 def test_earlier_pictures_do_not_stay(tmp_path: Path) -> None:
     write_runs(tmp_path / "a", errors={0: [0.5]})
     write_runs(tmp_path / "b")

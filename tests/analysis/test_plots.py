@@ -219,9 +219,18 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("panels", [1, 2])
-@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
-@pytest.mark.parametrize("kind", ["curves", "profiles"])
+QUICK = [*(("curves", kind, 1) for kind in NAMES), ("profiles", "many and long", 2)]
+PICTURES = [
+    pytest.param(
+        kind, names, panels, marks=[] if (kind, name, panels) in QUICK else pytest.mark.slow
+    )
+    for kind in ("curves", "profiles")
+    for name, names in NAMES.items()
+    for panels in (1, 2)
+]
+
+
+@pytest.mark.parametrize(("kind", "names", "panels"), PICTURES)
 def test_the_legend_lies_below_the_data_and_in_the_picture(
     kind: str, names: list[str], panels: int, tmp_path: Path
 ) -> None:
