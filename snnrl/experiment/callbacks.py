@@ -36,6 +36,9 @@ from snnrl.experiment.signals import StopRequest
 from snnrl.experiment.tracking import Tracker
 from snnrl.seeds import SEEDINGS
 
+SATURATED = 0.5
+"""Share of what a population code sees from which on a run says that it is saturated."""
+
 
 class Clock:
     """True once for each multiple of ``every`` that is reached.
@@ -109,6 +112,7 @@ class Supervisor(BaseCallback):
         self.checkpoints = Checkpoints(folder.checkpoint, run_id(cfg))
         self.waits = False
         self.obstacle: str | None = None
+        self.saturated = False
         self.clocks = {name: Clock(every[name], position.clocks[name]) for name in every}
         self.tables = {name: folder.table(name) for name in TABLES}
         self.best = position.best
@@ -211,6 +215,7 @@ class Supervisor(BaseCallback):
         }
         for name, value in values.items():
             self.model.logger.record(name, value)
+        self._warn_of_saturation(values)
         self._log(step)
         deviation = returns.std(ddof=1) if len(returns) > 1 else 0.0
         self.progress.evaluated(step, float(returns.mean()), float(deviation))
@@ -234,6 +239,18 @@ class Supervisor(BaseCallback):
         for row in rows:
             self.tracker.log(step, statistics_values(row))
         return activity(self.model, observations)
+
+    def _warn_of_saturation(self, values: dict[str, float]) -> None:
+        """Say once that most of what a population code sees is out of its range."""
+        shares = [value for name, value in values.items() if name.startswith("saturation/")]
+        if self.saturated or max(shares, default=0.0) <= SATURATED:
+            return
+        self.saturated = True
+        self.progress.say(
+            f"encoder=population: {max(shares):.0%} of what it is shown is so large that its tanh "
+            "is flat there, and the policy cannot tell it apart; expected observations about as "
+            "large as 1, such as with env.wrappers=[NormalizeObservation], or encoder=direct"
+        )
 
     def _log(self, step: int) -> None:
         self.clocks["log"].last = step

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingAgent, Statistics
 from snnrl.agents.part import SpikingPart
-from snnrl.nn.activity import firing_rates
+from snnrl.nn.activity import watch
 from snnrl.nn.norm import PooledBatchNorm, norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.norm.error import statistics_error
@@ -52,8 +52,8 @@ def errors_of_statistics(
 
 
 def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
-    """Firing rate per layer, and mean confidence gains where the rule is asked, for the progress
-    table.
+    """Firing rate per layer, saturation of population codes, and mean confidence gains where the
+    rule is asked, for the progress table.
 
     :param observations: ``[n, ...]``, those of the evaluation episodes, as the policy saw them
     """
@@ -61,8 +61,9 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
     shown = torch.as_tensor(_thinned(observations, limit)).to(agent.device)
     values: dict[str, float] = {}
     for name, part in agent.parts().items():
-        rates = firing_rates(part, *agent.part_inputs(name, shown))
-        values |= {f"firing_rate/{short(name, path)}": rate for path, rate in rates.items()}
+        seen = watch(part, *agent.part_inputs(name, shown))
+        values |= {f"firing_rate/{short(name, path)}": rate for path, rate in seen.rates.items()}
+        values |= {f"saturation/{short(name, path)}": s for path, s in seen.saturation.items()}
         if agent.experience == "rollout" and part.norm.recalibrate_every is not None:
             # The statistics are replaced at each rollout: the rule is never asked.
             continue

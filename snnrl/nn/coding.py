@@ -59,6 +59,9 @@ class PopulationEncoder(Encoder):
 
     THRESHOLD = 0.999
 
+    FLAT = 0.99
+    """Beyond it the tanh is flat: another observation there makes hardly another spike."""
+
     def __init__(
         self,
         inputs: int,
@@ -73,6 +76,18 @@ class PopulationEncoder(Encoder):
         centres = torch.linspace(-1, 1, population) if population > 1 else torch.zeros(1)
         self.mean = nn.Parameter(centres.repeat(inputs, 1))
         self.std = nn.Parameter(torch.full((inputs, population), math.sqrt(0.05)))
+
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        inputs, population = self.mean.shape
+        scaling = "" if self.input_range is None else f", input_range={self.input_range}"
+        return f"{inputs}, population={population}, time_steps={self.time_steps}{scaling}"
+
+    def saturation(self, observation: Tensor) -> Tensor:
+        """Share of the numbers in observations ``[B, D]`` that are too large to be told apart."""
+        if self.input_range is not None:
+            observation = scaled(observation, *self.input_range)
+        return (torch.tanh(observation).abs() > self.FLAT).float().mean()
 
     def drive(self, observation: Tensor) -> Tensor:
         """Observations ``[B, D]`` -> what each potential gains in a step ``[B, D * P]``."""
@@ -110,6 +125,10 @@ class DirectEncoder(Encoder):
         self.time_steps = time_steps
         self.features = inputs
 
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        return f"{self.features}, time_steps={self.time_steps}"
+
     def forward(self, observation: Tensor) -> Tensor:
         """Observations ``[B, ...]`` -> currents ``[T, B, ...]``."""
         return observation.expand(self.time_steps, *observation.shape)
@@ -129,6 +148,11 @@ class PopulationDecoder(nn.Module):
         bound = 1 / math.sqrt(population)
         self.weight = nn.Parameter(torch.empty(outputs, population).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        outputs, population = self.weight.shape
+        return f"{outputs}, population={population}"
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Spikes ``[T, B, A * P]`` -> values ``[B, A]``."""

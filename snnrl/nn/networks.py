@@ -163,6 +163,10 @@ class SpikingNetwork(Compilable):
             # Where it will run is not known yet: on the device that goes with the kernel.
             self.resolve(torch.device("cuda" if kernel == "triton" else "cpu"))
 
+    def extra_repr(self) -> str:
+        """Its kernel, for ``print``."""
+        return f"kernel={self.kernel}"
+
     def resolve(self, device: torch.device) -> None:
         """Decide what computes the network on this device.
 

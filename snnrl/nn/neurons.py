@@ -39,6 +39,18 @@ class Neuron(nn.Module):
         self.surrogate = surrogate or make_surrogate("rectangular")
         self.detach_reset = detach_reset
 
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        surrogate = f"{self.surrogate.name}({self.surrogate.scale:g})"
+        shared = f"threshold={self.threshold:g}, surrogate={surrogate}"
+        own = {key: value for key, value in vars(self).items() if isinstance(value, float)}
+        own |= self.recovery._asdict() if isinstance(self, DynamicNeuron) else {}
+        own.pop("threshold", None)
+        return ", ".join(
+            [shared, *(f"{key}={value:g}" for key, value in own.items())]
+            + (["detach_reset=True"] if self.detach_reset else [])
+        )
+
     def dynamics(self) -> Dynamics | None:
         """What the fused operators need to know; ``None``: they do not know this neuron."""
         return None

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from snnrl.nn.activity import firing_rates
+from snnrl.nn.activity import firing_rates, watch
+from snnrl.nn.coding import PopulationEncoder
 
 from .networks import observations, tiny
 
@@ -43,3 +44,20 @@ def test_nothing_of_the_network_changes(training):
     assert not any(module._forward_hooks for module in network.modules())
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize(
+    ("size", "share"), [(0.0, 0.0), (2.6, 0.0), (2.7, 1.0), (-100.0, 1.0), (float("inf"), 1.0)]
+)
+def test_saturation_of_a_population_code(size, share):
+    network = tiny().eval()
+    x = torch.full_like(observations(), size)
+    assert watch(network, x).saturation == {"encoder": share}
+    x[:, 0] = 0
+    assert watch(network, x).saturation["encoder"] == pytest.approx(share * (1 - 1 / x.shape[1]))
+    assert watch(tiny(encoder="direct"), x).saturation == {}
+
+
+def test_scaled_bytes_do_not_saturate():
+    encoder = PopulationEncoder(3, 2, input_range=(0, 255))
+    assert encoder.saturation(torch.full((4, 3), 255.0)) == 0

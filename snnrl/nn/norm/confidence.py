@@ -38,6 +38,11 @@ class ConfidenceUpdate(nn.Module):
         for name in ("prior_mean", "prior_var", "gain_mean", "gain_var"):
             self.register_buffer(name, torch.zeros(features))
 
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        n = "batch size - 1" if self.effective_n is None else f"{self.effective_n:g}"
+        return f"smoothing={self.smoothing:g}, effective_n={n}"
+
     def forward(
         self, moving_mean: Tensor, moving_var: Tensor, mean: Tensor, var: Tensor, batch_size: int
     ) -> None:

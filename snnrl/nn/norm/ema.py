@@ -17,6 +17,10 @@ class ExponentialUpdate(nn.Module):
         super().__init__()
         self.momentum = momentum
 
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        return f"momentum={self.momentum:g}"
+
     def forward(
         self, moving_mean: Tensor, moving_var: Tensor, mean: Tensor, var: Tensor, batch_size: int
     ) -> None:

@@ -49,6 +49,10 @@ class PooledBatchNorm(nn.Module):
         self.accumulation: Accumulation | None = None
         self.renormalises = False
 
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        return f"{len(self.gamma)}, eps={self.eps:g}"
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x[T, B, N, ...]``."""
         mean, var = self._statistics_for(x)
