@@ -39,6 +39,7 @@ from snnrl.experiment.failures import Failure, is_of_the_disk
 from snnrl.experiment.folder import CONFIG, TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest, stop_on_signals
+from snnrl.experiment.time_left import TimeLeft
 from snnrl.experiment.tracking import Tracker, make_tracker
 from snnrl.experiment.validate import kernel_for, validate
 
@@ -117,6 +118,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             checkpoint = find_checkpoint(folder.checkpoint)
             folder.check(fresh=checkpoint is None)
             with _memory_suffices(cfg):
+                seconds = None if checkpoint is not None else _say_how_long(cfg)
                 start = _start(cfg, env) if checkpoint is None else _go_on(folder, env)
             agent, position = start
             kernel = agent.kernel
@@ -127,7 +129,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             folder.begin(overrides, facts, fresh=checkpoint is None)
             for table, (rows, _) in position.tables.items():
                 folder.table(table).keep(rows)
-            _learn(cfg, folder, agent, position, tracker, stop)
+            _learn(cfg, folder, agent, position, tracker, stop, seconds)
         folder.write_record()
         print(summarise_run(folder.path, folder.curve))
         folder.finish(agent.num_timesteps, kernel)
@@ -175,7 +177,7 @@ def _reason(failure: Exception) -> str:
     return first if isinstance(failure, RunFailed) else f"{type(failure).__name__}: {first}"
 
 
-def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, Position]:
+def _say_how_long(cfg: DictConfig) -> float:
     compiles = kernel_for(cfg) == "compile"
     wait = " (compiling takes up to a minute the first time)" if compiles else ""
     if (earlier := _additive_folder(cfg)) is not None:
@@ -183,6 +185,10 @@ def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, Position]:
     print(f"{cfg.env.id}: timing a few steps{wait}", flush=True)
     seconds = seconds_for(cfg, cfg.total_steps)
     print(f"{cfg.total_steps:,} steps will take about {in_words(seconds)} here")
+    return seconds
+
+
+def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, Position]:
     agent = build_agent(cfg, env)
     print(disk_space(cfg, agent))
     return agent, NOTHING_YET
@@ -233,8 +239,11 @@ def _learn(
     position: Position,
     tracker: Tracker,
     stop: StopRequest,
+    seconds: float | None,
 ) -> None:
-    progress = Progress(f"{cfg.env.id} {folder.setting}", cfg.total_steps, agent.num_timesteps)
+    first = agent.num_timesteps
+    left = TimeLeft(cfg.total_steps, cfg.algo.get("learning_starts", 0), first, seconds)
+    progress = Progress(f"{cfg.env.id} {folder.setting}", cfg.total_steps, first, left)
     if tracker.message:
         progress.say(tracker.message)
     evaluator = build_evaluator(cfg)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -117,13 +117,20 @@ def count(outcomes: Iterable[Outcome], total: int) -> str:
 
 def describe(outcomes: list[Outcome]) -> list[str]:
     """One line for each run that is not done: what distinguishes it, why, and where it is."""
-    shared = set.intersection(*(set(o.overrides) for o in outcomes)) if len(outcomes) > 1 else set()
     lines = []
-    for outcome in outcomes:
+    names = distinguish([outcome.overrides for outcome in outcomes])
+    for outcome, name in zip(outcomes, names, strict=True):
         if outcome.status in ("done", "skipped"):
             continue
-        own = [text for text in outcome.overrides if text not in shared]
-        name = " ".join(own or outcome.overrides)
         where = "" if outcome.folder in outcome.reason else f" ({outcome.folder})"
         lines.append(f"{outcome.status}: {name}: {outcome.reason}{where}")
     return lines
+
+
+def distinguish(runs: Sequence[Sequence[str]]) -> list[str]:
+    """What tells each run of a sweep from the others: ``bn=vanilla seed=1``.
+
+    :param runs: the command line of each
+    """
+    shared = set[str].intersection(*map(set, runs)) if len(runs) > 1 else set[str]()
+    return [" ".join([text for text in run if text not in shared] or run) for run in runs]

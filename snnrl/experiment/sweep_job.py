@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from snnrl.experiment.run import Result
+
+
+LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,11 @@ def perform_job(job: Job, *, dies_with_parent: bool) -> None:
         perform(compose_config(job.overrides), job.overrides, sweep, job.number)
 
 
-def perform_apart(job: Job) -> None:
-    """Do a job in a process of its own; its output goes to the sweep's folder."""
+def perform_apart(job: Job, tell: Callable[[str], None] | None = None) -> None:
+    """Do a job in a process of its own; its output goes to the sweep's folder.
+
+    :param tell: is called with each line of it, a second late at most
+    """
     sweep = Sweep(Path(job.sweep))
     if sweep.stop_asked() is not None:
         return
@@ -115,13 +122,27 @@ def perform_apart(job: Job) -> None:
                 # Ctrl-C is the sweep's, which then asks its runs.
                 start_new_session=True,
             )
-            status = process.wait()
+            status = process.wait() if tell is None else _follow(process, log.name, tell)
     except OSError as problem:
         reason = f"cannot be started ({problem})"
         sweep.record(job.number, Outcome("failed", job.overrides, job.folder, reason))
         return
     if sweep.outcome(job.number) is None:
         sweep.record(job.number, ended_alone(job, status))
+
+
+def _follow(process: subprocess.Popen[bytes], file: str, tell: Callable[[str], None]) -> int:
+    """Wait for a process, and tell every whole line that it adds to a file."""
+    status, rest = None, ""
+    with open(file, errors="replace") as lines:
+        lines.seek(0, os.SEEK_END)
+        while status is None:
+            with suppress(subprocess.TimeoutExpired):
+                status = process.wait(LOOK_EVERY_S)
+            *whole, rest = (rest + lines.read()).split("\n")
+            for line in whole:
+                tell(line)
+    return status
 
 
 def ended_alone(job: Job, status: int | None = None) -> Outcome:

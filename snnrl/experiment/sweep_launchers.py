@@ -11,6 +11,7 @@ import importlib.util
 import math
 import os
 import signal
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,8 +27,9 @@ from omegaconf import DictConfig
 from snnrl.errors import UserError
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.folder import RunFolder
-from snnrl.experiment.sweep import Outcome, Sweep
-from snnrl.experiment.sweep_job import Job, ended_alone, perform, perform_apart
+from snnrl.experiment.progress import is_evaluation
+from snnrl.experiment.sweep import Outcome, Sweep, distinguish
+from snnrl.experiment.sweep_job import LOOK_EVERY_S, Job, ended_alone, perform, perform_apart
 
 EXTRAS = {
     "joblib": "joblib",
@@ -36,8 +38,6 @@ EXTRAS = {
     "ray": "ray",
 }
 """Launcher -> the library that it needs, which is also the name of the extra that brings it."""
-
-LOOK_EVERY_S = 1.0
 
 
 def check_launcher(name: str) -> None:
@@ -112,8 +112,7 @@ class SweepLauncher(Launcher):
             outcome = ended_alone(job)
             sweep.record(job.number, outcome)
         result = outcome.reason or f"return {outcome.final_return:.1f}"
-        line = f"{next(self._counter)} of {total}: {outcome.status}: {job.folder}: {result}"
-        print(line, flush=True)
+        _say(f"{next(self._counter)} of {total}: {outcome.status}: {job.folder}: {result}")
 
     def at_once(self, jobs: list[Job]) -> int:
         """How many runs this machine does at a time: ``n_jobs``, or what its cores carry."""
@@ -130,10 +129,20 @@ class JoblibLauncher(SweepLauncher):
         n_jobs = self.at_once(jobs)
         print(f"{len(jobs)} runs to do, {n_jobs} at a time; their output: {sweep.folder}/*.log")
         parallel = Parallel(n_jobs, backend="threading", batch_size=1, pre_dispatch="n_jobs")
-        parallel(delayed(self._do_one)(job, sweep, len(jobs)) for job in jobs)
+        names = distinguish([job.overrides for job in jobs])
+        parallel(
+            delayed(self._do_one)(job, name, sweep, len(jobs))
+            for job, name in zip(jobs, names, strict=True)
+        )
 
-    def _do_one(self, job: Job, sweep: Sweep, total: int) -> None:
-        perform_apart(job)
+    def _do_one(self, job: Job, name: str, sweep: Sweep, total: int) -> None:
+        def tell(line: str) -> None:
+            if is_evaluation(line):
+                _say(f"{name}: {line.strip()}")
+
+        if sweep.stop_asked() is None:
+            _say(f"{name}: begins")
+        perform_apart(job, tell)
         self.account(job, sweep, total)
 
 
@@ -172,6 +181,12 @@ class RayLauncher(SweepLauncher):
                     self.account(tasks.pop(task), sweep, len(jobs))
         finally:
             ray.shutdown()
+
+
+def _say(line: str) -> None:
+    # In one piece: print() writes the end of the line by itself, and others may write in between.
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _job_to_do(sweep: Sweep, number: int, overrides: list[str]) -> Job | None:

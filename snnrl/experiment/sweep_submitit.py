@@ -13,8 +13,8 @@ from hydra.core.utils import env_override
 
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment.sweep import Sweep
-from snnrl.experiment.sweep_job import Job, perform_job
-from snnrl.experiment.sweep_launchers import LOOK_EVERY_S, SweepLauncher
+from snnrl.experiment.sweep_job import LOOK_EVERY_S, Job, perform_job
+from snnrl.experiment.sweep_launchers import SweepLauncher
 
 SLURM_OPTIONS = (
     "partition",

@@ -122,7 +122,7 @@ def test_what_is_done_needs_no_process(
     assert train(tmp_path, "seed=0") == 0
     asked = []
 
-    def perform(job: Job) -> None:
+    def perform(job: Job, tell: Any) -> None:
         asked.append(job)
         outcome = Outcome("failed", job.overrides, job.folder, "ValueError: no")
         Sweep(Path(job.sweep)).record(job.number, outcome)
