@@ -26,6 +26,8 @@ ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "
 ONLY_OFF_POLICY = ("recalibrate_batches", "target_stats")
 """Settings of re-calibration from a replay buffer, and of target networks: PPO has neither."""
 
+SHORT = "experiment=debug, which is short and does everything that a run does"
+
 LARGEST = 10**12
 """Sizes and counts beyond it overflow what counts them."""
 
@@ -109,6 +111,8 @@ def _check_bounds(node: DictConfig, prefix: str) -> None:
         if OmegaConf.is_missing(node, name):
             raise UserError(f"{prefix}{name}: has no value")
         value = node[name]
+        if field.default_factory in (dict, list):
+            continue  # the environment's to check
         if isinstance(value, DictConfig):
             _check_bounds(value, f"{prefix}{name}.")
             continue
@@ -231,7 +235,7 @@ def _check_replay(cfg: DictConfig) -> None:
     if algo.learning_starts >= cfg.total_steps:
         raise UserError(
             f"algo.learning_starts={algo.learning_starts}: nothing would be learned in "
-            f"total_steps={cfg.total_steps}; expected less than that"
+            f"total_steps={cfg.total_steps}; expected less than that, or {SHORT}"
         )
     n_envs = cfg.env.n_envs
     if algo.buffer_size < n_envs:
@@ -270,5 +274,5 @@ def _check_rollout(cfg: DictConfig) -> None:
     if cfg.total_steps < size:
         raise UserError(
             f"total_steps={cfg.total_steps}: nothing would be learned; expected at least the "
-            f"{size} of a rollout ({what})"
+            f"{size} of a rollout ({what}), or {SHORT}"
         )
