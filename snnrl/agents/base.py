@@ -28,6 +28,7 @@ from snnrl.agents.losses import LatestLosses, Losses
 from snnrl.agents.optimizers import keep_how, keeps_how, prepare_adam
 from snnrl.agents.part import SpikingPart
 from snnrl.agents.precision import use_whole_floats
+from snnrl.envs import action_problem, observation_problem
 from snnrl.errors import UserError
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
@@ -73,6 +74,11 @@ class SpikingAgent(BaseAlgorithm):
                 logger.record(name, mean)
             self._record_progress(logger)
         return logger
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        _check_spaces(env)
+        return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
         # ``load`` puts what it was given, and what it read, past the setter.
@@ -294,6 +300,20 @@ def _refuse_covered_normalization(env: VecEnv) -> None:
                 )
         above.append(type(env))
         env = env.venv
+
+
+def _check_spaces(env: GymEnv) -> None:
+    """Check what Stable-Baselines3 asserts, or what would end in NaN.
+
+    :raises UserError: a space is missing or of another kind, or nobody can act in it or read it
+    """
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, spaces.Space):
+            raise UserError(f"env: its {name} is {space}; expected a gymnasium space")
+        problem = action_problem if name == "action_space" else observation_problem
+        if isinstance(space, spaces.Box) and (reason := problem(space)) is not None:
+            raise UserError(f"env: {reason}")
 
 
 @contextmanager

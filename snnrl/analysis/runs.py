@@ -27,9 +27,11 @@ NOT_SETTINGS = (
 )
 """Keys that do not change what is learned: runs that differ in them alone are one setting."""
 
-CAME_LATER = {
+CAME_LATER: dict[str, Any] = {
     "env.observation": "default",
     "env.n_envs": 1,
+    "env.kwargs": {},
+    "env.wrappers": [],
     "conv.name": "none",
     "actor.readout": "auto",
     "seeding": "additive",

@@ -31,9 +31,12 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """As the environment's.
 
-        :raises UserError: its observation does not fit its space
+        :raises UserError: its observation does not fit its space, or has no dictionary beside it
         """
-        observation, info = self.env.reset(seed=seed, options=options)
+        result = self.env.reset(seed=seed, options=options)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise self._returns("reset", result, "(observation, info)")
+        observation, info = result
         self._check_observation(observation, "reset")
         return observation, info
 
@@ -41,7 +44,7 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
         """As the environment's.
 
         :raises UserError: the action or the observation does not fit its space, the reward is no
-            number, or an end of the episode is no truth value
+            number, an end of the episode is no truth value, or there are not five values
         """
         space = self.action_space
         if isinstance(space, spaces.Box | spaces.Discrete) and np.shape(action) != space.shape:
@@ -49,12 +52,21 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
                 f"env.id={self.env_id}: was given an action of shape {np.shape(action)}; expected "
                 f"{space.shape}"
             )
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        result = self.env.step(action)
+        if not isinstance(result, tuple) or len(result) != 5:
+            five = "(observation, reward, terminated, truncated, info)"
+            raise self._returns("step", result, five)
+        observation, reward, terminated, truncated, info = result
         self._check_observation(observation, "step")
         self._check_scalar("reward", reward, "biuf")
         self._check_scalar("terminated", terminated, "biu")
         self._check_scalar("truncated", truncated, "biu")
         return observation, reward, terminated, truncated, info
+
+    def _returns(self, method: str, result: Any, expected: str) -> UserError:
+        kind = type(result).__name__
+        found = f"{len(result)} values" if isinstance(result, tuple) else f"one {kind}"
+        return UserError(f"env.id={self.env_id}: {method}() returns {found}; expected {expected}")
 
     def _check_observation(self, observation: Any, method: str) -> None:
         space = self.observation_space

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import gymnasium
 import mujoco
-from gymnasium import error
+from gymnasium import error, spaces
+from gymnasium.envs.registration import load_env_creator
 
 from snnrl.envs import atari, minatar
+from snnrl.envs.blame import blame, in_words
 from snnrl.envs.checked import Checked
+from snnrl.envs.ids import known_ids, nearest_id
+from snnrl.envs.wrap import Wrap, wrap
 from snnrl.errors import UserError, expect, nearest
 
 OBSERVATIONS = ("default", *atari.OBSERVATIONS)
@@ -21,16 +27,24 @@ OBSERVATIONS = ("default", *atari.OBSERVATIONS)
 minatar.register()
 
 
-def make_env(env_id: str, observation: str = "default", **options: Any) -> gymnasium.Env[Any, Any]:
+def make_env(
+    env_id: str,
+    observation: str = "default",
+    kwargs: Mapping[str, Any] | None = None,
+    wrappers: Sequence[Wrap] = (),
+    **options: Any,
+) -> gymnasium.Env[Any, Any]:
     """Make a registered environment, :class:`Checked`.
 
     :param env_id: gymnasium id, such as ``HalfCheetah-v4``, ``ALE/Pong-v5``,
         ``MinAtar/Breakout-v1``
     :param observation: ``default`` is the environment's own; Atari games (``ALE/...``) need ``ram``
         or ``pixels``, see :func:`snnrl.envs.atari.make_game`
-    :param options: handed to ``gymnasium.make``, such as ``render_mode``
-    :raises UserError: there is no such environment, it lacks a package, or it has no such
-        observation
+    :param kwargs: handed to ``gymnasium.make``, the environment's arguments among them
+    :param wrappers: put around it, see :func:`snnrl.envs.wrap.wrap`
+    :param options: handed on before ``kwargs``, such as ``render_mode``
+    :raises UserError: there is no such environment, it lacks a package, has no such observation,
+        or cannot be made
     """
     expect("env.observation", observation, OBSERVATIONS)
     is_game = env_id.startswith(atari.NAMESPACE)
@@ -46,31 +60,51 @@ def make_env(env_id: str, observation: str = "default", **options: Any) -> gymna
     with warnings.catch_warnings(), _silent_mujoco(), _user_errors(env_id):
         # The published results are on -v4, which gymnasium calls out of date at every make.
         warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
+        arguments = {**(kwargs or {}), **options}
         if is_game:
-            return Checked(atari.make_game(env_id, observation, **options), env_id)
-        _refuse_game(env_id)
-        return Checked(gymnasium.make(env_id, **options), env_id)
+            env = atari.make_game(env_id, observation, **arguments)
+        else:
+            _import_module_of(env_id)
+            _refuse_game(env_id)
+            env = _with_spaces(gymnasium.make(env_id, **arguments), env_id)
+        return Checked(_with_spaces(wrap(env, wrappers), env_id), env_id)
+
+
+def _import_module_of(env_id: str) -> None:
+    """Import the module that ``module:id`` names, as gymnasium will; it may register games."""
+    module, colon, _ = env_id.rpartition(":")
+    if colon:
+        with blame(f"env.id={env_id}: {module} cannot be imported", but=(ImportError,)):
+            import_module(module)
+
+
+def _with_spaces(env: gymnasium.Env[Any, Any], env_id: str) -> gymnasium.Env[Any, Any]:
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, spaces.Space):
+            raise UserError(f"env.id={env_id}: its {name} is {space}; expected a gymnasium space")
+    return env
 
 
 def _refuse_game(env_id: str) -> None:
     """``ale_py:ALE/Pong-v5`` and old ids make games that :mod:`snnrl.envs.atari` does not know."""
-    module, _, name = env_id.rpartition(":")
-    if module:
-        # As gymnasium will; it may register games.
-        import_module(module)
-    spec = gymnasium.registry.get(name)
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
     if spec is not None and "ale_py" in str(spec.entry_point):
         game = str(spec.kwargs.get("game", "")).title().replace("_", "")
         raise UserError(
             f"env.id={env_id}: is an Atari game under another name; expected "
-            f"{atari.NAMESPACE}<Game>-v5{nearest(f'{atari.NAMESPACE}{game}-v5', _known_ids())}"
+            f"{atari.NAMESPACE}<Game>-v5{nearest(f'{atari.NAMESPACE}{game}-v5', known_ids())}"
         )
 
 
 @contextmanager
 def _user_errors(env_id: str) -> Iterator[None]:
     try:
-        yield
+        with blame(f"env.id={env_id}: cannot be made", but=(ImportError, error.Error)):
+            yield
+    except UserError as refusal:
+        hint = _hint_on_arguments(env_id, refusal.__cause__)
+        raise UserError(f"{refusal}{hint}") from refusal.__cause__
     except error.DependencyNotInstalled as missing:
         reason = str(missing).split("\n")[0]
         raise UserError(f"env.id={env_id}: {reason}") from missing
@@ -78,20 +112,34 @@ def _user_errors(env_id: str) -> Iterator[None]:
         # "package:id" whose package is not there, and versions that left gymnasium.
         reason = str(missing).split("\n")[0]
         raise UserError(f"env.id={env_id}: cannot be imported ({reason})") from missing
-    except error.Error as unknown:
-        raise UserError(
-            f"env.id={env_id}: no such environment{nearest(env_id, _known_ids())}"
-        ) from unknown
+    except error.Error as problem:
+        if env_id.rpartition(":")[2] in gymnasium.registry:
+            reason = in_words(problem)
+            raise UserError(f"env.id={env_id}: cannot be made ({reason})") from problem
+        found = nearest_id(env_id, known_ids())
+        hint = (
+            "; expected a registered gymnasium id, or module:id of a module that registers it"
+            if found is None
+            else f"; did you mean '{found}'?"
+        )
+        raise UserError(f"env.id={env_id}: no such environment{hint}") from problem
 
 
-def _known_ids() -> list[str]:
-    """Every id; of Atari's only those that :func:`make_env` preprocesses."""
-    atari.register()
-    return [
-        spec.id
-        for spec in gymnasium.registry.values()
-        if spec.id.startswith(atari.NAMESPACE) or "ale_py" not in str(spec.entry_point)
-    ]
+def _hint_on_arguments(env_id: str, problem: BaseException | None) -> str:
+    """What ``env.kwargs`` lack, or have too much; empty if that is not the problem."""
+    text = str(problem) if isinstance(problem, TypeError) else ""
+    if match := re.search(r"missing \d+ required [\w-]+ arguments?: (.*)", text):
+        return "; expected " + " ".join(
+            f"env.kwargs.{name}=..." for name in re.findall(r"'(\w+)'", match[1])
+        )
+    match = re.search(r"__init__\(\) got an unexpected keyword argument '(\w+)'", text)
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
+    if match is None or spec is None or spec.entry_point is None:
+        return ""
+    entry = spec.entry_point
+    creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    hint = nearest(match[1], inspect.signature(creator).parameters)
+    return hint.replace("'", "'env.kwargs.", 1)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.runs import CAME_LATER
 from snnrl.envs import Stateful, make_env
 from snnrl.errors import UserError, expect
-from snnrl.experiment.choices import spiking_parts
+from snnrl.experiment.choices import environment_arguments, spiking_parts
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.validate import kernel_for, resolve_device
@@ -47,21 +47,20 @@ PPO_ADAM_EPS = 1e-5
 def build_environment(cfg: DictConfig, **options: Any) -> gymnasium.Env[Any, Any]:
     """One environment.
 
-    :param cfg: a run's configuration, also one that was written before there was
-        ``env.observation``
+    :param cfg: a run's configuration, also one that was written before there were all settings
     :param options: those of :func:`snnrl.envs.make_env`
     """
-    return make_env(cfg.env.id, cfg.env.get("observation", "default"), **options)
+    return make_env(**environment_arguments(cfg.env), **options)
 
 
 def build_training_env(cfg: DictConfig) -> VecEnv:
     """The environments that are learned from, from 2 on each in a process of its own."""
 
-    id_, observation, seeding = cfg.env.id, cfg.env.observation, SEEDINGS[cfg.seeding]
+    arguments, seeding = environment_arguments(cfg.env), SEEDINGS[cfg.seeding]
     normalised = cfg.algo.name == "ppo" and cfg.algo.normalize_observations
 
     def make() -> gymnasium.Env[Any, Any]:
-        env = make_env(id_, observation)
+        env = make_env(**arguments)
         space = env.observation_space
         whole = space.dtype is not None and not np.issubdtype(space.dtype, np.floating)
         if normalised and whole and len(space.shape or ()) == 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 CRITICS = {
     "td3": ("ann", "spiking"),
@@ -12,6 +14,19 @@ CRITICS = {
     "ppo": ("ann", "spiking"),
 }
 """The critics of an algorithm, its usual one first."""
+
+
+def environment_arguments(env: DictConfig) -> dict[str, Any]:
+    """The arguments of :func:`snnrl.envs.make_env`.
+
+    :param env: of a run's configuration, also one that was written before there were all settings
+    """
+    values = OmegaConf.to_container(env)
+    assert isinstance(values, dict)
+    named = {
+        str(key): values[key] for key in ("observation", "kwargs", "wrappers") if key in values
+    }
+    return {"env_id": values["id"], **named}
 
 
 def spiking_parts(cfg: DictConfig) -> dict[str, DictConfig]:

@@ -21,8 +21,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import snnrl
-from snnrl.errors import UserError, expect, nearest
+from snnrl.errors import UserError, nearest
 from snnrl.experiment.schema import NODES, PLACES, register, setting_types
+from snnrl.experiment.suggest import (
+    suggest_choice,
+    suggest_environment,
+    suggest_number,
+    suggest_setting,
+)
 
 _PACKAGE = Path(snnrl.__file__).parent
 CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if d.is_dir())
@@ -30,26 +36,37 @@ CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 GROUPS = (*NODES, "experiment")
 
+ARGUMENTS = "env.kwargs."
+"""What settings begin with that only the environment knows."""
+
 HOLDS_INTEGERS = (int, int | None, int | str | None, list[int])
 
 
 def choices(group: str) -> list[str]:
-    """Names that ``group=...`` takes."""
+    """Names that ``group=...`` takes; what begins with ``_`` is a part of others."""
     folder = CONFIG_DIR / group
     names = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
-    return sorted(names)
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 @cache
 def environment_choice(env_id: str, observation: str) -> str | None:
     """The choice of the group ``env`` that is this environment; ``None`` for others."""
-    for choice in choices("env"):
-        values = OmegaConf.load(CONFIG_DIR / "env" / f"{choice}.yaml")
-        assert isinstance(values, DictConfig)
-        env = values.get("env", values)
+    for choice, env in _environments():
         if (env["id"], env["observation"]) == (env_id, observation):
             return choice
     return None
+
+
+def _environments() -> Iterator[tuple[str, DictConfig]]:
+    for choice in choices("env"):
+        values = OmegaConf.load(CONFIG_DIR / "env" / f"{choice}.yaml")
+        assert isinstance(values, DictConfig)
+        yield choice, values.get("env", values)
+
+
+def _environment_ids() -> dict[str, str]:
+    return {choice: str(env["id"]) for choice, env in _environments()}
 
 
 def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
@@ -152,8 +169,15 @@ def check_override(text: str) -> str:
         _check_place(override)
         _check_choice(override)
         return text
+    if f"{key}.".startswith(ARGUMENTS):
+        # Hydra adds keys that a configuration does not have only where it is told to.
+        return f"++{text.lstrip('+')}"
     _check_key(key)
-    return _integral(text) if setting_types()[key] in HOLDS_INTEGERS else text
+    if setting_types()[key] not in HOLDS_INTEGERS:
+        return text
+    if setting_types()[key] != list[int]:
+        _check_whole_number(text)
+    return _integral(text)
 
 
 def explain(error: Exception) -> UserError:
@@ -186,7 +210,8 @@ def explain(error: Exception) -> UserError:
     if "is not Optional" in text:
         return UserError(f"{key}=null: expected a value")
     if "is not a ListConfig" in text:
-        return UserError(f"{key}: expected a list, such as [256,256]")
+        example = "[NormalizeObservation]" if key == "env.wrappers" else "[256,256]"
+        return UserError(f"{key}: expected a list, such as {example}")
     if re.match(r"Key '\w+' (is )?not in", text) and (owners := _owners(key)):
         return UserError(f"{key}: expected only with {key.split('.')[0]}={' or '.join(owners)}")
     return UserError(f"{key}: {text}")
@@ -218,11 +243,15 @@ def _check_place(override: Override) -> None:
 def _check_choice(override: Override) -> None:
     key = override.key_or_group
     values = _swept(override) if override.is_sweep_override() else [override.value()]
+    place = f"@{override.package}" if override.package else ""
     for value in values:
         name = "null" if value is None else str(value)
-        if key != "experiment" or name != "null":
-            place = f"@{override.package}" if override.package else ""
-            expect(f"{key}{place}", name, choices(key))
+        if name in choices(key) or (key == "experiment" and name == "null"):
+            continue
+        if key == "env" and (hint := suggest_environment(name, _environment_ids())) is not None:
+            raise UserError(f"env={name}: no such choice{hint}")
+        hint = suggest_choice(key, name, choices(key))
+        raise UserError(f"{key}{place}={name}: expected one of {', '.join(choices(key))}{hint}")
 
 
 def _check_key(key: str) -> None:
@@ -234,10 +263,13 @@ def _check_key(key: str) -> None:
         choice = f"{PLACES[group]}@{group}" if group in PLACES else group
         raise UserError(f"{key}: follows from the choice; expected {choice}=...")
     if key not in known:
-        by_name = [k for k in known if k.rpartition(".")[2] == name]
-        by_name.sort(key=lambda k: k.count("."))
-        hint = f"; did you mean '{by_name[0]}'?" if by_name else nearest(key, known)
-        raise UserError(f"{key}: no such setting{hint or '; --help lists all'}")
+        raise UserError(f"{key}: no such setting{suggest_setting(key, known, GROUPS)}")
+
+
+def _check_whole_number(text: str) -> None:
+    key, _, value = text.partition("=")
+    if hint := suggest_number(key, value.strip().strip("'\"")):
+        raise UserError(f"{text}: expected an integer{hint}")
 
 
 def _integral(text: str) -> str:
@@ -256,6 +288,7 @@ def _parse(text: str) -> Override:
     except HydraException:
         override = None
     if override is None or not override.key_or_group:
+        _check_whole_number(text)
         raise UserError(
             f"{text}: cannot be read; expected key=value, or 'key=\"value\"' where the value holds "
             "special characters"

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from snnrl.errors import UserError
 from snnrl.seeds import child_seed
 
 OFFSET = 100
@@ -45,12 +46,31 @@ class AdditiveStarts(EpisodeStarts):
     """
 
     def begin(self, env: gymnasium.Env[Any, Any], episode: int) -> tuple[np.ndarray, int]:
-        """Start the episode in a new environment."""
+        """Start the episode in a new environment.
+
+        :raises UserError: its generator cannot be replaced
+        """
         discrete = isinstance(env.action_space, spaces.Discrete)
         seed = self.seed + OFFSET + (episode if discrete else 0)
         observation, _ = env.reset(seed=seed)
         if not discrete:
             for _ in range(episode):
                 observation, _ = env.reset()
-            env.unwrapped.np_random = np.random.default_rng([seed, episode])
+            _give_generator(env.unwrapped, np.random.default_rng([seed, episode]))
         return np.asarray(observation), seed
+
+
+def _give_generator(env: gymnasium.Env[Any, Any], generator: np.random.Generator) -> None:
+    own = env.np_random
+    wanted = "expected seeding=independent, or a numpy.random.Generator there"
+    if not isinstance(own, np.random.Generator):
+        raise UserError(
+            f"seeding=additive: np_random of {type(env).__name__} is a {type(own).__name__}; "
+            f"{wanted}"
+        )
+    try:
+        env.np_random = generator
+    except AttributeError:
+        raise UserError(
+            f"seeding=additive: np_random of {type(env).__name__} cannot be set; {wanted} that can"
+        ) from None

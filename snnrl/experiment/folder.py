@@ -363,8 +363,8 @@ def _differences(
         path = f"{prefix}{key}"
         if path in skipped or path in IN_THE_PATH:
             continue
-        ours, theirs = cfg[key], defaults[key]
-        if isinstance(ours, DictConfig):
+        ours, theirs = cfg[key], defaults.get(key)
+        if isinstance(ours, DictConfig) and isinstance(theirs, DictConfig):
             found += _differences(ours, theirs, skipped, f"{path}.")
         elif ours != theirs:
             value = ",".join(map(str, ours)) if isinstance(ours, ListConfig) else ours

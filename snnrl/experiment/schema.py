@@ -19,6 +19,7 @@ def option(
     above: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
+    empty: type | None = None,
 ) -> Any:
     """A setting without a value of its own: that comes from ``configs/``.
 
@@ -27,9 +28,13 @@ def option(
     :param above: the value must be larger than this
     :param maximum: largest allowed value
     :param choices: allowed values
+    :param empty: ``dict`` or ``list``, of which the value is an empty one: for what others check
     """
     bounds = {"minimum": minimum, "above": above, "maximum": maximum, "choices": choices}
-    return field(default=MISSING, metadata={"meaning": meaning, **bounds})
+    metadata = {"meaning": meaning, **bounds}
+    if empty is not None:
+        return field(default_factory=empty, metadata=metadata)
+    return field(default=MISSING, metadata=metadata)
 
 
 @dataclass
@@ -45,6 +50,13 @@ class EnvConfig:
         "copies that are learned from side by side, each a process from 2 on",
         minimum=1,
         maximum=100,
+    )
+    kwargs: dict[str, Any] = option(  # noqa: RUF009
+        "arguments of the environment, such as env.kwargs.max_episode_steps=500", empty=dict
+    )
+    wrappers: list[Any] = option(  # noqa: RUF009
+        "wrappers around it, of gymnasium or module:Class: [{name: FrameStackObservation, ...}]",
+        empty=list,
     )
 
 
