@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from itertools import compress
+from itertools import zip_longest
 from pathlib import Path
 
 import hydra
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
 from snnrl.experiment.config import (
     CONFIG_DIR,
+    GROUPS,
     check_overrides,
     compose_config,
     expand,
@@ -30,7 +32,7 @@ from snnrl.experiment.equal_functions import check_functions
 from snnrl.experiment.folder import folder_name, settings_hash
 from snnrl.experiment.help import help_text
 from snnrl.experiment.run import run
-from snnrl.experiment.schema import register
+from snnrl.experiment.schema import register, setting_types
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep import Outcome, Sweep, count, describe
 from snnrl.experiment.sweep_job import perform
@@ -187,6 +189,10 @@ def _how_many(runs: int, threads: int) -> str:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
+    for argument, following in zip_longest(argv, argv[1:], fillvalue="..."):
+        key, given, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and (key in GROUPS or key in setting_types()):
+            raise UserError(f"{argument}: expected {key}={value if given else following}")
     flags = with_short_errors(get_args_parser()).parse_intermixed_args(argv)
     for name in ("config_path", "config_name", "config_dir", "experimental_rerun"):
         if getattr(flags, name) is not None:

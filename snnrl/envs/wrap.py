@@ -13,6 +13,11 @@ from gymnasium import wrappers
 from snnrl.envs.blame import blame
 from snnrl.errors import UserError, nearest
 
+REFUSED = {
+    "RecordVideo": "writes files in every environment; expected python -m snnrl.evaluate --video",
+}
+"""Wrappers of gymnasium that no run should have, and what to do."""
+
 Wrap = str | Mapping[str, Any]
 """``FlattenObservation``, or ``dict(name="FrameStackObservation", stack_size=4)``."""
 
@@ -41,6 +46,8 @@ def _class_of(key: str, name: str) -> Any:
     if not colon and name not in wrappers.__all__:
         hint = nearest(name, wrappers.__all__) or "; expected one of theirs, or module:Class"
         raise UserError(f"{key}: {name} is not in gymnasium.wrappers{hint}")
+    if name in REFUSED:
+        raise UserError(f"{key}: {name} {REFUSED[name]}")
     if not colon:
         module, attribute = wrappers.__name__, name
     with blame(f"{key}: {name} cannot be imported"):

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS
 from snnrl.errors import UserError
-from snnrl.experiment.config import check_override, compose_config
+from snnrl.experiment.config import ARGUMENTS, check_override, compose_config
 from snnrl.experiment.schema import NODES
 
 REMADE = ("tracking", "results_dir")
@@ -158,7 +158,8 @@ def _applies(key: str, config: Mapping[str, Any]) -> bool:
 
 def _settings(values: Mapping[str, Any], recorded: Recorded) -> Iterator[str]:
     for key, value in values.items():
-        if key.split(".")[0] in REMADE or key.endswith(".name"):
+        is_choice = key.endswith(".name") and not key.startswith(ARGUMENTS)
+        if key.split(".")[0] in REMADE or is_choice:
             continue
         if key == "device" and value == "auto":
             gpu = (recorded.facts.get("hardware") or {}).get("gpu")
@@ -174,8 +175,11 @@ def _written(value: Any) -> str:
         return f"[{','.join(map(_written, value))}]"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_written(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, str) and not re.fullmatch(r"[\w./-]+", value):
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    plain = r"(?!(?i:true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*"
+    if isinstance(value, str) and not re.fullmatch(plain, value):
+        # Hydra reads backslashes as an escape only in front of a quote.
+        quoted = re.sub(r"(\\*)'", r"\1\1\\'", value)
+        quoted = re.sub(r"(\\+)$", r"\1\1", quoted)
         return f"'{quoted}'"
     return str(value)
 

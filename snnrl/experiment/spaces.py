@@ -15,6 +15,7 @@ from stable_baselines3.common.preprocessing import (
     is_image_space_channels_first,
 )
 
+from snnrl.analysis.runs import CAME_LATER
 from snnrl.envs import action_problem, blame, make_env, observation_problem
 from snnrl.errors import UserError
 from snnrl.experiment.choices import environment_arguments, spiking_parts
@@ -55,7 +56,8 @@ def check_environment(cfg: DictConfig) -> None:
 def _try(cfg: DictConfig, env: gymnasium.Env[Any, Any]) -> None:
     """Start an episode and make a step, which leaves the global generators alone."""
     key = f"env.id={cfg.env.id}"
-    starts = AdditiveStarts if cfg.seeding == "additive" else EpisodeStarts
+    additive = cfg.get("seeding", CAME_LATER["seeding"]) == "additive"
+    starts = AdditiveStarts if additive else EpisodeStarts
     env.action_space.seed(cfg.seed)
     with own_global_generators(cfg.seed), warnings.catch_warnings():
         # Those of an environment come again from the ones that are learned from.

@@ -233,3 +233,10 @@ def test_policy_keywords_are_left_as_they_were():
 def test_an_empty_net_arch_is_no_hidden_layer():
     agent = small(policy_kwargs=dict(net_arch=dict(pi=[], qf=[8])))
     assert len(agent.actor.network.layers) == 1
+
+
+def test_the_progress_bar_of_learn():
+    """It needs rich, which a fresh installation did not bring."""
+    agent = small("td3")
+    agent.learn(20, progress_bar=True)
+    assert agent.num_timesteps == 20

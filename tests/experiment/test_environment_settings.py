@@ -15,7 +15,7 @@ from snnrl.errors import UserError
 from snnrl.experiment.builder import build_environment, build_training_env
 from snnrl.experiment.config import check_overrides, compose_config, expand
 from snnrl.experiment.folder import RunFolder, label, settings_hash
-from snnrl.experiment.recorded import read_record, remake
+from snnrl.experiment.recorded import Recorded, read_record, remake
 from snnrl.experiment.spaces import check_environment
 from tests.experiment.helpers import arguments, assert_same_run, folder_of, slow_case, train
 from tests.experiment.stopped import crash_at
@@ -108,6 +108,9 @@ def test_wrappers_stand_in_their_order() -> None:
         ("env.wrappers=[{name: FrameStackObservation, stack_size: 4}]", "which "
          "env.wrappers=[FlattenObservation] makes"),
         ("env.wrappers=[no_such_module:Wrap]", "no_such_module:Wrap cannot be imported (ModuleNot"),
+        ("env.wrappers=[{name: RecordVideo, video_folder: x}]", "RecordVideo writes files in every "
+         "environment; expected python -m snnrl.evaluate --video"),
+        ("env.wrappers=[vector]", "expected a class of gymnasium.Wrapper"),
         ("env.wrappers=[tests.envs:Follow]", "expected a class of gymnasium.Wrapper"),
         ("env.wrappers=[tests.envs:Folow]", "tests.envs:Folow is None; expected a class of"),
     ],
@@ -151,6 +154,36 @@ def test_the_command_that_makes_a_run_again(tmp_path: Path) -> None:
     assert settings_hash(cfg) == settings_hash(folder.cfg)
     assert cfg.env == folder.cfg.env
     assert settings_hash(compose_config(overrides)) == settings_hash(cfg)
+
+
+def test_any_argument_comes_back(tmp_path: Path) -> None:
+    """Words that are values elsewhere, numbers in quotes, what stands inside."""
+    arguments_: dict[str, Any] = {
+        "name": "spa",
+        "words": [
+            "true",
+            "null",
+            "1e3",
+            "12",
+            "nan",
+            "it's",
+            "a, b",
+            "",
+            "-x",
+            "C:\\x",
+            "back\\",
+            "\\'",
+        ],
+        "numbers": [True, None, 1000.0, 12, -0.5],
+        "deep": {"list": [1, {"key": "x y"}]},
+    }
+    cfg = composed()
+    config: Any = OmegaConf.to_container(cfg)
+    config["env"]["kwargs"] = arguments_
+    config["env"]["wrappers"] = [{"name": "TimeLimit", "max_episode_steps": 7}, "Flatten"]
+    part = {"kernel": "naive", "versions": {}, "hardware": {}, "git": None}
+    remade, _ = remake(Recorded(tmp_path, config, "", [part]), tmp_path / "again")
+    assert OmegaConf.to_container(remade.env) == config["env"]
 
 
 @pytest.mark.parametrize("wrappers", [slow_case(NORMALISE), slow_case(STACK)])

@@ -10,6 +10,7 @@ from snnrl.errors import UserError
 from snnrl.experiment.config import check_override, choices
 from snnrl.experiment.schema import NODES, setting_types
 from snnrl.experiment.suggest import ALIASES, CHOICES, suggest_number
+from snnrl.train import main
 
 SUGGESTIONS = {
     # the group that was named comes first
@@ -106,6 +107,23 @@ def test_suggestions(mistake: str) -> None:
     assert line.startswith(mistake.partition("=")[0])
     assert line.endswith(f"{SUGGESTIONS[mistake]}?") or line.endswith(SUGGESTIONS[mistake])
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("mistake", "meant"),
+    [
+        (["--seed=1"], "--seed=1: expected seed=1"),
+        (["--seed", "1"], "--seed: expected seed=1"),
+        (["-algo", "td3"], "-algo: expected algo=td3"),
+        (["--algo.gamma=0.9", "seed=1"], "--algo.gamma=0.9: expected algo.gamma=0.9"),
+        (["seed=1", "--retry"], "--retry: expected retry=..."),
+    ],
+)
+def test_settings_written_like_options(
+    mistake: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(mistake) == 2
+    assert capsys.readouterr().err == f"error: {meant}\n"
 
 
 @pytest.mark.parametrize("number", ["1e6", "1_000_000", "1000000", "1000000.0"])
