@@ -6,8 +6,7 @@ import argparse
 import math
 import os
 import sys
-from itertools import compress
-from itertools import zip_longest
+from itertools import compress, zip_longest
 from pathlib import Path
 
 import hydra

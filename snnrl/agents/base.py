@@ -83,7 +83,7 @@ class SpikingAgent(BaseAlgorithm):
     def _setup_model(self) -> None:
         # ``load`` puts what it was given, and what it read, past the setter.
         self.policy_kwargs = vars(self)["policy_kwargs"]
-        super()._setup_model()
+        super()._setup_model()  # type: ignore[safe-super]
 
     def parts(self) -> dict[str, SpikingPart]:
         """The spiking networks that learn, by name: ``actor`` and ``critic``, or ``q_network``."""
