@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from snnrl.errors import UserError
+from snnrl.ops.native.cache import install, is_whole, private_folder
 
 SOURCE = Path(__file__).with_name("operators.cpp")
 
@@ -38,10 +38,11 @@ def compiler() -> str | None:
 def library() -> ctypes.CDLL:
     """The compiled operators, built (two to three seconds) if nobody has yet.
 
-    They are kept in ``$XDG_CACHE_HOME/snnrl`` (``~/.cache/snnrl``), under a name made of the
-    source, the compiler and the processor.
+    They are kept in :func:`snnrl.ops.native.cache.private_folder`, under a name made of the
+    source, the compiler and the processor, and made anew when they are not what was kept.
 
-    :raises UserError: no compiler, a compiler that fails, or no room for the result
+    :raises UserError: no compiler, a compiler that fails, no room for the result, or no place for it
+        that is this user's alone
     """
     path = compiler()
     if path is None:
@@ -49,14 +50,17 @@ def library() -> ctypes.CDLL:
             "kernel=native: needs a C++ compiler (g++ or clang++ on the PATH); "
             "install one or use kernel=naive"
         )
-    built = _cache() / f"operators-{_fingerprint(path)}.so"
-    if not built.exists():
-        _build(path, built)
+    name = f"operators-{_fingerprint(path)}.so"
     try:
-        return ctypes.CDLL(str(built))
-    except OSError:
-        # Half a file, of a machine that went down: made anew, once.
-        _build(path, built)
+        built = private_folder() / name
+        if not is_whole(built):
+            _build(path, built)
+    except OSError as problem:
+        raise UserError(
+            f"kernel=native: {problem.filename or 'the folder of compiled operators'} cannot be "
+            f"written ({problem.strerror}); set XDG_CACHE_HOME to a folder that can, or use "
+            "kernel=naive"
+        ) from problem
     try:
         return ctypes.CDLL(str(built))
     except OSError as problem:
@@ -65,18 +69,8 @@ def library() -> ctypes.CDLL:
         ) from problem
 
 
-def _cache() -> Path:
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snnrl"
-    except RuntimeError as problem:
-        raise UserError(
-            "kernel=native: there is no home to keep the compiled operators in; set "
-            "XDG_CACHE_HOME to a folder, or use kernel=naive"
-        ) from problem
-
-
 def _fingerprint(path: str) -> str:
-    version = subprocess.run([path, "--version"], capture_output=True, text=True)
+    version = _run([path, "--version"])
     if version.returncode:
         raise UserError(
             f"kernel=native: {path} --version failed; expected a compiler of C++20, or use "
@@ -96,24 +90,24 @@ def _processor() -> str:
 
 
 def _build(path: str, built: Path) -> None:
-    try:
-        built.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
-            half = Path(folder) / built.name
-            done = subprocess.run(
-                [path, *FLAGS, str(SOURCE), "-o", str(half)], capture_output=True, text=True
+    with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+        compiled = Path(folder) / built.name
+        done = _run([path, *FLAGS, str(SOURCE), "-o", str(compiled)])
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["it said nothing"]
+            first = next((line for line in said if "error" in line), said[0])
+            raise UserError(
+                f"kernel=native: {path} failed ({first}); expected a compiler of C++20, or use "
+                "kernel=naive"
             )
-            if done.returncode:
-                said = done.stderr.strip().splitlines() or ["it said nothing"]
-                first = next((line for line in said if "error" in line), said[0])
-                raise UserError(
-                    f"kernel=native: {path} failed ({first}); expected a compiler of C++20, or use "
-                    "kernel=naive"
-                )
-            # Renaming is atomic: runs that start side by side never load half a file.
-            half.replace(built)
-    except OSError as problem:
+        install(compiled, built)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True)
+    except OSError as problem:  # such as no memory for another process
         raise UserError(
-            f"kernel=native: {built.parent} cannot be written ({problem.strerror}); set "
-            "XDG_CACHE_HOME to a folder that can, or use kernel=naive"
+            f"kernel=native: {command[0]} cannot be run ({problem.strerror}); expected a compiler "
+            "of C++20, or use kernel=naive"
         ) from problem
