@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import snnrl.starting  # noqa: F401  # before what takes seconds to import
+
+# isort: split
 import argparse
 import shlex
 import shutil

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import signal
 import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
+
+from snnrl.output import lasting_output, wait_for_readers
+from snnrl.starting import imported
 
 
 class UserError(Exception):
@@ -51,22 +55,49 @@ def exit_status(command: Callable[[], int | None], at_once: str = "stopped at on
 
     :param command: its own exit status, ``None`` for 0
     :param at_once: what to say when Ctrl-C stopped it where nothing could be saved
-    :return: the command's status; 2 a user's mistake, 1 a run that failed, 128 + the signal number
+    :return: the command's status; 2 a user's mistake, 1 a run that failed or too little memory,
+        128 + the signal number
     """
+    with lasting_output():
+        status, line = _outcome(command, at_once)
+        if line:
+            print(line, file=sys.stderr)
+        return status
+
+
+def _outcome(command: Callable[[], int | None], at_once: str) -> tuple[int, str]:
     try:
-        return command() or 0
+        imported()
+        return command() or 0, ""
     except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
+        return 2, f"error: {mistake}"
     except RunFailed as failure:
-        print(f"failed: {failure}", file=sys.stderr)
-        return 1
+        return 1, f"failed: {failure}"
     except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        return 128 + interrupted.signal_number
+        return 128 + interrupted.signal_number, str(interrupted)
     except KeyboardInterrupt:
-        print(at_once, file=sys.stderr)
-        return 128 + signal.SIGINT
+        wait_for_readers(False)
+        return 128 + signal.SIGINT, at_once
+    except (MemoryError, RuntimeError, OSError) as problem:
+        if not is_of_the_memory(problem):
+            raise
+        return 1, f"failed: this machine's memory does not suffice ({describe(problem)})"
+
+
+def describe(failure: BaseException) -> str:
+    """``ZeroDivisionError: division by zero``: the kind, and the first line of what it says."""
+    first, _, _ = str(failure).partition("\n")
+    return f"{type(failure).__name__}: {first}" if first else type(failure).__name__
+
+
+def is_of_the_memory(failure: BaseException) -> bool:
+    """Whether memory did not suffice: Python's, torch's on a CPU or a GPU, or the system's."""
+    if isinstance(failure, OSError):
+        return failure.errno == errno.ENOMEM
+    # On a CPU torch has no class of its own for this.
+    words = ("allocate memory", "out of memory", "can't start new thread")
+    text = str(failure)
+    return isinstance(failure, MemoryError) or any(word in text for word in words)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

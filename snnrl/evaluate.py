@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import snnrl.starting  # noqa: F401  # before what takes seconds to import
+
+# isort: split
 import argparse
 import sys
 from pathlib import Path
@@ -90,7 +93,8 @@ def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
 def _print_returns(
     cfg: DictConfig, agent: SpikingAgent, episodes: int, starts: EpisodeStarts
 ) -> None:
-    evaluator = Evaluator(lambda: build_environment(cfg), episodes, starts)
+    limit = OmegaConf.select(cfg, "evaluation.max_episode_steps")
+    evaluator = Evaluator(lambda: build_environment(cfg), episodes, starts, limit)
     played = evaluator.run(agent)
     for episode in played:
         print(f"  episode {episode.index}: {episode.total_reward:.2f} in {episode.length} steps")

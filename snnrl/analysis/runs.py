@@ -34,6 +34,7 @@ CAME_LATER: dict[str, Any] = {
     "env.wrappers": [],
     "conv.name": "none",
     "actor.readout": "auto",
+    "evaluation.max_episode_steps": None,
     "seeding": "additive",
 }
 """Settings that earlier runs have no value of, and what those had."""

@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from snnrl.envs import graph
 from snnrl.envs.checked import Checked
 from snnrl.envs.earlier_state import load_earlier, set_earlier
+from snnrl.envs.time_limit import time_limit
 from snnrl.errors import UserError
 from snnrl.seeds import SEEDINGS, Independent
 
@@ -44,6 +45,11 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._is_new = True
         self._seeds = np.random.default_rng()
         self._start: tuple[int, dict[str, Any]] | None = None
+
+    @property
+    def time_limit(self) -> int | None:
+        """Steps after which an episode is cut off, as far as the environment says."""
+        return time_limit(self.env)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

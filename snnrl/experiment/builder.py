@@ -76,7 +76,8 @@ def build_training_env(cfg: DictConfig) -> VecEnv:
 def build_evaluator(cfg: DictConfig) -> Evaluator:
     """Evaluation on environments, seeds and generators of its own."""
     starts = episode_starts(cfg, cfg.seed)
-    return Evaluator(lambda: build_environment(cfg), cfg.evaluation.episodes, starts)
+    limit = cfg.evaluation.max_episode_steps
+    return Evaluator(lambda: build_environment(cfg), cfg.evaluation.episodes, starts, limit)
 
 
 def episode_starts(cfg: DictConfig, seed: int) -> EpisodeStarts:

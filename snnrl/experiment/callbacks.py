@@ -7,6 +7,7 @@ checkpoint also says where the run would stand had it been longer.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from snnrl.agents.base import SpikingAgent
-from snnrl.errors import Interrupted, NonFiniteError
+from snnrl.errors import Interrupted, NonFiniteError, RunFailed
 from snnrl.experiment.checkpoint import (
     Checkpoints,
     Position,
@@ -27,7 +28,7 @@ from snnrl.experiment.checkpoint import (
 )
 from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
-from snnrl.experiment.evaluation import Episode, Evaluator
+from snnrl.experiment.evaluation import Episode, EvaluationStopped, Evaluator
 from snnrl.experiment.folder import TABLES, RunFolder
 from snnrl.experiment.history import statistics_values
 from snnrl.experiment.progress import Progress
@@ -128,6 +129,16 @@ class Supervisor(BaseCallback):
         if any(self.model.env.get_attr("only_between_episodes")):
             self._wait_for_episodes(self.folder.cfg)
         self.obstacle = self._obstacle()
+        self._warn_of_no_end(self.folder.cfg)
+
+    def _warn_of_no_end(self, cfg: DictConfig) -> None:
+        assert self.model.env is not None
+        limit = cfg.evaluation.max_episode_steps or self.model.env.get_attr("time_limit")[0]
+        if limit is None:
+            self.progress.say(
+                f"env.id={cfg.env.id}: has no time limit that is known, so an evaluation may never "
+                "end; evaluation.max_episode_steps=1000, say, cuts its episodes off"
+            )
 
     def _wait_for_episodes(self, cfg: DictConfig) -> None:
         self.waits = rollout_size(cfg) == 1
@@ -156,7 +167,8 @@ class Supervisor(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         step = self.model.num_timesteps
-        self._evaluate_and_log_if_due(step)
+        with suppress(EvaluationStopped):
+            self._evaluate_and_log_if_due(step)
         # Once: the signal may come while this goes on.
         signal_number = self.stop.signal_number
         asked = signal_number is not None or self.clocks["checkpoint"].due(step)
@@ -164,10 +176,18 @@ class Supervisor(BaseCallback):
             return
         self._checkpoint(step)
         if signal_number is not None:
-            raise Interrupted(
-                f"stopped at step {step:,} and saved; the same command goes on from there",
-                signal_number,
-            )
+            raise self._stopped(step, signal_number)
+
+    def _stopped(self, step: int, signal_number: int) -> Interrupted:
+        return Interrupted(
+            f"stopped at step {step:,} and saved; the same command goes on from there",
+            signal_number,
+        )
+
+    def _stops(self) -> bool:
+        """Whether an evaluation is given up, because a checkpoint can be made in its place."""
+        asked = self.stop.signal_number is not None
+        return asked and (not self.waits or self._between_episodes())
 
     def _between_episodes(self) -> bool:
         assert self.model.env is not None
@@ -175,14 +195,27 @@ class Supervisor(BaseCallback):
 
     def _on_training_end(self) -> None:
         step = self.model.num_timesteps
+        try:
+            longer = self._evaluate_at_the_end(step)
+        except EvaluationStopped:
+            assert self.stop.signal_number is not None
+            self._checkpoint(step)
+            raise self._stopped(step, self.stop.signal_number) from None
+        if self.clocks["log"].last < step:
+            self._log(step)
+        self._checkpoint(step, longer)
+
+    def _evaluate_at_the_end(self, step: int) -> Position:
+        """Evaluate, due or not.
+
+        :return: where the run would stand had it been longer
+        """
         self._evaluate_and_log_if_due(step)
         # Losses that are logged begin anew.
         longer = self._position()._replace(losses=deepcopy(self.model.losses))
         if self.clocks["evaluation"].last < step:
             self._evaluate(step)
-        if self.clocks["log"].last < step:
-            self._log(step)
-        self._checkpoint(step, longer)
+        return longer
 
     def _evaluate_and_log_if_due(self, step: int) -> None:
         if self.clocks["evaluation"].due(step):
@@ -200,8 +233,10 @@ class Supervisor(BaseCallback):
 
     def _evaluate(self, step: int) -> None:
         check_finite(self.model)
+        self._check_folder()
+        episodes = self.evaluator.run(self.model, self._stops)
+        self._check_folder()
         self.clocks["evaluation"].last = step
-        episodes = self.evaluator.run(self.model)
         returns = np.array([episode.total_reward for episode in episodes])
         table = self.tables["evaluations"]
         best = _best_mean(table)
@@ -254,11 +289,13 @@ class Supervisor(BaseCallback):
 
     def _log(self, step: int) -> None:
         self.clocks["log"].last = step
+        self._check_folder()
         self.model.dump_logs()
         check_finite(self.model)
 
     def _checkpoint(self, step: int, longer: Position | None = None) -> None:
         self.clocks["checkpoint"].last = step
+        self._check_folder()
         # A checkpoint that is on the disk says that these rows are.
         for table in self.tables.values():
             if table.sync():
@@ -275,6 +312,14 @@ class Supervisor(BaseCallback):
                 f"resumed from step {step:,} starts new episodes and is not identical: {obstacle}"
             )
         self.obstacle = obstacle
+
+    def _check_folder(self) -> None:
+        """Check that the run folder is there still, before anything is written to it.
+
+        :raises RunFailed: it is not
+        """
+        if (gone := self.folder.gone()) is not None:
+            raise RunFailed(gone)
 
     def _position(self) -> Position:
         return Position(

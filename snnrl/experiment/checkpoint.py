@@ -125,7 +125,9 @@ class Checkpoints:
         save = self.folder / f"save-{max(numbered(self.folder), default=0) + 1}"
         new = save.with_name(f"{save.name}.new")
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
+        # Not the run folder: one that was removed must not come back with a checkpoint alone.
+        self.folder.mkdir(exist_ok=True)
+        new.mkdir()
         (self.folder / REPLAY).mkdir(exist_ok=True)
         segments = []
         if agent.experience == "replay":

@@ -6,7 +6,10 @@ import math
 import time
 from typing import Any
 
+import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
@@ -18,55 +21,144 @@ TRIAL_UPDATES = 20
 TRIAL_MINIBATCHES = 4
 """Minibatches of a trial's rollout, unless the environments have whole ones in more only."""
 
+TRIAL_TRANSITIONS = 2048
+"""Transitions of a trial's rollout at most."""
+
+TRIAL_EPOCHS = 10
+"""Epochs of a trial's rollout at most."""
+
+TRIAL_S = 5.0
+"""Seconds from which a part of the trial makes no further step, unless it has made no update."""
+
+
+class _Trial(BaseCallback):
+    """Times updates apart from the rest, and ends when it has taken long enough.
+
+    An update costs in proportion to its gradient steps or epochs, of which a trial makes few.
+    """
+
+    model: SpikingAgent
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.updating = 0.0
+        self.updates = 0
+        self.before = 0
+        self.start = 0.0
+
+    def _on_training_start(self) -> None:
+        self.before, self.start = self.num_timesteps, time.perf_counter()
+        update = self.model.train
+
+        def timed(*arguments: Any, **named: Any) -> None:
+            start = self._now()
+            update(*arguments, **named)
+            self.updating += self._now() - start
+            self.updates += 1
+
+        self.model.train = timed  # type: ignore[method-assign]
+
+    def _on_step(self) -> bool:
+        return self.updates == 0 or time.perf_counter() - self.start < TRIAL_S
+
+    def _on_training_end(self) -> None:
+        self.seconds = self._now() - self.start
+        self.steps = self.model.num_timesteps - self.before
+        del self.model.train
+
+    def _now(self) -> float:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        return time.perf_counter()
+
 
 def seconds_for(cfg: DictConfig, steps: int) -> float:
     """Time a few environment steps with updates on an agent of its own, and extrapolate.
 
     The trial's agent is thrown away: call this before the real one is made (it seeds the global
-    generators anew). Evaluations are counted, compilation is not.
+    generators anew). Evaluations are counted, compilation is not. It takes seconds, or what two
+    updates of one gradient step take, where that is longer.
 
     :param steps: environment steps that are still to do
     """
     env = build_training_env(cfg)
     try:
-        agent, warm_up, trial = _trial(cfg, env)
+        most = _steps_in_time(env) if cfg.algo.name == "ppo" else TRIAL_TRANSITIONS
+        agent, length, updates_a_step = _trial(cfg, env, most)
         # Compiles and warms up; exploration may have left the acting pass out.
-        agent.learn(warm_up, log_interval=None)  # type: ignore[arg-type]
+        trial = _timed(agent, length)
         observation: Any = agent._last_obs
         agent.predict(observation, deterministic=True)
-        start, before = time.perf_counter(), agent.num_timesteps
-        agent.learn(trial, log_interval=None, reset_num_timesteps=False)  # type: ignore[arg-type]
-        step = (time.perf_counter() - start) / (agent.num_timesteps - before)
-        start = time.perf_counter()
-        for _ in range(TRIAL_UPDATES):
+        if trial.seconds < TRIAL_S:
+            trial = _timed(agent, length)
+        start, passes = time.perf_counter(), 0
+        while passes < TRIAL_UPDATES and time.perf_counter() - start < TRIAL_S:
             agent.predict(observation, deterministic=True)
-        act = (time.perf_counter() - start) / TRIAL_UPDATES
+            passes += 1
+        act = (time.perf_counter() - start) / passes
     finally:
         env.close()
+    step = (trial.seconds - trial.updating) / trial.steps
+    step += trial.updating / trial.updates * updates_a_step
     evaluations = steps / cfg.evaluation.every
     # The environments of an evaluation share one pass of the network, which costs about two
     # single ones; how long episodes will be is not known, 1,000 steps is MuJoCo's limit.
     return float(steps * step + evaluations * 1000 * 2 * act)
 
 
-def _trial(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, int, int]:
-    """An agent, and the environment steps to warm it up with and to time."""
+def _steps_in_time(env: VecEnv) -> int:
+    """Steps of all environments that a rollout of the trial has the time for."""
+    env.reset()
+    start, steps = time.perf_counter(), 0
+    while steps < TRIAL_UPDATES and time.perf_counter() - start < TRIAL_S:
+        env.step(np.stack([env.action_space.sample() for _ in range(env.num_envs)]))
+        steps += 1
+    seconds = (time.perf_counter() - start) / steps
+    return min(int(TRIAL_S / seconds) * env.num_envs, TRIAL_TRANSITIONS)
+
+
+def _timed(agent: SpikingAgent, length: int) -> _Trial:
+    trial = _Trial()
+    agent.learn(
+        length,
+        callback=trial,
+        log_interval=None,  # type: ignore[arg-type]
+        reset_num_timesteps=False,
+    )
+    return trial
+
+
+def _trial(
+    cfg: DictConfig, env: VecEnv, most: int = TRIAL_TRANSITIONS
+) -> tuple[SpikingAgent, int, float]:
+    """An agent, the environment steps to time, and its updates in a step of the run.
+
+    :param most: transitions of a rollout; larger minibatches are timed by smaller ones
+    """
+    n_envs = cfg.env.n_envs
     if cfg.algo.name == "ppo":
         # A whole iteration, which costs the same for each of its steps when it is shorter.
-        smallest = math.lcm(cfg.algo.batch_size, cfg.env.n_envs)
-        rollout = smallest * max(1, TRIAL_MINIBATCHES * cfg.algo.batch_size // smallest)
-        n_steps = min(cfg.algo.n_steps, rollout // cfg.env.n_envs)
-        size = n_steps * cfg.env.n_envs
-        return build_agent(cfg, env, n_steps=n_steps), size, size
-    trial = rollout_size(cfg) * TRIAL_UPDATES
-    # Minibatches without replacement are whole only when there are enough transitions.
-    fill = cfg.algo.batch_size * cfg.env.n_envs if cfg.algo.name == "dqn" else 0
+        batch_size, epochs = cfg.algo.batch_size, min(cfg.algo.n_epochs, TRIAL_EPOCHS)
+        smallest = math.lcm(batch_size, n_envs)
+        if smallest > most:
+            smallest = batch_size = n_envs * max(2, most // n_envs)
+        rollout = smallest * max(1, min(TRIAL_MINIBATCHES * batch_size, most) // smallest)
+        n_steps = min(cfg.algo.n_steps, rollout // n_envs)
+        size = n_steps * n_envs
+        changes = {"n_steps": n_steps, "batch_size": batch_size, "n_epochs": epochs}
+        return build_agent(cfg, env, **changes), size, cfg.algo.n_epochs / epochs / size
     rarely = OmegaConf.merge(cfg)
     assert isinstance(rarely, DictConfig)
     for key in normalisations(cfg):
         OmegaConf.update(rarely, f"{key}.recalibrate_every", None)
-    changes = {"buffer_size": 8 * (trial + fill), "learning_starts": fill}
-    return build_agent(rarely, env, **changes), fill + trial, trial
+    changes = {"train_freq": 1, "gradient_steps": 1, "learning_starts": 0}
+    changes["buffer_size"] = 8 * TRIAL_UPDATES * n_envs
+    if cfg.algo.name == "dqn":
+        # Minibatches without it are whole only when there are enough transitions.
+        changes["replacement"] = True
+    each = cfg.algo.gradient_steps
+    updates_a_step = 1.0 if each == -1 else each / rollout_size(cfg)
+    return build_agent(rarely, env, **changes), TRIAL_UPDATES * n_envs, updates_a_step
 
 
 def in_words(seconds: float) -> str:

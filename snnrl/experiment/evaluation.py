@@ -23,6 +23,10 @@ KEPT_BYTES = 256 * 2**20
 """At most so many bytes of observations are kept, of all episodes together."""
 
 
+class EvaluationStopped(Exception):
+    """An evaluation was given up, because the run was asked to stop."""
+
+
 @dataclass(frozen=True)
 class Episode:
     """One evaluation episode.
@@ -52,26 +56,40 @@ class Evaluator:
     :param make: makes an environment
     :param episodes: how many, each in an environment of its own
     :param starts: how they start
+    :param max_steps: environment steps after which an episode is cut off; ``None``: its end is the
+        environment's
     """
 
     def __init__(
-        self, make: Callable[[], gymnasium.Env[Any, Any]], episodes: int, starts: EpisodeStarts
+        self,
+        make: Callable[[], gymnasium.Env[Any, Any]],
+        episodes: int,
+        starts: EpisodeStarts,
+        max_steps: int | None = None,
     ):
         self.make = make
         self.episodes = episodes
         self.starts = starts
+        self.max_steps = max_steps
 
-    def run(self, agent: SpikingAgent) -> list[Episode]:
+    def run(self, agent: SpikingAgent, stops: Callable[[], bool] = lambda: False) -> list[Episode]:
         """Play every episode to its end.
 
+        :param stops: asked at every step whether to give up
         :raises NonFiniteError: an observation or a reward is NaN or infinite
+        :raises EvaluationStopped: it was given up; the agent is as it was before
         """
         seed = child_seed(self.starts.seed, "evaluation")
         with own_global_generators(seed), ExitStack() as stack:
             envs = [stack.enter_context(closing(self.make())) for _ in range(self.episodes)]
-            return self._play(agent, envs)
+            return self._play(agent, envs, stops)
 
-    def _play(self, agent: SpikingAgent, envs: Sequence[gymnasium.Env[Any, Any]]) -> list[Episode]:
+    def _play(
+        self,
+        agent: SpikingAgent,
+        envs: Sequence[gymnasium.Env[Any, Any]],
+        stops: Callable[[], bool],
+    ) -> list[Episode]:
         first, seeds = zip(*(self.starts.begin(env, k) for k, env in enumerate(envs)), strict=True)
         current = np.stack(first).astype(envs[0].observation_space.dtype)
         seen = [_Sample(_kept(first[0].nbytes, len(envs))) for _ in envs]
@@ -80,6 +98,8 @@ class Evaluator:
         _check_finite(current, rewards, agent.num_timesteps)
         running = np.ones(len(envs), dtype=bool)
         while running.any():
+            if stops():
+                raise EvaluationStopped
             # Finished episodes are kept in the batch: one batch size, one compiled form.
             shown = agent.normalize(maybe_transpose(current, agent.observation_space))
             actions, _ = agent.predict(shown, deterministic=True)
@@ -88,7 +108,7 @@ class Evaluator:
                 current[k], reward, terminated, truncated, _ = envs[k].step(actions[k])
                 rewards[k] += float(reward)
                 lengths[k] += 1
-                running[k] = not (terminated or truncated)
+                running[k] = not (terminated or truncated or lengths[k] == self.max_steps)
             _check_finite(current, rewards, agent.num_timesteps)
         return [
             Episode(k, seeds[k], float(rewards[k]), int(lengths[k]), np.stack(seen[k].rows))

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from snnrl.errors import is_of_the_memory
 from snnrl.experiment.records import replace_file
 
 FAILURES = "failures.json"
@@ -35,11 +36,14 @@ def read_failures(folder: Path) -> list[Failure]:
         return []
 
 
-def is_of_the_disk(failure: BaseException) -> bool:
-    """Whether a disk was full or not to be written to: tried again, that may have been mended."""
+def is_of_the_machine(failure: BaseException) -> bool:
+    """Whether a disk was full or not to be written to, or memory did not suffice.
+
+    Tried again, that may have been mended.
+    """
     cause: BaseException | None = failure
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in DISK:
+        if is_of_the_memory(cause) or (isinstance(cause, OSError) and cause.errno in DISK):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -72,6 +72,7 @@ class RunFolder:
         self.best_model = self.path / "best_model.zip"
         self.curve = self.path / "curve.png"
         self._record: dict[str, str] = {}
+        self._lock: int | None = None
 
     def table(self, name: str) -> Table:
         """``evaluations``, ``statistics_error`` or ``progress``."""
@@ -223,15 +224,31 @@ class RunFolder:
         except OSError as problem:
             os.close(handle)
             raise UserError(f"{self.path}: cannot be locked ({problem.strerror})") from None
+        self._lock = handle
         try:
             yield
         finally:
-            if self.path in made and not (self.path / CONFIG).exists():
-                shutil.rmtree(self.path)
-                with suppress(OSError):  # another run lives there by now
+            if self.path in made and not self.gone() and not (self.path / CONFIG).exists():
+                with suppress(OSError):  # another run lives there by now, or they are gone
+                    shutil.rmtree(self.path)
                     for part in made[1:]:
                         part.rmdir()
+            self._lock = None
             os.close(handle)
+
+    def gone(self) -> str | None:
+        """Say that the folder is not the one that :meth:`locked` holds any more.
+
+        :return: the line; ``None`` while it is there
+        """
+        assert self._lock is not None
+        try:
+            there = os.path.samestat(os.fstat(self._lock), (self.path / LOCK).stat())
+        except OSError:
+            there = False
+        if there:
+            return None
+        return f"{self.path}: removed or replaced during the run; expected it to stay until its end"
 
     def _cannot_write(self, problem: OSError) -> UserError:
         return UserError(
@@ -306,7 +323,7 @@ def settings_hash(cfg: DictConfig) -> str:
         # So that a run from before there was this setting is found again.
         group, _, name = key.rpartition(".")
         place = kept.get(group, {}) if group else kept
-        if place.get(name) == value:
+        if name in place and place[name] == value:
             del place[name]
     kept = {key: value for key, value in kept.items() if value != {}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:HASH_DIGITS]

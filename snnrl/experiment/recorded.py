@@ -151,7 +151,9 @@ def _applies(key: str, config: Mapping[str, Any]) -> bool:
     group, _, name = key.partition(".")
     if not name:
         return True
-    nodes = NODES[group]
+    nodes = NODES.get(group)
+    if nodes is None:
+        return True
     node = nodes.get("") or nodes.get(config.get(group, {}).get("name", ""))
     return node is not None and name in {field.name for field in fields(node)}
 

@@ -16,7 +16,7 @@ from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.report import summarise_run
 from snnrl.analysis.run_files import read_evaluations
 from snnrl.analysis.runs import CAME_LATER
-from snnrl.errors import Interrupted, RunFailed, UserError
+from snnrl.errors import Interrupted, RunFailed, UserError, describe
 from snnrl.experiment import provenance
 from snnrl.experiment.builder import (
     build_agent,
@@ -35,13 +35,15 @@ from snnrl.experiment.checksums import is_whole_model
 from snnrl.experiment.choices import rollout_size
 from snnrl.experiment.disk import disk_space
 from snnrl.experiment.estimate import in_words, seconds_for
-from snnrl.experiment.failures import Failure, is_of_the_disk
+from snnrl.experiment.failures import Failure, is_of_the_machine
 from snnrl.experiment.folder import CONFIG, TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.time_left import TimeLeft
 from snnrl.experiment.tracking import Tracker, make_tracker
 from snnrl.experiment.validate import kernel_for, validate
+from snnrl.experiment.workers import EnvironmentEnded
+from snnrl.output import lasting_output
 
 NOTHING_YET = Position({"evaluation": -1, "log": 0, "checkpoint": 0})
 
@@ -70,8 +72,11 @@ class Result:
     trained: bool
 
 
+@lasting_output()
 def run(cfg: DictConfig, overrides: list[str]) -> Result:
     """Train, or go on training, or say that it is done.
+
+    It goes on without what it prints where nobody reads that any more.
 
     :param cfg: a composed configuration
     :param overrides: the command line that led to it
@@ -145,15 +150,17 @@ def _ended_by(
     failure: Exception, folder: RunFolder, begun: SpikingAgent | None, stop: StopRequest
 ) -> RunFailed | Interrupted:
     """What to raise; the folder of a run that had begun says what it failed of."""
-    if isinstance(failure, EOFError | ConnectionError) and stop.signal_number is not None:
+    if isinstance(failure, EnvironmentEnded) and stop.signal_number is not None:
         # The signal reached the processes of the environments too.
         return Interrupted(
             "stopped at once; the same command goes on from the last checkpoint",
             stop.signal_number,
         )
-    reason = _reason(failure)
+    if begun is not None and (gone := folder.gone()) is not None:
+        return RunFailed(gone)
+    reason = str(failure).split("\n")[0] if isinstance(failure, RunFailed) else describe(failure)
     if begun is not None:
-        counts = None if is_of_the_disk(failure) else Failure(begun.num_timesteps, reason)
+        counts = None if is_of_the_machine(failure) else Failure(begun.num_timesteps, reason)
         with suppress(OSError):  # a full disk may be what it failed of
             folder.fail(traceback.format_exc(), counts)
             reason = f"{reason} ({folder.path / 'FAILED'})"
@@ -166,15 +173,7 @@ def _training_env(cfg: DictConfig) -> Iterator[VecEnv]:
     try:
         yield env
     finally:
-        with suppress(EOFError, ConnectionError):  # of a process that has ended
-            env.close()
-
-
-def _reason(failure: Exception) -> str:
-    if isinstance(failure, EOFError | ConnectionError):
-        return "a process of an environment has ended"
-    first = str(failure).split("\n")[0]
-    return first if isinstance(failure, RunFailed) else f"{type(failure).__name__}: {first}"
+        env.close()
 
 
 def _say_how_long(cfg: DictConfig) -> float:

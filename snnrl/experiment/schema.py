@@ -347,6 +347,10 @@ class EvaluationConfig:
 
     every: int = option("environment steps between evaluations", minimum=1)
     episodes: int = option("episodes in an evaluation", minimum=1, maximum=10_000)
+    max_episode_steps: int | None = option(
+        "environment steps after which its episodes are cut off (null: the environment ends them)",
+        minimum=1,
+    )
 
 
 @dataclass
@@ -381,7 +385,8 @@ class RunConfig:
     )
     total_steps: int = option("environment steps in all, the random ones included", minimum=1)
     device: str = option("auto, cpu, cuda or cuda:N")
-    threads: int = option("CPU threads of torch", minimum=1)
+    # Beyond it the system may not start them, and torch's library aborts the process.
+    threads: int = option("CPU threads of torch", minimum=1, maximum=1024)
     log_every: int = option("environment steps between rows of progress.csv", minimum=1)
     results_dir: str = option("folder of the run folders")
     experiment_name: str | None = option(

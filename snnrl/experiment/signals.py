@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a scheduler's warnings ask a run to save itself and stop."""
+"""Ctrl-C, SIGTERM, a closed terminal and a scheduler's warnings: a run saves itself and stops."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+from snnrl.output import say_at_once, wait_for_readers
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """The last two are what SLURM is told to send before a time limit or a preemption."""
 
 LOOK_EVERY_S = 1.0
+
+TELL_WITHIN_S = 0.2
 
 ONE_SIGNAL_S = 1.0
 """What comes again so soon is the same signal, once from outside and once handed on."""
@@ -23,18 +27,12 @@ class StopRequest:
     """Whether to save and stop; a second signal stops at once.
 
     :param watch: looked at once a second; its number counts as a signal (``None``: go on)
-    :param tell: called with the number of the first signal
     """
 
-    def __init__(
-        self,
-        watch: Callable[[], int | None] | None = None,
-        tell: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, watch: Callable[[], int | None] | None = None) -> None:
         self._asked: int | None = None
         self._signalled: float | None = None
         self._watch = watch
-        self._tell = tell
         self._looked = -LOOK_EVERY_S
 
     @property
@@ -46,21 +44,24 @@ class StopRequest:
             self._asked = self._watch()
         return self._asked
 
+    @property
+    def received(self) -> int | None:
+        """The signal that this process was sent."""
+        return None if self._signalled is None else self._asked
+
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal."""
+        """Take a signal. It may come in the middle of a print, whose locks are held."""
         # What was watched may have asked before: a batch system tells both the sweep and its runs.
         now = time.monotonic()
         if self._signalled is not None:
-            if now - self._signalled < ONE_SIGNAL_S:
+            # A terminal that is closed may send several, some time apart.
+            if number == signal.SIGHUP or now - self._signalled < ONE_SIGNAL_S:
                 return
             raise KeyboardInterrupt
-        self._signalled = now
         self._asked = number
-        print(
-            "stopping after this update or evaluation; once more to stop at once", file=sys.stderr
-        )
-        if self._tell is not None:
-            self._tell(number)
+        self._signalled = now
+        wait_for_readers(False)
+        say_at_once("stopping after this update or evaluation step; once more to stop at once")
 
 
 @contextmanager
@@ -70,19 +71,54 @@ def stop_on_signals(
     """Inside, a signal sets the request instead of ending the process.
 
     Inside another such block this is the other's request, so that a signal to one run of a sweep,
-    at whatever moment, is one to the sweep. See :class:`StopRequest` for the parameters.
+    at whatever moment, is one to the sweep.
+
+    :param watch: see :class:`StopRequest`
+    :param tell: called in another thread with the number of the first signal
     """
     active = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if isinstance(active, StopRequest):
         yield active
         return
-    request = StopRequest(watch, tell)
+    request = StopRequest(watch)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.handle) for number in SIGNALS}
+    wait_for_readers(True)
+    before = {number: signal.signal(number, request.handle) for number in _handled()}
     try:
-        yield request
+        with _telling(request, tell) if tell is not None else nullcontext():
+            yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _handled() -> list[signal.Signals]:
+    """Every signal, but for SIGHUP under ``nohup``."""
+    stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in SIGNALS if not (stays and number == signal.SIGHUP)]
+
+
+@contextmanager
+def _telling(request: StopRequest, tell: Callable[[int], None]) -> Iterator[None]:
+    """Inside, ``tell`` hears of the first signal: a handler must not write to a disk itself."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while request.received is None and not ended.wait(TELL_WITHIN_S):
+            pass
+        number = request.received
+        if number is not None:
+            try:
+                tell(number)
+            except OSError as problem:
+                print(f"the runs cannot be asked to stop ({problem})", file=sys.stderr)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

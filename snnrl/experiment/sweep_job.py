@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep import Outcome, Status, Sweep
+from snnrl.output import lasting_output
 
 if TYPE_CHECKING:
     # A worker that waits for a process needs none of torch, which these bring.
@@ -163,5 +164,5 @@ def ended_alone(job: Job, status: int | None = None) -> Outcome:
 
 if __name__ == "__main__":
     # All that goes wrong is in the outcome.
-    with suppress(UserError, RunFailed, Interrupted, KeyboardInterrupt):
+    with lasting_output(), suppress(UserError, RunFailed, Interrupted, KeyboardInterrupt):
         perform_job(Job(**json.loads(sys.argv[1])), dies_with_parent=True)

@@ -116,7 +116,9 @@ class SweepLauncher(Launcher):
 
     def at_once(self, jobs: list[Job]) -> int:
         """How many runs this machine does at a time: ``n_jobs``, or what its cores carry."""
-        return self.options["n_jobs"] or max(1, cores() // max(job.threads for job in jobs))
+        # More than there are runs would only be threads that wait.
+        carried = max(1, cores() // max(job.threads for job in jobs))
+        return min(self.options["n_jobs"] or carried, len(jobs))
 
 
 class JoblibLauncher(SweepLauncher):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import error
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.preprocessing import maybe_transpose
 
 from snnrl.agents.base import SpikingAgent
@@ -47,6 +47,7 @@ def record_episode(
         observation, _ = starts.begin(env, 0)
         fps = env.metadata.get("render_fps", DEFAULT_FPS)
         first = _frame(env)
+        limit, steps = OmegaConf.select(cfg, "evaluation.max_episode_steps"), 0
         with imageio.get_writer(unfinished, fps=fps, macro_block_size=2) as film:
             film.append_data(first)
             done = False
@@ -54,9 +55,9 @@ def record_episode(
                 shown = agent.normalize(maybe_transpose(observation, agent.observation_space))
                 action, _ = agent.predict(shown, deterministic=True)
                 observation, reward, terminated, truncated, _ = env.step(action)
-                total += float(reward)
+                total, steps = total + float(reward), steps + 1
                 film.append_data(_frame(env))
-                done = terminated or truncated
+                done = terminated or truncated or steps == limit
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

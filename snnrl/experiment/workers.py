@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import gymnasium
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import SubprocVecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import CloudpickleWrapper
+from stable_baselines3.common.vec_env.subproc_vec_env import _worker
 
-from snnrl.experiment.mistakes import Reporting, raise_mistake
+from snnrl.errors import RunFailed, UserError, describe
+from snnrl.output import lasting_output
 from snnrl.seeds import (
     SEEDINGS,
     Independent,
@@ -23,13 +31,27 @@ from snnrl.seeds import (
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 
+LEFT_TO_THE_RUN = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals to all processes of a run, which still has to save the state of the environments."""
+
+
+class EnvironmentEnded(RunFailed):
+    """The process of an environment has ended without a word."""
+
+
+class EnvironmentFailed(RunFailed):
+    """An exception in the process of an environment; its traceback there is the cause of this."""
+
 
 class Workers(SubprocVecEnv):
     """Stable-Baselines3's ``SubprocVecEnv`` with independent randomness in each process.
 
-    There, environment ``i`` of seed ``s`` starts like environment ``i - 1`` of seed ``s + 1``, and
-    Python's, numpy's and torch's global generators are the same or unseeded in all processes.
-    ``reset`` and ``step`` raise :class:`UserError` where an environment did.
+    There, environment ``i`` of seed ``s`` starts like environment ``i - 1`` of seed ``s + 1``,
+    Python's, numpy's and torch's global generators are the same or unseeded in all processes, and
+    of an exception in a process only its end is known here.
+
+    Every method raises :class:`UserError` or :class:`EnvironmentFailed` where an environment raised
+    something, and :class:`EnvironmentEnded` where its process is gone.
 
     :param make: makes one environment, which has ``get_state`` and ``set_state``
     :param count: how many
@@ -47,9 +69,25 @@ class Workers(SubprocVecEnv):
         preloaded: Sequence[str] = (),
     ):
         self.seeding = seeding
+        self.waiting, self.closed = False, False
         multiprocessing.set_forkserver_preload(list(preloaded))
-        own = [child_seed(seed, "worker", rank) for rank in range(count)]
-        super().__init__([_apart(make, number) for number in own], start_method="forkserver")
+        context = multiprocessing.get_context("forkserver")
+        self.processes, self.remotes = [], ()
+        for rank in range(count):
+            ours, theirs = context.Pipe()
+            made = CloudpickleWrapper(_seeded(make, child_seed(seed, "worker", rank)))
+            # A daemon: it ends with this process.
+            process = context.Process(target=_work, args=(theirs, ours, made), daemon=True)
+            process.start()
+            theirs.close()
+            self.processes.append(process)
+            self.remotes += (_Pipe(ours, process),)
+        try:
+            self.remotes[0].send(("get_spaces", None))
+            VecEnv.__init__(self, count, *self.remotes[0].recv())
+        except BaseException:
+            self.close()
+            raise
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set the seed of each environment's next reset.
@@ -61,17 +99,19 @@ class Workers(SubprocVecEnv):
         self._seeds = [self.seeding.environment(first, index) for index in range(self.num_envs)]
         return self._seeds
 
-    def reset(self) -> VecEnvObs:
-        """As Stable-Baselines3's."""
-        observations = super().reset()
-        raise_mistake(self.reset_infos)
-        return observations
-
-    def step_wait(self) -> VecEnvStepReturn:
-        """As Stable-Baselines3's."""
-        result = super().step_wait()
-        raise_mistake([*result[3], *self.reset_infos])
-        return result
+    def close(self) -> None:
+        """Close every environment whose process is still there."""
+        if self.closed:
+            return
+        self.closed = True
+        for remote in self.remotes:
+            with suppress(RunFailed, UserError):
+                if self.waiting:
+                    remote.recv()
+                remote.send(("close", None))
+            remote.close()
+        for process in self.processes:
+            process.join()
 
 
 class WithGlobalGenerators(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -95,13 +135,128 @@ class WithGlobalGenerators(gymnasium.Wrapper[Any, Any, Any, Any]):
         return reason
 
 
-def _apart(make: MakeEnv, seed: int) -> MakeEnv:
-    """Make the environment in a process group of its own: a signal to the run's (Ctrl-C) must
-    leave it alive, because the run still has to save its state."""
+@dataclass(frozen=True)
+class _Raised:
+    """An exception on its way to the process that learns, in words: it may not be picklable."""
 
-    def make_apart() -> gymnasium.Env[Any, Any]:
-        os.setpgid(0, 0)
+    line: str
+    trace: str
+    is_mistake: bool
+
+
+class _Remote(Exception):
+    """A traceback of another process, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class _Pipe:
+    """Our end of an environment's pipe. Only here does an error of a pipe mean its process.
+
+    :param connection: of the pipe
+    :param process: at its other end
+    """
+
+    def __init__(self, connection: Connection, process: BaseProcess):
+        self.connection = connection
+        self.process = process
+
+    def send(self, message: Any) -> None:
+        """Send a command.
+
+        :raises: as :meth:`recv`
+        """
+        try:
+            self.connection.send(message)
+        except ConnectionError:
+            # What it raised before it ended comes first.
+            self.recv()
+            raise self._ended() from None
+
+    def recv(self) -> Any:
+        """Receive the answer to a command.
+
+        :raises UserError: the environment raised it
+        :raises EnvironmentFailed: the environment raised something else
+        :raises EnvironmentEnded: there is no process any more
+        """
+        try:
+            answer = self.connection.recv()
+        except (EOFError, ConnectionError):
+            raise self._ended() from None
+        if not isinstance(answer, _Raised):
+            return answer
+        if answer.is_mistake:
+            raise UserError(answer.line)
+        raise EnvironmentFailed(f"{answer.line}, in a process of an environment") from _Remote(
+            answer.trace
+        )
+
+    def close(self) -> None:
+        """Close this end."""
+        self.connection.close()
+
+    def _ended(self) -> EnvironmentEnded:
+        self.process.join(timeout=1)
+        status, how = self.process.exitcode, ""
+        if status is not None and status < 0:
+            how = f" by {signal.Signals(-status).name}"
+            how += " (out of memory?)" if status == -signal.SIGKILL else ""
+        return EnvironmentEnded(f"a process of an environment has ended{how}")
+
+
+class _EndOfFile(Exception):
+    """An ``EOFError`` of the environment's, which the loop around it would take for the pipe's."""
+
+
+class _NoEndOfFile(gymnasium.Wrapper[Any, Any, Any, Any]):
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        try:
+            return self.env.reset(**arguments)
+        except EOFError as problem:
+            raise _EndOfFile from problem
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        try:
+            return self.env.step(action)
+        except EOFError as problem:
+            raise _EndOfFile from problem
+
+
+def _work(remote: Connection, parents: Connection, make: CloudpickleWrapper) -> None:
+    """The whole life of an environment's process.
+
+    :param remote: its end of the pipe
+    :param parents: the other end
+    :param make: makes the environment
+    """
+    # A signal to the run's process group must leave it alive too.
+    os.setpgid(0, 0)
+    for number in LEFT_TO_THE_RUN:
+        signal.signal(number, signal.SIG_IGN)
+    with lasting_output():
+        try:
+            _worker(remote, parents, make)
+        except Exception as problem:
+            with suppress(OSError):  # nobody is there any more
+                remote.send(_in_words(problem))
+
+
+def _in_words(problem: Exception) -> _Raised:
+    if isinstance(problem, _EndOfFile) and problem.__cause__ is not None:
+        trace = "".join(traceback.format_exception(problem.__cause__))
+        return _Raised(describe(problem.__cause__), trace, is_mistake=False)
+    is_mistake = isinstance(problem, UserError)
+    line = str(problem) if is_mistake else describe(problem)
+    return _Raised(line, "".join(traceback.format_exception(problem)), is_mistake)
+
+
+def _seeded(make: MakeEnv, seed: int) -> MakeEnv:
+    """Make the environment in a process whose global generators are seeded."""
+
+    def make_seeded() -> gymnasium.Env[Any, Any]:
         set_random_seed(seed)
-        return Reporting(WithGlobalGenerators(make()))
+        return _NoEndOfFile(WithGlobalGenerators(make()))
 
-    return make_apart
+    return make_seeded

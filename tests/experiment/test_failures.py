@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from snnrl.errors import UserError, exit_status
+from snnrl.experiment import run
+from snnrl.experiment.progress import Progress
+from snnrl.experiment.workers import EnvironmentEnded
 from tests.experiment.helpers import folder_of, train
 
 
@@ -39,7 +44,15 @@ def raising(failure: BaseException) -> Any:
     [
         ("build_agent", ZeroDivisionError("first\nsecond"), "ZeroDivisionError: first"),
         ("make_tracker", OSError("no space"), "OSError: no space"),
-        ("build_agent", EOFError(), "a process of an environment has ended"),
+        ("build_agent", EnvironmentEnded("a process has ended"), "a process has ended"),
+        # An environment's own pipes and connections, not those of its process.
+        ("build_agent", EOFError(), "EOFError"),
+        (
+            "build_agent",
+            ConnectionResetError(104, "reset"),
+            "ConnectionResetError: [Errno 104] reset",
+        ),
+        ("build_agent", BrokenPipeError("its simulator"), "BrokenPipeError: its simulator"),
     ],
 )
 def test_before_the_run_begins_nothing_is_left(
@@ -89,16 +102,123 @@ def test_a_disk_too_full_to_say_so(
     assert line.startswith("failed: OSError: [Errno 28] No space left on device")
 
 
-@pytest.mark.quick_cases(4)
-@pytest.mark.parametrize("failure", [EOFError(), BrokenPipeError(), ConnectionResetError()])
-@pytest.mark.parametrize("where", ["build_agent", "build_evaluator"])
-def test_a_process_that_a_signal_ended(
-    where: str, failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def ending(failure: Exception) -> Any:
     def stop(*_: Any, **__: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
         raise failure
 
-    monkeypatch.setattr(f"snnrl.experiment.run.{where}", stop)
+    return stop
+
+
+@pytest.mark.parametrize("where", ["build_agent", "build_evaluator"])
+def test_a_process_that_a_signal_ended(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"snnrl.experiment.run.{where}", ending(EnvironmentEnded("ended")))
     assert train(tmp_path) == 143
     assert not (folder_of(tmp_path).path / "FAILED").exists()
+
+
+@pytest.mark.parametrize("failure", [EOFError(), BrokenPipeError(), ConnectionResetError()])
+def test_another_pipe_is_no_process_of_an_environment(
+    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snnrl.experiment.run.build_evaluator", ending(failure))
+    assert train(tmp_path) == 1
+    assert type(failure).__name__ in (folder_of(tmp_path).path / "FAILED").read_text()
+
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    MemoryError("Unable to allocate 3 GiB"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nand more"),
+    RuntimeError("can't start new thread"),
+]
+
+
+@pytest.mark.parametrize("failure", OUT_OF_MEMORY)
+def test_little_memory_is_a_line_and_tried_again(
+    failure: Exception,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("snnrl.experiment.run.build_evaluator", raising(failure))
+    for _ in range(3):
+        assert train(tmp_path) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"failed: {type(failure).__name__}")
+        assert "not tried again" not in line
+
+
+@pytest.mark.parametrize("failure", OUT_OF_MEMORY)
+def test_little_memory_for_another_command(
+    failure: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status(raising(failure)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"failed: this machine's memory does not suffice ({type(failure).__name__}"
+    )
+
+
+def test_other_errors_are_bugs() -> None:
+    for bug in (RuntimeError("odd"), OSError(errno.ENOENT, "gone")):
+        with pytest.raises(type(bug)):
+            exit_status(raising(bug))
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("moment", ["evaluator", "step 0", "step 20", "step 100"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_run_folder_that_is_removed_during_the_run(
+    moment: str,
+    replaced: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = folder_of(tmp_path)
+
+    def remove() -> None:
+        if folder.path.exists():
+            shutil.rmtree(folder.path)
+            if replaced:
+                # Another process began the run anew.
+                folder.path.mkdir()
+                (folder.path / ".lock").touch()
+
+    if moment == "evaluator":
+        build = run.build_evaluator
+        monkeypatch.setattr(run, "build_evaluator", lambda cfg: remove() or build(cfg))
+    else:
+        original = Progress.step_to if moment != "step 0" else Progress.evaluated
+
+        def then(progress: Progress, timesteps: int, *others: float) -> None:
+            original(progress, timesteps, *others)
+            if timesteps == int(moment.split()[1]):
+                remove()
+
+        monkeypatch.setattr(Progress, original.__name__, then)
+    assert train(tmp_path) == 1
+    *_, line = capsys.readouterr().err.splitlines()
+    expected = "removed or replaced during the run; expected it to stay until its end"
+    assert line == f"failed: {folder.path}: {expected}"
+    assert tree(folder.path) == ([".lock"] if replaced else [])
+
+
+def test_a_run_folder_that_is_removed_before_it_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def remove(*_: Any) -> None:
+        shutil.rmtree(tmp_path / "results")
+        raise UserError("a mistake")
+
+    monkeypatch.setattr(run, "make_tracker", remove)
+    assert train(tmp_path / "results") == 2
+    assert capsys.readouterr().err == "error: a mistake\n"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
+import threading
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,12 +107,68 @@ def test_a_signal_asks_and_a_second_one_stops_at_once(
         assert stop.signal_number is None
         os.kill(os.getpid(), number)
         assert stop.signal_number == number
-        assert told == [number]
         os.kill(os.getpid(), number)  # the same, handed on
         clock[0] += 1
-        with pytest.raises(KeyboardInterrupt):
+        # The terminal may say more than once that it is closed.
+        with nullcontext() if number == signal.SIGHUP else pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
+    assert told == [number]
     assert signal.getsignal(number) == before
+
+
+def test_a_sweep_is_told_outside_the_handler() -> None:
+    told: list[threading.Thread] = []
+    with stop_on_signals(tell=lambda _: told.append(threading.current_thread())):
+        signal.raise_signal(signal.SIGTERM)
+    assert told != [threading.main_thread()]
+    assert len(told) == 1
+    with stop_on_signals(tell=lambda _: told.append(threading.current_thread())):
+        pass
+    assert len(told) == 1
+
+
+def test_a_disk_too_full_to_tell_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "STOP")
+
+    with stop_on_signals(tell=full):
+        signal.raise_signal(signal.SIGTERM)
+    line = "the runs cannot be asked to stop ([Errno 28] No space left on device: 'STOP')\n"
+    assert capsys.readouterr().err == line
+
+
+def test_under_nohup_a_closed_terminal_is_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal_number is None
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.signal_number == signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class Reentrant(io.StringIO):
+    """A stream in the middle of a write, as a signal may find it."""
+
+    def write(self, text: str) -> int:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+
+@pytest.mark.parametrize("stream", [Reentrant(), None])
+def test_a_signal_prints_nothing(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    with stop_on_signals() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal_number == signal.SIGTERM
+
+
+def test_a_signal_says_so_where_that_does_not_wait(capfd: pytest.CaptureFixture[str]) -> None:
+    with stop_on_signals():
+        signal.raise_signal(signal.SIGTERM)
+    assert capfd.readouterr().err.startswith("stopping after this update")
 
 
 def test_a_signal_to_a_run_is_one_to_its_sweep() -> None:

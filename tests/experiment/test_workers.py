@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +14,15 @@ import numpy as np
 import pytest
 
 from snnrl.envs import Stateful
-from snnrl.experiment.workers import Workers
+from snnrl.errors import UserError
+from snnrl.experiment.workers import (
+    LEFT_TO_THE_RUN,
+    EnvironmentEnded,
+    EnvironmentFailed,
+    Workers,
+    _Pipe,
+    _Raised,
+)
 from tests.envs import Follow
 from tests.random_envs import Careless
 
@@ -72,6 +84,152 @@ class Unsaved(Follow):
     def __init__(self) -> None:
         super().__init__()
         self.held = (number for number in ())
+
+
+class Failing(Follow):
+    """Fails at a moment, in a way."""
+
+    def __init__(self, moment: str, failure: str):
+        super().__init__()
+        self.moment, self.failure = moment, failure
+        self.fail("__init__")
+
+    def fail(self, moment: str) -> None:
+        if moment != self.moment:
+            return
+        if self.failure == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise {
+            "mistake": UserError("env.id=mine: a mistake"),
+            "bug": ZeroDivisionError("a bug\nof two lines"),
+            "end": EOFError("of its simulator"),
+            "pipe": BrokenPipeError(32, "its simulator's"),
+            "odd": Unpicklable(lambda: 0),
+        }[self.failure]
+
+    def reset(self, **arguments: Any) -> Any:
+        self.fail("reset")
+        return super().reset(**arguments)
+
+    def step(self, action: Any) -> Any:
+        self.fail("step")
+        return super().step(action)
+
+    def own(self) -> None:
+        self.fail("method")
+
+
+class Unpicklable(Exception):
+    pass
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are there at once."""
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
+
+
+def fail(moment: str, failure: str) -> None:
+    """Fail in one of two processes, which are both gone afterwards."""
+    workers = None
+    try:
+        workers = Workers(lambda: Stateful(Failing(moment, failure)), 2, 0)
+        workers.seed(0)
+        workers.reset()
+        workers.step(ACTIONS)
+        workers.env_method("own", indices=1)
+        raise AssertionError
+    finally:
+        if workers is not None:
+            workers.close()
+        assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "failure", "line"),
+    [
+        ("__init__", "bug", "ZeroDivisionError: a bug"),
+        ("reset", "end", "EOFError: of its simulator"),
+        ("step", "end", "EOFError: of its simulator"),
+        ("step", "pipe", "BrokenPipeError: [Errno 32] its simulator's"),
+        ("step", "odd", "Unpicklable: <function"),
+        ("method", "bug", "ZeroDivisionError: a bug"),
+    ],
+)
+def test_an_exception_of_an_environment_is_told_with_its_traceback(
+    moment: str, failure: str, line: str, forked: None
+) -> None:
+    with pytest.raises(EnvironmentFailed) as raised:
+        fail(moment, failure)
+    assert str(raised.value).startswith(line)
+    assert str(raised.value).endswith(", in a process of an environment")
+    told = "".join(traceback.format_exception(raised.value))
+    assert f'fail("{moment}")' in told
+    assert "test_workers.py" in told.split("The above exception")[0]
+
+
+def test_a_mistake_of_an_environment_is_one_here(forked: None) -> None:
+    with pytest.raises(UserError, match=r"^env\.id=mine: a mistake$"):
+        fail("step", "mistake")
+
+
+def test_a_process_that_is_killed(forked: None) -> None:
+    words = r"^a process of an environment has ended by SIGKILL \(out of memory\?\)$"
+    with pytest.raises(EnvironmentEnded, match=words):
+        fail("step", "killed")
+
+
+class Dead:
+    """A connection whose other end has gone away."""
+
+    def __init__(self, failure: Exception):
+        self.failure = failure
+
+    def send(self, message: Any) -> None:
+        raise BrokenPipeError
+
+    def recv(self) -> Any:
+        raise self.failure
+
+
+class Exited:
+    exitcode = 1
+
+    def join(self, timeout: float) -> None: ...
+
+
+@pytest.mark.parametrize("failure", [EOFError(), ConnectionResetError(), BrokenPipeError()])
+def test_only_its_own_pipe_means_that_a_process_has_ended(failure: Exception) -> None:
+    pipe = _Pipe(Dead(failure), Exited())  # type: ignore[arg-type]
+    for call in (pipe.recv, lambda: pipe.send("step")):
+        with pytest.raises(EnvironmentEnded, match=r"^a process of an environment has ended$"):
+            call()
+
+
+def test_an_exception_comes_before_the_end_of_its_process() -> None:
+    dead = Dead(EOFError())
+    dead.recv = lambda: _Raised("ValueError: no", "trace", False)  # type: ignore[method-assign]
+    with pytest.raises(EnvironmentFailed, match=r"^ValueError: no, in a process"):
+        _Pipe(dead, Exited()).send("reset")  # type: ignore[arg-type]
+
+
+class Signalled(Follow):
+    """Sends its own process what a scheduler sends to all of a job."""
+
+    def step(self, action: Any) -> Any:
+        for number in LEFT_TO_THE_RUN:
+            signal.raise_signal(number)
+        # Its output has no reader either.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 1)
+        print("a line", flush=True)
+        return super().step(action)
+
+
+def test_signals_to_a_run_leave_its_environments_alive(forked: None) -> None:
+    seen, states = play(Signalled, 0, steps=2)
+    assert seen.shape[0] == 3
+    assert None not in states
 
 
 def test_an_environment_without_a_state_has_none_here_either() -> None:

@@ -41,8 +41,8 @@ def library() -> ctypes.CDLL:
     They are kept in :func:`snnrl.ops.native.cache.private_folder`, under a name made of the
     source, the compiler and the processor, and made anew when they are not what was kept.
 
-    :raises UserError: no compiler, a compiler that fails, no room for the result, or no place for it
-        that is this user's alone
+    :raises UserError: no compiler, a compiler that fails, no room for the result, or no
+        place for it that is this user's alone
     """
     path = compiler()
     if path is None:

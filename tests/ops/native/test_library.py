@@ -81,7 +81,9 @@ def compilations(compiled, fresh, monkeypatch, tmp_path):
     whole, log = tmp_path / "whole.so", tmp_path / "log"
     whole.write_bytes(compiled)
     log.touch()
-    script = f'[ "$1" = --version ] && exit 0; for last; do :; done; echo >> {log}; cp {whole} $last'
+    script = (
+        f'[ "$1" = --version ] && exit 0; for last; do :; done; echo >> {log}; cp {whole} $last'
+    )
     quick = fake_compiler(tmp_path, script)
     monkeypatch.setattr(module, "compiler", lambda: quick)
 
@@ -208,7 +210,8 @@ def test_nothing_is_loaded_from_where_others_can_write(
     above.chmod(0o777)
     capsys.readouterr()
     assert compilations() == 2
-    said = f"kernel=native: {above} can be written by all; compiled operators are kept in {other_place}"
+    why = f"kernel=native: {above} can be written by all"
+    said = f"{why}; compiled operators are kept in {other_place}"
     assert capsys.readouterr().err.splitlines() == [said]
     assert Path(library()._name).parent == other_place
     assert mode(other_place) == 0o700

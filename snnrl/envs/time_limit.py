@@ -1,0 +1,26 @@
+"""How long an episode can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+from gymnasium.wrappers import TimeLimit
+
+
+def time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
+    """Steps after which an episode is cut off; ``None`` where nothing says so.
+
+    That is a :class:`TimeLimit` around the environment, what it was registered with, or the frames
+    of an Atari emulator. An environment may end by itself and tell nobody.
+    """
+    layer: Any = env
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, TimeLimit):
+            return int(layer._max_episode_steps)
+        layer = layer.env
+    spec = env.spec
+    if spec is None:
+        return None
+    limit: int | None = spec.max_episode_steps or spec.kwargs.get("max_num_frames_per_episode")
+    return limit

@@ -1,0 +1,67 @@
+"""What a command does before its imports, which take seconds: import this first.
+
+It acts in a process that was started with ``python -m snnrl.train`` and the like, and leaves any
+other alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType, TracebackType
+
+COMMANDS = ("snnrl.train", "snnrl.evaluate", "snnrl.compare", "snnrl.reproduce")
+
+OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "can't start new thread")
+"""What libraries say of too little memory while they are loaded."""
+
+
+def begin() -> None:
+    """From now on Ctrl-C is one line, and so is too little memory for the imports."""
+    _fill_descriptors()
+    # Ignored by a shell that started this in the background: it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+    sys.excepthook = _explain
+
+
+def imported() -> None:
+    """From now on Ctrl-C is a :class:`KeyboardInterrupt` again."""
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _fill_descriptors() -> None:
+    """Open what was closed (``2>&-``): or a file of the run would be standard error's number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    # An exception would pass through initialisations in C++, which abort the process of one.
+    _say("stopped at once")
+    os._exit(128 + number)
+
+
+def _explain(
+    kind: type[BaseException], problem: BaseException, trace: TracebackType | None
+) -> None:
+    text = str(problem).partition("\n")[0]
+    if kind is MemoryError or any(words in text.lower() for words in OUT_OF_MEMORY):
+        _say(f"failed: this machine's memory does not suffice ({text or kind.__name__})")
+    else:
+        sys.__excepthook__(kind, problem, trace)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode())
+
+
+if getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", None) in COMMANDS:
+    begin()
