@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -68,6 +69,7 @@ def exit_status(command: Callable[[], int | None], at_once: str = "stopped at on
 def _outcome(command: Callable[[], int | None], at_once: str) -> tuple[int, str]:
     try:
         imported()
+        _check_working_folder()
         return command() or 0, ""
     except UserError as mistake:
         return 2, f"error: {mistake}"
@@ -82,6 +84,19 @@ def _outcome(command: Callable[[], int | None], at_once: str) -> tuple[int, str]
         if not is_of_the_memory(problem):
             raise
         return 1, f"failed: this machine's memory does not suffice ({describe(problem)})"
+
+
+def _check_working_folder() -> None:
+    """Check that it is there, which Hydra asks for and relative paths need.
+
+    :raises UserError: it was removed
+    """
+    try:
+        os.getcwd()
+    except OSError as problem:
+        raise UserError(
+            f"the working folder is gone ({problem.strerror}); expected one that is there"
+        ) from None
 
 
 def describe(failure: BaseException) -> str:

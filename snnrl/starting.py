@@ -51,11 +51,15 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _explain(
     kind: type[BaseException], problem: BaseException, trace: TracebackType | None
 ) -> None:
-    text = str(problem).partition("\n")[0]
-    if kind is MemoryError or any(words in text.lower() for words in OUT_OF_MEMORY):
-        _say(f"failed: this machine's memory does not suffice ({text or kind.__name__})")
-    else:
-        sys.__excepthook__(kind, problem, trace)
+    cause: BaseException | None = problem
+    while cause is not None:
+        text = str(cause).partition("\n")[0]
+        if isinstance(cause, MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY):
+            reason = text or type(cause).__name__
+            return _say(f"failed: this machine's memory does not suffice ({reason})")
+        # Packages say of a package below only that it cannot be imported.
+        cause = cause.__cause__ or cause.__context__
+    sys.__excepthook__(kind, problem, trace)
 
 
 def _say(line: str) -> None:

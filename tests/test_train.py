@@ -301,6 +301,18 @@ def test_from_another_folder(tmp_path: Path) -> None:
     assert str(done.parent.relative_to(tmp_path)) in out
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", [["stdout"], ["stderr"], ["stdout", "stderr"]])
+def test_readers_that_go_away(streams: list[str], tmp_path: Path) -> None:
+    process = start(tmp_path, *TINY, "evaluation.every=10")
+    for name in streams:
+        getattr(process, name).close()
+    for name in {"stdout", "stderr"} - set(streams):
+        getattr(process, name).read()
+    assert process.wait(timeout=100) == 0
+    assert len(list(tmp_path.rglob("DONE"))) == 1
+
+
 def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     process = start(tmp_path, "bn=carbn")
     out, err = process.communicate(timeout=100)
@@ -319,6 +331,24 @@ def test_a_signal_from_outside(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 143
+    assert "saved; the same command goes on from there" in err.splitlines()[-1]
+    assert list(tmp_path.rglob("checkpoint/*/state.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGHUP, 129), (signal.SIGUSR1, 138), (signal.SIGINT, 130)]
+)
+def test_a_signal_to_all_processes_of_a_run(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    process = start(tmp_path, "total_steps=1000000", "env.n_envs=2")
+    assert process.stderr
+    while "of 1,000,000 steps" not in process.stderr.readline():
+        pass
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == status
     assert "saved; the same command goes on from there" in err.splitlines()[-1]
     assert list(tmp_path.rglob("checkpoint/*/state.pt"))
 

@@ -48,7 +48,8 @@ class _Trial(BaseCallback):
 
     def _on_training_start(self) -> None:
         self.before, self.start = self.num_timesteps, time.perf_counter()
-        update = self.model.train
+        agent: Any = self.model
+        update = agent.train
 
         def timed(*arguments: Any, **named: Any) -> None:
             start = self._now()
@@ -56,7 +57,7 @@ class _Trial(BaseCallback):
             self.updating += self._now() - start
             self.updates += 1
 
-        self.model.train = timed  # type: ignore[method-assign]
+        agent.train = timed
 
     def _on_step(self) -> bool:
         return self.updates == 0 or time.perf_counter() - self.start < TRIAL_S
@@ -64,7 +65,7 @@ class _Trial(BaseCallback):
     def _on_training_end(self) -> None:
         self.seconds = self._now() - self.start
         self.steps = self.model.num_timesteps - self.before
-        del self.model.train
+        del vars(self.model)["train"]
 
     def _now(self) -> float:
         if self.model.device.type == "cuda":

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from snnrl.errors import UserError, exit_status
+from snnrl.errors import RunFailed, UserError, exit_status
 from snnrl.experiment import run
+from snnrl.experiment.failures import is_of_the_machine
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.workers import EnvironmentEnded
-from tests.experiment.helpers import folder_of, train
+from tests.experiment.helpers import folder_of, slow_case, train
 
 
 @pytest.fixture
@@ -119,13 +120,12 @@ def test_a_process_that_a_signal_ended(
     assert not (folder_of(tmp_path).path / "FAILED").exists()
 
 
-@pytest.mark.parametrize("failure", [EOFError(), BrokenPipeError(), ConnectionResetError()])
 def test_another_pipe_is_no_process_of_an_environment(
-    failure: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snnrl.experiment.run.build_evaluator", ending(failure))
+    monkeypatch.setattr("snnrl.experiment.run.build_evaluator", ending(BrokenPipeError("odd")))
     assert train(tmp_path) == 1
-    assert type(failure).__name__ in (folder_of(tmp_path).path / "FAILED").read_text()
+    assert "BrokenPipeError: odd" in (folder_of(tmp_path).path / "FAILED").read_text()
 
 
 OUT_OF_MEMORY = [
@@ -138,19 +138,23 @@ OUT_OF_MEMORY = [
 ]
 
 
-@pytest.mark.parametrize("failure", OUT_OF_MEMORY)
 def test_little_memory_is_a_line_and_tried_again(
-    failure: Exception,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("snnrl.experiment.run.build_evaluator", raising(failure))
+    monkeypatch.setattr("snnrl.experiment.run.build_evaluator", raising(MemoryError()))
     for _ in range(3):
         assert train(tmp_path) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"failed: {type(failure).__name__}")
-        assert "not tried again" not in line
+        assert line == f"failed: MemoryError ({folder_of(tmp_path).path / 'FAILED'})"
+
+
+@pytest.mark.parametrize("failure", OUT_OF_MEMORY)
+def test_what_is_of_the_memory_is_of_the_machine(failure: Exception) -> None:
+    assert is_of_the_machine(failure)
+    wrapped = RunFailed("the checkpoint cannot be written")
+    wrapped.__cause__ = failure
+    assert is_of_the_machine(wrapped)
+    assert not is_of_the_machine(RuntimeError("odd"))
 
 
 @pytest.mark.parametrize("failure", OUT_OF_MEMORY)
@@ -164,6 +168,18 @@ def test_little_memory_for_another_command(
     )
 
 
+def test_a_working_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert exit_status(lambda: pytest.fail("began")) == 2
+    line = "the working folder is gone (No such file or directory); expected one that is there"
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
 def test_other_errors_are_bugs() -> None:
     for bug in (RuntimeError("odd"), OSError(errno.ENOENT, "gone")):
         with pytest.raises(type(bug)):
@@ -174,8 +190,16 @@ def tree(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("moment", ["evaluator", "step 0", "step 20", "step 100"])
-@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize(
+    ("moment", "replaced"),
+    [
+        ("step 0", False),
+        ("step 20", True),
+        slow_case("evaluator", False),
+        slow_case("step 20", False),
+        slow_case("step 100", False),
+    ],
+)
 def test_a_run_folder_that_is_removed_during_the_run(
     moment: str,
     replaced: bool,
