@@ -136,6 +136,7 @@ MANY = [
 ]
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(("settings", "updates_a_step"), MANY)
 @pytest.mark.parametrize(("step", "update"), [(3.0, 0.01), (0.001, 20.0)])
 def test_it_takes_seconds_whatever_is_asked_for(
