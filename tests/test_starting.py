@@ -35,10 +35,12 @@ def start(
     (tmp_path / "sitecustomize.py").write_text(HOOK.format(action=action))
     checkout = str(Path(snnrl.__file__).parent.parent)
     return subprocess.run(
-        [sys.executable, "-m", f"snnrl.{command}"],
+        [sys.executable, "-m", f"snnrl.{command}", "--help"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), checkout])},
         cwd=tmp_path,
         text=True,
+        # A shell's background jobs, and what they start, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **{"capture_output": True, **options},
     )
 
