@@ -77,10 +77,11 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     """Time a few environment steps with updates on an agent of its own, and extrapolate.
 
     The trial's agent is thrown away: call this before the real one is made (it seeds the global
-    generators anew). Evaluations are counted, compilation is not. It takes seconds, or what two
+    generators anew). Evaluations are counted, compilation is not; random steps make no updates. It
+    takes seconds, or what two
     updates of one gradient step take, where that is longer.
 
-    :param steps: environment steps that are still to do
+    :param steps: environment steps to do, from the first
     """
     env = build_training_env(cfg)
     try:
@@ -100,11 +101,12 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     finally:
         env.close()
     step = (trial.seconds - trial.updating) / trial.steps
-    step += trial.updating / trial.updates * updates_a_step
+    update = trial.updating / trial.updates * updates_a_step
+    training = steps - min(cfg.algo.get("learning_starts", 0), steps)
     evaluations = steps / cfg.evaluation.every
     # The environments of an evaluation share one pass of the network, which costs about two
     # single ones; how long episodes will be is not known, 1,000 steps is MuJoCo's limit.
-    return float(steps * step + evaluations * 1000 * 2 * act)
+    return float(steps * step + training * update + evaluations * 1000 * 2 * act)
 
 
 def _steps_in_time(env: VecEnv) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,19 @@ def test_the_trial_does_not_recalibrate_and_leaves_the_agent_alone(
     assert (np.random.random(), torch.rand(1)) == noise
     for ours, theirs in zip(agent.policy.parameters(), expected.policy.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("random_steps", "training"), [(20, 980), (800, 200), (1_000, 0)])
+def test_random_steps_make_no_updates(
+    random_steps: int, training: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were counted as if they trained."""
+    settings = [f"algo.learning_starts={random_steps}", "evaluation.every=1000000000000"]
+    cfg = compose_config(arguments(tmp_path, *settings))
+    trial = SimpleNamespace(seconds=10.0, updating=9.0, updates=20, steps=20)
+    monkeypatch.setattr(estimate, "_timed", lambda agent, length: agent.learn(1) and trial)
+    expected = 1_000 * 1 / 20 + training * 9 / 20
+    assert seconds_for(cfg, 1_000) == pytest.approx(expected, abs=1e-3)
 
 
 def test_ppo_is_timed_by_whole_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
