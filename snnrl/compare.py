@@ -31,6 +31,7 @@ from snnrl.analysis.runs import OWN_RUNS, Run
 from snnrl.analysis.statistics import METRICS
 from snnrl.analysis.wandb_runs import fetch_runs
 from snnrl.errors import UserError, exit_status, expect, with_short_errors
+from snnrl.text import printable
 
 PICTURES = {
     "curves": "Returns over steps",
@@ -67,7 +68,7 @@ def _compare(given: list[str]) -> None:
     command = shlex.join(["python", "-m", "snnrl.compare", *given])
     written = write(comparison, Path(arguments.out), arguments.metric, command, formats)
     print(to_markdown(comparison))
-    print("\n".join(f"wrote {file}" for file in written))
+    print("\n".join(f"wrote {printable(file)}" for file in written))
 
 
 def _own_runs() -> str:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from snnrl.output import lasting_output, wait_for_readers
 from snnrl.starting import imported
+from snnrl.text import one_line
 
 
 class UserError(Exception):
@@ -62,7 +63,7 @@ def exit_status(command: Callable[[], int | None], at_once: str = "stopped at on
     with lasting_output():
         status, line = _outcome(command, at_once)
         if line:
-            print(line, file=sys.stderr)
+            print(one_line(line), file=sys.stderr)
         return status
 
 

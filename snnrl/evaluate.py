@@ -6,34 +6,45 @@ import snnrl.starting  # noqa: F401  # before what takes seconds to import
 
 # isort: split
 import argparse
+import os
+import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf import DictConfig
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.run_done import check_sealed
 from snnrl.analysis.statistics import mean_interval
+from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.builder import (
     build_environment,
     episode_starts,
-    load_trained,
     use_threads,
 )
 from snnrl.experiment.checksums import is_whole_model
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
+from snnrl.experiment.recorded import check_code, read_typed_config
+from snnrl.experiment.spaces import check_environment
+from snnrl.experiment.trained import load_trained
+from snnrl.experiment.validate import check_bounds
 from snnrl.experiment.video import record_episode
+from snnrl.ops.backend import KERNELS
+from snnrl.text import one_line
 
 MODELS = {"last": "model.zip", "best": "best_model.zip"}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate, print, and record; the exit status is 0, or 2 for a mistake."""
-    parser = argparse.ArgumentParser("python -m snnrl.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m snnrl.evaluate",
+        description="Returns of a trained agent, and a video. Runs no code of the run folder "
+        "without --module or --unpickle (docs/security.md).",
+    )
     parser.add_argument("folder", type=Path, help="run folder, .../seed-<s>")
     parser.add_argument("--episodes", type=int, default=10, help="episodes to run (default 10)")
     parser.add_argument(
@@ -43,7 +54,26 @@ def main(argv: list[str] | None = None) -> int:
         help="seed of the episodes; the run's own: those of its evaluations",
     )
     parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
+    parser.add_argument(
+        "--kernel",
+        choices=KERNELS,
+        help="what computes the networks (default: the run's setting; auto for triton, as it acts "
+        "on a CPU)",
+    )
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="import this module, which has the run's environment; its code runs",
+    )
+    parser.add_argument(
+        "--unpickle",
+        action="store_true",
+        help="read statistics that an earlier version kept as a pickle; runs code that the file "
+        "may hold",
+    )
     return exit_status(lambda: evaluate(with_short_errors(parser).parse_args(argv)))
 
 
@@ -57,43 +87,66 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: expected at least 0")
     cfg, model = _find(arguments.folder, arguments.model)
-    use_threads(cfg.threads)
-    agent = load_trained(cfg, model)
-    print(f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps")
+    cfg.kernel.name = arguments.kernel or cfg.kernel.name
+    import_named(arguments.module)
+    check_code(cfg, arguments.module)
+    check_environment(cfg)
+    use_threads(min(cfg.threads, os.cpu_count() or 1))
+    agent = load_trained(cfg, model, unpickle=arguments.unpickle)
+    unfinished = "" if (arguments.folder / "DONE").exists() else _how_far(arguments.folder, cfg)
+    print(
+        one_line(
+            f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps, "
+            f"kernel {agent.kernel}{unfinished}"
+        )
+    )
     starts = episode_starts(cfg, arguments.seed)
     _print_returns(cfg, agent, arguments.episodes, starts)
     if arguments.video:
         path = arguments.folder / "video.mp4"
         shown = record_episode(agent, cfg, path, starts)
-        print(f"video: {path} (return {shown:.1f})")
+        print(one_line(f"video: {path} (return {shown:.1f})"))
 
 
 def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: not a run folder; expected one that holds config.yaml")
+    cfg = read_typed_config(folder)
+    check_bounds(cfg)
     model = folder / MODELS[which]
     if not model.is_file():
-        raise UserError(f"{model}: there is no such model yet; the run has not saved one")
+        raise UserError(f"{model}: not there; {_why_no_model(folder, which)}")
     if (folder / "DONE").exists():
         check_sealed(folder, ["config.yaml", model.name])
     if not is_whole_model(model):
         raise UserError(f"{model}: damaged; expected a model that a run has saved")
-    try:
-        cfg = OmegaConf.load(folder / "config.yaml")
-    except (YAMLError, UnicodeDecodeError):
-        cfg = None
-    parts = ("env", "algo", "actor")
-    if not isinstance(cfg, DictConfig) or not all(
-        isinstance(cfg.get(part), DictConfig) for part in parts
-    ):
-        raise UserError(f"{folder / 'config.yaml'}: expected the configuration of a run")
     return cfg, model
+
+
+def _why_no_model(folder: Path, which: str) -> str:
+    if (folder / "DONE").exists():
+        return (
+            "the run is done and its models were not kept, as in recorded results; "
+            f"python -m snnrl.reproduce {shlex.quote(str(folder))} makes it again"
+        )
+    if (folder / "FAILED").exists():
+        return "the run failed before it saved one; FAILED says of what"
+    other = next((name for name in MODELS if (folder / MODELS[name]).is_file()), None)
+    instead = f"; --model {other} is there" if other else ""
+    if which == "last":
+        return f"the run is unfinished and saves it at its end{instead}"
+    if (folder / "evaluations.csv").exists():
+        return f"the run is unfinished, and this one was not kept with its tables{instead}"
+    return f"the run is unfinished and saves it at its first evaluation{instead}"
+
+
+def _how_far(folder: Path, cfg: DictConfig) -> str:
+    state = "failed" if (folder / "FAILED").exists() else "is unfinished"
+    return f" (the run of {cfg.total_steps:,} steps {state})"
 
 
 def _print_returns(
     cfg: DictConfig, agent: SpikingAgent, episodes: int, starts: EpisodeStarts
 ) -> None:
-    limit = OmegaConf.select(cfg, "evaluation.max_episode_steps")
+    limit = cfg.evaluation.max_episode_steps
     evaluator = Evaluator(lambda: build_environment(cfg), episodes, starts, limit)
     played = evaluator.run(agent)
     for episode in played:

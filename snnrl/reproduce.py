@@ -13,14 +13,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.identity import compare_results, compare_tables, is_same
-from snnrl.experiment.provenance import Difference, collect, differences
-from snnrl.experiment.recorded import Recorded, came_later, read_record, remake
+from snnrl.experiment.provenance import Difference, collect, differences, installable
+from snnrl.experiment.recorded import Recorded, came_later, check_code, read_record, remake
 from snnrl.experiment.run import run
 from snnrl.experiment.source import as_patch
 from snnrl.experiment.validate import validate
+from snnrl.text import one_line
 
 SAME, OTHER = 0, 1
 
@@ -41,23 +43,26 @@ def reproduce(arguments: argparse.Namespace) -> int:
     :raises RunFailed: it could not be run again to its end
     """
     recorded = read_record(arguments.folder)
-    print(*_what_ran(recorded), sep="\n")
+    import_named(arguments.module)
+    print(*map(one_line, _what_ran(recorded)), sep="\n")
     if arguments.patch is not None:
         _write_patch(recorded, arguments.patch)
     problem, again = None, None
     try:
         again = remake(recorded, arguments.results_dir)
+        if arguments.check:
+            check_code(again[0], arguments.module)
         validate(again[0])
     except UserError as mistake:
         problem = mistake
     found = list(_compare_facts(recorded, again[0] if again else None))
-    print(*_advice(recorded, found), sep="\n")
+    print(*map(one_line, _advice(recorded, found)), sep="\n")
     if arguments.check:
         if not (recorded.folder / "DONE").exists():
             failed = (recorded.folder / "FAILED").exists()
             print(f"not finished: it {'failed' if failed else 'is running or was cut off'}")
         if problem is not None:
-            print(f"cannot be run here: {problem}")
+            print(one_line(f"cannot be run here: {problem}"))
         return SAME if problem is None and not found else OTHER
     if again is None or problem is not None:
         why = str(problem).replace("results_dir=", "--results-dir ")
@@ -91,7 +96,7 @@ def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int
         comparisons.append(compare_tables(folder, again, "progress.csv", resumed=resumed))
     words = {True: "identical", False: "differs", None: "not compared"}
     for comparison in comparisons:
-        print(f"{comparison.file}: {words[comparison.same]} ({comparison.detail})")
+        print(one_line(f"{comparison.file}: {words[comparison.same]} ({comparison.detail})"))
     if found == {None}:
         print(f"nothing was compared: {folder} holds no result")
     elif found == {None, True}:
@@ -156,14 +161,12 @@ def _advice(recorded: Recorded, found: list[tuple[int, Difference]]) -> Iterator
     for number, difference in found:
         when = "there" if number == parts else f"there (start {number} of {parts})"
         yield f"  {difference.what}: {difference.then} {when}, {difference.now} here"
-    git, versions = recorded.facts.get("git") or {}, recorded.facts["versions"]
+    git, versions = recorded.facts.get("git") or {}, installable(recorded.facts["versions"])
     if any(difference.what == "code" for _, difference in found) and git.get("revision"):
         changed = git.get("diff") or git.get("untracked")
         patch = "; its uncommitted changes: --patch FILE, then git apply FILE" if changed else ""
         yield f"its code:     git checkout {git['revision']}{patch}"
-    packages = [
-        d.what for _, d in found if d.what in versions and d.what not in ("python", "snnrl")
-    ]
+    packages = [d.what for _, d in found if d.what in versions]
     if packages:
         pins = " ".join(dict.fromkeys(f"{name}=={versions[name]}" for name in packages))
         yield f"its packages: pip install {pins}"
@@ -183,7 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m snnrl.reproduce",
         description="Say how a run was made and what differs here, run it again, and compare: "
-        "evaluations and the final model, bit for bit.",
+        "evaluations and the final model, bit for bit. Running it imports the module that its "
+        "env.id names; --check runs no code of the folder (docs/security.md).",
         epilog="Exit status: 0 identical, 1 not identical or not wholly compared, 2 a mistake in "
         "the command.",
     )
@@ -198,6 +202,13 @@ def _parser() -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--run", action="store_true", help="check, then run again (the default)")
     mode.add_argument("--check", action="store_true", help="only say what differs here")
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="import this module, which has the run's environment; its code runs",
+    )
     parser.add_argument(
         "--patch", type=Path, metavar="FILE", help="write the run's uncommitted changes to FILE"
     )

@@ -40,6 +40,7 @@ from snnrl.experiment.sweep import Outcome, Sweep, count, describe
 from snnrl.experiment.sweep_job import perform
 from snnrl.experiment.sweep_launchers import check_launcher, cores
 from snnrl.experiment.validate import validate
+from snnrl.text import one_line
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -166,7 +167,7 @@ def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) ->
 
 def _tell(outcomes: list[Outcome]) -> None:
     for line in describe(outcomes):
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
 
 
 def _made(folder: Path) -> Path:
@@ -234,7 +235,7 @@ def _job(cfg: DictConfig) -> float:
             return perform(cfg, overrides, sweep, hydra_cfg.job.num).final_return
         except (UserError, RunFailed) as problem:
             # Said now, and once more at the end of the sweep, which may be days away.
-            print(f"failed: {problem}", file=sys.stderr)
+            print(one_line(f"failed: {problem}"), file=sys.stderr)
             return math.nan
 
 

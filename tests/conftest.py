@@ -14,6 +14,9 @@ import torch
 
 HERE = Path(__file__).parent
 
+TWO_RUNS = ("env=cartpole", "evaluation.episodes=1", "checkpoint.every=10", "total_steps=30")
+OWN_SETTINGS = {"dqn": (), "ppo": ("algo.n_steps=10", "algo.batch_size=5", "critic=spiking")}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -45,6 +48,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _one_thread_no_tracking() -> None:
     os.environ["WANDB_MODE"] = "disabled"
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of two finished runs of 30 steps on CartPole: ``dqn``, and ``ppo``, which normalises
+    its observations. To be copied, not changed."""
+    from tests.experiment.helpers import folder_of, train
+
+    results = tmp_path_factory.mktemp("two runs")
+    settings = {algo: [f"algo={algo}", *TWO_RUNS, *own] for algo, own in OWN_SETTINGS.items()}
+    for words in settings.values():
+        assert train(results, *words) == 0
+    return {algo: folder_of(results, *words).path for algo, words in settings.items()}
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import io
+import pathlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, ClassVar, Self
@@ -29,9 +31,10 @@ from snnrl.agents.optimizers import keep_how, keeps_how, prepare_adam
 from snnrl.agents.part import SpikingPart
 from snnrl.agents.precision import use_whole_floats
 from snnrl.envs import action_problem, observation_problem
-from snnrl.errors import UserError
+from snnrl.errors import UserError, expect
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
+from snnrl.ops.backend import KERNELS
 
 Statistics = list[tuple[Tensor, Tensor]]
 
@@ -81,8 +84,16 @@ class SpikingAgent(BaseAlgorithm):
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
-        # ``load`` puts what it was given, and what it read, past the setter.
+        # ``load`` puts what it was given, and what it read, past the setters.
         self.policy_kwargs = vars(self)["policy_kwargs"]
+        if (kernel := vars(self).pop("kernel", None)) is not None:
+            if not issubclass(self.policy_class, self.policy_aliases["SpikingPolicy"]):
+                raise UserError(
+                    f"kernel={kernel}: the saved {self.policy_class.__name__} has no spiking "
+                    "network to compute; expected no kernel"
+                )
+            expect("kernel", kernel, KERNELS)
+            self.policy_kwargs = {**self.policy_kwargs, "kernel": kernel}
         super()._setup_model()  # type: ignore[safe-super]
 
     def parts(self) -> dict[str, SpikingPart]:
@@ -234,12 +245,44 @@ class SpikingAgent(BaseAlgorithm):
         super().save(*args, **kwargs)
 
     @classmethod
-    def load(cls, *args: Any, **kwargs: Any) -> Self:
+    def load(
+        cls,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        *,
+        kernel: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """As Stable-Baselines3's; an environment is wrapped in the saved ``VecNormalize``.
 
-        :raises UserError: that one, or one of the environment's, was beneath another wrapper
+        The file is unpickled: it can run any code. Load only what you trust.
+
+        :param kernel: what computes the spiking networks, in place of what was asked for when the
+            agent was made; ``auto`` is decided here
+        :param kwargs: arguments of the algorithm, in place of the saved ones
+        :raises UserError: a ``VecNormalize`` that was saved, or one of the environment's, was
+            beneath another wrapper; an argument that does not exist, a kernel that cannot run
+            here, or one for an agent without spiking networks
         """
-        agent = super().load(*args, **kwargs)
+        _check_arguments(cls, kwargs, custom_objects)
+        if kernel is not None:
+            # Not an attribute of the agent, which has what it became: see ``_setup_model``.
+            kwargs["kernel"] = kernel
+        try:
+            agent = super().load(
+                path, env, device, custom_objects, print_system_info, force_reset, **kwargs
+            )
+        except ValueError as problem:
+            if "policy kwargs" not in str(problem):
+                raise
+            raise UserError(
+                "policy_kwargs: not those that the agent was saved with; expected none, or "
+                "load(path, kernel=...) for another kernel"
+            ) from problem
         if (kept := agent.normalization) is not None:
             if kept.norm_obs and kept.observation_space != agent.observation_space:
                 raise UserError(
@@ -280,6 +323,17 @@ class SpikingAgent(BaseAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "losses", "latest_losses", "statistics_before"]
+
+
+def _check_arguments(
+    agent: type[SpikingAgent], given: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
+) -> None:
+    """Refuse what ``load`` would pass over without a word."""
+    if "kernel" in (custom_objects or {}):
+        raise UserError("custom_objects: kernel is none; expected load(path, kernel=...)")
+    known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
+    for name in given:
+        expect("load", name, sorted(known - {"self", "args", "kwargs", "policy", "env"}))
 
 
 def _refuse_covered_normalization(env: VecEnv) -> None:

@@ -27,6 +27,8 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
+from snnrl.text import printable, shortened
+
 # Okabe and Ito's colours for the colour-blind (https://jfly.uni-koeln.de/color/), without the
 # yellow, too light for a line on white, and the second blue, too near the first when in a band.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
@@ -65,7 +67,7 @@ def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
     for name in sorted(names):
         round_ = len(taken) // size
         # This digest, because it gives the normalisation strategies different colours.
-        index = int(hashlib.blake2s(name.encode()).hexdigest(), 16) % size
+        index = int(hashlib.blake2s(name.encode(errors="surrogatepass")).hexdigest(), 16) % size
         while round_ * size + index in taken:
             index = (index + 1) % size
         taken.add(round_ * size + index)
@@ -83,7 +85,7 @@ def panels(count: int, caption: str, legend: Mapping[str, LineStyle]) -> tuple[F
     columns = min(count, PANELS_IN_A_ROW)
     rows = math.ceil(count / columns)
     width = max(6.4, 4.6 * columns)
-    names = [_wrapped(name, width - HANDLE_WIDTH) for name in legend]
+    names = [_wrapped(shown(name), width - HANDLE_WIDTH) for name in legend]
     longest = max(_inches(line) for name in names for line in name.split("\n"))
     in_a_row = min(len(names), max(1, int(width / (longest + HANDLE_WIDTH))))
     text = textwrap.fill(caption, int(LETTERS_PER_INCH * width))
@@ -130,10 +132,19 @@ def _lines(names: Sequence[str], in_a_row: int) -> int:
     return max(sum(name.count("\n") + 1 for name in column) for column in columns)
 
 
+LONGEST_NAME = 1000
+"""Characters of a text in a picture."""
+
+
+def shown(name: str) -> str:
+    """Return a text as it stands in a picture: printable, and not without end."""
+    return shortened(printable(name), LONGEST_NAME)
+
+
 def decorate(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
     """Title, labels, ticks in plain numbers and a light grid."""
-    axes.set_title(textwrap.fill(title, LETTERS_OF_A_PANEL))
-    axes.set_xlabel(textwrap.fill(xlabel, LETTERS_OF_A_PANEL))
+    axes.set_title(textwrap.fill(shown(title), LETTERS_OF_A_PANEL))
+    axes.set_xlabel(textwrap.fill(shown(xlabel), LETTERS_OF_A_PANEL))
     axes.set_ylabel(ylabel)
     for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
         text.set_parse_math(False)

@@ -10,6 +10,7 @@ from snnrl.analysis.bootstrap import RESAMPLES, SEED, Interval
 from snnrl.analysis.published import Published, published_results
 from snnrl.analysis.statistics import LAST, METRICS, Estimate
 from snnrl.analysis.table import Overall, Row
+from snnrl.text import as_markdown
 
 LABELS = {
     "final": "final",
@@ -175,7 +176,7 @@ def number(value: float) -> str:
 
 def markdown(grid: Grid) -> str:
     """A markdown table whose columns are also aligned as they stand."""
-    lines = [[cell.replace("|", r"\|") for cell in line] for line in [grid.header, *grid.rows]]
+    lines = [[as_markdown(cell) for cell in line] for line in [grid.header, *grid.rows]]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * w if c < grid.left else "-" * (w - 1) + ":" for c, w in enumerate(widths)]
     padded = [_pad(line, widths, grid.left) for line in lines]

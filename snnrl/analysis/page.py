@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from html import escape as as_html
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import snnrl
 from snnrl.analysis.comparison import Comparison
 from snnrl.analysis.grids import DEFINITIONS, Grid
 from snnrl.analysis.grouping import shared_settings
+from snnrl.text import printable
 
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
 
@@ -135,3 +136,8 @@ def _picture(title: str, path: Path) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
+
+
+def escape(text: str) -> str:
+    """Return a text as HTML that shows it."""
+    return as_html(printable(text))

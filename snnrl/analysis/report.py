@@ -16,6 +16,7 @@ from snnrl.analysis.plots import plot_run
 from snnrl.analysis.run_folders import load_run
 from snnrl.analysis.table import Overall, Row
 from snnrl.errors import UserError
+from snnrl.text import as_markdown, printable
 
 SUMMARY_ROWS = 10
 ALL = "all"
@@ -24,11 +25,11 @@ ALL = "all"
 
 def to_markdown(comparison: Comparison) -> str:
     """The tables, with definitions and warnings as lists below them."""
-    parts = [comparison.heading]
+    parts = [as_markdown(comparison.heading)]
     for title, grids in comparison.sections():
-        parts.append(f"## {title}")
+        parts.append(f"## {as_markdown(title)}")
         for grid in grids:
-            parts += [f"**{grid.title}**", markdown(grid)]
+            parts += [f"**{as_markdown(grid.title)}**", markdown(grid)]
     parts += ["## Definitions", _list(DEFINITIONS)]
     if comparison.notes:
         parts += ["## Warnings", _list(comparison.notes)]
@@ -44,7 +45,8 @@ def to_csv(comparison: Comparison) -> str:
     records = [_row(row, comparison.baseline) for row in comparison.rows]
     records += [_overall(row, comparison.baseline) for row in comparison.overall]
     # As objects, whole numbers stay whole beside cells that are empty.
-    return str(pd.DataFrame(records, dtype=object).to_csv(index=False))
+    cells = [{name: _cell(value) for name, value in record.items()} for record in records]
+    return str(pd.DataFrame(cells, dtype=object).to_csv(index=False))
 
 
 def summarise_run(folder: str | Path, png_path: str | Path) -> str:
@@ -66,6 +68,13 @@ def summarise_run(folder: str | Path, png_path: str | Path) -> str:
     for step, values in returns.iloc[rows].iterrows():
         cells.append([str(step), number(values["mean"]), number(values["std"])])
     return align(cells)
+
+
+def _cell(value: object) -> object:
+    """Return a text as no spreadsheet takes it for a formula, and no terminal for a command."""
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@")) else printable(value)
 
 
 def _row(row: Row, baseline: str | None) -> dict[str, object]:
@@ -120,4 +129,4 @@ def _columns(name: str, value: Interval) -> dict[str, object]:
 
 
 def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {as_markdown(line)}" for line in lines)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from snnrl.analysis.documents import read_mapping
 from snnrl.errors import UserError
 
 SEALED = (
@@ -22,6 +22,10 @@ SEALED = (
     "best_model.zip",
 )
 """The files of a run that is done, as far as it has them."""
+
+
+MOST_STEPS = 10**15
+"""Environment steps that no run reaches."""
 
 
 class Done(NamedTuple):
@@ -48,10 +52,13 @@ def read_done(folder: Path) -> Done:
     """
     file = folder / "DONE"
     try:
-        content = json.loads(file.read_text())
+        content = read_mapping(file)
         files = {name: (size, crc) for name, (size, crc) in content.get("files", {}).items()}
-        return Done(int(content["timesteps"]), files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        steps = content["timesteps"]
+        if not isinstance(steps, int) or not 0 <= steps <= MOST_STEPS:
+            raise ValueError
+        return Done(steps, files)
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file}: cannot be read; remove it to go on from the checkpoint") from None
 
 
@@ -70,7 +77,7 @@ def check_sealed(folder: Path, names: Collection[str] = SEALED) -> None:
 
 def _is(file: Path, expected: tuple[int, int]) -> bool:
     try:
-        return _sum(file) == expected
+        return file.is_file() and _sum(file) == expected
     except OSError:
         return False
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from snnrl.analysis.run_done import read_done
-from snnrl.analysis.runs import HARDWARE, Status
+from snnrl.analysis.documents import read_mapping, read_text
+from snnrl.analysis.run_done import MOST_STEPS, read_done
+from snnrl.analysis.runs import HARDWARE, Status, flatten
 from snnrl.errors import UserError
+from snnrl.text import one_line, shortened
 
 EVALUATIONS = ["timesteps", "episode", "seed", "return", "length"]
 """Columns of evaluations.csv, one row an episode."""
@@ -31,6 +32,12 @@ STATISTICS_ERROR = [
 ]
 """Columns of statistics_error.csv, one row a layer, evaluation, data and phase."""
 
+LARGEST_NUMBER = 1e100
+"""Returns and other numbers at most; squares of larger ones and their sums overflow."""
+
+LONGEST_VALUE = 4096
+"""Characters of a setting's value, such as a path, at most."""
+
 TIME_ELAPSED = "time/time_elapsed"
 """Column of progress.csv: seconds since the run's process started."""
 
@@ -38,16 +45,25 @@ TIME_ELAPSED = "time/time_elapsed"
 def read_config(folder: Path) -> dict[str, Any]:
     """The resolved configuration, nested.
 
-    :raises UserError: config.yaml is no YAML, or no mapping
+    :raises UserError: config.yaml is no YAML, no mapping, or holds what is no setting's value
     """
     file = folder / "config.yaml"
-    try:
-        config = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: expected YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{file}: expected a mapping of settings")
+    config = read_mapping(file)
+    check_lengths(config, file)
     return config
+
+
+def check_lengths(config: Mapping[str, Any], source: object) -> None:
+    """Refuse what is no setting's value, and would make tables and pictures without end.
+
+    :raises UserError: naming the key
+    """
+    for key, value in flatten(config):
+        if len(key) > LONGEST_VALUE or len(str(value)) > LONGEST_VALUE:
+            raise UserError(
+                f"{source}: {shortened(key, 60)} has {len(str(value)):,} characters; expected a "
+                f"setting, of at most {LONGEST_VALUE:,}"
+            )
 
 
 def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
@@ -67,10 +83,16 @@ def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
         if status != "done":
             return evaluations
         raise UserError(f"{file}: no evaluation in it, expected one row an episode")
-    numbers = evaluations[EVALUATIONS].apply(pd.to_numeric, errors="coerce")
-    wrong = ~np.isfinite(numbers.to_numpy(dtype=float)).all(axis=1)
+    numbers = evaluations[EVALUATIONS].apply(_numeric)
+    values = numbers.to_numpy(dtype=float)
+    wrong = ~(np.isfinite(values).all(axis=1) & (np.abs(values) <= LARGEST_NUMBER).all(axis=1))
     if wrong.any():
-        raise UserError(f"{file}: line {wrong.argmax() + 2}: expected five finite numbers")
+        raise UserError(
+            f"{file}: line {wrong.argmax() + 2}: expected five finite numbers, "
+            f"of at most {LARGEST_NUMBER:.0e}"
+        )
+    _check_steps(numbers["timesteps"], file)
+    numbers = numbers.astype({"timesteps": "int64"})
     repeated = numbers.duplicated(["timesteps", "episode"])
     if repeated.any():
         raise UserError(f"{file}: line {repeated.argmax() + 2}: an episode that was there before")
@@ -114,7 +136,10 @@ def read_clock(folder: Path, status: Status) -> pd.Series:
     table = _read_csv(file, ["timesteps"], status)
     if TIME_ELAPSED not in table:
         return pd.Series(dtype=float)
-    columns = table[["timesteps", TIME_ELAPSED]].apply(pd.to_numeric, errors="coerce").dropna()
+    columns = table[["timesteps", TIME_ELAPSED]].apply(_numeric).dropna()
+    if not (columns[TIME_ELAPSED].abs() <= LARGEST_NUMBER).all():
+        raise UserError(f"{file}: column '{TIME_ELAPSED}': expected finite numbers")
+    _check_steps(columns["timesteps"], file)
     return add_up_restarts(columns.groupby("timesteps")[TIME_ELAPSED].max())
 
 
@@ -136,6 +161,11 @@ def read_statistics_error(folder: Path, status: Status) -> pd.DataFrame | None:
     for column in ("timesteps", "mean_error", "variance_ratio", "wasserstein2"):
         if not pd.api.types.is_numeric_dtype(table[column]) and not table.empty:
             raise UserError(f"{file}: column '{column}': expected numbers only")
+    if (_numeric(table["mean_error"]).abs() > LARGEST_NUMBER).any():
+        raise UserError(
+            f"{file}: column 'mean_error': expected numbers of at most {LARGEST_NUMBER:.0e}"
+        )
+    _check_steps(table["timesteps"], file)
     return table
 
 
@@ -147,11 +177,8 @@ def read_provenance(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     file = folder / "provenance.json"
     if not file.exists():
         return {}, {}
-    try:
-        provenance = json.loads(file.read_text())
-    except ValueError as error:  # not UTF-8 or not JSON
-        raise UserError(f"{file}: expected JSON ({error})") from None
-    earlier = provenance.get("resumed_from", []) if isinstance(provenance, dict) else None
+    provenance = read_mapping(file)
+    earlier = provenance.get("resumed_from", [])
     if not (isinstance(earlier, list) and all(isinstance(record, dict) for record in earlier)):
         raise UserError(f"{file}: expected a mapping, with a list of such in 'resumed_from'")
     records = [*earlier, provenance]
@@ -165,6 +192,26 @@ def read_provenance(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         found = record.get("hardware", {})
         hardware.append({name: found[name] for name in HARDWARE if name in found})
     return _together(versions), _together(hardware)
+
+
+def _numeric(column: pd.Series) -> pd.Series:
+    """Return a column as numbers, NaN for cells that are none."""
+    try:
+        return pd.to_numeric(column, errors="coerce")
+    except OverflowError:  # an integer of hundreds of digits
+        return pd.to_numeric(column.astype(str).where(column.astype(str).str.len() < 100), "coerce")
+
+
+def _check_steps(timesteps: pd.Series, file: Path) -> None:
+    """Refuse what is no count of environment steps.
+
+    :raises UserError: naming the line
+    """
+    values = timesteps.to_numpy(dtype=float)
+    wrong = ~((values >= 0) & (values <= MOST_STEPS) & (values == np.floor(values)))
+    if wrong.any():
+        line = timesteps.index[wrong.argmax()] + 2
+        raise UserError(f"{file}: line {line}: timesteps: expected a number of environment steps")
 
 
 def _code(provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -182,15 +229,12 @@ def _together(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     values: dict[str, dict[str, None]] = {}
     for record in records:
         for name, value in record.items():
-            values.setdefault(name, {})[str(value)] = None
+            values.setdefault(shortened(name), {})[shortened(value)] = None
     return {name: " then ".join(found) for name, found in values.items()}
 
 
 def _read_csv(file: Path, columns: list[str], status: Status) -> pd.DataFrame:
-    try:
-        text = file.read_text()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: expected CSV ({error})") from None
+    text = read_text(file)
     # Without its newline the last number may have lost digits and still look like a number.
     whole, newline, _ = text.rpartition("\n")
     if status == "unfinished":
@@ -204,7 +248,7 @@ def _read_csv(file: Path, columns: list[str], status: Status) -> pd.DataFrame:
     try:
         table = pd.read_csv(io.StringIO(text))
     except pd.errors.ParserError as error:
-        raise UserError(f"{file}: expected CSV ({' '.join(str(error).split())})") from None
+        raise UserError(f"{file}: expected CSV ({one_line(error)})") from None
     missing = [column for column in columns if column not in table]
     if missing:
         raise UserError(

@@ -21,6 +21,7 @@ from snnrl.analysis.run_files import (
 )
 from snnrl.analysis.runs import Run, Status
 from snnrl.errors import UserError, nearest
+from snnrl.text import shortened
 
 READ = (
     "config.yaml",
@@ -30,6 +31,9 @@ READ = (
     "statistics_error.csv",
 )
 """What a run is read from."""
+
+TAIL = 2**16
+"""Bytes at the end of FAILED, of which the last line is the reason."""
 
 
 def load_run(folder: str | Path) -> Run:
@@ -173,8 +177,16 @@ def _status(folder: Path) -> Status:
 
 def _reason(folder: Path) -> str:
     """The last line of the traceback in FAILED."""
-    lines = (folder / "FAILED").read_text(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no reason recorded")
+    try:
+        if not (folder / "FAILED").is_file():
+            raise UserError(f"{folder / 'FAILED'}: cannot be read, expected a file")
+        with (folder / "FAILED").open("rb") as file:
+            file.seek(-min(TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError as problem:
+        raise UserError(f"{folder / 'FAILED'}: cannot be read ({problem.strerror})") from None
+    found = next((line.strip() for line in reversed(lines) if line.strip()), "no reason recorded")
+    return shortened(found)
 
 
 def _expand(path: str | Path, left_out: list[str]) -> list[Path]:

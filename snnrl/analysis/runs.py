@@ -74,7 +74,7 @@ class Run:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The configuration with dotted keys: ``{"algo.batch_size": 256, ...}``."""
-        return {**CAME_LATER, **dict(_flatten(self.config))}
+        return {**CAME_LATER, **dict(flatten(self.config))}
 
     def setting(self, key: str) -> Any:
         """The value at a dotted key.
@@ -114,9 +114,10 @@ class Run:
         return 0 if self.evaluations.empty else int(self.evaluations["timesteps"].max())
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values of a nested mapping."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from snnrl.analysis.run_files import EVALUATIONS, TIME_ELAPSED, add_up_restarts
+from snnrl.analysis.run_done import MOST_STEPS
+from snnrl.analysis.run_files import (
+    EVALUATIONS,
+    LARGEST_NUMBER,
+    TIME_ELAPSED,
+    add_up_restarts,
+    check_lengths,
+)
 from snnrl.analysis.runs import Run, Status
 from snnrl.errors import UserError
 
@@ -70,6 +77,7 @@ def _fetch(path: str, source: Any) -> tuple[Run | None, str]:
     config = dict(source.config)
     if not (isinstance(config.get("env"), Mapping) and "id" in config["env"] and "seed" in config):
         return None, f"not a run of snnrl, left out: {name}"
+    check_lengths(config, name)
     status = STATES.get(source.state, "unfinished")
     evaluations, note = _evaluations(name, source)
     if status == "done" and evaluations.empty:
@@ -102,7 +110,8 @@ def _evaluations(name: str, source: Any) -> tuple[pd.DataFrame, str]:
             "length": [row.get(LENGTH) for row in rows],
         }
     ).apply(pd.to_numeric, errors="coerce")
-    if not np.isfinite(table[["timesteps", "return"]].to_numpy(dtype=float)).all():
+    values = table[["timesteps", "return"]].to_numpy(dtype=float)
+    if not (np.abs(values) <= (MOST_STEPS, LARGEST_NUMBER)).all():
         raise UserError(f"{name}: expected finite numbers as {RETURN} and timesteps")
     # A resumed run may have logged a step twice; what it logged last is what went on.
     table = table.drop_duplicates("timesteps", keep="last").astype({"timesteps": int})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import gymnasium
 import numpy as np
@@ -14,14 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from snnrl.agents import DDPG, DQN, PPO, SAC, TD3
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.runs import CAME_LATER
 from snnrl.envs import Stateful, make_env
-from snnrl.errors import UserError, expect
 from snnrl.experiment.choices import environment_arguments, spiking_parts
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
@@ -129,16 +125,12 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> Spiking
 
     :param env: environment to go on learning in, left as it is (not reset)
     """
-    saved, *_ = load_from_zip_file(path, device="cpu")
-    assert saved is not None
-    arguments = saved["policy_kwargs"]
-    here = {**arguments, "kernel": kernel_for(cfg)} if "kernel" in arguments else arguments
     agent = AGENTS[cfg.algo.name].load(
         path,
         env=env,
         device=resolve_device(cfg.device),
         force_reset=False,
-        custom_objects={"policy_kwargs": here},
+        kernel=kernel_for(cfg) if spiking_parts(cfg) else None,
     )
     return _silent(agent)
 
@@ -147,20 +139,6 @@ def _silent(agent: SpikingAgent) -> SpikingAgent:
     # Without a logger of its own, Stable-Baselines3 makes a folder in /tmp that nobody removes.
     agent.set_logger(Logger(folder=None, output_formats=[]))
     return agent
-
-
-def load_trained(cfg: DictConfig, path: Path) -> SpikingAgent:
-    """The agent of ``model.zip``, to act with on any machine: on its CPU.
-
-    :raises UserError: the file is not one that a run wrote
-    """
-    expect("algo", cfg.algo.name, AGENTS)
-    try:
-        # An agent that only acts needs no room for experience.
-        small = {} if cfg.algo.name == "ppo" else {"buffer_size": 1}
-        return AGENTS[cfg.algo.name].load(path, device="cpu", custom_objects=small)
-    except (ValueError, BadZipFile) as problem:
-        raise UserError(f"{path}: expected a model that a run has saved") from problem
 
 
 def use_threads(threads: int) -> None:

@@ -242,7 +242,8 @@ class Supervisor(BaseCallback):
         best = _best_mean(table)
         table.append(self._row(step, episode) for episode in episodes)
         if best is None or returns.mean() > best:
-            self.best = save_model(self.folder.best_model, self.model)
+            kernel = self.folder.cfg.kernel.name
+            self.best = save_model(self.folder.best_model, self.model, kernel)
         values = {
             "evaluation/return": float(returns.mean()),
             "evaluation/length": float(np.mean([episode.length for episode in episodes])),

@@ -48,6 +48,7 @@ from snnrl.experiment.replay_segments import (
     rows_of,
     save_rows,
 )
+from snnrl.experiment.trained import with_statistics
 from snnrl.seeds import child_seed
 
 AGENT, STATE = "agent.zip", "state.pt"
@@ -155,7 +156,7 @@ class Checkpoints:
             needed = {segment.name for save in kept for segment in read_manifest(save).segments}
         except Damaged:
             return  # what it needs is not known: it may be the disk that cannot be read just now
-        for path in (self.folder / REPLAY).glob("*"):
+        for path in (self.folder / REPLAY).glob("*segment-*"):
             if path.name not in needed:
                 with suppress(OSError):
                     path.unlink()
@@ -250,20 +251,19 @@ def run_id(cfg: DictConfig) -> str:
     return f"{settings_hash(cfg)}-seed-{cfg.seed}"
 
 
-def save_model(path: Path, agent: SpikingAgent) -> bytes:
+def save_model(path: Path, agent: SpikingAgent, kernel: str = "auto") -> bytes:
     """Write ``model.zip``; at every moment the file is the old one or the new one, whole.
 
-    It names the naive kernel, so that it loads on a machine without a compiler.
-
+    :param kernel: what was asked for, to be decided again where the file is loaded
     :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
     :return: what was written
     """
     check_finite(agent)
     arguments = agent.policy_kwargs
     if "kernel" in arguments:
-        agent.policy_kwargs = {**arguments, "kernel": "naive"}
+        agent.policy_kwargs = {**arguments, "kernel": kernel}
     try:
-        content = _agent(agent)
+        content = with_statistics(_agent(agent), agent)
     finally:
         agent.policy_kwargs = arguments
     replace_file(path, content)

@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from snnrl.errors import is_of_the_memory
+from snnrl.analysis.documents import read_document
+from snnrl.errors import UserError, is_of_the_memory
 from snnrl.experiment.records import replace_file
 
 FAILURES = "failures.json"
@@ -31,9 +32,11 @@ class Failure:
 def read_failures(folder: Path) -> list[Failure]:
     """Failures of the run in a folder, the latest last; a file that cannot be read tells none."""
     try:
-        return [Failure(**entry) for entry in json.loads((folder / FAILURES).read_text())]
-    except (OSError, ValueError, TypeError):
+        entries = [Failure(**entry) for entry in read_document(folder / FAILURES)]
+    except (UserError, TypeError):
         return []
+    known = all(type(e.step) is int and isinstance(e.reason, str) for e in entries)
+    return entries if known else []
 
 
 def is_of_the_machine(failure: BaseException) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from snnrl.analysis.documents import read_mapping
 from snnrl.analysis.run_done import SEALED, check_sealed, read_done, seal
 from snnrl.analysis.run_files import EVALUATIONS, STATISTICS_ERROR
 from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS, OWN_RUNS
@@ -258,9 +259,9 @@ class RunFolder:
     def _earlier_provenance(self) -> dict[str, Any]:
         history = self.path / "provenance.json"
         try:
-            earlier = json.loads(history.read_text()) if history.exists() else {}
+            earlier = read_mapping(history) if history.exists() else {}
             return {**earlier, "resumed_from": [*earlier.get("resumed_from", [])]}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (UserError, TypeError):
             raise UserError(
                 f"{history}: cannot be read; remove it to go on without the earlier history"
             ) from None

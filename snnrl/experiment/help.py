@@ -23,6 +23,7 @@ Train a spiking agent.
 
 The same command again goes on where it stopped, or says that it is done; a sweep skips what is
 done, goes on with what was cut off and tries again what failed, the same twice only if retry=true.
+Going on unpickles the run's checkpoint, which runs code: not in a stranger's folder.
 Exit status: 0 done, 1 a run failed, 2 a mistake in the command, 130/143 stopped and saved.
 Hydra's own options: --hydra-help; the configuration of a command: --cfg job.
 """

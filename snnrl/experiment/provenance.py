@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,24 @@ PACKAGES = (
     "wandb",
     "triton",
 )
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+VERSION = re.compile(r"[0-9][A-Za-z0-9.+-]{0,63}")
+
+
+def installable(versions: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions that pip can be advised to install: names and versions, no options and
+    nothing that a shell would run.
+
+    :param versions: those of a record, which may hold anything
+    """
+    return {
+        name: version
+        for name, version in versions.items()
+        if name not in ("python", "snnrl") and NAME.fullmatch(name)
+        if isinstance(version, str) and VERSION.fullmatch(version)
+    }
 
 
 def collect(kernel: str, threads: int, seed: int) -> dict[str, Any]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from snnrl.analysis.documents import read_document
+from snnrl.analysis.run_files import read_config
 from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS
+from snnrl.envs.imports import check_module
 from snnrl.errors import UserError
 from snnrl.experiment.config import ARGUMENTS, check_override, compose_config
-from snnrl.experiment.schema import NODES
+from snnrl.experiment.schema import NODES, RunConfig
+from snnrl.experiment.source import faults
+
+SETTINGS = tuple(field.name for field in fields(RunConfig))
 
 REMADE = ("tracking", "results_dir")
 """Settings that a run that is made again has of its own."""
@@ -48,39 +52,79 @@ def read_record(folder: Path) -> Recorded:
 
     :raises UserError: not a run folder, or a file of the record is missing or damaged
     """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: not a run folder; expected one that holds config.yaml")
-    config = _read(folder / "config.yaml", dict)
-    for key, missing in _gaps(config):
-        if missing:
-            raise UserError(f"{folder / 'config.yaml'}: has no '{key}'; expected a run's")
+    config = read_whole_config(folder)
     facts = _read(folder / "provenance.json", dict)
     earlier = facts.pop("resumed_from", [])
     parts = [*earlier, facts] if isinstance(earlier, list) else [earlier]
-    if not all(map(_is_part, parts)):
-        raise UserError(f"{folder / 'provenance.json'}: cannot be read; the run folder is damaged")
+    for part in parts:
+        if fault := next(_faults(part), None):
+            raise UserError(
+                f"{folder / 'provenance.json'}: cannot be read ({fault}); the run folder is damaged"
+            )
     return Recorded(folder, config, _command(folder, facts), parts)
+
+
+def read_whole_config(folder: Path) -> dict[str, Any]:
+    """Return ``config.yaml`` of a run folder, nested, with a choice of every group.
+
+    :raises UserError: not a run folder, or it is damaged
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: not a run folder; expected one that holds config.yaml")
+    config = read_config(folder)
+    for key, missing in _gaps(config):
+        if missing:
+            raise UserError(f"{folder / 'config.yaml'}: has no '{key}'; expected a run's")
+    return config
+
+
+def read_typed_config(folder: Path) -> DictConfig:
+    """Return ``config.yaml`` of a run folder as this version composes it, to act and not to learn.
+
+    :raises UserError: not a run folder, it is damaged, or this version does not know a setting
+    """
+    config = read_whole_config(folder)
+    try:
+        return remake(Recorded(folder, config, "", [{}]), Path("results"))[0]
+    except UserError as problem:
+        raise UserError(f"{folder / 'config.yaml'}: {problem}") from None
 
 
 def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """Keys that every run has a value of, and whether it is missing."""
-    yield "seed", not isinstance(config.get("seed"), int)
+    yield "seed", type(config.get("seed")) is not int
     for group in NODES:
         name = "id" if group == "env" else "name"
         came_later = group in REMADE or f"{group}.{name}" in CAME_LATER
         if group in config or not came_later:
             node = config.get(group)
-            has_it = isinstance(node, dict) and isinstance(node.get(name), str)
-            yield f"{group}.{name}", not has_it
+            yield f"{group}.{name}", not _has(node, name)
+    critic = config.get("critic")
+    if isinstance(critic, dict) and "bn" in critic:
+        yield "critic.bn.name", not _has(critic["bn"], "name")
 
 
-def _is_part(facts: Any) -> bool:
-    return (
-        isinstance(facts, dict)
-        and isinstance(facts.get("versions"), dict)
-        and isinstance(facts.get("hardware", {}), dict)
-        and isinstance(facts.get("git"), dict | None)
-    )
+def _has(node: Any, name: str) -> bool:
+    return isinstance(node, dict) and isinstance(node.get(name), str)
+
+
+def _faults(facts: Any) -> Iterator[str]:
+    """Yield what is not as :func:`snnrl.experiment.provenance.collect` has it."""
+    if not isinstance(facts, dict):
+        yield "expected a mapping for each start"
+        return
+    for name, usual, kind in (
+        ("versions", None, dict),
+        ("hardware", {}, dict),
+        ("command", [], list),
+        ("kernel", "", str),
+        ("threads", 1, int),
+    ):
+        if not isinstance(facts.get(name, usual), kind):
+            yield f"{name}: expected a {kind.__name__}"
+        elif kind is dict and any(isinstance(v, dict | list) for v in facts.get(name, {}).values()):
+            yield f"{name}: expected one value a name"
+    yield from faults(facts.get("git"))
 
 
 def _command(folder: Path, facts: Mapping[str, Any]) -> str:
@@ -92,13 +136,9 @@ def _command(folder: Path, facts: Mapping[str, Any]) -> str:
 
 
 def _read(file: Path, kind: type) -> Any:
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"{file}: not there; the run folder is half-written")
-    try:
-        text = file.read_text()
-        content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        content = None
+    content = read_document(file)
     if not isinstance(content, kind):
         raise UserError(f"{file}: cannot be read; the run folder is damaged")
     return content
@@ -113,6 +153,8 @@ def remake(recorded: Recorded, results_dir: Path) -> tuple[DictConfig, list[str]
     :raises UserError: this version does not know a setting of the run, or a value of it
     """
     values = dict(_leaves(recorded.config))
+    for key, value in values.items():
+        _check_plain(key, value)
     values |= {
         key: value
         for key, value in CAME_LATER.items()
@@ -122,6 +164,30 @@ def remake(recorded: Recorded, results_dir: Path) -> tuple[DictConfig, list[str]
     overrides += ["tracking=none", f"results_dir={_written(str(results_dir))}"]
     overrides = [check_override(text) for text in overrides]
     return compose_config(overrides), overrides
+
+
+def check_code(cfg: DictConfig, named: Collection[str]) -> None:
+    """Check that making the environment imports what is installed, or what the user has named.
+
+    :param named: modules
+    :raises UserError: see :func:`snnrl.envs.imports.check_module`
+    """
+    check_module(cfg.env.id, named)
+    for wrapper in OmegaConf.select(cfg, "env.wrappers") or ():
+        name = wrapper if isinstance(wrapper, str) else wrapper.get("name")
+        check_module(str(name), named, "env.wrappers")
+
+
+def _check_plain(key: str, value: Any) -> None:
+    """Refuse what Hydra would read as more than a setting and its value.
+
+    :raises UserError: a key of Hydra's own, which may name folders of configurations and classes,
+        or a value that stands for another, such as that of an environment variable
+    """
+    if key.split(".")[0] not in SETTINGS or not re.fullmatch(r"[\w.]+", key):
+        raise UserError(f"{key}: no such setting; expected those of --help")
+    if "${" in str(value):
+        raise UserError(f"{key}={value}: expected a value")
 
 
 def came_later(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Table:
         self.columns = list(columns)
         self._rows: list[dict[str, str]] = []
         self.ends_whole = True
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: damaged; expected a table that a run has written")
         if path.exists():
             self._read()
 

@@ -44,6 +44,7 @@ from snnrl.experiment.tracking import Tracker, make_tracker
 from snnrl.experiment.validate import kernel_for, validate
 from snnrl.experiment.workers import EnvironmentEnded
 from snnrl.output import lasting_output
+from snnrl.text import one_line
 
 NOTHING_YET = Position({"evaluation": -1, "log": 0, "checkpoint": 0})
 
@@ -216,8 +217,10 @@ def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:
         agent.losses = position.losses
     if damaged:
         print(
-            f"{checkpoint}: damaged ({'; '.join(damaged)}); the checkpoint before it, of step "
-            f"{agent.num_timesteps:,}, is whole and is used"
+            one_line(
+                f"{checkpoint}: damaged ({'; '.join(damaged)}); the checkpoint before it, of step "
+                f"{agent.num_timesteps:,}, is whole and is used"
+            )
         )
     if agent.num_timesteps >= cfg.total_steps + rollout_size(cfg):
         raise UserError(
@@ -255,10 +258,10 @@ def _learn(
             log_interval=None,  # type: ignore[arg-type]
             reset_num_timesteps=False,
         )
-        save_model(folder.model, agent)
+        save_model(folder.model, agent, cfg.kernel.name)
         exit_code = 0
     except Interrupted as interrupted:
-        save_model(folder.model, agent)
+        save_model(folder.model, agent, cfg.kernel.name)
         exit_code = 128 + interrupted.signal_number
         raise
     finally:

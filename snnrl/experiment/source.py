@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import snnrl
+from snnrl.text import printable
 
 CHECKOUT = Path(snnrl.__file__).parent.parent
 
 SOURCE = ("snnrl", "configs", "pyproject.toml", "constraints.txt")
 """What a result depends on."""
+
+REVISION = re.compile(r"[0-9a-f]{7,64}")
+"""What git is given of a record, and a person is advised to check out: never an option's name."""
 
 
 def record_source() -> dict[str, Any]:
@@ -32,6 +38,33 @@ def record_source() -> dict[str, Any]:
     }
 
 
+def faults(git: Any) -> Iterator[str]:
+    """Yield what a record of :func:`record_source` has that git and ``git apply`` must not see.
+
+    :param git: ``None``, or what ``provenance.json`` says
+    """
+    git = {} if git is None else git
+    if not isinstance(git, Mapping):
+        yield "git: expected a mapping"
+        return
+    revision, untracked = git.get("revision"), git.get("untracked") or {}
+    if revision is not None and not (isinstance(revision, str) and REVISION.fullmatch(revision)):
+        yield "git.revision: expected hexadecimal digits"
+    if not isinstance(git.get("diff"), str | None):
+        yield "git.diff: expected a text"
+    if not isinstance(untracked, Mapping):
+        yield "git.untracked: expected a mapping"
+        return
+    for name, text in untracked.items():
+        if not (isinstance(text, str) and _is_inside(name)):
+            yield "git.untracked: expected texts of files inside the checkout"
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(name == printable(name) and not path.is_absolute() and ".." not in path.parts)
+
+
 def same_source(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether two records are of the same code, ``now`` being of this checkout.
 
@@ -39,7 +72,7 @@ def same_source(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """
     if then.get("revision") is None or now["revision"] is None:
         return bool(then.get("revision") == now["revision"])
-    since = _ask_git("diff", then["revision"], "--", *SOURCE)
+    since = _ask_git("diff", *_end_of_options(), then["revision"], "--", *SOURCE)
     same_new_files = (then.get("untracked") or {}) == now["untracked"]
     return since == (then.get("diff") or "") and bool(same_new_files)
 
@@ -52,6 +85,13 @@ def in_words(git: Mapping[str, Any]) -> str:
     files = sum(line.startswith("diff --git ") for line in diff) + len(git.get("untracked") or {})
     changes = f" with uncommitted changes to {files} files" if files else ""
     return f"revision {git['revision'][:10]}{changes}"
+
+
+@cache
+def _end_of_options() -> tuple[str, ...]:
+    """What tells git that no option follows; nothing for git before 2.24, which does not know."""
+    flag = "--end-of-options"
+    return (flag,) if _ask_git("rev-parse", "--verify", flag, "HEAD") is not None else ()
 
 
 def as_patch(git: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ def validate(cfg: DictConfig) -> None:
 
     :raises UserError: the first thing that does not fit, naming its key
     """
-    _check_bounds(cfg, "")
+    check_bounds(cfg)
     _check_parts(cfg)
     for key, bn in normalisations(cfg).items():
         _check_normalisation(key, bn, cfg.algo.name)
@@ -104,7 +104,11 @@ def _check_experiment_name(name: str | None) -> None:
         )
 
 
-def _check_bounds(node: DictConfig, prefix: str) -> None:
+def check_bounds(node: DictConfig, prefix: str = "") -> None:
+    """Check every setting of a configuration by itself.
+
+    :raises UserError: one without a value, or beyond its bounds
+    """
     typed: Any = OmegaConf.get_type(node)
     for field in fields(typed):
         name = field.name
@@ -114,7 +118,7 @@ def _check_bounds(node: DictConfig, prefix: str) -> None:
         if field.default_factory in (dict, list):
             continue  # the environment's to check
         if isinstance(value, DictConfig):
-            _check_bounds(value, f"{prefix}{name}.")
+            check_bounds(value, f"{prefix}{name}.")
             continue
         if isinstance(value, ListConfig) and not value:
             raise UserError(f"{prefix}{name}=[]: expected at least one number")

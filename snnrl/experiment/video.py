@@ -44,6 +44,8 @@ def record_episode(
     unfinished = path.with_name(f".{path.name}.tmp.mp4")
     total = 0.0
     try:
+        # What lies there may be a link to a file elsewhere, which would be written.
+        unfinished.unlink(missing_ok=True)
         observation, _ = starts.begin(env, 0)
         fps = env.metadata.get("render_fps", DEFAULT_FPS)
         first = _frame(env)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
 from netrc import NetrcParseError, netrc
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from omegaconf import DictConfig, OmegaConf
 
+from snnrl.analysis.documents import read_text
 from snnrl.errors import UserError
 from snnrl.experiment.folder import RunFolder, label
 from snnrl.experiment.history import history
@@ -75,7 +78,7 @@ class WandbTracker(Tracker):
         self.cfg = cfg
         self.pieces = folder.path / "wandb"
         self.id_file = self.pieces / "run-id"
-        self.id = self.id_file.read_text().strip() if self.id_file.exists() else _new_id()
+        self.id = _read_id(self.id_file) if self.id_file.exists() else _new_id()
 
     def _open(self, **arguments: Any) -> Any:
         import wandb
@@ -208,6 +211,17 @@ class OfflineWandb(WandbTracker):
         for step, values in history(self.folder):
             run.log({"timesteps": step, **values}, step=step)
         run.finish(exit_code=exit_code)
+
+
+def _read_id(file: Path) -> str:
+    """Return the run's id, which W&B makes the name of a folder of.
+
+    :raises UserError: it is none
+    """
+    text = read_text(file, largest=1000).strip()
+    if not re.fullmatch(r"[\w-]+", text):
+        raise UserError(f"{file}: expected letters and digits; remove it to log to another W&B run")
+    return text
 
 
 def _new_id() -> str:

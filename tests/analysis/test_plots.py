@@ -347,3 +347,19 @@ def test_letters_of_a_vector_picture_are_text(tmp_path: Path) -> None:
         assert f">{part}</text>" in text
     assert re.search(rb"/Subtype /(CIDFontType2|TrueType)", (tmp_path / "curves.pdf").read_bytes())
     assert rb"/Type3" not in (tmp_path / "curves.pdf").read_bytes()
+
+
+def test_names_of_a_stranger_have_a_picture(tmp_path: Path) -> None:
+    names = ["\ud800", "\x1b[2J", "_x", r"$\frac{$", "x" * 4000]
+    figure = plots.plot_curves({name: runs(tmp_path / str(i), 1) for i, name in enumerate(names)})
+    assert figure is not None
+    figure.draw_without_rendering()
+    (below,) = figure.legends
+    shown = [text.get_text().replace("\n", "") for text in below.get_texts()]
+    assert [text.removesuffix(" (1 seed)") for text in shown[:4]] == [
+        r"\ud800",
+        r"\x1b[2J",
+        "_x",
+        r"$\frac{$",
+    ]
+    assert len(shown[4]) < 1100

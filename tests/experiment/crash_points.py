@@ -51,7 +51,7 @@ class CrashPoints:
 
     def _opening(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def opening(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            if mode != "wb":
+            if mode not in ("wb", "xb"):
                 return original(path, mode, *args, **kwargs)
             self.meet("open")
             return io.BufferedWriter(Torn(path, self))

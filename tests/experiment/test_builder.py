@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNorm
 
 from snnrl.experiment import builder
 from snnrl.experiment.builder import AGENTS, build_agent, build_training_env
+from snnrl.experiment.checkpoint import save_model
 from snnrl.experiment.config import compose_config
 from tests.experiment.helpers import arguments
 
@@ -150,3 +151,14 @@ def test_auto_is_decided_where_a_run_goes_on(
     assert loaded.policy_kwargs == {**agent.policy_kwargs, "kernel": "naive"}
     theirs = agent.policy.state_dict()
     assert all(torch.equal(v, theirs[k]) for k, v in loaded.policy.state_dict().items())
+
+
+@pytest.mark.parametrize(("asked", "becomes"), [("auto", "native"), ("naive", "naive")])
+def test_a_model_keeps_the_kernel_that_was_asked_for(
+    asked: str, becomes: str, tmp_path: Path
+) -> None:
+    agent = build(tmp_path, f"kernel={asked}")
+    save_model(tmp_path / "model.zip", agent, asked)
+    assert agent.policy_kwargs["kernel"] == becomes
+    loaded = type(agent).load(tmp_path / "model.zip", device="cpu")
+    assert (loaded.policy_kwargs["kernel"], loaded.kernel) == (asked, becomes)

@@ -1,0 +1,97 @@
+"""YAML and JSON of a run folder, which a stranger may have written or a crash cut short."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from snnrl.errors import UserError
+from snnrl.text import one_line
+
+LARGEST = {".yaml": 2**20, "": 2**20, ".json": 2**28}
+"""Bytes of a document by the end of its name; provenance.json holds uncommitted changes."""
+
+DEEPEST = 20
+"""Mappings and lists inside one another, far more than any run has."""
+
+
+class _Plain(yaml.SafeLoader):
+    """Without aliases: a few of them make a document of gigabytes, or one that holds itself."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("expected no aliases (*name)")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+
+def read_text(file: Path, largest: int | None = None) -> str:
+    """Return the text of a file.
+
+    :param largest: bytes that are read at most
+    :raises UserError: it cannot be read, has more bytes, or is no UTF-8
+    """
+    try:
+        if file.exists() and not file.is_file():
+            # A device or a pipe may have no end.
+            raise UserError(f"{file}: cannot be read, expected a file")
+        if largest is not None and (size := file.stat().st_size) > largest:
+            raise UserError(f"{file}: has {size:,} bytes; expected at most {largest:,}")
+        return file.read_text("utf-8")
+    except OSError as problem:
+        raise UserError(f"{file}: cannot be read ({problem.strerror})") from None
+    except ValueError as problem:
+        raise UserError(f"{file}: expected text ({one_line(problem)})") from None
+
+
+def read_document(file: Path) -> Any:
+    """Return what a YAML file holds, or a JSON file by its name: nothing but plain values.
+
+    :raises UserError: it cannot be read, is cut short, too large, or nested too deeply
+    """
+    text = read_text(file, LARGEST.get(file.suffix, LARGEST[""]))
+    kind = "JSON" if file.suffix in (".json", "") else "YAML"
+    try:
+        # Their readers raise ValueError at dates and at numbers that cannot be.
+        content = json.loads(text) if kind == "JSON" else yaml.load(text, _Plain)
+    except (ValueError, OverflowError, yaml.YAMLError) as problem:
+        raise UserError(f"{file}: cannot be read, expected {kind} ({one_line(problem)})") from None
+    except RecursionError:
+        raise _too_deep(file) from None
+    _check_depth(content, file)
+    return content
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """Return :func:`read_document`, a mapping.
+
+    :raises UserError: also where it is something else, or has keys that are not texts
+    """
+    content = read_document(file)
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: expected a mapping, not {type(content).__name__}")
+    return content
+
+
+def _check_depth(content: Any, file: Path) -> None:
+    level, depth = [content], 0
+    while level:
+        if depth > DEEPEST:
+            raise _too_deep(file)
+        deeper: list[Any] = []
+        for node in level:
+            if isinstance(node, Mapping):
+                if wrong := [key for key in node if not isinstance(key, str)]:
+                    raise UserError(f"{file}: key {one_line(wrong[0])}: expected a text")
+                deeper += node.values()
+            elif isinstance(node, list | tuple | set):
+                deeper += node
+        level, depth = deeper, depth + 1
+
+
+def _too_deep(file: Path) -> UserError:
+    return UserError(f"{file}: nested too deeply; expected at most {DEEPEST} levels")

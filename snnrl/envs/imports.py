@@ -1,0 +1,87 @@
+"""Whose code an environment's id may run: ``module:Id`` imports the module."""
+
+from __future__ import annotations
+
+import json
+import site
+import sysconfig
+from collections.abc import Collection, Iterator
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from snnrl.errors import UserError
+from snnrl.text import one_line
+
+
+def import_named(modules: Collection[str]) -> None:
+    """Import the modules that a command line names; their code runs.
+
+    :raises UserError: one cannot be imported
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except Exception as problem:  # whatever their code raises
+            reason = f"{type(problem).__name__}: {one_line(problem)}"
+            raise UserError(f"--module {module}: cannot be imported ({reason})") from problem
+
+
+def check_module(text: str, named: Collection[str] = (), key: str = "env.id") -> None:
+    """Check that ``module:Id`` imports a module of an installed package or a named one, if any.
+
+    The current folder is first on the path of ``python -m``: a module there, or one that hides an
+    installed package, is neither.
+
+    :param named: modules that the user has named
+    :param key: the setting, named in the error
+    :raises UserError: it imports another
+    """
+    module, colon, _ = text.rpartition(":")
+    if not colon or any(f"{module}.".startswith(f"{name}.") for name in named):
+        return
+    if not _is_installed(module):
+        raise UserError(
+            f"{key}={text}: would import {module}, which is of no installed package; if you "
+            f"trust its code, name it: --module {module}"
+        )
+
+
+def _is_installed(module: str) -> bool:
+    name = module.partition(".")[0]
+    if not all(part.isidentifier() for part in module.split(".")):
+        return False
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    if spec is None:
+        return False
+    # A namespace package has several places, and one of them may be the current folder.
+    places = [Path(p).resolve() for p in spec.submodule_search_locations or [spec.origin or ""]]
+    homes = _site_folders()
+    editable = set(_editable_homes(name, homes))
+    return bool(places) and all(
+        place.parent in editable or any(home in place.parents for home in homes) for place in places
+    )
+
+
+def _site_folders() -> list[Path]:
+    """Return the folders that packages are installed into."""
+    known = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    known += [*site.getsitepackages(), site.getusersitepackages()]
+    return [Path(folder).resolve() for folder in dict.fromkeys(known)]
+
+
+def _editable_homes(name: str, folders: list[Path]) -> Iterator[Path]:
+    """Yield where a top-level module that was installed with ``pip install -e`` may lie."""
+    for distribution in metadata.distributions(path=[str(folder) for folder in folders]):
+        origin = distribution.read_text("direct_url.json")
+        names = (distribution.read_text("top_level.txt") or "").split()
+        if origin is None or name not in names:
+            continue
+        facts = json.loads(origin)
+        if facts.get("dir_info", {}).get("editable"):
+            project = Path(unquote(urlparse(facts["url"]).path)).resolve()
+            yield from (project, project / "src")

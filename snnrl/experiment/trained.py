@@ -1,0 +1,181 @@
+"""Trained agents to act with: built from the configuration, and nothing in ``model.zip`` runs.
+
+Stable-Baselines3's ``load`` unpickles the entry ``data`` of the file, and a pickle is a program.
+Here the configuration says what the agent is, its weights are read by torch as tensors alone, and
+the statistics that ``VecNormalize`` normalises observations by as the numbers that
+:func:`with_statistics` put beside them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+from snnrl.agents.base import SpikingAgent
+from snnrl.errors import UserError
+from snnrl.experiment.builder import build_agent, build_training_env
+from snnrl.text import one_line
+
+STATISTICS = "observation_statistics.json"
+"""Entry of ``model.zip``: mean, variance and count of observations, for agents that have them."""
+
+MOMENTS = ("mean", "var", "count")
+
+MOST_STEPS = 10**15
+
+
+def with_statistics(model: bytes, agent: SpikingAgent) -> bytes:
+    """Return a saved agent with the statistics of its observations as numbers.
+
+    :param model: what ``agent.save`` wrote, which holds them as a pickle
+    """
+    normalization = agent.get_vec_normalize_env() or agent.normalization
+    if normalization is None or not normalization.norm_obs:
+        return model
+    moments: Any = normalization.obs_rms
+    values = {
+        name: np.asarray(getattr(moments, name)).tolist() for name in ("mean", "var", "count")
+    }
+    file = io.BytesIO(model)
+    with ZipFile(file, "a") as zipped:
+        zipped.writestr(STATISTICS, json.dumps(values))
+    return file.getvalue()
+
+
+def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> SpikingAgent:
+    """Return the agent of ``model.zip``, to act with on any machine: on its CPU.
+
+    :param cfg: a configuration of this version, checked
+    :param unpickle: whether statistics of observations may be read from a pickle, as earlier
+        versions wrote them; it runs what the file holds
+    :raises UserError: the file is not one that a run of this configuration wrote
+    """
+    cfg = deepcopy(cfg)
+    cfg.device, cfg.env.n_envs = "cpu", 1
+    if cfg.kernel.name == "triton":
+        cfg.kernel.name = "auto"
+    weights, facts, statistics = _read(path)
+    # An agent that only acts needs no room for experience.
+    small = {"n_steps": 2, "batch_size": 2} if cfg.algo.name == "ppo" else {"buffer_size": 1}
+    _check_sizes(cfg, weights, path)
+    with closing(build_training_env(cfg)) as env:
+        try:
+            agent = build_agent(cfg, env, **small)
+        except (MemoryError, RuntimeError) as problem:
+            # On a CPU torch has no class of its own for this.
+            if isinstance(problem, RuntimeError) and "allocate" not in str(problem):
+                raise
+            raise _misfit(path, f"too large for this machine: {one_line(problem)}") from problem
+    _load_weights(agent, weights, path)
+    agent.num_timesteps = facts["num_timesteps"]
+    normalization = agent.get_vec_normalize_env()
+    if normalization is not None and normalization.norm_obs:
+        normalization.training = False
+        if statistics is not None:
+            _set_moments(normalization, statistics, path)
+        elif unpickle:
+            _unpickle_moments(normalization, path)
+        else:
+            raise UserError(
+                f"{path}: holds the statistics of its observations as a pickle, as earlier "
+                "versions wrote them; if you trust the file, --unpickle reads it"
+            )
+    return agent
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Any]:
+    """Weights, numbers, and statistics if there are some."""
+    try:
+        with ZipFile(path) as zipped:
+            content = io.BytesIO(zipped.read("policy.pth"))
+            weights = torch.load(content, map_location="cpu", weights_only=True)
+            facts = json.loads(zipped.read("data"))
+            has_statistics = STATISTICS in zipped.namelist()
+            statistics = json.loads(zipped.read(STATISTICS)) if has_statistics else None
+        steps = facts["num_timesteps"]
+        if not isinstance(weights, Mapping) or not 0 <= int(steps) <= MOST_STEPS:
+            raise TypeError("no mapping of weights, or no number of steps")
+    # Torch and zipfile raise whatever damage leads them to.
+    except Exception as problem:
+        raise UserError(
+            f"{path}: expected a model that a run has saved ({one_line(problem)})"
+        ) from problem
+    return dict(weights), {"num_timesteps": int(steps)}, statistics
+
+
+def _check_sizes(cfg: DictConfig, weights: dict[str, Tensor], path: Path) -> None:
+    """Refuse layers that the model does not have before there is room for them.
+
+    :raises UserError: naming the setting
+    """
+    sizes = {size for tensor in weights.values() for size in getattr(tensor, "shape", ())}
+    for key in ("actor.hidden", "critic.hidden", "conv.channels"):
+        for size in OmegaConf.select(cfg, key) or ():
+            if size not in sizes:
+                raise _misfit(path, f"{key}: it has no layer of {size:,}")
+
+
+def _load_weights(agent: SpikingAgent, weights: dict[str, Tensor], path: Path) -> None:
+    own = agent.policy.state_dict()
+    if alone := sorted(map(str, own.keys() ^ weights.keys())):
+        where = "configuration" if alone[0] in own else "model"
+        raise _misfit(path, f"{alone[0]} is only in the {where}")
+    for name, tensor in own.items():
+        given = weights[name]
+        if not isinstance(given, Tensor) or given.layout != tensor.layout:
+            raise _misfit(path, f"{name} is no tensor")
+        if (given.shape, given.dtype) != (tensor.shape, tensor.dtype):
+            raise _misfit(
+                path,
+                f"{name} is {tuple(given.shape)} of {given.dtype}, and would be "
+                f"{tuple(tensor.shape)} of {tensor.dtype}",
+            )
+        if given.is_floating_point() and not given.isfinite().all():
+            raise UserError(f"{path}: {name} is not finite; expected a model that a run has saved")
+    agent.policy.load_state_dict(weights)
+
+
+def _misfit(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: does not fit config.yaml ({reason}); expected the model of that run")
+
+
+def _set_moments(normalization: VecNormalize, statistics: Any, path: Path) -> None:
+    moments: Any = normalization.obs_rms
+    try:
+        mean, var = (np.asarray(statistics[name], dtype=float) for name in ("mean", "var"))
+        count = float(statistics["count"])
+        whole = mean.shape == var.shape == moments.mean.shape
+        if not (whole and np.isfinite([*mean, *var, count]).all() and (var >= 0).all()):
+            raise ValueError("other shapes, or numbers that are none")
+    except (ValueError, TypeError, KeyError, OverflowError) as problem:
+        raise UserError(
+            f"{path}: {STATISTICS}: expected mean, variance and count of observations of "
+            f"{moments.mean.shape} ({one_line(problem)})"
+        ) from problem
+    moments.mean, moments.var, moments.count = mean, var, count
+
+
+def _unpickle_moments(normalization: VecNormalize, path: Path) -> None:
+    try:
+        saved, *_ = load_from_zip_file(path, device="cpu")
+        assert saved is not None
+        kept = saved["normalization"].obs_rms
+        values = {"mean": kept.mean, "var": kept.var, "count": kept.count}
+    except Exception as problem:  # whatever the pickle raises
+        raise UserError(
+            f"{path}: expected a model that a run has saved ({one_line(problem)})"
+        ) from problem
+    _set_moments(normalization, values, path)
