@@ -20,7 +20,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         # What lies there may be a link to a file elsewhere.
-        temporary.unlink(missing_ok=True)
+        if os.path.lexists(temporary):
+            temporary.unlink()
         with temporary.open("xb") as file:
             yield file
             file.flush()
