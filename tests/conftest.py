@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,18 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for words in settings.values():
         assert train(results, *words) == 0
     return {algo: folder_of(results, *words).path for algo, words in settings.items()}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_arrive() -> None:
+    """Also under ``nohup`` and in a shell's background, where they are ignored, and what is started
+    there ignores them too."""
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture

@@ -39,8 +39,6 @@ def start(
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), checkout])},
         cwd=tmp_path,
         text=True,
-        # A shell's background jobs, and what they start, ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **{"capture_output": True, **options},
     )
 

@@ -55,9 +55,9 @@ def test_evaluation_and_recalibration_are_independent(
         events.append(("recalibrate", agent.num_timesteps))
         recalibrate(agent, names)
 
-    def note_evaluation(evaluator: Evaluator, agent: TD3) -> list[Episode]:
+    def note_evaluation(evaluator: Evaluator, agent: TD3, *given: Any) -> list[Episode]:
         events.append(("evaluate", agent.num_timesteps))
-        return evaluate(evaluator, agent)
+        return evaluate(evaluator, agent, *given)
 
     monkeypatch.setattr(TD3, "recalibrate", note_recalibration)
     monkeypatch.setattr(Evaluator, "run", note_evaluation)
@@ -148,7 +148,7 @@ def test_the_best_model_is_that_of_the_best_evaluation(
 ) -> None:
     returns = {0: 1.0, 50: 3.0, 100: 2.0}
 
-    def play(evaluator: Evaluator, agent: TD3) -> list[Episode]:
+    def play(evaluator: Evaluator, agent: TD3, *given: Any) -> list[Episode]:
         observations = np.zeros((1, 4))
         return [Episode(0, 100, returns[agent.num_timesteps], 1, observations)]
 

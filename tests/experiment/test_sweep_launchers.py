@@ -111,7 +111,7 @@ def test_as_many_runs_at_a_time_as_the_cores_carry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sweep_launchers, "cores", lambda: cores)
-    jobs = [job(Sweep(tmp_path)), job(Sweep(tmp_path), 1, threads)]
+    jobs = [job(Sweep(tmp_path), number, threads) for number in range(9)]
     assert JoblibLauncher(n_jobs=n_jobs).at_once(jobs) == expected
 
 
