@@ -72,7 +72,7 @@ def test_imports_only_point_down():
     assert violations(PACKAGE) == set()
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("file", "line", "module"),
     [

@@ -97,6 +97,7 @@ def test_earlier_pictures_do_not_stay(tmp_path: Path) -> None:
     assert not (out / "statistics_error.png").exists()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("asked", "formats"),
     [

@@ -62,7 +62,15 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def commands() -> list[Any]:
     """``(page, line)`` of each command; sweeps, games and those that start processes are slow."""
     lines = [(page, line) for page, text in blocks("sh") for line in text.strip().splitlines()]
-    slow = ("snnrl.train -m", "tune.py", "atari", "ALE/", "--help")
+    slow = (
+        "snnrl.train -m",
+        "tune.py",
+        "atari",
+        "ALE/",
+        "--help",
+        "experiment=sac",
+        "experiment=ppo",
+    )
     return [
         pytest.param(*line, marks=[pytest.mark.slow] if any(w in line[1] for w in slow) else [])
         for line in lines

@@ -53,7 +53,7 @@ def test_returns_with_deviation_and_interval(run: Path, capsys: pytest.CaptureFi
     assert "best_model.zip after " in out
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 def test_the_same_twice_and_other_episodes_by_another_seed(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +65,7 @@ def test_the_same_twice_and_other_episodes_by_another_seed(
     assert "model.zip after 30 steps" in texts[0]
 
 
+@pytest.mark.quick_cases(1)
 def test_the_last_evaluation_of_the_run_is_had_again(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +75,7 @@ def test_the_last_evaluation_of_the_run_is_had_again(
     assert f"{float(last['return']):.2f} in {last['length']} steps" in capsys.readouterr().out
 
 
+@pytest.mark.quick_cases(3)
 def test_one_episode_has_no_interval(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run), "--episodes", "1"]) == 0
     assert "no interval" in capsys.readouterr().out
@@ -154,6 +156,7 @@ def test_a_broken_model(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_one_line(capsys, str(copy / "best_model.zip"))
 
 
+@pytest.mark.quick_cases(3)
 def test_a_run_from_a_machine_with_a_gpu(copy: Path) -> None:
     config = copy / "config.yaml"
     config.write_text(config.read_text().replace("device: auto", "device: cuda"))
@@ -162,6 +165,7 @@ def test_a_run_from_a_machine_with_a_gpu(copy: Path) -> None:
     assert main([str(copy), "--episodes", "1"]) == 0
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("missing", ["imageio.v2", "imageio_ffmpeg"])
 def test_a_missing_package(
     missing: str, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -172,6 +176,7 @@ def test_a_missing_package(
     assert not list(copy.glob("*.mp4"))
 
 
+@pytest.mark.quick_cases(3)
 def test_a_missing_library(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,7 +128,7 @@ def test_expectations(capsys):
     assert findings.failed == ["bad"]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", ["equal", "resumed", "copied", "acted", "fits", "memory"])
 def test_checks_run(name, tmp_path):
     """On a CPU, where nothing is captured: that is all that fails."""

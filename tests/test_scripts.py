@@ -42,6 +42,7 @@ def test_the_whole_table_says_what_it_would_do(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_settings_of_a_dry_run(tmp_path: Path) -> None:
     done = script("paper_table.sh", tmp_path, ENVS="hoper", DRY_RUN="1")
     assert done.returncode == 2

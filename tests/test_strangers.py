@@ -190,6 +190,7 @@ def test_statistics_of_an_earlier_version_are_a_pickle(
     assert ask(evaluate.main, ppo, "--episodes", "1", "--unpickle") == 0
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     "statistics",
     [

@@ -77,6 +77,7 @@ def test_every_seed_and_every_other_setting_of_a_sweep_is_checked(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("twice", "names"),
     [
@@ -120,6 +121,7 @@ def test_two_ways_to_write_one_place_are_one(
         assert f"results_dir={other} (" in capsys.readouterr().err
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("several", "runs"),
     [

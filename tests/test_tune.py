@@ -72,6 +72,7 @@ def test_the_best_is_the_mean_over_seeds(
     assert sorted(second.split()) == sorted([f"bn={name}", f"algo.learning_rate={rate}"])
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on(
     script: ModuleType, runs: list[DictConfig], tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_the_same_command_goes_on(
     assert len(runs) == 11
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_cut_off_is_done_first(
     script: ModuleType,
     runs: list[DictConfig],

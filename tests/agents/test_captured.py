@@ -55,6 +55,7 @@ def assert_equal_agents(one, other):
         assert torch.equal(one.log_ent_coef, other.log_ent_coef)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_weights_optimisers_and_losses(variant):
     def play(captured):
@@ -70,7 +71,7 @@ def test_the_same_weights_optimisers_and_losses(variant):
     assert means[0] == means[1] != {}
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_run_with_a_schedule_and_recalibrations(variant):
     bn = dict(name="carebn", recalibrate_every=15, recalibrate_batches=3)
@@ -172,7 +173,7 @@ def test_parameters_that_are_set_are_learned_from():
     assert_equal_agents(*agents)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_copy_captures_steps_of_its_own(variant):
     def play(captured):
@@ -262,7 +263,7 @@ def test_capturable_alone_is_captured():
     assert not agent.actor.optimizer.param_groups[0]["fused"]
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("given", [dict(fused=True), dict(eps=1e-6)])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_the_user_says_of_the_policys_optimiser_does_not_keep_it_from_capture(variant, given):

@@ -89,7 +89,7 @@ def train_and_score(case: str, seed: int = 0) -> float:
     return score(make(seed).learn(steps))
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("case", CASES)
 def test_it_learns(case):
     assert train_and_score(case) < CASES[case][2]

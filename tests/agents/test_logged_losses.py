@@ -73,6 +73,7 @@ def compare(ours, theirs):
             np.testing.assert_allclose(a[key], b[key], rtol=1e-5, atol=1e-7, err_msg=f"{i} {key}")
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("several", [False, True])
 def test_between_dumps_and_at_the_end(name, several):

@@ -83,7 +83,7 @@ def test_without_spiking_networks_there_are_no_parts():
     assert agent.last_rollout is None
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("envs", [1, 2])
 def test_two_runs_are_bit_identical(env, envs):
@@ -127,6 +127,7 @@ def unchanged(start, learned):
     return same - absorbed
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 @pytest.mark.parametrize("actor", ["ann", "spiking"])
@@ -237,7 +238,7 @@ def test_errors_of_statistics_are_measured_on_the_rollout():
 # Files
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("bn", ["none", "vanilla", "carebn"])
 def test_save_and_load(env, bn, tmp_path):

@@ -37,7 +37,7 @@ def clock(monkeypatch):
     return watch
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", ["carebn", "re_only"])
 def test_it_comes_at_its_clock(clock, variant, name):

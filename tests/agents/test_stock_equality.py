@@ -92,7 +92,7 @@ def test_gradient_steps_on_the_same_replay(algo):
 
 
 # The AnnPolicy of DDPG has a critic of its own.
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("algo", "policy"),
     [(algo, "MlpPolicy") for algo in PAIRS]
@@ -154,7 +154,7 @@ def test_a_features_extractor_learns_from_the_losses_that_it_learns_from_there(a
     assert_equal_agents(ours, stock)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "changes",
     [

@@ -28,7 +28,7 @@ from .helpers import (
 OFTEN = dict(name="carebn", recalibrate_every=10, recalibrate_batches=3)
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("bn", ["none", "vanilla", OFTEN])
 def test_save_and_load(variant, bn, tmp_path):

@@ -229,7 +229,7 @@ def test_an_earlier_evaluation_without_all_its_episodes_is_damage(tmp_path: Path
 def test_a_file_that_is_no_text(tmp_path: Path, name: str) -> None:
     folder = write_run(tmp_path / "run", RETURNS)
     (folder / name).write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=rf"{name}: expected (YAML|CSV|JSON)"):
+    with pytest.raises(UserError, match=rf"{name}: expected text "):
         load_run(folder)
 
 
@@ -246,11 +246,18 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         find_runs([tmp_path / "a"])
 
 
-@pytest.mark.parametrize("content", ["a: [1", "- 1\n", ""])
-def test_bad_config(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a: [1", r"config\.yaml: cannot be read, expected YAML \("),
+        ("- 1\n", r"config\.yaml: expected"),
+        ("", r"config\.yaml: expected"),
+    ],
+)
+def test_bad_config(tmp_path: Path, content: str, words: str) -> None:
     folder = write_run(tmp_path / "run", RETURNS)
     (folder / "config.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"config\.yaml: expected") as caught:
+    with pytest.raises(UserError, match=words) as caught:
         load_run(folder)
     assert "\n" not in str(caught.value)
 
@@ -262,11 +269,19 @@ def test_provenance_without_a_revision_that_one_can_read(tmp_path: Path, git: st
     assert load_run(folder).versions["torch"] == "1"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"versions": 3}', '{"resumed_from": [3]}'])
-def test_bad_provenance(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", r"provenance\.json: cannot be read, expected JSON \("),
+        ("[]", r"provenance\.json: expected"),
+        ('{"versions": 3}', r"provenance\.json: expected"),
+        ('{"resumed_from": [3]}', r"provenance\.json: expected"),
+    ],
+)
+def test_bad_provenance(tmp_path: Path, content: str, words: str) -> None:
     folder = write_run(tmp_path / "run", RETURNS)
     (folder / "provenance.json").write_text(content)
-    with pytest.raises(UserError, match=r"provenance\.json: expected"):
+    with pytest.raises(UserError, match=words):
         _ = load_run(folder).versions
 
 

@@ -77,6 +77,7 @@ def config(name: str, **changes: Any) -> DictConfig:
     return OmegaConf.merge(cfg, {"env": {"id": f"tests.own_envs:Own/{name}-v0"}, **changes})  # type: ignore[return-value]
 
 
+@pytest.mark.quick_cases(16)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_work_is_refused(
     name: str, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
@@ -90,6 +91,7 @@ def test_what_does_not_work_is_refused(
     assert not [w for w in recwarn if "seed" in str(w.message)]
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("name", WORKS)
 def test_what_works_is_not(name: str) -> None:
     check_environment(config(name))

@@ -573,6 +573,7 @@ def _stateful(make: Callable[[], Env]) -> Env:
     return Stateful(Monitor(make()))
 
 
+@pytest.mark.slow
 def test_processes_of_their_own() -> None:
     makers = [partial(_stateful, make) for make in (Lambda, BackReference)]
     originals: list[Any] = [make() for make in makers]

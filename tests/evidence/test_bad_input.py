@@ -157,6 +157,7 @@ def test_a_clone_that_was_cut_off_is_made_again(place: Place) -> None:
     assert (make_clone(place, TAG) / "snnrl" / "train.py").exists()
 
 
+@pytest.mark.slow
 def test_a_setting_with_two_values(
     tmp_path: Path,
     cloned_from: Path,

@@ -239,7 +239,7 @@ def _register() -> None:
         gymnasium.register(f"Odd/{name}-v0", Odd, kwargs={"name": name})
 
 
-@pytest.mark.quick_cases(50)
+@pytest.mark.quick_cases(25)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes(
     mistake: str,

@@ -106,7 +106,7 @@ def test_environments_have_seeds_of_their_own(tmp_path: Path) -> None:
     assert not np.array_equal(two[0], two[1])
 
 
-@pytest.mark.quick_cases(9)
+@pytest.mark.quick_cases(7)
 @pytest.mark.parametrize("algo", AGENTS)
 @pytest.mark.parametrize("actor", ["spiking", "ann"])
 def test_spiking_parts(algo: str, actor: str, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_auto_means_that_ppo_replaces_its_statistics(tmp_path: Path) -> None:
     assert moved.norm.recalibrate_every is None
 
 
-@pytest.mark.quick_cases(12)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("saved_with", ["triton", "native", "compile", "naive"])
 @pytest.mark.parametrize("algo", ["td3", "ddpg", "sac", "ppo"])
 def test_auto_is_decided_where_a_run_goes_on(

@@ -391,6 +391,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(
     small_disk: Path,
     stopped: Stopped,

@@ -98,6 +98,7 @@ def test_clocks_that_no_multiple_of_train_freq_hits(tmp_path: Path) -> None:
     assert after_rows(folder) == {35, 63}
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_disturb_training(tmp_path: Path) -> None:
     often = run(tmp_path, "evaluation.every=10")
     never = run(tmp_path, "evaluation.every=1000")
@@ -198,6 +199,7 @@ def test_ppo_refreshes_between_rollouts_and_is_evaluated_there(tmp_path: Path) -
     assert {"train/policy_gradient_loss", "firing_rate/critic.layer0"} <= progress.keys()
 
 
+@pytest.mark.slow
 def test_actor_and_critic_are_re_calibrated_by_their_own_clocks(tmp_path: Path) -> None:
     settings = ["algo=sac", "critic=spiking", "bn.recalibrate_every=50"]
     folder = run(tmp_path, *settings, "critic.bn.recalibrate_every=100")
@@ -259,6 +261,7 @@ def test_short_names_of_layers(part: str, path: str, name: str) -> None:
     assert short(part, path) == name
 
 
+@pytest.mark.slow
 def test_environments_side_by_side_reach_every_clock(tmp_path: Path) -> None:
     settings = ["env.n_envs=3", "evaluation.every=30", "total_steps=61", "algo.gradient_steps=-1"]
     folder = run(tmp_path, *settings)

@@ -72,7 +72,7 @@ def test_every_folder_of_configs_is_a_group() -> None:
     assert all(choices(group) for group in GROUPS)
 
 
-@pytest.mark.quick_cases(20)
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
     if choice.startswith("atari") or "env=atari/pong" in companions(group, choice):
@@ -109,7 +109,7 @@ def test_mixtures_cover_every_choice() -> None:
     assert {c for c in CHOICES if c[0] not in elsewhere} <= covered
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("env", "mixture"),
     [
@@ -126,7 +126,7 @@ def test_every_choice_learns_a_few_steps(env: str, mixture: list[str], tmp_path:
     assert_runs(overrides)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("preset", choices("experiment"))
 def test_every_preset_learns_a_few_steps(preset: str, tmp_path: Path) -> None:
     algo = compose_config([f"experiment={preset}"]).algo.name
@@ -339,6 +339,7 @@ def chosen(*overrides: str) -> dict[str, str]:
     return {"env": cfg.env.id, **{group: cfg[group].name for group in groups}}
 
 
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -426,6 +427,7 @@ def test_published_dqn() -> None:
     assert_holds(compose_config(["experiment=carebn/dqn_atari_ram"]), expected)
 
 
+@pytest.mark.quick_cases(7)
 @pytest.mark.parametrize(
     ("bn", "n", "every"),
     [

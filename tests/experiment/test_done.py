@@ -137,7 +137,7 @@ TO_ROWS: list[Damage] = [
 UNNOTICED_BEFORE: list[Damage] = [other_number, without_an_evaluation]
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("damage", [*ANY, *TO_ROWS, *UNNOTICED_BEFORE, Path.unlink])
 def test_evaluations_that_are_not_the_run_s_are_no_result(
     damage: Damage, folder: RunFolder, capsys: pytest.CaptureFixture[str]
@@ -166,6 +166,7 @@ def test_evaluations_of_an_earlier_version(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_count_it_as_done(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,7 +222,7 @@ def test_other_ends_of_lines_are_no_damage(folder: RunFolder) -> None:
     assert len(load_run(folder.path).evaluations) == 6
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("damage", "earlier"),
     [

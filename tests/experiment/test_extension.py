@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,9 @@ def test_fewer_steps_than_the_checkpoint_has_are_refused(
     assert "is at step 100 already" in capsys.readouterr().err
 
 
-def test_the_model_loads_without_a_compiler(tmp_path: Path) -> None:
+def test_the_model_loads_without_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from snnrl.agents import TD3
     from snnrl.experiment.checkpoint import save_model
 
@@ -219,5 +222,6 @@ def test_the_model_loads_without_a_compiler(tmp_path: Path) -> None:
     agent = TD3("SpikingPolicy", "Pendulum-v1", policy_kwargs=kernels, buffer_size=10)
     save_model(tmp_path / "model.zip", agent)
     assert agent.policy_kwargs["kernel"] == "compile"
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     loaded = TD3.load(tmp_path / "model.zip")
     assert loaded.actor.network.kernel == "naive"

@@ -113,6 +113,7 @@ def test_what_ran_is_recorded(results: Path) -> None:
     assert {"command", "git", "hardware", "started"} <= provenance.keys()
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_is_left_alone(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,7 +178,7 @@ def leaves(node: DictConfig, prefix: str = "") -> list[str]:
     return keys
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -248,7 +249,7 @@ def test_the_label_names_all_that_is_not_default() -> None:
     assert set(many) <= set(label(compose_config(many)).split("-"))
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

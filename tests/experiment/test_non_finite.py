@@ -125,7 +125,7 @@ def test_a_broken_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not folder.best_model.exists()
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("broken", ["critic", "actor"])
 @pytest.mark.parametrize(
     ("clock", "at_latest"), [("log_every=10", 50), ("checkpoint.every=15", 60)]

@@ -68,6 +68,7 @@ def test_checkpoints_stand_between_episodes(tmp_path: Path) -> None:
     assert [read_manifest(save).step for save in saves] == [70, 63]
 
 
+@pytest.mark.slow
 def test_a_signal_waits_for_the_end_of_the_episode(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_signal(
     assert_same_run(stopped, whole(*settings))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -118,6 +119,7 @@ def test_a_crash(settings: list[str], tmp_path: Path, at_step: Stop, whole: Whol
     assert_same_run(crashed, whole(*settings))
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_first_checkpoint_starts_afresh(
     tmp_path: Path, at_step: Stop, whole: Whole
 ) -> None:

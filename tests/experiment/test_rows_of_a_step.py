@@ -73,7 +73,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder]:
     return results / "killed", folder_of(results / "whole", *EVERY)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize(
     "damage", [gone, half_gone, edited, half_a_row, of_an_earlier_step, renamed_columns]
@@ -108,7 +108,7 @@ def test_rows_of_the_checkpoint_s_step_that_are_there_twice(
     assert_same_run(folder, runs[1])
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("damage", [gone, edited])
 def test_a_run_that_was_killed_before_it_was_marked_as_done(

@@ -46,7 +46,7 @@ def sweep(results_dir: Path, launcher: str, *more: str) -> int:
 # What is refused
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("launcher", EXTRAS)
 def test_a_launcher_whose_library_is_missing(
     launcher: str,

@@ -263,6 +263,7 @@ def test_online_nothing_is_there_twice_after_a_run_was_cut_off(
         }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("logged_in")
 def test_online_gets_what_it_has_missed(tmp_path: Path, server: FakeServer) -> None:
     assert train(tmp_path, OFFLINE) == 0
@@ -313,6 +314,7 @@ def test_auto_without_login_is_offline_and_says_how_to_sync(
     assert f"wandb sync {folder_of(tmp_path).path}/wandb/offline-run-*" in line
 
 
+@pytest.mark.slow
 def test_disabled_does_not_touch_wandb(tmp_path: Path, server: FakeServer) -> None:
     assert train(tmp_path / "a", "tracking=none") == 0
     assert train(tmp_path / "b", "tracking.mode=disabled") == 0

@@ -65,6 +65,7 @@ def test_neighbouring_seeds_share_nothing(seen: np.ndarray) -> None:
     assert not np.isin(other, seen).any()
 
 
+@pytest.mark.slow
 def test_a_restored_process_draws_what_the_old_one_would_have_drawn(seen: np.ndarray) -> None:
     _, states = play(Careless, 3)
     workers = Workers(lambda: Stateful(Careless()), 2, seed=99)
@@ -232,5 +233,6 @@ def test_signals_to_a_run_leave_its_environments_alive(forked: None) -> None:
     assert None not in states
 
 
+@pytest.mark.slow
 def test_an_environment_without_a_state_has_none_here_either() -> None:
     assert play(Unsaved, 0, steps=2)[1] == [None, None]

@@ -69,6 +69,7 @@ def different_each_time(spikes):
     return register.rates(spikes) * (1 + torch.rand(()) * 1e-5)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "wrong",
     [
