@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: exit status: 0, or 2 for the user's mistake
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    return exit_status(lambda: _compare(given))
+    return exit_status(lambda: _compare(given), output_is_result=True)
 
 
 def _compare(given: list[str]) -> None:

@@ -52,16 +52,26 @@ def with_short_errors(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     return parser
 
 
-def exit_status(command: Callable[[], int | None], at_once: str = "stopped at once") -> int:
+def exit_status(
+    command: Callable[[], int | None],
+    at_once: str = "stopped at once",
+    *,
+    output_is_result: bool = False,
+) -> int:
     """Run a command; of what goes wrong, print the one line on stderr.
 
     :param command: its own exit status, ``None`` for 0
     :param at_once: what to say when Ctrl-C stopped it where nothing could be saved
+    :param output_is_result: whether it has failed if its standard output could not be written
     :return: the command's status; 2 a user's mistake, 1 a run that failed or too little memory,
         128 + the signal number
     """
     with lasting_output():
         status, line = _outcome(command, at_once)
+        sys.stdout.flush()
+        failure = getattr(sys.stdout, "failure", None)
+        if output_is_result and status == 0 and failure is not None:
+            status, line = 1, f"failed: standard output: {failure.strerror}"
         if line:
             print(one_line(line), file=sys.stderr)
         return status

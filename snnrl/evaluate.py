@@ -74,7 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         help="read statistics that an earlier version kept as a pickle; runs code that the file "
         "may hold",
     )
-    return exit_status(lambda: evaluate(with_short_errors(parser).parse_args(argv)))
+    return exit_status(
+        lambda: evaluate(with_short_errors(parser).parse_args(argv)), output_is_result=True
+    )
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -13,6 +14,8 @@ PIECE = 1000
 """Characters that are written at once: in UTF-8 fewer bytes than a pipe that is ready takes."""
 
 LOOK_EVERY_MS = 1000
+
+READER_IS_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 
 _waits = True
 
@@ -29,6 +32,8 @@ class Lasting:
     def __init__(self, stream: TextIO):
         self._stream = stream
         self._gone = False
+        self.failure: OSError | None = None
+        """Why it took no more, if not for want of a reader: a full disk."""
 
     def write(self, text: str) -> int:
         """Write all of a text, or drop what the stream does not take."""
@@ -57,7 +62,9 @@ class Lasting:
                     return
                 self._stream.write(piece)
                 self._stream.flush()
-        except OSError:
+        except OSError as problem:
+            if problem.errno not in READER_IS_GONE:
+                self.failure = problem
             self._give_up()
         except ValueError:
             if not self._stream.closed:

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     :return: exit status: 0 identical (with ``--check``: nothing differs), 1 not, or not all of it
         could be compared, 2 a mistake
     """
-    return exit_status(lambda: reproduce(_parser().parse_args(argv)))
+    return exit_status(lambda: reproduce(_parser().parse_args(argv)), output_is_result=True)
 
 
 def reproduce(arguments: argparse.Namespace) -> int:

@@ -197,3 +197,23 @@ def test_a_signal_frees_a_process_whose_reader_waits(
         print("a line")  # waits for ever without the signal
         assert stop.signal_number == signal.SIGTERM
     killer.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "is_result", "status", "line"),
+    [
+        (errno.ENOSPC, True, 1, "failed: standard output: No space left on device\n"),
+        (errno.ENOSPC, False, 0, ""),
+        (errno.EPIPE, True, 0, ""),
+    ],
+)
+def test_half_a_result_is_a_failure(
+    number: int, is_result: bool, status: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(number, os.strerror(number))
+
+    with redirect_stdout(Full()):
+        assert exit_status(lambda: print("a table"), output_is_result=is_result) == status
+    assert capsys.readouterr().err == line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -80,7 +81,9 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
             episode; ``obstacle`` then says why
         """
         if self.only_between_episodes:
-            return None if self._start is None else pickle.dumps(self._start)
+            if self._start is None:
+                return None
+            return pickle.dumps((*self._start, *_states_of_wrappers(self.env)))
         state = get_state(self.env)
         self.obstacle = obstacle(self.env) if state is None else None
         return state
@@ -94,8 +97,11 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
             start = None if state.startswith(_CURRENT) else load_earlier(state)
             self.only_between_episodes = isinstance(start, tuple)
             if isinstance(start, tuple):
-                seed, self._seeds.bit_generator.state = self._start = start
+                seed, self._seeds.bit_generator.state, *of_wrappers = start
+                self._start = start[:2]
                 self.env.reset(seed=seed)
+                if of_wrappers:  # an earlier version has none
+                    return _restore_wrappers(self.env, *of_wrappers)
             else:
                 set_state(self.env, state)
                 self.obstacle = None
@@ -104,6 +110,45 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         except Exception as problem:  # as what an earlier version pickled likes
             return f"the environment cannot be restored ({_in_words(problem)})"
         return None
+
+
+def _wrappers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Wrapper[Any, Any, Any, Any]]:
+    while isinstance(env, gymnasium.Wrapper):
+        yield env
+        env = env.env
+
+
+def _states_of_wrappers(env: gymnasium.Env[Any, Any]) -> tuple[list[dict[str, bytes]], list[str]]:
+    """Pickle the attributes of the wrappers of an environment that cannot be pickled itself.
+
+    :return: those of each wrapper, and the names of those that cannot be pickled; functions are
+        left to the constructor
+    """
+    states: list[dict[str, bytes]] = []
+    lost: list[str] = []
+    for layer in _wrappers(env):
+        state = {}
+        for name, value in vars(layer).items():
+            if name == "env" or callable(value):
+                continue
+            try:
+                state[name] = pickle.dumps(value)
+            except Exception:  # as what is inside likes
+                lost.append(f"{type(layer).__name__}.{name}")
+        states.append(state)
+    return states, lost
+
+
+def _restore_wrappers(
+    env: gymnasium.Env[Any, Any], states: list[dict[str, bytes]], lost: list[str]
+) -> str | None:
+    """Give wrappers their attributes.
+
+    :return: which are not restored
+    """
+    for layer, state in zip(_wrappers(env), states, strict=True):
+        vars(layer).update({name: pickle.loads(value) for name, value in state.items()})
+    return f"{', '.join(lost)} cannot be pickled, and is as at the start" if lost else None
 
 
 def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:

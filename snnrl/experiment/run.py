@@ -198,7 +198,10 @@ def _additive_folder(cfg: DictConfig) -> Path | None:
     """Where a run of these settings is that was made before there was ``seeding``, if it is."""
     before = OmegaConf.merge(cfg, {"seeding": CAME_LATER["seeding"]})
     assert isinstance(before, DictConfig)
-    path = RunFolder(before).path
+    try:
+        path = RunFolder(before).path
+    except UserError:  # two folders hold one: no matter of this run
+        return None
     is_another = cfg.seeding != before.seeding and (path / CONFIG).exists()
     return path if is_another else None
 

@@ -61,8 +61,9 @@ def perform(cfg: DictConfig, overrides: list[str], sweep: Sweep, number: int) ->
     from snnrl.experiment.folder import RunFolder
     from snnrl.experiment.run import run
 
-    folder = str(RunFolder(cfg).path)
+    folder = ""
     try:
+        folder = str(RunFolder(cfg).path)
         result = run(cfg, overrides)
     except (Interrupted, KeyboardInterrupt) as stopped:
         reason = str(stopped) or "stopped at once"

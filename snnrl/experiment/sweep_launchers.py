@@ -194,12 +194,13 @@ def _say(line: str) -> None:
 def _job_to_do(sweep: Sweep, number: int, overrides: list[str]) -> Job | None:
     """The job, unless its run is done: then its outcome is written at once."""
     cfg = compose_config(overrides)
-    folder = RunFolder(cfg)
+    path = ""
     with suppress(UserError):  # what cannot be read is the run's to tell
+        folder = RunFolder(cfg)
+        path = str(folder.path)
         if (folder.finished_steps() or -1) >= cfg.total_steps:
             perform(cfg, overrides, sweep, number)
             return None
-    path = str(folder.path)
     return Job(str(sweep.folder), number, overrides, path, cfg.threads, os.getcwd())
 
 

@@ -48,6 +48,8 @@ class TimeLeft:
         first, then = self.trains_since
         seen, took = step - first, now - then
         known, seconds = self._known_before()
+        if seen + known == 0:
+            return None
         return (took + seconds) / (seen + known) * max(self.total - step, 0)
 
     def _while_random(self, step: int, now: float) -> float | None:

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from snnrl.envs.state import Stateful
 from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.experiment.checkpoint import load_checkpoint
 from snnrl.experiment.manifest import numbered, read_manifest
@@ -126,3 +127,40 @@ def assert_it_says_so(
     assert said in capsys.readouterr().err
     assert train(tmp_path, *settings) == 0
     assert "its state cannot be restored, so a new episode starts" in capsys.readouterr().out
+
+
+class Counts(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Counts resets, which a restored one has not seen."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]):
+        super().__init__(env)
+        self.resets = 0
+        self.name = lambda: "a function is its constructor's"
+
+    def reset(self, **given: Any) -> tuple[Any, dict[str, Any]]:
+        self.resets += 1
+        return super().reset(**given)
+
+
+def test_wrappers_keep_their_state() -> None:
+    env, restored = (Stateful(Counts(Opaque())) for _ in range(2))
+    env.reset(seed=3)
+    for _ in range(4):
+        observation, _ = env.reset()
+    state = env.get_state()
+    assert state is not None
+    restored.reset(seed=9)
+    assert restored.set_state(state) is None
+    assert restored.get_wrapper_attr("resets") == 5
+    assert restored.get_state() == state
+    np.testing.assert_array_equal(env.reset()[0], restored.reset()[0])
+    assert restored.get_wrapper_attr("resets") == 6
+
+
+def test_a_wrapper_s_state_that_cannot_be_pickled_is_named() -> None:
+    env, restored = (Stateful(Counts(Opaque())) for _ in range(2))
+    for each in (env, restored):
+        each.reset(seed=3)
+        each.env.numbers = (number for number in ())
+    reason = restored.set_state(env.get_state())
+    assert reason == "Counts.numbers cannot be pickled, and is as at the start"

@@ -80,6 +80,7 @@ def test_without_an_estimate() -> None:
     clock.seconds += 10
     assert left.at(110) == pytest.approx(890)
     in_training = TimeLeft(1_000, 100, start=500, clock=clock)
+    assert in_training.at(500) is None  # the bar asks before the first step
     clock.seconds += 10
     assert in_training.at(510) == pytest.approx(490)
 
