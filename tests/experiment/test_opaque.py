@@ -146,7 +146,7 @@ def test_wrappers_keep_their_state() -> None:
     env, restored = (Stateful(Counts(Opaque())) for _ in range(2))
     env.reset(seed=3)
     for _ in range(4):
-        observation, _ = env.reset()
+        env.reset()
     state = env.get_state()
     assert state is not None
     restored.reset(seed=9)
