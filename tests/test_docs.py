@@ -70,6 +70,8 @@ def commands() -> list[Any]:
         "--help",
         "experiment=sac",
         "experiment=ppo",
+        "critic=spiking",
+        "checkpoint.every",
     )
     return [
         pytest.param(*line, marks=[pytest.mark.slow] if any(w in line[1] for w in slow) else [])

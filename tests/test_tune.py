@@ -110,6 +110,7 @@ def test_a_trial_that_was_cut_off_is_done_first(
     assert len(runs) == 8
 
 
+@pytest.mark.slow
 def test_trials_that_fail(
     script: ModuleType,
     runs: list[DictConfig],

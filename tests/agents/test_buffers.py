@@ -164,6 +164,7 @@ def test_a_copy_is_not_saved(resident):
     assert not torch.equal(batch.observations, drawn(ours).observations)
 
 
+@pytest.mark.slow
 def test_an_agent_learns_the_same_from_a_copy(monkeypatch, resident):
     copied = small().learn(40)
     assert copied.replay_buffer._resident is not None

@@ -255,6 +255,7 @@ def test_a_signal_to_other_algorithms(
     assert_same_run(stopped, whole(*settings))
 
 
+@pytest.mark.slow
 def test_a_rollout_may_end_beyond_the_last_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

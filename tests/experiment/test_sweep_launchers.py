@@ -189,6 +189,7 @@ def test_no_process_begins_after_a_signal(tmp_path: Path, monkeypatch: pytest.Mo
     assert sweep.outcomes() == []
 
 
+@pytest.mark.slow
 def test_what_slurm_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

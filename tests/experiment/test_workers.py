@@ -50,6 +50,7 @@ def seen() -> np.ndarray:
     return play(Careless, 3)[0]
 
 
+@pytest.mark.slow
 def test_no_two_rows_are_equal(seen: np.ndarray) -> None:
     # Whatever the generator: numpy's, Python's, torch's, the environment's own.
     for column in range(4):

@@ -43,7 +43,7 @@ def build(data, neuron, kernel):
         ("lif", "native"),
         ("clif", "native"),
         ("dn", "native"),
-        ("lif", "compile"),
+        pytest.param("lif", "compile", marks=pytest.mark.slow),
         pytest.param("clif", "compile", marks=pytest.mark.slow),
     ],
 )

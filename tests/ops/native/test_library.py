@@ -310,6 +310,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     library.cache_clear()
 
 
+@pytest.mark.slow
 def test_importing_compiles_nothing(tmp_path):
     code = "import snnrl.agents, snnrl.ops.native"
     subprocess.run(
