@@ -7,10 +7,13 @@ loaded, because a damaged library ends the process with SIGBUS or SIGSEGV.
 
 from __future__ import annotations
 
+import atexit
+import errno
 import grp
 import hashlib
 import os
 import pwd
+import shutil
 import stat
 import sys
 import tempfile
@@ -21,27 +24,49 @@ from snnrl.errors import UserError
 PATTERN = "operators-*"
 
 
-def private_folder() -> Path:
+class _UnfitError(Exception):
+    """Why operators are not kept in a place."""
+
+
+def private_folder(name: str) -> Path:
     """Make the folder, or find it: ``$XDG_CACHE_HOME/snnrl`` (``~/.cache/snnrl``), mode 0700.
 
-    Where others can change what is in or above it, a folder beside the temporary files is used, and
-    a line on stderr says so.
+    Where there is none, or others can change what is in or above it, a folder beside the temporary
+    files is used, and where that is somebody else's, one that lasts as long as the process. A line
+    on stderr says so.
 
-    :raises UserError: there is no home, or neither folder is this user's alone
-    :raises OSError: it cannot be made
+    :param name: file name of the library that is wanted
+    :return: the folder's path, without links
+    :raises UserError: none of them is this user's alone
     """
-    usual = _usual_folder()
-    why = _claim(usual)
-    if why is None:
-        return usual
-    other = Path(tempfile.gettempdir()) / f"snnrl-{os.geteuid()}"
-    if (why_not_other := _claim(other)) is not None:
+    reasons: list[str] = []
+    for place in (_usual_folder, _folder_beside_temporary_files, _folder_of_this_process):
+        try:
+            folder = _claim(place())
+            if not is_whole(folder / name) and not os.access(folder, os.W_OK):
+                raise _UnfitError(f"{folder} cannot be written")
+        except _UnfitError as unfit:
+            reasons.append(str(unfit))
+        except OSError as problem:
+            reasons.append(f"{problem.filename or 'a folder'} cannot be used ({problem.strerror})")
+        else:
+            break
+    why = "; ".join(dict.fromkeys(reasons))
+    advice = "set XDG_CACHE_HOME to a folder of your own"
+    if len(reasons) == 3:
         raise UserError(
-            f"kernel=native: compiled operators are not loaded from where others can write ({why}; "
-            f"{why_not_other}); set XDG_CACHE_HOME to a folder of your own, or use kernel=naive"
+            f"kernel=native: no folder for compiled operators is yours alone ({why}); {advice}, "
+            "or use kernel=naive"
         )
-    print(f"kernel=native: {why}; compiled operators are kept in {other}", file=sys.stderr)
-    return other
+    if len(reasons) == 2:
+        print(
+            f"kernel=native: {why}; operators are compiled anew in each process; {advice} to keep "
+            "them",
+            file=sys.stderr,
+        )
+    elif reasons:
+        print(f"kernel=native: {why}; compiled operators are kept in {folder}", file=sys.stderr)
+    return folder
 
 
 def is_whole(built: Path) -> bool:
@@ -76,49 +101,117 @@ def _usual_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "snnrl"
     except RuntimeError as problem:
-        raise UserError(
-            "kernel=native: there is no home to keep the compiled operators in; set "
-            "XDG_CACHE_HOME to a folder, or use kernel=naive"
-        ) from problem
+        raise _UnfitError("there is no home to keep the compiled operators in") from problem
 
 
-def _claim(folder: Path) -> str | None:
+def _folder_beside_temporary_files() -> Path:
+    folder = Path(tempfile.gettempdir()).absolute() / f"snnrl-{os.geteuid()}"
+    if folder.is_symlink():
+        raise _UnfitError(f"{folder} is a link")
+    return folder
+
+
+def _folder_of_this_process() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="snnrl-")).absolute()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _claim(path: Path) -> Path:
     """Make a folder this user's alone.
 
-    :return: why it is not
+    :return: its path, without links
+    :raises _UnfitError: others own it, or could exchange it
+    :raises OSError: it cannot be made
     """
-    if (why := _exposed_above(folder)) is not None:
-        return why
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.stat()
+    folder = _find(path)
+    status = folder.lstat()
     if status.st_uid != os.geteuid():
-        return f"{folder} belongs to {_user(status.st_uid)}"
+        raise _UnfitError(f"{folder} belongs to {_user(status.st_uid)}")
     if stat.S_IMODE(status.st_mode) != 0o700:
         folder.chmod(0o700)
         if status.st_mode & 0o022:
             # Made by an earlier version: what is in it may be anybody's.
             for file in folder.glob(PATTERN):
                 file.unlink()
-    return None
+    return folder
 
 
-def _exposed_above(folder: Path) -> str | None:
-    """Which folder above, through which others could exchange this one."""
-    for part in dict.fromkeys([*folder.parents, *folder.resolve().parents]):
-        if not part.exists():
+def _find(path: Path) -> Path:
+    """Go down to a folder through those above it, and make what is missing.
+
+    Every folder and link on the way is checked before it is followed, so that nobody else can lead
+    this user to another folder, neither now nor later.
+
+    :return: its path, without links
+    """
+    here, ahead = Path(path.anchor), list(reversed(path.parts[1:]))
+    links = 0
+    while ahead:
+        _check_above(here)
+        part = ahead.pop()
+        if part == "..":
+            here = here.parent
             continue
-        status = part.stat()
-        if status.st_uid not in (0, os.geteuid()):
-            return f"{part} belongs to {_user(status.st_uid)}"
-        # In a folder with the sticky bit, such as /tmp, only its owner can rename an entry.
-        if status.st_mode & stat.S_ISVTX:
-            continue
-        if status.st_mode & stat.S_IWOTH:
-            return f"{part} can be written by all"
-        if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
-            return f"{part} can be written by its group"
-    return None
+        entry = here / part
+        status = _found_or_made(entry)
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > 40:  # as many as Linux follows
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            if not _is_trusted(status.st_uid, here):
+                raise _UnfitError(f"the link {entry} belongs to {_user(status.st_uid)}")
+            target = entry.readlink()
+            if target.is_absolute():
+                here = Path(target.anchor)
+            ahead.extend(reversed([part for part in target.parts if part != target.anchor]))
+        elif stat.S_ISDIR(status.st_mode):
+            here = entry
+        else:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(entry))
+    return here
+
+
+def _found_or_made(entry: Path) -> os.stat_result:
+    try:
+        return entry.lstat()
+    except FileNotFoundError:
+        # Whoever makes it in the meantime is seen below.
+        entry.mkdir(mode=0o700, exist_ok=True)
+        return entry.lstat()
+
+
+def _check_above(folder: Path) -> None:
+    """Check that others cannot exchange what this user has in a folder.
+
+    :raises _UnfitError: they can
+    """
+    status = folder.lstat()
+    if not _is_trusted(status.st_uid, folder.parent):
+        raise _UnfitError(f"{folder} belongs to {_user(status.st_uid)}")
+    # In a folder with the sticky bit, such as /tmp, only its owner can rename an entry.
+    if status.st_mode & stat.S_ISVTX:
+        return
+    if status.st_mode & stat.S_IWOTH:
+        raise _UnfitError(f"{folder} can be written by all")
+    if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
+        raise _UnfitError(f"{folder} can be written by its group")
+
+
+def _is_trusted(owner: int, holder: Path) -> bool:
+    """Whether what an owner has in a folder is followed: this user's, root's and the system's."""
+    if owner in (0, os.geteuid()):
+        return True
+    # In a user namespace the root outside is seen as the overflow user, and so is everybody else
+    # outside: who could have put it there decides.
+    return owner == _overflow_user() and not holder.lstat().st_mode & 0o022
+
+
+def _overflow_user() -> int:
+    try:
+        return int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        return 65534
 
 
 def _is_own_group(group: int) -> bool:

@@ -52,7 +52,7 @@ def library() -> ctypes.CDLL:
         )
     name = f"operators-{_fingerprint(path)}.so"
     try:
-        built = private_folder() / name
+        built = private_folder(name) / name
         if not is_whole(built):
             _build(path, built)
     except OSError as problem:

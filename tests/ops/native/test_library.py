@@ -247,7 +247,10 @@ def test_a_group_of_one(name, members, own, monkeypatch):
     assert cache._is_own_group(1234) is own
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+
+
+@as_root
 def test_a_folder_that_belongs_to_another(compilations, fresh, other_place, capsys):
     fresh.mkdir(mode=0o700)
     os.chown(fresh, 12345, 12345)
@@ -255,9 +258,162 @@ def test_a_folder_that_belongs_to_another(compilations, fresh, other_place, caps
     assert f"{fresh} belongs to user 12345" in capsys.readouterr().err
     assert Path(library()._name).parent == other_place
     os.chown(other_place, 12345, 12345)
-    match = r"^kernel=native: compiled operators are not loaded from .*user 12345.*XDG_CACHE_HOME"
-    with pytest.raises(UserError, match=match):
-        compilations()
+    compilations()
+    assert_compiled_for_this_process(other_place)
+    said = capsys.readouterr().err
+    assert f"{fresh} belongs to user 12345; {other_place} belongs to user 12345; " in said
+    assert said.count("\n") == 1
+    assert "compiled anew in each process; set XDG_CACHE_HOME" in said
+
+
+def assert_compiled_for_this_process(other_place):
+    folder = Path(library()._name).parent
+    assert folder.parent == other_place.parent
+    assert folder != other_place
+    assert mode(folder) == 0o700
+
+
+def test_the_folder_of_a_process_goes_with_it(monkeypatch, other_place):
+    at_exit = []
+    monkeypatch.setattr("atexit.register", lambda *call, **how: at_exit.append((call, how)))
+    folder = cache._folder_of_this_process()
+    (folder / "operators-1.so").touch()
+    (((remove, *what), how),) = at_exit
+    remove(*what, **how)
+    assert not folder.exists()
+
+
+@pytest.fixture
+def unusable(fresh):
+    """A file where the usual folder should be."""
+    fresh.write_text("not a folder")
+    return fresh
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_link_beside_the_temporary_files_is_not_followed(
+    existing, compilations, unusable, other_place, tmp_path, capsys
+):
+    elsewhere = tmp_path / "elsewhere"
+    if existing:
+        elsewhere.mkdir()
+        elsewhere.chmod(0o755)
+    other_place.symlink_to(elsewhere)
+    compilations()
+    assert_compiled_for_this_process(other_place)
+    assert f"{other_place} is a link" in capsys.readouterr().err
+    assert elsewhere.exists() == existing
+    assert not existing or (mode(elsewhere) == 0o755 and not list(elsewhere.iterdir()))
+
+
+@pytest.mark.parametrize("linked", [".cache", ".cache/snnrl"])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_link_of_one_s_own(linked, relative, existing, monkeypatch, tmp_path, capsys):
+    home, target = tmp_path / "home", tmp_path / "scratch" / "me"
+    link = home / linked
+    link.parent.mkdir(parents=True)
+    link.symlink_to(os.path.relpath(target, link.parent) if relative else target)
+    if existing:
+        target.mkdir(parents=True)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    folder = cache.private_folder("operators-1.so")
+    assert folder == (target if linked.endswith("snnrl") else target / "snnrl")
+    assert mode(folder) == 0o700
+    assert capsys.readouterr().err == ""
+
+
+def test_a_link_that_leads_to_itself(fresh, other_place, capsys):
+    fresh.symlink_to(fresh)
+    assert cache.private_folder("operators-1.so") == other_place
+    assert "symbolic links" in capsys.readouterr().err
+
+
+@as_root
+def test_a_link_that_belongs_to_another(monkeypatch, tmp_path, other_place, capsys):
+    (tmp_path / "target").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "target")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(link))
+    os.lchown(link, 12345, 12345)
+    assert cache.private_folder("operators-1.so") == other_place
+    assert f"the link {link} belongs to user 12345" in capsys.readouterr().err
+    assert not list((tmp_path / "target").iterdir())
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("holder", "above", "trusted"),
+    [(0o755, 0o755, True), (0o755, 0o1777, True), (0o755, 0o757, False), (0o1777, 0o755, False)],
+)
+@pytest.mark.parametrize("overflow", [65534, 12345])
+def test_the_system_s_folders_in_a_user_namespace(
+    holder, above, trusted, overflow, monkeypatch, tmp_path, other_place
+):
+    monkeypatch.setattr(cache, "_overflow_user", lambda: overflow)
+    folder = tmp_path / "holder" / "above"
+    folder.mkdir(parents=True)
+    folder.chmod(above)
+    folder.parent.chmod(holder)
+    os.chown(folder, overflow, overflow)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    expected = folder / "snnrl" if trusted else other_place
+    assert cache.private_folder("operators-1.so") == expected
+
+
+@as_root
+def test_a_folder_of_the_overflow_user_is_not_one_s_own(fresh, other_place):
+    fresh.mkdir(mode=0o700)
+    os.chown(fresh, cache._overflow_user(), 0)
+    assert cache.private_folder("operators-1.so") == other_place
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+def test_missing_folders_are_made_private(umask, monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(cache, "_is_own_group", lambda _: False)
+    before = os.umask(umask)
+    try:
+        places = [cache.private_folder("operators-1.so") for _ in range(2)]
+    finally:
+        os.umask(before)
+    assert places == [tmp_path / "home" / ".cache" / "snnrl"] * 2
+    assert {mode(folder) for folder in [places[0], *places[0].parents[:2]]} == {0o700}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_home_in_which_nothing_can_be_made(number, monkeypatch, tmp_path, other_place, capsys):
+    home = tmp_path / "home"
+    home.mkdir()
+    mkdir = Path.mkdir
+
+    def refused(path, *args, **kwargs):
+        if home in path.parents:
+            raise OSError(number, os.strerror(number), str(path))
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    assert cache.private_folder("operators-1.so") == other_place
+    why = f"{home / '.cache'} cannot be used ({os.strerror(number)})"
+    said = f"kernel=native: {why}; compiled operators are kept in {other_place}\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_folder_that_has_become_read_only(compilations, fresh, other_place, monkeypatch, capsys):
+    compilations()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, how: path != fresh and access(path, how))
+    assert compilations() == 1  # what it holds is still good
+    for file in fresh.glob("*.sha256"):
+        file.unlink()
+    assert compilations() == 2
+    assert Path(library()._name).parent == other_place
+    assert f"{fresh} cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["write_text", "chmod", "replace"])
@@ -288,26 +444,34 @@ def test_a_compiler_that_cannot_even_say_its_version(fresh, monkeypatch, tmp_pat
         library()
 
 
-def test_no_home(monkeypatch):
+def test_no_home(monkeypatch, other_place, capsys):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
     def nowhere():
         raise RuntimeError("no home")
 
     monkeypatch.setattr(module.Path, "home", nowhere)
-    library.cache_clear()
-    with pytest.raises(UserError, match=r"^kernel=native: there is no home .*XDG_CACHE_HOME"):
-        library()
-    library.cache_clear()
+    assert cache.private_folder("operators-1.so") == other_place
+    assert capsys.readouterr().err.startswith("kernel=native: there is no home ")
 
 
-def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
-    (tmp_path / "snnrl").write_text("a file where a folder should be")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_a_file_where_the_folder_should_be(unusable, other_place, capsys):
+    assert cache.private_folder("operators-1.so") == other_place
+    assert f"{unusable} cannot be used (Not a directory)" in capsys.readouterr().err
+
+
+def test_no_folder_at_all(unusable, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(unusable))
     library.cache_clear()
-    with pytest.raises(UserError, match=r"^kernel=native: .*cannot be written.*XDG_CACHE_HOME"):
+    with pytest.raises(UserError, match=r"^kernel=native: no folder .*XDG_CACHE_HOME.*naive$"):
         library()
-    library.cache_clear()
+
+
+def test_temporary_files_that_others_can_exchange(unusable, other_place):
+    other_place.parent.chmod(0o777)
+    match = rf"^kernel=native: no folder .*; {other_place.parent} can be written by all\)"
+    with pytest.raises(UserError, match=match):
+        cache.private_folder("operators-1.so")
 
 
 @pytest.mark.slow
