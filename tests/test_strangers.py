@@ -310,6 +310,45 @@ def test_installed_packages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             check_module(f"{name}:X-v0")
 
 
+# env.wrappers
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "words"),
+    [
+        ({"name": "stable_baselines3.common.monitor:Monitor", "filename": "mine"},
+         "if you trust its code with these arguments, name it: --module stable_baselines3.common."),
+        ({"name": "gymnasium.wrappers:RecordVideo", "video_folder": "mine"}, "name it: --module "),
+        ({"name": "RecordVideo", "video_folder": "mine"}, "RecordVideo writes files"),
+        ("gymnasium.wrappers:FlattenObservation", "name it: --module gymnasium.wrappers"),
+        ("module_of_a_stranger:Wrap", "name it: --module module_of_a_stranger"),
+        (":Wrap", "name it: --module "),
+        ("NormalizeObservation", "NormalizeObservation keeps running statistics"),
+        (7, "has no name"),
+        ([], "has no name"),
+        ({"a": 1}, "has no name"),
+    ],
+)  # fmt: skip
+def test_wrappers_of_a_stranger_write_nothing(
+    wrapper: Any, words: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(folder / "config.yaml", lambda config: config["env"].update(wrappers=[wrapper]))
+    there = set(tmp_path.rglob("*"))
+    assert ask(evaluate.main, folder, "--episodes", "1") == 2
+    assert words in the_line(capsys)
+    assert ask(reproduce.main, folder, "--check") == 1
+    assert words in capsys.readouterr().out
+    assert set(tmp_path.rglob("*")) == there
+
+
+def test_a_wrapper_of_a_named_module_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "gymnasium.wrappers.common"
+    wrapper = {"name": f"{name}:TimeLimit", "max_episode_steps": 3}
+    edit(folder / "config.yaml", lambda config: config["env"].update(wrappers=[wrapper]))
+    assert ask(evaluate.main, folder, "--episodes", "1", "--module", name) == 0
+    assert "in 3 steps" in capsys.readouterr().out
+
+
 # the terminal
 
 

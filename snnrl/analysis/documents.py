@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -54,15 +54,25 @@ def read_document(file: Path) -> Any:
     :raises UserError: it cannot be read, is cut short, too large, or nested too deeply
     """
     text = read_text(file, LARGEST.get(file.suffix, LARGEST[""]))
-    kind = "JSON" if file.suffix in (".json", "") else "YAML"
+    return parse_document(text, file, "JSON" if file.suffix in (".json", "") else "YAML")
+
+
+def parse_document(text: str, source: object, kind: Literal["JSON", "YAML"] = "YAML") -> Any:
+    """Return what a text holds: nothing but plain values, and mappings whose keys are texts.
+
+    :param source: named in the error
+    :raises UserError: it is something else, is cut short, or nested too deeply
+    """
     try:
         # Their readers raise ValueError at dates and at numbers that cannot be.
         content = json.loads(text) if kind == "JSON" else yaml.load(text, _Plain)
     except (ValueError, OverflowError, yaml.YAMLError) as problem:
-        raise UserError(f"{file}: cannot be read, expected {kind} ({one_line(problem)})") from None
+        raise UserError(
+            f"{source}: cannot be read, expected {kind} ({one_line(problem)})"
+        ) from None
     except RecursionError:
-        raise _too_deep(file) from None
-    _check_depth(content, file)
+        raise _too_deep(source) from None
+    _check_depth(content, source)
     return content
 
 
@@ -77,21 +87,21 @@ def read_mapping(file: Path) -> dict[str, Any]:
     return content
 
 
-def _check_depth(content: Any, file: Path) -> None:
+def _check_depth(content: Any, source: object) -> None:
     level, depth = [content], 0
     while level:
         if depth > DEEPEST:
-            raise _too_deep(file)
+            raise _too_deep(source)
         deeper: list[Any] = []
         for node in level:
             if isinstance(node, Mapping):
                 if wrong := [key for key in node if not isinstance(key, str)]:
-                    raise UserError(f"{file}: key {one_line(wrong[0])}: expected a text")
+                    raise UserError(f"{source}: key {one_line(wrong[0])}: expected a text")
                 deeper += node.values()
             elif isinstance(node, list | tuple | set):
                 deeper += node
         level, depth = deeper, depth + 1
 
 
-def _too_deep(file: Path) -> UserError:
-    return UserError(f"{file}: nested too deeply; expected at most {DEEPEST} levels")
+def _too_deep(source: object) -> UserError:
+    return UserError(f"{source}: nested too deeply; expected at most {DEEPEST} levels")

@@ -38,12 +38,18 @@ LARGEST_NUMBER = 1e100
 LONGEST_VALUE = 4096
 """Characters of a setting's value, such as a path, at most."""
 
+LONGEST_SHOWN = 300
+"""Characters of an argument of the environment that are shown at most."""
+
+FREE = ("env.kwargs", "env.wrappers")
+"""Settings that only the environment knows, of any form and length."""
+
 TIME_ELAPSED = "time/time_elapsed"
 """Column of progress.csv: seconds since the run's process started."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration, nested.
+    """The resolved configuration, nested; see :func:`shown_config` for tables and pictures.
 
     :raises UserError: config.yaml is no YAML, no mapping, or holds what is no setting's value
     """
@@ -53,12 +59,37 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration to be shown: long arguments of the environment are cut.
+
+    A digest stands for what is cut, so that values that differ still do.
+    """
+    env = config.get("env")
+    if not isinstance(env, Mapping):
+        return dict(config)
+    names = [key.removeprefix("env.") for key in FREE]
+    cut = {name: _cut(env[name]) for name in names if name in env}
+    return {**config, "env": {**env, **cut}}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, Mapping) and all(len(key) <= LONGEST_SHOWN for key in value):
+        return {key: _cut(each) for key, each in value.items()}
+    text = str(value)
+    if len(text) <= LONGEST_SHOWN:
+        return value
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{text[:40]}... ({len(text):,} characters, {digest})"
+
+
 def check_lengths(config: Mapping[str, Any], source: object) -> None:
     """Refuse what is no setting's value, and would make tables and pictures without end.
 
     :raises UserError: naming the key
     """
     for key, value in flatten(config):
+        if f"{key}.".startswith(tuple(f"{name}." for name in FREE)):
+            continue
         if len(key) > LONGEST_VALUE or len(str(value)) > LONGEST_VALUE:
             raise UserError(
                 f"{source}: {shortened(key, 60)} has {len(str(value)):,} characters; expected a "

@@ -18,6 +18,7 @@ from snnrl.analysis.run_files import (
     read_evaluations_of_failed,
     read_provenance,
     read_statistics_error,
+    shown_config,
 )
 from snnrl.analysis.runs import Run, Status
 from snnrl.errors import UserError, nearest
@@ -57,7 +58,7 @@ def load_run(folder: str | Path) -> Run:
     versions, hardware = read_provenance(folder)
     run = Run(
         str(folder),
-        read_config(folder),
+        shown_config(read_config(folder)),
         read_evaluations_of_failed(folder) if failed else read_evaluations(folder, status),
         status,
         reason=_reason(folder) if failed else "",

@@ -19,6 +19,7 @@ from snnrl.analysis.run_files import (
     TIME_ELAPSED,
     add_up_restarts,
     check_lengths,
+    shown_config,
 )
 from snnrl.analysis.runs import Run, Status
 from snnrl.errors import UserError
@@ -78,6 +79,7 @@ def _fetch(path: str, source: Any) -> tuple[Run | None, str]:
     if not (isinstance(config.get("env"), Mapping) and "id" in config["env"] and "seed" in config):
         return None, f"not a run of snnrl, left out: {name}"
     check_lengths(config, name)
+    config = shown_config(config)
     status = STATES.get(source.state, "unfinished")
     evaluations, note = _evaluations(name, source)
     if status == "done" and evaluations.empty:

@@ -28,24 +28,43 @@ def import_named(modules: Collection[str]) -> None:
             raise UserError(f"--module {module}: cannot be imported ({reason})") from problem
 
 
-def check_module(text: str, named: Collection[str] = (), key: str = "env.id") -> None:
+def check_module(text: str, named: Collection[str] = ()) -> None:
     """Check that ``module:Id`` imports a module of an installed package or a named one, if any.
 
     The current folder is first on the path of ``python -m``: a module there, or one that hides an
     installed package, is neither.
 
     :param named: modules that the user has named
-    :param key: the setting, named in the error
     :raises UserError: it imports another
     """
     module, colon, _ = text.rpartition(":")
-    if not colon or any(f"{module}.".startswith(f"{name}.") for name in named):
+    if not colon or _is_named(module, named):
         return
     if not _is_installed(module):
         raise UserError(
-            f"{key}={text}: would import {module}, which is of no installed package; if you "
+            f"env.id={text}: would import {module}, which is of no installed package; if you "
             f"trust its code, name it: --module {module}"
         )
+
+
+def check_wrapper(text: str, named: Collection[str] = ()) -> None:
+    """Check that a wrapper is one of gymnasium's, by its bare name, or of a named module.
+
+    Installed packages have wrappers that write files where their arguments say.
+
+    :param named: modules that the user has named
+    :raises UserError: it is another
+    """
+    module, colon, _ = text.partition(":")
+    if colon and not _is_named(module, named):
+        raise UserError(
+            f"env.wrappers: {text} would run {module}; if you trust its code with these arguments, "
+            f"name it: --module {module}"
+        )
+
+
+def _is_named(module: str, named: Collection[str]) -> bool:
+    return any(f"{module}.".startswith(f"{name}.") for name in named)
 
 
 def _is_installed(module: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeGuard
 
 import gymnasium
 from gymnasium import wrappers
@@ -13,8 +13,16 @@ from gymnasium import wrappers
 from snnrl.envs.blame import blame
 from snnrl.errors import UserError, nearest
 
-REFUSED = {
-    "RecordVideo": "writes files in every environment; expected python -m snnrl.evaluate --video",
+_MOVING = (
+    "keeps running statistics, which evaluations would not have; expected a wrapper without, or "
+    "VecNormalize from Python (docs/architecture.md)"
+)
+
+REFUSED: dict[type, str] = {
+    wrappers.RecordVideo: "writes files in every environment; expected python -m snnrl.evaluate "
+    "--video",
+    wrappers.NormalizeObservation: _MOVING,
+    wrappers.NormalizeReward: _MOVING,
 }
 """Wrappers of gymnasium that no run should have, and what to do."""
 
@@ -26,7 +34,8 @@ def wrap(env: gymnasium.Env[Any, Any], specs: Sequence[Wrap]) -> gymnasium.Env[A
     """Put wrappers around an environment, the first innermost.
 
     :param specs: each a class of ``gymnasium.wrappers`` or ``module:Class``, with its arguments
-    :raises UserError: no such class, an argument that it does not take, or it cannot be made
+    :raises UserError: no such class, one of :data:`REFUSED` by whatever name, an argument that
+        it does not take, or it cannot be made
     """
     for index, spec in enumerate(specs):
         key = f"env.wrappers[{index}]"
@@ -46,18 +55,20 @@ def _class_of(key: str, name: str) -> Any:
     if not colon and name not in wrappers.__all__:
         hint = nearest(name, wrappers.__all__) or "; expected one of theirs, or module:Class"
         raise UserError(f"{key}: {name} is not in gymnasium.wrappers{hint}")
-    if name in REFUSED:
-        raise UserError(f"{key}: {name} {REFUSED[name]}")
     if not colon:
         module, attribute = wrappers.__name__, name
     with blame(f"{key}: {name} cannot be imported"):
         kind = getattr(import_module(module), attribute, None)
     if not _is_wrapper(kind):
         raise UserError(f"{key}: {name} is {kind}; expected a class of gymnasium.Wrapper")
+    for refused, reason in REFUSED.items():
+        if issubclass(kind, refused):
+            what = name if not colon else f"{name}, a {refused.__name__},"
+            raise UserError(f"{key}: {what} {reason}")
     return kind
 
 
-def _is_wrapper(kind: Any) -> bool:
+def _is_wrapper(kind: Any) -> TypeGuard[type]:
     return isinstance(kind, type) and issubclass(kind, gymnasium.Wrapper)
 
 

@@ -285,7 +285,7 @@ class Supervisor(BaseCallback):
         self.progress.say(
             f"encoder=population: {max(shares):.0%} of what it is shown is so large that its tanh "
             "is flat there, and the policy cannot tell it apart; expected observations about as "
-            "large as 1, such as with env.wrappers=[NormalizeObservation], or encoder=direct"
+            "large as 1, or encoder=direct"
         )
 
     def _log(self, step: int) -> None:

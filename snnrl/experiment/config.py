@@ -210,7 +210,7 @@ def explain(error: Exception) -> UserError:
     if "is not Optional" in text:
         return UserError(f"{key}=null: expected a value")
     if "is not a ListConfig" in text:
-        example = "[NormalizeObservation]" if key == "env.wrappers" else "[256,256]"
+        example = "[FlattenObservation]" if key == "env.wrappers" else "[256,256]"
         return UserError(f"{key}: expected a list, such as {example}")
     if re.match(r"Key '\w+' (is )?not in", text) and (owners := _owners(key)):
         return UserError(f"{key}: expected only with {key.split('.')[0]}={' or '.join(owners)}")

@@ -9,18 +9,25 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from snnrl.analysis.documents import read_document
-from snnrl.analysis.run_files import read_config
+from snnrl.analysis.documents import parse_document, read_document
+from snnrl.analysis.run_files import FREE, check_lengths, read_config
 from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS
-from snnrl.envs.imports import check_module
+from snnrl.envs.imports import check_module, check_wrapper
 from snnrl.errors import UserError
-from snnrl.experiment.config import ARGUMENTS, check_override, compose_config
+from snnrl.experiment.choices import environment_arguments
+from snnrl.experiment.config import check_override, compose_config
 from snnrl.experiment.schema import NODES, RunConfig
 from snnrl.experiment.source import faults
+from snnrl.text import shortened
 
 SETTINGS = tuple(field.name for field in fields(RunConfig))
+
+LARGEST_ARGUMENTS = 2**18
+"""Bytes of ``env.kwargs`` or ``env.wrappers`` as YAML; several copies of them go into a record."""
 
 REMADE = ("tracking", "results_dir")
 """Settings that a run that is made again has of its own."""
@@ -155,6 +162,8 @@ def remake(recorded: Recorded, results_dir: Path) -> tuple[DictConfig, list[str]
     values = dict(_leaves(recorded.config))
     for key, value in values.items():
         _check_plain(key, value)
+        if key in FREE:
+            _check_written(key, value)
     values |= {
         key: value
         for key, value in CAME_LATER.items()
@@ -170,12 +179,57 @@ def check_code(cfg: DictConfig, named: Collection[str]) -> None:
     """Check that making the environment imports what is installed, or what the user has named.
 
     :param named: modules
-    :raises UserError: see :func:`snnrl.envs.imports.check_module`
+    :raises UserError: see :func:`snnrl.envs.imports.check_module` and
+        :func:`snnrl.envs.imports.check_wrapper`
     """
     check_module(cfg.env.id, named)
-    for wrapper in OmegaConf.select(cfg, "env.wrappers") or ():
-        name = wrapper if isinstance(wrapper, str) else wrapper.get("name")
-        check_module(str(name), named, "env.wrappers")
+    for wrapper in environment_arguments(cfg.env).get("wrappers") or ():
+        name = wrapper.get("name") if isinstance(wrapper, Mapping) else wrapper
+        check_wrapper(str(name), named)
+
+
+def check_comes_back(cfg: DictConfig) -> None:
+    """Check that a record of this configuration can be read, and the run made again from it.
+
+    :raises UserError: naming the setting that would be lost or be another
+    """
+    for key in FREE:
+        value = OmegaConf.select(cfg, key)
+        text = OmegaConf.to_yaml(value)
+        if (size := len(text.encode("utf-8", "backslashreplace"))) > LARGEST_ARGUMENTS:
+            raise UserError(f"{key}: has {size:,} bytes; expected at most {LARGEST_ARGUMENTS:,}")
+        parse_document(text, key)
+    values = OmegaConf.to_container(cfg)
+    assert isinstance(values, dict)
+    read = parse_document(OmegaConf.to_yaml(cfg), "config.yaml")
+    check_lengths(read, "config.yaml")
+    found = dict(_leaves(read))
+    for key, value in _leaves(values):
+        _check_plain(key, value)
+        if repr(found.get(key)) != repr(value):
+            raise UserError(
+                f"{key}={shortened(value)}: config.yaml would say {shortened(found.get(key))}; "
+                "expected texts, numbers, true, false, null, lists and mappings"
+            )
+        if key in FREE:
+            _check_written(key, value)
+
+
+def _check_written(key: str, value: Any) -> None:
+    """Check that Hydra reads what :func:`_written` writes as the same value.
+
+    :raises UserError: it does not; quotes around a key are none of Hydra's
+    """
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={_written(value)}")
+        same = not override.is_sweep_override() and repr(override.value()) == repr(value)
+    except (HydraException, RecursionError):
+        same = False
+    if not same:
+        raise UserError(
+            f"{key}={shortened(value)}: no command line could give it again; expected keys that "
+            "begin with a letter, of letters, digits, '_' and '-'"
+        )
 
 
 def _check_plain(key: str, value: Any) -> None:
@@ -187,7 +241,7 @@ def _check_plain(key: str, value: Any) -> None:
     if key.split(".")[0] not in SETTINGS or not re.fullmatch(r"[\w.]+", key):
         raise UserError(f"{key}: no such setting; expected those of --help")
     if "${" in str(value):
-        raise UserError(f"{key}={value}: expected a value")
+        raise UserError(f"{key}={shortened(value)}: expected a value, without '${{'")
 
 
 def came_later(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:
@@ -226,8 +280,7 @@ def _applies(key: str, config: Mapping[str, Any]) -> bool:
 
 def _settings(values: Mapping[str, Any], recorded: Recorded) -> Iterator[str]:
     for key, value in values.items():
-        is_choice = key.endswith(".name") and not key.startswith(ARGUMENTS)
-        if key.split(".")[0] in REMADE or is_choice:
+        if key.split(".")[0] in REMADE or key.endswith(".name"):
             continue
         if key == "device" and value == "auto":
             gpu = (recorded.facts.get("hardware") or {}).get("gpu")
@@ -242,7 +295,10 @@ def _written(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(_written, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_written(each)}" for key, each in value.items()) + "}"
+        # Hydra's keys have no quotes.
+        keys = [re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", str(key)) for key in value]
+        pairs = zip(keys, map(_written, value.values()), strict=True)
+        return "{" + ",".join(f"{key}:{each}" for key, each in pairs) + "}"
     plain = r"(?!(?i:true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*"
     if isinstance(value, str) and not re.fullmatch(plain, value):
         # Hydra reads backslashes as an escape only in front of a quote.
@@ -253,8 +309,9 @@ def _written(value: Any) -> str:
 
 
 def _leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values; what only the environment knows is one value."""
     for key, value in node.items():
-        if isinstance(value, Mapping | DictConfig):
+        if isinstance(value, Mapping | DictConfig) and f"{prefix}{key}" not in FREE:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

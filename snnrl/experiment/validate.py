@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from snnrl.agents.spiking import SPIKING_DEFAULTS
 from snnrl.errors import UserError, expect
 from snnrl.experiment.choices import CRITICS, normalisations, rollout_size
+from snnrl.experiment.recorded import check_comes_back
 from snnrl.experiment.spaces import check_environment
 from snnrl.nn.neurons import NEURONS
 from snnrl.nn.norm import STRATEGIES
@@ -48,6 +49,7 @@ def validate(cfg: DictConfig) -> None:
     _check_results_dir(cfg.results_dir)
     _check_experiment_name(cfg.experiment_name)
     kernel_for(cfg)
+    check_comes_back(cfg)
     check_environment(cfg)
 
 
