@@ -96,9 +96,6 @@ def test_every_seed_and_every_other_setting_of_a_sweep_is_checked(
         slow_case(["env=hopper", "env.id=Hopper-v4,'Hopper-v4'"], "env.id=Hopper-v4 and env.id="),
         slow_case(["seed=1,1.0"], "seed=1 and seed=1"),
         (["++seed=1,1"], "++seed=1 and ++seed=1"),
-        slow_case(
-            ["threads=1", "experiment=null,carebn/td3", "neuron=clif"], "experiment=null and exp"
-        ),
     ],
 )
 def test_runs_of_a_sweep_that_would_be_one_are_refused(

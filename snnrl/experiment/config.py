@@ -246,8 +246,11 @@ def _check_choice(override: Override) -> None:
     place = f"@{override.package}" if override.package else ""
     for value in values:
         name = "null" if value is None else str(value)
-        if name in choices(key) or (key == "experiment" and name == "null"):
+        if name in choices(key):
             continue
+        if key == "experiment" and value is None:
+            # It is the default, and Hydra has no way to write it.
+            raise UserError("experiment=null: expected a choice; leave it out for none")
         if key == "env" and (hint := suggest_environment(name, _environment_ids())) is not None:
             raise UserError(f"env={name}: no such choice{hint}")
         hint = suggest_choice(key, name, choices(key))

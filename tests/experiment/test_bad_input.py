@@ -23,6 +23,7 @@ MISTAKES = {
     "kernel=triton": ["kernel=triton", "a CUDA device", "kernel=native"],
     "bn=": ["bn=", "carebn"],
     "bn=null": ["bn=null", "carebn"],
+    "experiment=null": ["experiment=null: expected a choice; leave it out for none"],
     "experiment=carebn/tdd3": ["experiment=", "did you mean 'carebn/td3'?"],
     # keys
     "foo=1": ["foo", "--help"],
