@@ -248,7 +248,7 @@ def _check_choice(override: Override) -> None:
         name = "null" if value is None else str(value)
         if name in choices(key):
             continue
-        if key == "experiment" and value is None:
+        if key == "experiment" and name == "null":
             # It is the default, and Hydra has no way to write it.
             raise UserError("experiment=null: expected a choice; leave it out for none")
         if key == "env" and (hint := suggest_environment(name, _environment_ids())) is not None:
