@@ -189,9 +189,10 @@ def test_an_opaque_environment_has_a_state_at_the_start_of_an_episode() -> None:
             action = np.zeros(2, np.float32)
             np.testing.assert_array_equal(original.step(action)[0], restored.step(action)[0])
             assert original.get_state() is None
-        # The seeds of later episodes are part of the state.
+        # The seeds of later episodes are part of the state; Monitor's has clocks.
         np.testing.assert_array_equal(original.reset()[0], restored.reset()[0])
-        assert restored.get_state() == original.get_state()
+        ours, theirs = (pickle.loads(env.get_state() or b"") for env in (restored, original))
+        assert ours[:2] == theirs[:2]
 
 
 def test_episodes_of_an_opaque_environment_differ_and_depend_on_the_first_seed() -> None:
