@@ -1,4 +1,4 @@
-"""What a page links to or shows is there, and is in git."""
+"""What a page links to or shows is there, and is in git; its tables are tables."""
 
 from __future__ import annotations
 
@@ -43,6 +43,14 @@ def test_what_is_linked_is_there(page: Path) -> None:
         assert file.exists(), target
         if anchor and file.suffix == ".md":
             assert anchor in headings(file), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_rows_stand_below_a_heading(page: Path) -> None:
+    """Without one, after an empty line say, they are shown as a line of text."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        assert re.match(r"\|.*\n\|[-:| ]+\|\n", table), table[:100]
 
 
 def test_there_are_links_to_look_at() -> None:
