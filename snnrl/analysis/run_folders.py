@@ -110,13 +110,14 @@ def find_folders(paths: Iterable[str | Path]) -> Found:
                 )
             for folder in found:
                 runs.setdefault(folder.resolve(), folder)
-            # A run's own links, such as W&B makes them, lead to no other run.
-            left_out += [f"{why}: {path}" for path, why in lost if not {*path.parents} & {*found}]
+            left_out += [f"{why}: {path}" for path, why in lost]
     return Found([runs[key] for key in sorted(runs)], list(dict.fromkeys(left_out)))
 
 
 def walk(root: Path, lost: list[tuple[Path, str]]) -> Iterator[Path]:
     """Folders at or below a folder, through links too, each once: first those without a link.
+
+    What is below a run is its own, and so are links there, such as W&B makes them.
 
     :param lost: gets what is not looked into, with the reason
     """
@@ -135,8 +136,11 @@ def walk(root: Path, lost: list[tuple[Path, str]]) -> Iterator[Path]:
                 folders.clear()
                 continue
             seen.add(real)
-            folders.sort()
             yield folder
+            if _is_run(folder):
+                folders.clear()
+                continue
+            folders.sort()
             links = [path for name in folders if (path := folder / name).is_symlink()]
             for link in links:
                 if os.path.realpath(link) in above:

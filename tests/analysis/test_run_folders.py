@@ -362,6 +362,15 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     ]
 
 
+def test_links_of_a_run_are_its_own(tmp_path: Path) -> None:
+    """One to a data set, say, may have millions of files behind it."""
+    run = write_run(tmp_path / "runs" / "seed-0", RETURNS)
+    write_run(tmp_path / "elsewhere" / "seed-1", RETURNS, seed=1)
+    (run / "data").symlink_to(tmp_path / "elsewhere")
+    (run / "gone").symlink_to(tmp_path / "nowhere")
+    assert find_folders([tmp_path / "runs"]) == ([run], [])
+
+
 def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path / "seed-0", RETURNS)
     (tmp_path / "seed-1").symlink_to(tmp_path / "gone")
