@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+from snnrl.memory import does_not_suffice, is_of_the_memory
 from snnrl.output import lasting_output, wait_for_readers
 from snnrl.starting import imported
 from snnrl.text import one_line
@@ -94,7 +94,7 @@ def _outcome(command: Callable[[], int | None], at_once: str) -> tuple[int, str]
     except (MemoryError, RuntimeError, OSError) as problem:
         if not is_of_the_memory(problem):
             raise
-        return 1, f"failed: this machine's memory does not suffice ({describe(problem)})"
+        return 1, does_not_suffice(describe(problem))
 
 
 def _check_working_folder() -> None:
@@ -114,16 +114,6 @@ def describe(failure: BaseException) -> str:
     """``ZeroDivisionError: division by zero``: the kind, and the first line of what it says."""
     first, _, _ = str(failure).partition("\n")
     return f"{type(failure).__name__}: {first}" if first else type(failure).__name__
-
-
-def is_of_the_memory(failure: BaseException) -> bool:
-    """Whether memory did not suffice: Python's, torch's on a CPU or a GPU, or the system's."""
-    if isinstance(failure, OSError):
-        return failure.errno == errno.ENOMEM
-    # On a CPU torch has no class of its own for this.
-    words = ("allocate memory", "out of memory", "can't start new thread")
-    text = str(failure)
-    return isinstance(failure, MemoryError) or any(word in text for word in words)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -12,10 +12,9 @@ import sys
 from contextlib import suppress
 from types import FrameType, TracebackType
 
-COMMANDS = ("snnrl.train", "snnrl.evaluate", "snnrl.compare", "snnrl.reproduce")
+from snnrl.memory import does_not_suffice, is_of_the_memory
 
-OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "can't start new thread")
-"""What libraries say of too little memory while they are loaded."""
+COMMANDS = ("snnrl.train", "snnrl.evaluate", "snnrl.compare", "snnrl.reproduce")
 
 
 def begin() -> None:
@@ -53,10 +52,9 @@ def _explain(
 ) -> None:
     cause: BaseException | None = problem
     while cause is not None:
-        text = str(cause).partition("\n")[0]
-        if isinstance(cause, MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY):
-            reason = text or type(cause).__name__
-            return _say(f"failed: this machine's memory does not suffice ({reason})")
+        if is_of_the_memory(cause):
+            first = str(cause).partition("\n")[0]
+            return _say(does_not_suffice(first or type(cause).__name__))
         # Packages say of a package below only that it cannot be imported.
         cause = cause.__cause__ or cause.__context__
     sys.__excepthook__(kind, problem, trace)

@@ -15,7 +15,7 @@ PACKAGE = Path(snnrl.__file__).parent
 
 # From the ground up. Modules directly in the package are commands, except these.
 FLOORS = ["ground", "ops", "nn", "envs", "agents", "analysis", "experiment", "commands"]
-GROUND = ("errors", "output", "seeds", "starting", "text", "__init__")
+GROUND = ("errors", "memory", "output", "seeds", "starting", "text", "__init__")
 NO_REINFORCEMENT_LEARNING = ("ground", "ops", "nn")
 FOREIGN = ("stable_baselines3", "gymnasium", "ale_py", "minatar", "hydra", "omegaconf", "wandb")
 

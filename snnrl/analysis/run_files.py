@@ -16,7 +16,7 @@ from snnrl.analysis.documents import read_mapping, read_text
 from snnrl.analysis.run_done import MOST_STEPS, read_done
 from snnrl.analysis.runs import HARDWARE, Status, flatten
 from snnrl.errors import UserError
-from snnrl.text import one_line, shortened
+from snnrl.text import LONGEST, one_line, shortened
 
 EVALUATIONS = ["timesteps", "episode", "seed", "return", "length"]
 """Columns of evaluations.csv, one row an episode."""
@@ -37,9 +37,6 @@ LARGEST_NUMBER = 1e100
 
 LONGEST_VALUE = 4096
 """Characters of a setting's value, such as a path, at most."""
-
-LONGEST_SHOWN = 300
-"""Characters of an argument of the environment that are shown at most."""
 
 FREE = ("env.kwargs", "env.wrappers")
 """Settings that only the environment knows, of any form and length."""
@@ -73,10 +70,10 @@ def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cut(value: Any) -> Any:
-    if isinstance(value, Mapping) and all(len(key) <= LONGEST_SHOWN for key in value):
+    if isinstance(value, Mapping) and all(len(key) <= LONGEST for key in value):
         return {key: _cut(each) for key, each in value.items()}
     text = str(value)
-    if len(text) <= LONGEST_SHOWN:
+    if len(text) <= LONGEST:
         return value
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
     return f"{text[:40]}... ({len(text):,} characters, {digest})"

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from snnrl.analysis.documents import read_document
-from snnrl.errors import UserError, is_of_the_memory
+from snnrl.errors import UserError
 from snnrl.experiment.records import replace_file
+from snnrl.memory import is_of_the_memory
 
 FAILURES = "failures.json"
 """The failures of a run, one after another; gone when it is done."""

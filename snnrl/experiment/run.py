@@ -43,6 +43,7 @@ from snnrl.experiment.time_left import TimeLeft
 from snnrl.experiment.tracking import Tracker, make_tracker
 from snnrl.experiment.validate import kernel_for, validate
 from snnrl.experiment.workers import EnvironmentEnded
+from snnrl.memory import is_of_the_memory
 from snnrl.output import lasting_output
 from snnrl.text import one_line
 
@@ -320,8 +321,7 @@ def _memory_suffices(cfg: DictConfig) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as problem:
-        # On a CPU torch has no class of its own for this.
-        if isinstance(problem, RuntimeError) and "allocate" not in str(problem):
+        if not is_of_the_memory(problem):
             raise
         sizes = {key: OmegaConf.select(cfg, key) for key in SIZES}
         shown = ", ".join(f"{key}={size}" for key, size in sizes.items() if size is not None)

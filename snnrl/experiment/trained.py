@@ -25,16 +25,16 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from snnrl.agents.base import SpikingAgent
+from snnrl.analysis.run_done import MOST_STEPS
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_agent, build_training_env
+from snnrl.memory import is_of_the_memory
 from snnrl.text import one_line
 
 STATISTICS = "observation_statistics.json"
 """Entry of ``model.zip``: mean, variance and count of observations, for agents that have them."""
 
 MOMENTS = ("mean", "var", "count")
-
-MOST_STEPS = 10**15
 
 
 def with_statistics(model: bytes, agent: SpikingAgent) -> bytes:
@@ -46,9 +46,7 @@ def with_statistics(model: bytes, agent: SpikingAgent) -> bytes:
     if normalization is None or not normalization.norm_obs:
         return model
     moments: Any = normalization.obs_rms
-    values = {
-        name: np.asarray(getattr(moments, name)).tolist() for name in ("mean", "var", "count")
-    }
+    values = {name: np.asarray(getattr(moments, name)).tolist() for name in MOMENTS}
     file = io.BytesIO(model)
     with ZipFile(file, "a") as zipped:
         zipped.writestr(STATISTICS, json.dumps(values))
@@ -75,8 +73,7 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
         try:
             agent = build_agent(cfg, env, **small)
         except (MemoryError, RuntimeError) as problem:
-            # On a CPU torch has no class of its own for this.
-            if isinstance(problem, RuntimeError) and "allocate" not in str(problem):
+            if not is_of_the_memory(problem):
                 raise
             raise _misfit(path, f"too large for this machine: {one_line(problem)}") from problem
     _load_weights(agent, weights, path)
@@ -173,7 +170,7 @@ def _unpickle_moments(normalization: VecNormalize, path: Path) -> None:
         saved, *_ = load_from_zip_file(path, device="cpu")
         assert saved is not None
         kept = saved["normalization"].obs_rms
-        values = {"mean": kept.mean, "var": kept.var, "count": kept.count}
+        values = {name: getattr(kept, name) for name in MOMENTS}
     except Exception as problem:  # whatever the pickle raises
         raise UserError(
             f"{path}: expected a model that a run has saved ({one_line(problem)})"

@@ -1,0 +1,20 @@
+"""Too little memory, which every library tells in its own words."""
+
+from __future__ import annotations
+
+import errno
+
+WORDS = ("allocate memory", "out of memory", "failed to map segment", "can't start new thread")
+"""Of torch, which on a CPU has no class of its own for it, of CUDA, the linker and Python."""
+
+
+def is_of_the_memory(failure: BaseException) -> bool:
+    """Whether memory did not suffice: Python's, torch's on a CPU or a GPU, or the system's."""
+    told = isinstance(failure, OSError) and failure.errno == errno.ENOMEM
+    text = str(failure).lower()
+    return told or isinstance(failure, MemoryError) or any(words in text for words in WORDS)
+
+
+def does_not_suffice(reason: str) -> str:
+    """Return the line that a command ends with."""
+    return f"failed: this machine's memory does not suffice ({reason})"
