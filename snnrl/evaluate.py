@@ -56,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
     parser.add_argument(
         "--kernel",
-        choices=KERNELS,
-        help="what computes the networks (default: the run's setting; auto for triton, as it acts "
-        "on a CPU)",
+        choices=[kernel for kernel in KERNELS if kernel != "triton"],
+        help="what computes the networks, on a CPU (default: the run's setting, auto in place of "
+        "triton)",
     )
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
     parser.add_argument(

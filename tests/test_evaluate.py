@@ -188,3 +188,9 @@ def test_a_missing_library(
     assert main([str(copy), "--episodes", "1", "--video"]) == 2
     assert_one_line(capsys, "--video", "libEGL.so.1", "apt-get install libegl1")
     assert [path.name for path in copy.glob("*.mp4")] + list(copy.glob(".video*")) == []
+
+
+def test_triton_is_no_choice_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["a/folder", "--kernel", "triton"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--kernel" in line and "triton" in line and "native" in line

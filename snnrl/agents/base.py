@@ -19,18 +19,17 @@ from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import (
     VecEnv,
-    VecEnvWrapper,
     VecNormalize,
     VecTransposeImage,
     unwrap_vec_normalize,
 )
 from torch import Tensor, nn
 
+from snnrl.agents.environments import check_spaces, refuse_covered_normalization
 from snnrl.agents.losses import LatestLosses, Losses
 from snnrl.agents.optimizers import keep_how, keeps_how, prepare_adam
 from snnrl.agents.part import SpikingPart
 from snnrl.agents.precision import use_whole_floats
-from snnrl.envs import action_problem, observation_problem
 from snnrl.errors import UserError, expect
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
@@ -80,7 +79,7 @@ class SpikingAgent(BaseAlgorithm):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        _check_spaces(env)
+        check_spaces(env)
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
@@ -151,7 +150,7 @@ class SpikingAgent(BaseAlgorithm):
             ``VecNormalize`` is not the outermost wrapper
         """
         if self.env is not None:
-            _refuse_covered_normalization(self.env)
+            refuse_covered_normalization(self.env)
         if self.device.type == "cuda":
             use_whole_floats()
         self._prepare_optimizers(capturable)
@@ -305,7 +304,7 @@ class SpikingAgent(BaseAlgorithm):
         """
         self.normalization = self.get_vec_normalize_env() or self.normalization
         wrapped = self._wrap_env(env, self.verbose)
-        _refuse_covered_normalization(wrapped)
+        refuse_covered_normalization(wrapped)
         super().set_env(self._with_normalization(wrapped), force_reset)
 
     def _with_normalization(self, env: VecEnv) -> VecEnv:
@@ -334,40 +333,6 @@ def _check_arguments(
     known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
     for name in given:
         expect("load", name, sorted(known - {"self", "args", "kwargs", "policy", "env"}))
-
-
-def _refuse_covered_normalization(env: VecEnv) -> None:
-    """Statistics are saved with an agent and then put around an environment: outermost.
-
-    :raises UserError: a wrapper stands over a ``VecNormalize`` of ``env``
-    """
-    above: list[type] = []
-    while isinstance(env, VecEnvWrapper):
-        if isinstance(env, VecNormalize):
-            # Stable-Baselines3 itself puts one over it, which changes observations alone.
-            covers = [k for k in above if env.norm_obs or k is not VecTransposeImage]
-            if covers:
-                name = covers[-1].__name__
-                raise UserError(
-                    f"VecNormalize: is beneath {name}, and would be above it when the agent is "
-                    f"loaded; expected VecNormalize outermost, as VecNormalize({name}(...))"
-                )
-        above.append(type(env))
-        env = env.venv
-
-
-def _check_spaces(env: GymEnv) -> None:
-    """Check what Stable-Baselines3 asserts, or what would end in NaN.
-
-    :raises UserError: a space is missing or of another kind, or nobody can act in it or read it
-    """
-    for name in ("observation_space", "action_space"):
-        space = getattr(env, name, None)
-        if not isinstance(space, spaces.Space):
-            raise UserError(f"env: its {name} is {space}; expected a gymnasium space")
-        problem = action_problem if name == "action_space" else observation_problem
-        if isinstance(space, spaces.Box) and (reason := problem(space)) is not None:
-            raise UserError(f"env: {reason}")
 
 
 @contextmanager

@@ -1,9 +1,23 @@
-"""Spaces that no agent can act in or read."""
+"""Spaces that are missing, or that no agent can act in or read."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
+
+
+def missing_space(env: Any) -> str | None:
+    """Say which space an environment does not have.
+
+    :return: ``None`` if it has both
+    """
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, spaces.Space):
+            return f"its {name} is {space}; expected a gymnasium space"
+    return None
 
 
 def action_problem(space: spaces.Box) -> str | None:

@@ -12,11 +12,12 @@ from typing import Any
 
 import gymnasium
 import mujoco
-from gymnasium import error, spaces
+from gymnasium import error
 from gymnasium.envs.registration import load_env_creator
 
 from snnrl.envs import atari, minatar
 from snnrl.envs.blame import blame, in_words
+from snnrl.envs.bounds import missing_space
 from snnrl.envs.checked import Checked
 from snnrl.envs.ids import known_ids, nearest_id
 from snnrl.envs.wrap import Wrap, wrap
@@ -79,10 +80,8 @@ def _import_module_of(env_id: str) -> None:
 
 
 def _with_spaces(env: gymnasium.Env[Any, Any], env_id: str) -> gymnasium.Env[Any, Any]:
-    for name in ("observation_space", "action_space"):
-        space = getattr(env, name, None)
-        if not isinstance(space, spaces.Space):
-            raise UserError(f"env.id={env_id}: its {name} is {space}; expected a gymnasium space")
+    if (missing := missing_space(env)) is not None:
+        raise UserError(f"env.id={env_id}: {missing}")
     return env
 
 

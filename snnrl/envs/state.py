@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -112,12 +111,6 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         return None
 
 
-def _wrappers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Wrapper[Any, Any, Any, Any]]:
-    while isinstance(env, gymnasium.Wrapper):
-        yield env
-        env = env.env
-
-
 def _states_of_wrappers(env: gymnasium.Env[Any, Any]) -> tuple[list[dict[str, bytes]], list[str]]:
     """Pickle the attributes of the wrappers of an environment that cannot be pickled itself.
 
@@ -126,7 +119,7 @@ def _states_of_wrappers(env: gymnasium.Env[Any, Any]) -> tuple[list[dict[str, by
     """
     states: list[dict[str, bytes]] = []
     lost: list[str] = []
-    for layer in _wrappers(env):
+    for layer in _layers(env)[:-1]:
         state = {}
         for name, value in vars(layer).items():
             if name == "env" or callable(value):
@@ -146,7 +139,7 @@ def _restore_wrappers(
 
     :return: which are not restored
     """
-    for layer, state in zip(_wrappers(env), states, strict=True):
+    for layer, state in zip(_layers(env)[:-1], states, strict=True):
         vars(layer).update({name: pickle.loads(value) for name, value in state.items()})
     return f"{', '.join(lost)} cannot be pickled, and is as at the start" if lost else None
 

@@ -42,14 +42,18 @@ class Neuron(nn.Module):
     def extra_repr(self) -> str:
         """Its parameters, for ``print``."""
         surrogate = f"{self.surrogate.name}({self.surrogate.scale:g})"
-        shared = f"threshold={self.threshold:g}, surrogate={surrogate}"
-        own = {key: value for key, value in vars(self).items() if isinstance(value, float)}
-        own |= self.recovery._asdict() if isinstance(self, DynamicNeuron) else {}
-        own.pop("threshold", None)
-        return ", ".join(
-            [shared, *(f"{key}={value:g}" for key, value in own.items())]
-            + (["detach_reset=True"] if self.detach_reset else [])
-        )
+        own = [f"{key}={value:g}" for key, value in self._constants().items()]
+        reset = ["detach_reset=True"] if self.detach_reset else []
+        shared = [f"threshold={self.threshold:g}", f"surrogate={surrogate}"]
+        return ", ".join([*shared, *own, *reset])
+
+    def _constants(self) -> dict[str, float]:
+        """What this kind of neuron alone has, by name."""
+        return {
+            key: value
+            for key, value in vars(self).items()
+            if isinstance(value, float) and key != "threshold"
+        }
 
     def dynamics(self) -> Dynamics | None:
         """What the fused operators need to know; ``None``: they do not know this neuron."""
@@ -143,6 +147,9 @@ class DynamicNeuron(Neuron):
             self.surrogate,
             self.detach_reset,
         )
+
+    def _constants(self) -> dict[str, float]:
+        return {**super()._constants(), **self.recovery._asdict()}
 
     def dynamics(self) -> Dynamics:
         return self._dynamics("dn", current_decay=self.current_decay, parameters=self.recovery)

@@ -116,7 +116,7 @@ def test_it_may_scale_rewards_beneath_transposed_images(tmp_path: Path) -> None:
 
 def test_an_agent_of_an_earlier_version(tmp_path: Path) -> None:
     """It may have been trained with one beneath another wrapper."""
-    with patch.object(base, "_refuse_covered_normalization"):
+    with patch.object(base, "refuse_covered_normalization"):
         agent = TD3("AnnPolicy", VecFrameStack(VecNormalize(_one_number()), 4), buffer_size=10)
         agent.save(tmp_path / "agent.zip")
     for env in (None, VecFrameStack(_one_number(), 4)):

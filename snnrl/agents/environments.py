@@ -1,0 +1,49 @@
+"""Environments that no agent can learn in, whoever hands them over."""
+
+from __future__ import annotations
+
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecEnvWrapper,
+    VecNormalize,
+    VecTransposeImage,
+)
+
+from snnrl.envs import action_problem, missing_space, observation_problem
+from snnrl.errors import UserError
+
+
+def check_spaces(env: GymEnv) -> None:
+    """Check what Stable-Baselines3 asserts, or what would end in NaN.
+
+    :raises UserError: a space is missing or of another kind, or nobody can act in it or read it
+    """
+    reason = missing_space(env)
+    if reason is None and isinstance(env.observation_space, spaces.Box):
+        reason = observation_problem(env.observation_space)
+    if reason is None and isinstance(env.action_space, spaces.Box):
+        reason = action_problem(env.action_space)
+    if reason is not None:
+        raise UserError(f"env: {reason}")
+
+
+def refuse_covered_normalization(env: VecEnv) -> None:
+    """Statistics are saved with an agent and then put around an environment: outermost.
+
+    :raises UserError: a wrapper stands over a ``VecNormalize`` of ``env``
+    """
+    above: list[type] = []
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecNormalize):
+            # Stable-Baselines3 itself puts one over it, which changes observations alone.
+            covers = [k for k in above if env.norm_obs or k is not VecTransposeImage]
+            if covers:
+                name = covers[-1].__name__
+                raise UserError(
+                    f"VecNormalize: is beneath {name}, and would be above it when the agent is "
+                    f"loaded; expected VecNormalize outermost, as VecNormalize({name}(...))"
+                )
+        above.append(type(env))
+        env = env.venv
