@@ -31,8 +31,8 @@ from snnrl.experiment.config import (
     is_sweep,
 )
 from snnrl.experiment.equal_functions import check_functions
-from snnrl.experiment.folder import folder_name, settings_hash
 from snnrl.experiment.help import help_text
+from snnrl.experiment.naming import folder_name, settings_hash
 from snnrl.experiment.run import run
 from snnrl.experiment.schema import register, setting_types
 from snnrl.experiment.signals import stop_on_signals

@@ -27,7 +27,6 @@ from snnrl.errors import NonFiniteError, RunFailed, UserError
 from snnrl.experiment.builder import load_agent
 from snnrl.experiment.checksums import Damaged, checksum
 from snnrl.experiment.durable import sync_folder
-from snnrl.experiment.folder import settings_hash
 from snnrl.experiment.generators import generator_states, restore_generators
 from snnrl.experiment.manifest import (
     NAME,
@@ -39,6 +38,7 @@ from snnrl.experiment.manifest import (
     read_manifest,
     write_manifest,
 )
+from snnrl.experiment.naming import settings_hash
 from snnrl.experiment.records import Fingerprint, replace_file
 from snnrl.experiment.replay_segments import (
     Segment,

@@ -9,7 +9,7 @@ from copy import deepcopy
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
-from snnrl.experiment.folder import settings_hash
+from snnrl.experiment.naming import settings_hash
 
 
 def check_functions(configs: Iterable[DictConfig]) -> None:

@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnrl.analysis.documents import read_text
 from snnrl.errors import UserError
-from snnrl.experiment.folder import RunFolder, label
+from snnrl.experiment.folder import RunFolder
 from snnrl.experiment.history import history
+from snnrl.experiment.naming import label
 from snnrl.experiment.tracking import Tracker, tell
 
 INIT_TIMEOUT_S = 60

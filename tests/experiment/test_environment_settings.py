@@ -16,7 +16,8 @@ from snnrl.envs import Stateful, make_env
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_environment, build_training_env
 from snnrl.experiment.config import check_overrides, compose_config, expand
-from snnrl.experiment.folder import RunFolder, label, settings_hash
+from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.naming import label, settings_hash
 from snnrl.experiment.recorded import (
     Recorded,
     check_comes_back,

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from snnrl.analysis.run_files import EVALUATIONS, STATISTICS_ERROR
 from snnrl.analysis.runs import NOT_SETTINGS
 from snnrl.experiment.config import compose_config
-from snnrl.experiment.folder import RunFolder, label, settings_hash
+from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.naming import label, settings_hash
 from snnrl.experiment.records import Table
 from snnrl.seeds import child_seed
 from tests.experiment.helpers import folder_of, rows_of, steps_in, train

@@ -12,7 +12,8 @@ from snnrl.analysis.run_folders import find_runs
 from snnrl.analysis.runs import OWN_RUNS
 from snnrl.errors import UserError
 from snnrl.experiment.config import CONFIG_DIR, choices, compose_config
-from snnrl.experiment.folder import RunFolder, label, settings_hash
+from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.naming import label, settings_hash
 from snnrl.experiment.validate import validate
 from tests.experiment.helpers import folder_of, train
 

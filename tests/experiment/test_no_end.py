@@ -22,7 +22,7 @@ from snnrl.experiment.callbacks import Supervisor
 from snnrl.experiment.config import compose_config
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Episode, EvaluationStopped, Evaluator
-from snnrl.experiment.folder import settings_hash
+from snnrl.experiment.naming import settings_hash
 from snnrl.experiment.recorded import Recorded, remake
 from tests.envs import Follow
 from tests.experiment.helpers import (
