@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from snnrl.analysis.runs import OWN_RUNS
+from snnrl.experiment import naming
+
 HERE = Path(__file__).parent
 
 TWO_RUNS = ("env=cartpole", "evaluation.episodes=1", "checkpoint.every=10", "total_steps=30")
@@ -74,6 +77,20 @@ def _signals_arrive() -> None:
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+@pytest.fixture(autouse=True)
+def _own_runs_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody has trained in this checkout must not decide a test."""
+    look = naming._of_the_setting
+    own = HERE.parent / OWN_RUNS
+
+    def guarded(environment: Path, name: str) -> list[Path]:
+        if own in environment.absolute().parents:
+            pytest.fail(f"looks for runs in {own}; expected results_dir or another working folder")
+        return look(environment, name)
+
+    monkeypatch.setattr(naming, "_of_the_setting", guarded)
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ def test_whatever_a_stream_fails_of(number: int) -> None:
     stream: Any = Lasting(Failing())
     print("a line", file=stream)
     print("another", file=stream, flush=True)
+    assert (stream.failure is not None) == (number == errno.ENOSPC)
 
 
 def test_a_stream_that_is_closed() -> None:

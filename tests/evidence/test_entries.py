@@ -107,7 +107,10 @@ def test_no_file(tmp_path: Path) -> None:
         read_entries(tmp_path / "nothing.yaml")
 
 
-def test_the_real_list_composes_and_is_what_was_decided() -> None:
+def test_the_real_list_composes_and_is_what_was_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     entries = read_entries(TOP / "configs" / "evidence.yaml")
     lengths: dict[Path, list[int]] = {}
     for entry in (entry for entry in entries if entry.seed == 0):

@@ -236,7 +236,10 @@ def test_what_does_not_change_learning_does_not_change_the_folder() -> None:
         (["env=hopper"], ["env=ant", "env.id=Hopper-v4"]),
     ],
 )
-def test_two_routes_to_the_same_settings_share_a_folder(one: list[str], other: list[str]) -> None:
+def test_two_routes_to_the_same_settings_share_a_folder(
+    one: list[str], other: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert RunFolder(compose_config(one)).path == RunFolder(compose_config(other)).path
 
 
@@ -275,7 +278,10 @@ def test_labels_of_all_kinds(overrides: list[str], expected: str) -> None:
     assert label(compose_config(overrides)) == expected
 
 
-def test_ram_and_pixels_share_the_game_s_folder_and_nothing_else() -> None:
+def test_ram_and_pixels_share_the_game_s_folder_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     folders = [
         RunFolder(compose_config(["algo=dqn", f"env=atari/pong{seen}"])) for seen in ("", "_ram")
     ]

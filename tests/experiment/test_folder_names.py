@@ -46,7 +46,10 @@ def of_earlier_version(results: Path, *changes: str) -> Path:
         (["experiment=quickstart", "experiment_name=mine"], "td3-lif-carebn-mine"),
     ],
 )
-def test_the_name_is_short(overrides: list[str], name: str) -> None:
+def test_the_name_is_short(
+    overrides: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     cfg = compose_config(overrides)
     assert RunFolder(cfg).setting == f"{name}-{settings_hash(cfg)}"
     assert not Path(OWN_RUNS).is_absolute()

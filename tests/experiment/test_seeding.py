@@ -153,7 +153,10 @@ def test_recorded_runs_keep_their_hashes_and_folders() -> None:
         assert file.parent.parent.name.endswith(f"-{settings_hash(cfg)}"), file
 
 
-def test_seeding_is_in_the_hash_and_not_in_the_label() -> None:
+def test_seeding_is_in_the_hash_and_not_in_the_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     new, old = (RunFolder(compose_config([f"seeding={s}"])) for s in ("independent", "additive"))
     assert label(new.cfg) == label(old.cfg)
     assert new.path != old.path
