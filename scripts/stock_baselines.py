@@ -31,11 +31,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from snnrl.analysis.run_files import EVALUATIONS
 from snnrl.errors import UserError, exit_status
 from snnrl.experiment.builder import build_evaluator, build_training_env, use_threads
-from snnrl.experiment.config import check_overrides, compose_config
+from snnrl.experiment.config.compose import check_overrides, compose_config
+from snnrl.experiment.config.validate import validate
 from snnrl.experiment.evaluation import Evaluator
-from snnrl.experiment.provenance import collect
-from snnrl.experiment.records import Table
-from snnrl.experiment.validate import validate
+from snnrl.experiment.folder.tables import Table
+from snnrl.experiment.reproduction.provenance import collect
 
 STOCK: dict[str, dict[str, Any]] = {
     "ddpg": {"critic_weight_decay": 0},

@@ -24,13 +24,13 @@ from snnrl.experiment.builder import (
     episode_starts,
     use_threads,
 )
-from snnrl.experiment.checksums import is_whole_model
+from snnrl.experiment.checkpoint.checksums import is_whole_model
+from snnrl.experiment.config.check_spaces import check_environment
+from snnrl.experiment.config.validate import check_bounds
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
-from snnrl.experiment.recorded import check_code, read_typed_config
-from snnrl.experiment.spaces import check_environment
+from snnrl.experiment.reproduction.remake import check_code, read_typed_config
 from snnrl.experiment.trained import load_trained
-from snnrl.experiment.validate import check_bounds
 from snnrl.experiment.video import record_episode
 from snnrl.ops.backend import KERNELS
 from snnrl.text import one_line

@@ -15,13 +15,19 @@ from omegaconf import DictConfig
 
 from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
-from snnrl.experiment.folder import RunFolder
-from snnrl.experiment.identity import compare_results, compare_tables, is_same
-from snnrl.experiment.provenance import Difference, collect, differences, installable
-from snnrl.experiment.recorded import Recorded, came_later, check_code, read_record, remake
+from snnrl.experiment.config.validate import validate
+from snnrl.experiment.folder.run_folder import RunFolder
+from snnrl.experiment.reproduction.compare import compare_results, compare_tables, is_same
+from snnrl.experiment.reproduction.provenance import Difference, collect, differences, installable
+from snnrl.experiment.reproduction.remake import (
+    Recorded,
+    came_later,
+    check_code,
+    read_record,
+    remake,
+)
+from snnrl.experiment.reproduction.source import as_patch
 from snnrl.experiment.run import run
-from snnrl.experiment.source import as_patch
-from snnrl.experiment.validate import validate
 from snnrl.text import one_line
 
 SAME, OTHER = 0, 1

@@ -92,8 +92,8 @@ def test_imports_only_point_down():
         ("envs/make.py", "from snnrl.agents import DQN", "snnrl.agents"),
         (
             "agents/base.py",
-            "from snnrl.experiment.config import resolve",
-            "snnrl.experiment.config",
+            "from snnrl.experiment.config.compose import resolve",
+            "snnrl.experiment.config.compose",
         ),
         ("errors.py", "from snnrl.ops import backend", "snnrl.ops"),
         ("compare.py", "from snnrl.train import main", "snnrl.train"),

@@ -16,7 +16,7 @@ from snnrl.analysis.published import Published, published_results
 from snnrl.analysis.run_folders import find_runs
 from snnrl.analysis.table import Row
 from snnrl.errors import UserError
-from snnrl.experiment.records import replace_file
+from snnrl.experiment.folder.tables import replace_file
 
 NOTHING = "-"
 

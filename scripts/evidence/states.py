@@ -18,10 +18,10 @@ from snnrl.analysis.run_folders import load_run
 from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import mean_returns
 from snnrl.errors import UserError
-from snnrl.experiment.checksums import Damaged
-from snnrl.experiment.choices import rollout_size
-from snnrl.experiment.manifest import numbered, read_manifest
-from snnrl.experiment.sweep import Outcome
+from snnrl.experiment.checkpoint.checksums import Damaged
+from snnrl.experiment.checkpoint.manifest import numbered, read_manifest
+from snnrl.experiment.config.choices import rollout_size
+from snnrl.experiment.sweep.outcomes import Outcome
 
 Kind = Literal["waiting", "running", "done", "failed"]
 

@@ -19,22 +19,22 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import Interrupted, NonFiniteError, RunFailed
-from snnrl.experiment.checkpoint import (
+from snnrl.experiment.checkpoint.save import (
     Checkpoints,
     Position,
     check_finite,
     run_id,
     save_model,
 )
-from snnrl.experiment.choices import rollout_size
+from snnrl.experiment.config.choices import rollout_size
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
 from snnrl.experiment.evaluation import Episode, EvaluationStopped, Evaluator
-from snnrl.experiment.folder import TABLES, RunFolder
-from snnrl.experiment.history import statistics_values
+from snnrl.experiment.folder.run_folder import TABLES, RunFolder
+from snnrl.experiment.folder.tables import Table, replace_file
 from snnrl.experiment.progress import Progress
-from snnrl.experiment.records import Table, replace_file
 from snnrl.experiment.signals import StopRequest
-from snnrl.experiment.tracking import Tracker
+from snnrl.experiment.tracking.history import statistics_values
+from snnrl.experiment.tracking.tracker import Tracker
 from snnrl.seeds import SEEDINGS
 
 SATURATED = 0.5

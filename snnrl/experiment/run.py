@@ -17,7 +17,6 @@ from snnrl.analysis.report import summarise_run
 from snnrl.analysis.run_files import read_evaluations
 from snnrl.analysis.runs import CAME_LATER
 from snnrl.errors import Interrupted, RunFailed, UserError, describe
-from snnrl.experiment import provenance
 from snnrl.experiment.builder import (
     build_agent,
     build_evaluator,
@@ -25,23 +24,24 @@ from snnrl.experiment.builder import (
     use_threads,
 )
 from snnrl.experiment.callbacks import Clock, Supervisor
-from snnrl.experiment.checkpoint import (
+from snnrl.experiment.checkpoint.checksums import is_whole_model
+from snnrl.experiment.checkpoint.disk_usage import disk_space
+from snnrl.experiment.checkpoint.save import (
     Position,
     find_checkpoint,
     load_checkpoint,
     save_model,
 )
-from snnrl.experiment.checksums import is_whole_model
-from snnrl.experiment.choices import rollout_size
-from snnrl.experiment.disk import disk_space
+from snnrl.experiment.config.choices import rollout_size
+from snnrl.experiment.config.validate import kernel_for, validate
 from snnrl.experiment.estimate import in_words, seconds_for
-from snnrl.experiment.failures import Failure, is_of_the_machine
-from snnrl.experiment.folder import CONFIG, TABLES, RunFolder
+from snnrl.experiment.folder.failures import Failure, is_of_the_machine
+from snnrl.experiment.folder.run_folder import CONFIG, TABLES, RunFolder
 from snnrl.experiment.progress import Progress
+from snnrl.experiment.reproduction import provenance
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.time_left import TimeLeft
-from snnrl.experiment.tracking import Tracker, make_tracker
-from snnrl.experiment.validate import kernel_for, validate
+from snnrl.experiment.tracking.tracker import Tracker, make_tracker
 from snnrl.experiment.workers import EnvironmentEnded
 from snnrl.memory import is_of_the_memory
 from snnrl.output import lasting_output
