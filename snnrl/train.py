@@ -32,7 +32,7 @@ from snnrl.experiment.config.compose import (
 )
 from snnrl.experiment.config.equal_functions import check_functions
 from snnrl.experiment.config.help import help_text
-from snnrl.experiment.config.naming import folder_name, settings_hash
+from snnrl.experiment.config.label import folder_name, settings_hash
 from snnrl.experiment.config.schema import register, setting_types
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.run import run

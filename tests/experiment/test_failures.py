@@ -97,7 +97,7 @@ def test_a_disk_too_full_to_say_so(
 ) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr("snnrl.experiment.run.build_evaluator", raising(full))
-    monkeypatch.setattr("snnrl.experiment.folder.failures.replace_file", raising(full))
+    monkeypatch.setattr("snnrl.run_format.failures.write_text", raising(full))
     assert train(tmp_path) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("failed: OSError: [Errno 28] No space left on device")

@@ -20,7 +20,7 @@ from snnrl.agents.base import SpikingAgent
 from snnrl.envs import Stateful, make_env
 from snnrl.experiment.callbacks import Supervisor
 from snnrl.experiment.config.compose import compose_config
-from snnrl.experiment.config.naming import settings_hash
+from snnrl.experiment.config.label import settings_hash
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Episode, EvaluationStopped, Evaluator
 from snnrl.experiment.reproduction.remake import Recorded, remake

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from snnrl.experiment.config.compose import compose_config
-from snnrl.experiment.config.naming import label, settings_hash
+from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.folder.run_folder import RunFolder

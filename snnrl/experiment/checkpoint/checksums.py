@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile, ZipFile
 
 BLOCK = 1 << 20
 
@@ -56,14 +55,3 @@ def check(path: Path, expected: Checksum) -> None:
         raise Damaged(f"{path.name} cannot be read ({problem.strerror})") from None
     if found != expected:
         raise Damaged(f"{path.name} has another checksum than when it was written")
-
-
-def is_whole_model(path: Path) -> bool:
-    """Whether a file is a saved agent, all of it as it was put in by the zip's own checksums."""
-    try:
-        with ZipFile(path) as zipped:
-            # Half a file ends with a zip too: one of those that hold the tensors.
-            whole = {"data", "policy.pth"} <= set(zipped.namelist())
-            return whole and zipped.testzip() is None
-    except (OSError, EOFError, ValueError, RuntimeError, BadZipFile, zlib.error):
-        return False

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from snnrl.errors import UserError
 from snnrl.experiment.checkpoint.checksums import Checksum, Damaged, check
 from snnrl.experiment.checkpoint.replay_segments import Segment
-from snnrl.experiment.folder.durable import replacing
+from snnrl.run_format.durable import replacing
 
 FORMAT = 1
 """Rises whenever a checkpoint of before cannot be read any more."""

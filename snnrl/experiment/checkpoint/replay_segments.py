@@ -17,7 +17,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.experiment.checkpoint.checksums import Checksum, Damaged, check, checksum
-from snnrl.experiment.folder.durable import replacing
+from snnrl.run_format.durable import replacing
 
 ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 

@@ -45,10 +45,10 @@ from snnrl.experiment.checkpoint.replay_segments import (
     rows_of,
     save_rows,
 )
-from snnrl.experiment.config.naming import settings_hash
-from snnrl.experiment.folder.durable import sync_folder
-from snnrl.experiment.folder.tables import Fingerprint, replace_file
+from snnrl.experiment.config.label import settings_hash
 from snnrl.experiment.trained import with_statistics
+from snnrl.run_format.durable import replace_file, sync_folder
+from snnrl.run_format.table import Fingerprint
 from snnrl.seeds import child_seed
 
 AGENT, STATE = "agent.zip", "state.pt"

@@ -15,12 +15,12 @@ from stable_baselines3.common.preprocessing import (
     is_image_space_channels_first,
 )
 
-from snnrl.analysis.runs import CAME_LATER
 from snnrl.envs import action_problem, blame, make_env, observation_problem
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments, spiking_parts
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.nn.convolution import convolved_shapes
+from snnrl.run_format.settings import CAME_LATER
 from snnrl.seeds import own_global_generators
 
 ACTIONS: dict[str, tuple[type[spaces.Space[Any]], ...]] = {

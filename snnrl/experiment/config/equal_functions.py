@@ -9,7 +9,7 @@ from copy import deepcopy
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
-from snnrl.experiment.config.naming import settings_hash
+from snnrl.experiment.config.label import settings_hash
 
 
 def check_functions(configs: Iterable[DictConfig]) -> None:

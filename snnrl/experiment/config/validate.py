@@ -16,7 +16,7 @@ from snnrl.agents.spiking import SPIKING_DEFAULTS
 from snnrl.errors import UserError, expect
 from snnrl.experiment.config.check_spaces import check_environment
 from snnrl.experiment.config.choices import CRITICS, normalisations, rollout_size
-from snnrl.experiment.reproduction.remake import check_comes_back
+from snnrl.experiment.config.written import check_comes_back
 from snnrl.nn.neurons import NEURONS
 from snnrl.nn.norm import STRATEGIES
 from snnrl.ops.backend import resolve_kernel

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from snnrl.analysis.documents import read_mapping
-from snnrl.analysis.run_done import SEALED, check_sealed, read_done, seal
-from snnrl.analysis.run_files import EVALUATIONS, STATISTICS_ERROR
 from snnrl.errors import UserError
-from snnrl.experiment.checkpoint.checksums import is_whole_model
-from snnrl.experiment.config.naming import find_run, label, new_folder
-from snnrl.experiment.folder.failures import FAILURES, Failure, add_failure, failed_twice
-from snnrl.experiment.folder.tables import Fingerprint, Table, replace_file
+from snnrl.experiment.config.label import label
+from snnrl.experiment.folder.places import find_run, new_folder
+from snnrl.run_format import evaluations, names, statistics_error
+from snnrl.run_format.config import write_config, write_overrides
+from snnrl.run_format.done import check_sealed, read_done, write_done
+from snnrl.run_format.durable import write_text
+from snnrl.run_format.failures import Failure, add_failure, failed_twice, write_failed
+from snnrl.run_format.model import is_whole_model
+from snnrl.run_format.names import CONFIG, DONE, FAILED, LOCK, MODELS, SAVED, SEALED
+from snnrl.run_format.provenance import read_provenance, write_provenance
+from snnrl.run_format.status import is_done
+from snnrl.run_format.table import Fingerprint, Table
 
-LOCK = ".lock"
-CONFIG = "config.yaml"
-SAVED = ".saved"
-TABLES = ("evaluations", "statistics_error", "progress")
+COLUMNS = {
+    "evaluations": evaluations.COLUMNS,
+    "statistics_error": statistics_error.COLUMNS,
+    "progress": ["timesteps"],
+}
+"""Tables of a run by the names that checkpoints know them by, and the columns they begin with."""
 
 LEFT_BEHIND = (
     *(name for name in SEALED if name != CONFIG),
-    "checkpoint",
-    "tensorboard",
-    "DONE",
-    "FAILED",
+    names.CHECKPOINT,
+    names.TENSORBOARD,
+    DONE,
+    FAILED,
     CONFIG,
 )
 """What a run writes and a fresh start removes, last what tells that the folder is a run's. Not the
 lock, nor the failures, nor W&B's folder, where the run that is about to start has its files
 already; nor anything of the user's."""
+
+
+class _Record(NamedTuple):
+    config: str
+    overrides: list[str]
+    starts: list[dict[str, Any]]
 
 
 class RunFolder:
@@ -54,17 +65,16 @@ class RunFolder:
         self.path = find_run(cfg)
         self.setting = self.path.parent.name
         self.has_its_own_name = self.path.parent == new_folder(cfg)
-        self.checkpoint = self.path / "checkpoint"
-        self.model = self.path / "model.zip"
-        self.best_model = self.path / "best_model.zip"
-        self.curve = self.path / "curve.png"
-        self._record: dict[str, str] = {}
+        self.checkpoint = self.path / names.CHECKPOINT
+        self.model = self.path / names.MODEL
+        self.best_model = self.path / names.BEST_MODEL
+        self.curve = self.path / names.CURVE
+        self._record: _Record | None = None
         self._lock: int | None = None
 
     def table(self, name: str) -> Table:
         """``evaluations``, ``statistics_error`` or ``progress``."""
-        columns = {"evaluations": EVALUATIONS, "statistics_error": STATISTICS_ERROR}
-        return Table(self.path / f"{name}.csv", columns.get(name, ("timesteps",)))
+        return Table(self.path / f"{name}.csv", COLUMNS[name])
 
     def holds(self, step: int, fingerprints: Mapping[str, Fingerprint]) -> bool:
         """Whether :meth:`check_tables` has nothing to say."""
@@ -91,7 +101,7 @@ class RunFolder:
         :raises UserError: ``DONE`` cannot be read
         """
         try:
-            if not (self.path / "DONE").exists():
+            if not is_done(self.path):
                 return None
         except OSError as problem:
             raise self._cannot_write(problem) from None
@@ -103,8 +113,8 @@ class RunFolder:
         :raises UserError: one of them is not, or a model is gone that the checkpoint has
         :return: names of files that are gone otherwise
         """
-        again = "DONE removed, so that the same command makes it again from the checkpoint"
-        check_sealed(self.path, [name for name in SEALED if not name.endswith(".zip")])
+        again = f"{DONE} removed, so that the same command makes it again from the checkpoint"
+        check_sealed(self.path, [name for name in SEALED if name not in MODELS])
         for model in (self.model, self.best_model):
             try:
                 check_sealed(self.path, [model.name])
@@ -152,33 +162,32 @@ class RunFolder:
                     shutil.rmtree(leftover)
                 else:
                     leftover.unlink(missing_ok=True)
-        for mark in ("DONE", "FAILED"):
+        for mark in (DONE, FAILED):
             (self.path / mark).unlink(missing_ok=True)
-        earlier = self._earlier_provenance()
-        resumed = [*earlier.pop("resumed_from"), *([earlier] if earlier else [])]
-        history = {"resumed_from": resumed} if resumed else {}
-        self._record = {
-            CONFIG: f"# {label(self.cfg)}\n{OmegaConf.to_yaml(self.cfg, resolve=True)}",
-            "overrides.yaml": yaml.safe_dump(overrides),
-            "provenance.json": json.dumps({**provenance, **history}, indent=2),
-        }
+        self._record = _Record(
+            OmegaConf.to_yaml(self.cfg, resolve=True),
+            overrides,
+            [*filter(None, self._earlier_provenance()), provenance],
+        )
         self.write_record()
 
     def write_record(self) -> None:
         """Write what runs, as it was when the run began, whatever has become of the files."""
-        for name, text in self._record.items():
-            self._write(name, text)
+        assert self._record is not None
+        config, overrides, starts = self._record
+        write_config(self.path, config, label(self.cfg))
+        write_overrides(self.path, overrides)
+        write_provenance(self.path, starts)
 
     def mark_saved(self) -> None:
         """Remember that there is a checkpoint: without it, the run is not to start afresh."""
         if not (self.path / SAVED).exists():
-            self._write(SAVED, "")
+            write_text(self.path / SAVED, "")
 
     def finish(self, timesteps: int, kernel: str) -> None:
         """Mark the run as done; the last thing written."""
-        (self.path / FAILURES).unlink(missing_ok=True)
-        done = {"timesteps": timesteps, "kernel": kernel, "files": seal(self.path)}
-        self._write("DONE", json.dumps(done))
+        (self.path / names.FAILURES).unlink(missing_ok=True)
+        write_done(self.path, timesteps, kernel)
 
     def fail(self, traceback: str, failure: Failure | None) -> None:
         """Mark the run as failed; the last thing written.
@@ -187,7 +196,7 @@ class RunFolder:
         """
         if failure is not None:
             add_failure(self.path, failure)
-        self._write("FAILED", traceback)
+        write_failed(self.path, traceback)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -242,15 +251,11 @@ class RunFolder:
             f"results_dir={self.cfg.results_dir}: cannot write there ({problem.strerror})"
         )
 
-    def _earlier_provenance(self) -> dict[str, Any]:
-        history = self.path / "provenance.json"
+    def _earlier_provenance(self) -> list[dict[str, Any]]:
         try:
-            earlier = read_mapping(history) if history.exists() else {}
-            return {**earlier, "resumed_from": [*earlier.get("resumed_from", [])]}
-        except (UserError, TypeError):
+            return read_provenance(self.path)
+        except UserError:
             raise UserError(
-                f"{history}: cannot be read; remove it to go on without the earlier history"
+                f"{self.path / names.PROVENANCE}: cannot be read; remove it to go on without the "
+                "earlier history"
             ) from None
-
-    def _write(self, name: str, text: str) -> None:
-        replace_file(self.path / name, (text.rstrip() + "\n").encode())

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import ZipFile
 
 import torch
 
-from snnrl.analysis.run_files import EVALUATIONS
 from snnrl.errors import UserError
-from snnrl.experiment.checkpoint.checksums import is_whole_model
-from snnrl.experiment.folder.tables import Table
+from snnrl.run_format.evaluations import COLUMNS
+from snnrl.run_format.model import read_tensors
+from snnrl.run_format.names import EVALUATIONS, MODEL
+from snnrl.run_format.progress import is_clock
+from snnrl.run_format.table import Table
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def compare_results(then: Path, now: Path) -> list[Comparison]:
 
     :raises UserError: the file of one of them cannot be read
     """
-    return [compare_tables(then, now, "evaluations.csv", EVALUATIONS), compare_models(then, now)]
+    return [compare_tables(then, now, EVALUATIONS, COLUMNS), compare_models(then, now)]
 
 
 def is_same(comparisons: Sequence[Comparison]) -> bool:
@@ -63,7 +62,7 @@ def compare_tables(
     if not (then / name).exists():
         return Comparison(name, None, f"{then} does not hold it")
     theirs, ours = _rows(then / name), _rows(now / name)
-    columns = [c for c in (theirs or [{}])[0] if c in (ours or [{}])[0] and not _is_clock(c)]
+    columns = [c for c in (theirs or [{}])[0] if c in (ours or [{}])[0] and not is_clock(c)]
     lacking = not set(needed) <= set(columns) or len(columns) < 2
     if theirs and ours and lacking:
         raise UserError(f"{then / name}: expected the columns {', '.join(ours[0])}")
@@ -86,7 +85,7 @@ def compare_tables(
     return Comparison(name, True, f"{len(theirs)} rows")
 
 
-def compare_models(then: Path, now: Path, name: str = "model.zip") -> Comparison:
+def compare_models(then: Path, now: Path, name: str = MODEL) -> Comparison:
     """Compare networks, statistics and optimisers of two saved agents, bit by bit.
 
     :raises UserError: a file is not one that a run has saved
@@ -115,25 +114,10 @@ def _rows(file: Path) -> list[dict[str, str]]:
     return table.rows()
 
 
-def _is_clock(column: str) -> bool:
-    return column.startswith("time/")
-
-
 def _tensors(file: Path) -> dict[str, Any]:
     """Name -> tensor or number, of every file of tensors in the zip."""
-    found: dict[str, Any] = {}
-    if not is_whole_model(file):
-        raise UserError(f"{file}: damaged; expected a model that a run has saved")
-    try:
-        with ZipFile(file) as zipped:
-            for name in sorted(zipped.namelist()):
-                if name.endswith(".pth"):
-                    content = io.BytesIO(zipped.read(name))
-                    state = torch.load(content, map_location="cpu", weights_only=True)
-                    found |= _flat(state, name.removesuffix(".pth"))
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, UnpicklingError) as problem:
-        raise UserError(f"{file}: expected a model that a run has saved") from problem
-    return found
+    states = read_tensors(file)
+    return {name: each for part, state in states.items() for name, each in _flat(state, part)}
 
 
 def _flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from snnrl.experiment.folder.tables import replace_file
+from snnrl.run_format.durable import replace_file
 
 Status = Literal["done", "skipped", "interrupted", "failed"]
 

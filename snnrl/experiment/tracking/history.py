@@ -8,10 +8,11 @@ from statistics import fmean
 from typing import Any
 
 from snnrl.experiment.folder.run_folder import RunFolder
+from snnrl.run_format.progress import LENGTH, RETURN, is_of_evaluation
+from snnrl.run_format.statistics_error import MEASURES
 
-MEASURES = ("mean_error", "variance_ratio", "wasserstein2")
-
-FROM_EVALUATIONS = ("return", "length")
+FROM_EVALUATIONS = {RETURN: "return", LENGTH: "length"}
+"""Curve -> column of ``evaluations.csv``."""
 
 
 def history(folder: RunFolder) -> Iterator[tuple[int, dict[str, float]]]:
@@ -28,7 +29,7 @@ def history(folder: RunFolder) -> Iterator[tuple[int, dict[str, float]]]:
         curves[int(row["timesteps"])] |= {
             name: float(value)
             for name, value in row.items()
-            if value and name != "timesteps" and not name.startswith("evaluation/")
+            if value and name != "timesteps" and not is_of_evaluation(name)
         }
     for row in folder.table("statistics_error").rows():
         curves[int(row["timesteps"])] |= statistics_values(row)
@@ -36,8 +37,8 @@ def history(folder: RunFolder) -> Iterator[tuple[int, dict[str, float]]]:
     for row in folder.table("evaluations").rows():
         episodes[int(row["timesteps"])].append(row)
     for step, rows in episodes.items():
-        for name in FROM_EVALUATIONS:
-            curves[step][f"evaluation/{name}"] = fmean(float(row[name]) for row in rows)
+        for name, column in FROM_EVALUATIONS.items():
+            curves[step][name] = fmean(float(row[column]) for row in rows)
     yield from sorted(curves.items())
 
 

@@ -9,6 +9,7 @@ from snnrl.errors import UserError
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.tracking.history import history
 from snnrl.experiment.tracking.tracker import Tracker
+from snnrl.run_format.names import TENSORBOARD
 
 
 class TensorBoard(Tracker):
@@ -37,7 +38,7 @@ class TensorBoard(Tracker):
         return f"TensorBoard: tensorboard --logdir {self.folder.cfg.results_dir}"
 
     def _begin(self) -> None:
-        path = self.folder.path / "tensorboard"
+        path = self.folder.path / TENSORBOARD
         shutil.rmtree(path, ignore_errors=True)
         self.writer = self.make_writer(str(path))
         for step, values in history(self.folder):

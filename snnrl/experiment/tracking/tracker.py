@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
-from omegaconf import DictConfig
 from tqdm import tqdm
 
 from snnrl.experiment.folder.run_folder import RunFolder
@@ -65,19 +64,3 @@ class Tracker:
 def tell(line: str) -> None:
     """Print a line without breaking the progress bar."""
     tqdm.write(line, file=sys.stderr)
-
-
-def make_tracker(cfg: DictConfig, folder: RunFolder) -> Tracker:
-    """What ``tracking=`` asks for. It writes into the run folder no sooner than it begins.
-
-    :raises UserError: W&B or TensorBoard cannot be had as asked for
-    """
-    if cfg.tracking.name == "wandb":
-        from snnrl.experiment.tracking.wandb import make_wandb_tracker
-
-        return make_wandb_tracker(cfg, folder)
-    if cfg.tracking.name == "tensorboard":
-        from snnrl.experiment.tracking.tensorboard import TensorBoard
-
-        return TensorBoard(folder)
-    return Tracker(folder)

@@ -14,12 +14,13 @@ from urllib.parse import urlparse
 
 from omegaconf import DictConfig, OmegaConf
 
-from snnrl.analysis.documents import read_text
 from snnrl.errors import UserError
-from snnrl.experiment.config.naming import label
+from snnrl.experiment.config.label import label
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.tracking.history import history
 from snnrl.experiment.tracking.tracker import Tracker, tell
+from snnrl.run_format.documents import read_text
+from snnrl.run_format.names import WANDB
 
 INIT_TIMEOUT_S = 60
 
@@ -77,7 +78,7 @@ class WandbTracker(Tracker):
     def __init__(self, cfg: DictConfig, folder: RunFolder):
         super().__init__(folder)
         self.cfg = cfg
-        self.pieces = folder.path / "wandb"
+        self.pieces = folder.path / WANDB
         self.id_file = self.pieces / "run-id"
         self.id = _read_id(self.id_file) if self.id_file.exists() else _new_id()
 

@@ -10,22 +10,19 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from snnrl.analysis.documents import read_mapping
-from snnrl.analysis.run_files import LONGEST_VALUE, read_config, shown_config
+from snnrl.analysis.shown_config import shown_config
 from snnrl.envs import Stateful, make_env
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_environment, build_training_env
 from snnrl.experiment.config.check_spaces import check_environment
 from snnrl.experiment.config.compose import check_overrides, compose_config, expand
-from snnrl.experiment.config.naming import label, settings_hash
+from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.config.validate import validate
+from snnrl.experiment.config.written import check_comes_back
 from snnrl.experiment.folder.run_folder import RunFolder
-from snnrl.experiment.reproduction.remake import (
-    Recorded,
-    check_comes_back,
-    read_record,
-    remake,
-)
+from snnrl.experiment.reproduction.remake import Recorded, read_record, remake
+from snnrl.run_format.config import LONGEST_VALUE, read_config
+from snnrl.run_format.documents import read_mapping
 from tests.experiment.helpers import arguments, assert_same_run, folder_of, slow_case, train
 from tests.experiment.stopped import crash_at
 
@@ -274,7 +271,7 @@ def test_what_would_not_come_back_is_refused_before_training(given: str, words: 
 
 
 def test_arguments_that_are_too_large_to_be_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snnrl.experiment.reproduction.remake.LARGEST_ARGUMENTS", 100)
+    monkeypatch.setattr("snnrl.experiment.config.written.LARGEST_ARGUMENTS", 100)
     check_comes_back(composed(f"env.kwargs.a={'x' * 96}"))
     with pytest.raises(UserError, match=r"^env\.kwargs: has 101 bytes; expected at most 100$"):
         check_comes_back(composed(f"env.kwargs.a={'x' * 97}"))

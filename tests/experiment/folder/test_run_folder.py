@@ -10,12 +10,13 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from snnrl.analysis.run_files import EVALUATIONS, STATISTICS_ERROR
-from snnrl.analysis.runs import NOT_SETTINGS
 from snnrl.experiment.config.compose import compose_config
-from snnrl.experiment.config.naming import label, settings_hash
+from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.folder.run_folder import RunFolder
-from snnrl.experiment.folder.tables import Table
+from snnrl.run_format import evaluations as evaluations_file
+from snnrl.run_format import statistics_error
+from snnrl.run_format.settings import NOT_SETTINGS
+from snnrl.run_format.table import Table
 from snnrl.seeds import child_seed
 from tests.experiment.helpers import folder_of, rows_of, steps_in, train
 
@@ -77,13 +78,13 @@ def test_done_is_written_last(results: Path) -> None:
 def test_tables(results: Path) -> None:
     folder = folder_of(results)
     evaluations = rows_of(folder, "evaluations")
-    assert list(evaluations[0]) == EVALUATIONS
+    assert list(evaluations[0]) == evaluations_file.COLUMNS
     keys = [(row["timesteps"], row["episode"], row["seed"]) for row in evaluations]
     seeds = {k: str(child_seed(0, "evaluation", int(k))) for k in "01"}
     assert keys == [(str(step), k, seeds[k]) for step in (0, 50, 100) for k in "01"]
     assert all(float(row["return"]) == int(row["length"]) for row in evaluations)
     errors = rows_of(folder, "statistics_error")
-    assert list(errors[0]) == STATISTICS_ERROR
+    assert list(errors[0]) == statistics_error.COLUMNS
     assert {row["layer"] for row in errors} == {"layer0", "layer1"}
     progress = rows_of(folder, "progress")
     assert {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from snnrl.experiment.callbacks import Supervisor
-from snnrl.experiment.folder.failures import Failure, add_failure, failed_twice, read_failures
 from snnrl.experiment.folder.run_folder import RunFolder
+from snnrl.run_format.failures import Failure, add_failure, failed_twice, read_failures
 from snnrl.train import main
 from tests.experiment.helpers import (
     arguments,

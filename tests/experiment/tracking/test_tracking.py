@@ -17,7 +17,8 @@ from snnrl.errors import Interrupted, UserError
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.tracking.history import history
-from snnrl.experiment.tracking.tracker import Tracker, make_tracker
+from snnrl.experiment.tracking.make import make_tracker
+from snnrl.experiment.tracking.tracker import Tracker
 from snnrl.experiment.tracking.wandb import OfflineWandb, resolve_mode
 from tests.experiment.helpers import arguments, folder_of, rows_of, train
 from tests.experiment.tracking.wandb_server import wandb_server

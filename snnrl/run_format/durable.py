@@ -49,3 +49,14 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that at every moment it is either the old one or the new one, whole."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text with :func:`replace_file`; it ends with one newline."""
+    replace_file(path, (text.rstrip() + "\n").encode())

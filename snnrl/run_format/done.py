@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from snnrl.analysis.documents import read_mapping
 from snnrl.errors import UserError
-
-SEALED = (
-    "config.yaml",
-    "overrides.yaml",
-    "provenance.json",
-    "evaluations.csv",
-    "progress.csv",
-    "statistics_error.csv",
-    "curve.png",
-    "model.zip",
-    "best_model.zip",
-)
-"""The files of a run that is done, as far as it has them."""
-
-
-MOST_STEPS = 10**15
-"""Environment steps that no run reaches."""
+from snnrl.run_format.bounds import MOST_STEPS
+from snnrl.run_format.documents import read_mapping
+from snnrl.run_format.durable import write_text
+from snnrl.run_format.names import DONE, SEALED
 
 
 class Done(NamedTuple):
@@ -40,9 +27,14 @@ class Done(NamedTuple):
     files: dict[str, tuple[int, int]]
 
 
-def seal(folder: Path) -> dict[str, tuple[int, int]]:
-    """Length and CRC-32 of each file of ``SEALED`` that is there."""
-    return {name: _sum(folder / name) for name in SEALED if (folder / name).is_file()}
+def write_done(folder: Path, timesteps: int, kernel: str) -> None:
+    """Mark a run as done, with its files as they are.
+
+    :param timesteps: environment steps, of which the last evaluation is
+    :param kernel: what computed the networks
+    """
+    done = {"timesteps": timesteps, "kernel": kernel, "files": seal(folder)}
+    write_text(folder / DONE, json.dumps(done))
 
 
 def read_done(folder: Path) -> Done:
@@ -50,7 +42,7 @@ def read_done(folder: Path) -> Done:
 
     :raises UserError: it cannot be read
     """
-    file = folder / "DONE"
+    file = folder / DONE
     try:
         content = read_mapping(file)
         files = {name: (size, crc) for name, (size, crc) in content.get("files", {}).items()}
@@ -60,6 +52,11 @@ def read_done(folder: Path) -> Done:
         return Done(steps, files)
     except (UserError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file}: cannot be read; remove it to go on from the checkpoint") from None
+
+
+def seal(folder: Path) -> dict[str, tuple[int, int]]:
+    """Length and CRC-32 of each file of ``SEALED`` that is there."""
+    return {name: _sum(folder / name) for name in SEALED if (folder / name).is_file()}
 
 
 def check_sealed(folder: Path, names: Collection[str] = SEALED) -> None:

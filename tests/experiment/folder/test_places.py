@@ -9,12 +9,12 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.analysis.run_folders import find_runs
-from snnrl.analysis.runs import OWN_RUNS
 from snnrl.errors import UserError
 from snnrl.experiment.config.compose import CONFIG_DIR, choices, compose_config
-from snnrl.experiment.config.naming import label, settings_hash
+from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.folder.run_folder import RunFolder
+from snnrl.run_format.names import OWN_RUNS
 from tests.experiment.helpers import folder_of, train
 
 TOP = Path(__file__).parents[3]

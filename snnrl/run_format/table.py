@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from snnrl.errors import UserError
-from snnrl.experiment.folder.durable import replacing, sync_file
+from snnrl.run_format.durable import replace_file, sync_file
 
 Fingerprint = tuple[int, int]
 """Number and CRC-32 of rows of a table."""
@@ -151,9 +151,3 @@ def _step(row: Mapping[str, str]) -> float:
     text = row.get("timesteps") or ""
     # Cells beyond the last column have no name.
     return int(text) if text.isdecimal() and None not in row else math.nan
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that at every moment it is either the old one or the new one, whole."""
-    with replacing(path) as file:
-        file.write(content)

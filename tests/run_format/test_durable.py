@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from snnrl.experiment.folder.durable import replacing
-from snnrl.experiment.folder.tables import Table, replace_file
+from snnrl.run_format.durable import replace_file, replacing
+from snnrl.run_format.table import Table
 from tests.experiment.crash_points import CrashPoints
 from tests.experiment.stopped import Crash
 
