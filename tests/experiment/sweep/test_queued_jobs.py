@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import sys
 
 import pytest
 
@@ -33,3 +35,12 @@ def test_a_queued_job_is_the_same_job() -> None:
 def test_what_was_never_there_is_missing() -> None:
     with pytest.raises(AttributeError, match="Nothing"):
         pickle.loads(b"csnnrl.experiment.sweep_job\nNothing\n.")
+
+
+@pytest.mark.parametrize("name", ["sweep_job", "sweep_submitit"])
+def test_an_earlier_name_is_no_module_of_a_file(name: str) -> None:
+    earlier = sys.modules[f"snnrl.experiment.{name}"]
+    assert not hasattr(earlier, "__file__")
+    module = inspect.getmodule(SubmititJob.__call__.__code__)
+    assert module is not None
+    assert module.__name__ == SubmititJob.__module__
