@@ -1,19 +1,19 @@
 """The launchers of snnrl, where Hydra looks for plugins; snnrl.experiment has what they do."""
 
-from snnrl.experiment import sweep_launchers, sweep_submitit
+from snnrl.experiment.sweep import launchers, slurm
 
 
-class JoblibLauncher(sweep_launchers.JoblibLauncher):
+class JoblibLauncher(launchers.JoblibLauncher):
     """``hydra/launcher=joblib``."""
 
 
-class RayLauncher(sweep_launchers.RayLauncher):
+class RayLauncher(launchers.RayLauncher):
     """``hydra/launcher=ray``."""
 
 
-class SubmititLocalLauncher(sweep_submitit.SubmititLocalLauncher):
+class SubmititLocalLauncher(slurm.SubmititLocalLauncher):
     """``hydra/launcher=submitit_local``."""
 
 
-class SubmititSlurmLauncher(sweep_submitit.SubmititSlurmLauncher):
+class SubmititSlurmLauncher(slurm.SubmititSlurmLauncher):
     """``hydra/launcher=submitit_slurm``."""

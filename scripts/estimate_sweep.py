@@ -10,16 +10,16 @@ import sys
 from itertools import groupby
 
 from snnrl.errors import exit_status
-from snnrl.experiment.config import (
+from snnrl.experiment.config.compose import (
     check_overrides,
     compose_config,
     expand,
     hydra_settings,
     is_sweep,
 )
+from snnrl.experiment.config.validate import validate
 from snnrl.experiment.estimate import in_words, seconds_for
-from snnrl.experiment.sweep_launchers import cores
-from snnrl.experiment.validate import validate
+from snnrl.experiment.sweep.launchers import cores
 
 TIMED = ("env", "experiment", "algo", "actor", "threads", "total_steps")
 

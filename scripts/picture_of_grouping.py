@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snnrl.analysis.figures import COLOURS, STEPS
+from snnrl.run_format.config import read_config
+from snnrl.run_format.names import PROGRESS, SEED
+from snnrl.run_format.progress import RETURN
 
 TOP = Path(__file__).resolve().parent.parent
-SHOWN = "evaluation/return"
 SMOOTHING = 0.5
 
 
@@ -29,10 +30,10 @@ def draw(results: Path, picture: Path) -> None:
     :param picture: the PNG; its folder is made
     """
     groups: dict[str, list[pd.Series]] = {}
-    for folder in sorted(results.glob("*/*/seed-*")):
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        table = pd.read_csv(folder / "progress.csv", index_col="timesteps")
-        groups.setdefault(f"bn={config['bn']['name']}", []).append(table[SHOWN].dropna())
+    for folder in sorted(results.glob(f"*/*/{SEED}*")):
+        config = read_config(folder)
+        table = pd.read_csv(folder / PROGRESS, index_col="timesteps")
+        groups.setdefault(f"bn={config['bn']['name']}", []).append(table[RETURN].dropna())
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     single, grouped, smoothed = figure.subplots(1, 3, sharey=True)
     for colour, (name, curves) in zip(COLOURS, groups.items(), strict=False):
@@ -44,7 +45,7 @@ def draw(results: Path, picture: Path) -> None:
     for axes, title in zip((single, grouped, smoothed), titles, strict=True):
         axes.set(title=title, xlabel="timesteps")
         axes.xaxis.set_major_formatter(STEPS)
-    single.set_ylabel(SHOWN)
+    single.set_ylabel(RETURN)
     grouped.legend(frameon=False)
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=90)

@@ -15,7 +15,6 @@ Adam, which is snnrl's default and not Stable-Baselines3's; it rounds otherwise.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,19 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv
 
-from snnrl.analysis.run_files import EVALUATIONS
 from snnrl.errors import UserError, exit_status
 from snnrl.experiment.builder import build_evaluator, build_training_env, use_threads
-from snnrl.experiment.config import check_overrides, compose_config
+from snnrl.experiment.config.compose import check_overrides, compose_config
+from snnrl.experiment.config.validate import validate
 from snnrl.experiment.evaluation import Evaluator
-from snnrl.experiment.provenance import collect
-from snnrl.experiment.records import Table
-from snnrl.experiment.validate import validate
+from snnrl.experiment.reproduction.provenance import collect
+from snnrl.run_format.config import write_config
+from snnrl.run_format.done import write_done
+from snnrl.run_format.evaluations import COLUMNS
+from snnrl.run_format.names import EVALUATIONS
+from snnrl.run_format.provenance import write_provenance
+from snnrl.run_format.status import is_done
+from snnrl.run_format.table import Table
 
 STOCK: dict[str, dict[str, Any]] = {
     "ddpg": {"critic_weight_decay": 0},
@@ -124,24 +128,24 @@ def train(cfg: DictConfig, overrides: list[str]) -> None:
     """One run, into a folder that ``snnrl.compare`` reads; a finished one is left as it is."""
     env_name = cfg.env.id.replace("/", "-")
     folder = Path(cfg.results_dir) / env_name / f"{cfg.algo.name}-stock" / f"seed-{cfg.seed}"
-    if (folder / "DONE").exists():
+    if is_done(folder):
         print(f"already done: {folder}")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluations.csv").unlink(missing_ok=True)
+    (folder / EVALUATIONS).unlink(missing_ok=True)
     use_threads(cfg.threads)
     settings = OmegaConf.to_container(cfg, resolve=True)
     settings["actor"]["name"] = "stock"  # type: ignore[index,call-overload]
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    write_config(folder, OmegaConf.to_yaml(OmegaConf.create(settings)))
     facts = {**collect("naive", cfg.threads, cfg.seed), "overrides": overrides}
-    (folder / "provenance.json").write_text(json.dumps(facts, indent=2) + "\n")
+    write_provenance(folder, [facts])
     agent = build(cfg, build_training_env(cfg))
     # What an agent of snnrl does to observations before it acts.
     agent.normalize = lambda observations: observations  # type: ignore[attr-defined]
     evaluator = build_evaluator(cfg)
-    table = Table(folder / "evaluations.csv", EVALUATIONS)
+    table = Table(folder / EVALUATIONS, COLUMNS)
     agent.learn(cfg.total_steps, callback=Evaluation(evaluator, table, cfg.evaluation.every))
-    (folder / "DONE").write_text(json.dumps({"timesteps": agent.num_timesteps}) + "\n")
+    write_done(folder, agent.num_timesteps, facts["kernel"])
 
 
 def build(cfg: DictConfig, env: VecEnv) -> BaseAlgorithm:

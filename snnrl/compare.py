@@ -27,10 +27,11 @@ from snnrl.analysis.plots import plot_curves, plot_statistics_error, plot_wall_t
 from snnrl.analysis.profiles import plot_profiles
 from snnrl.analysis.report import to_csv, to_markdown
 from snnrl.analysis.run_folders import find_folders, load_run
-from snnrl.analysis.runs import OWN_RUNS, Run
+from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import METRICS
 from snnrl.analysis.wandb_runs import fetch_runs
 from snnrl.errors import UserError, exit_status, expect, with_short_errors
+from snnrl.run_format.names import OWN_RUNS, RUNS
 from snnrl.text import printable
 
 PICTURES = {
@@ -83,7 +84,7 @@ def _own_runs() -> str:
 
 def _earlier_places() -> list[str]:
     """Where one's own runs went by default before they had a folder beside the recorded ones."""
-    runs = Path(OWN_RUNS).parent.glob("*/*/seed-*/config.yaml")
+    runs = Path(OWN_RUNS).parent.glob(RUNS)
     return sorted({str(file.parents[2]) for file in runs})
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from omegaconf import DictConfig
 
 from snnrl.agents.base import SpikingAgent
-from snnrl.analysis.run_done import check_sealed
 from snnrl.analysis.statistics import mean_interval
 from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
@@ -24,18 +23,21 @@ from snnrl.experiment.builder import (
     episode_starts,
     use_threads,
 )
-from snnrl.experiment.checksums import is_whole_model
+from snnrl.experiment.config.check_spaces import check_environment
+from snnrl.experiment.config.validate import check_bounds
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
-from snnrl.experiment.recorded import check_code, read_typed_config
-from snnrl.experiment.spaces import check_environment
+from snnrl.experiment.reproduction.remake import check_code, read_typed_config
 from snnrl.experiment.trained import load_trained
-from snnrl.experiment.validate import check_bounds
 from snnrl.experiment.video import record_episode
 from snnrl.ops.backend import KERNELS
+from snnrl.run_format.done import check_sealed
+from snnrl.run_format.model import is_whole_model
+from snnrl.run_format.names import BEST_MODEL, CONFIG, EVALUATIONS, FAILED, MODEL, VIDEO
+from snnrl.run_format.status import has_failed, is_done
 from snnrl.text import one_line
 
-MODELS = {"last": "model.zip", "best": "best_model.zip"}
+MODELS = {"last": MODEL, "best": BEST_MODEL}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,7 +97,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     check_environment(cfg)
     use_threads(min(cfg.threads, os.cpu_count() or 1))
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
-    unfinished = "" if (arguments.folder / "DONE").exists() else _how_far(arguments.folder, cfg)
+    unfinished = "" if is_done(arguments.folder) else _how_far(arguments.folder, cfg)
     print(
         one_line(
             f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps, "
@@ -105,7 +107,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     starts = episode_starts(cfg, arguments.seed)
     _print_returns(cfg, agent, arguments.episodes, starts)
     if arguments.video:
-        path = arguments.folder / "video.mp4"
+        path = arguments.folder / VIDEO
         shown = record_episode(agent, cfg, path, starts)
         print(one_line(f"video: {path} (return {shown:.1f})"))
 
@@ -116,32 +118,32 @@ def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
     model = folder / MODELS[which]
     if not model.is_file():
         raise UserError(f"{model}: not there; {_why_no_model(folder, which)}")
-    if (folder / "DONE").exists():
-        check_sealed(folder, ["config.yaml", model.name])
+    if is_done(folder):
+        check_sealed(folder, [CONFIG, model.name])
     if not is_whole_model(model):
         raise UserError(f"{model}: damaged; expected a model that a run has saved")
     return cfg, model
 
 
 def _why_no_model(folder: Path, which: str) -> str:
-    if (folder / "DONE").exists():
+    if is_done(folder):
         return (
             "the run is done and its models were not kept, as in recorded results; "
             f"python -m snnrl.reproduce {shlex.quote(str(folder))} makes it again"
         )
-    if (folder / "FAILED").exists():
-        return "the run failed before it saved one; FAILED says of what"
+    if has_failed(folder):
+        return f"the run failed before it saved one; {FAILED} says of what"
     other = next((name for name in MODELS if (folder / MODELS[name]).is_file()), None)
     instead = f"; --model {other} is there" if other else ""
     if which == "last":
         return f"the run is unfinished and saves it at its end{instead}"
-    if (folder / "evaluations.csv").exists():
+    if (folder / EVALUATIONS).exists():
         return f"the run is unfinished, and this one was not kept with its tables{instead}"
     return f"the run is unfinished and saves it at its first evaluation{instead}"
 
 
 def _how_far(folder: Path, cfg: DictConfig) -> str:
-    state = "failed" if (folder / "FAILED").exists() else "is unfinished"
+    state = "failed" if has_failed(folder) else "is unfinished"
     return f" (the run of {cfg.total_steps:,} steps {state})"
 
 

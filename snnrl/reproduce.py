@@ -15,13 +15,21 @@ from omegaconf import DictConfig
 
 from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
-from snnrl.experiment.folder import RunFolder
-from snnrl.experiment.identity import compare_results, compare_tables, is_same
-from snnrl.experiment.provenance import Difference, collect, differences, installable
-from snnrl.experiment.recorded import Recorded, came_later, check_code, read_record, remake
+from snnrl.experiment.config.validate import validate
+from snnrl.experiment.folder.run_folder import RunFolder
+from snnrl.experiment.reproduction.compare import compare_results, compare_tables, is_same
+from snnrl.experiment.reproduction.provenance import Difference, collect, differences, installable
+from snnrl.experiment.reproduction.remake import (
+    Recorded,
+    came_later,
+    check_code,
+    read_record,
+    remake,
+)
+from snnrl.experiment.reproduction.source import as_patch
 from snnrl.experiment.run import run
-from snnrl.experiment.source import as_patch
-from snnrl.experiment.validate import validate
+from snnrl.run_format.names import DONE, PROGRESS, PROVENANCE
+from snnrl.run_format.status import has_failed, is_done
 from snnrl.text import one_line
 
 SAME, OTHER = 0, 1
@@ -58,8 +66,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
     found = list(_compare_facts(recorded, again[0] if again else None))
     print(*map(one_line, _advice(recorded, found)), sep="\n")
     if arguments.check:
-        if not (recorded.folder / "DONE").exists():
-            failed = (recorded.folder / "FAILED").exists()
+        if not is_done(recorded.folder):
+            failed = has_failed(recorded.folder)
             print(f"not finished: it {'failed' if failed else 'is running or was cut off'}")
         if problem is not None:
             print(one_line(f"cannot be run here: {problem}"))
@@ -72,9 +80,9 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int:
     folder = recorded.folder
-    if not (folder / "DONE").exists():
+    if not is_done(folder):
         raise UserError(
-            f"{folder}: has no DONE; expected a run that is finished (--check needs none)"
+            f"{folder}: has no {DONE}; expected a run that is finished (--check needs none)"
         )
     run_there, results_dir = folder.resolve(), Path(cfg.results_dir).resolve()
     again = RunFolder(cfg).path
@@ -93,7 +101,7 @@ def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int
     found = {comparison.same for comparison in comparisons}
     if False in found:
         # It has more of the way to where they part.
-        comparisons.append(compare_tables(folder, again, "progress.csv", resumed=resumed))
+        comparisons.append(compare_tables(folder, again, PROGRESS, resumed=resumed))
     words = {True: "identical", False: "differs", None: "not compared"}
     for comparison in comparisons:
         print(one_line(f"{comparison.file}: {words[comparison.same]} ({comparison.detail})"))
@@ -118,7 +126,7 @@ def _what_ran(recorded: Recorded) -> Iterator[str]:
 def _check_earlier(again: Path) -> None:
     """Refuse what is there of an earlier reproduction by other code: it would be compared, or gone
     on with, as if this code had made it."""
-    if not (again / "provenance.json").exists():
+    if not (again / PROVENANCE).exists():
         return
     earlier = read_record(again)
     differing = [difference.what for _, difference in _compare_facts(earlier, None)]
@@ -142,7 +150,7 @@ def _compare_facts(recorded: Recorded, cfg: DictConfig | None) -> Iterator[tuple
         try:
             found = list(differences(facts, here))
         except (TypeError, AttributeError, KeyError):
-            file = recorded.folder / "provenance.json"
+            file = recorded.folder / PROVENANCE
             raise UserError(f"{file}: cannot be read; the run folder is damaged") from None
         for difference in found:
             if difference not in named:

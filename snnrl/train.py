@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
-from snnrl.experiment.config import (
+from snnrl.experiment.config.compose import (
     CONFIG_DIR,
     GROUPS,
     check_overrides,
@@ -30,16 +30,16 @@ from snnrl.experiment.config import (
     hydra_settings,
     is_sweep,
 )
-from snnrl.experiment.equal_functions import check_functions
-from snnrl.experiment.help import help_text
-from snnrl.experiment.naming import folder_name, settings_hash
+from snnrl.experiment.config.equal_functions import check_functions
+from snnrl.experiment.config.help import help_text
+from snnrl.experiment.config.label import folder_name, settings_hash
+from snnrl.experiment.config.schema import register, setting_types
+from snnrl.experiment.config.validate import validate
 from snnrl.experiment.run import run
-from snnrl.experiment.schema import register, setting_types
 from snnrl.experiment.signals import stop_on_signals
-from snnrl.experiment.sweep import Outcome, Sweep, count, describe
-from snnrl.experiment.sweep_job import perform
-from snnrl.experiment.sweep_launchers import check_launcher, cores
-from snnrl.experiment.validate import validate
+from snnrl.experiment.sweep.job import perform
+from snnrl.experiment.sweep.launchers import check_launcher, cores
+from snnrl.experiment.sweep.outcomes import Outcome, Sweep, count, describe
 from snnrl.text import one_line
 
 

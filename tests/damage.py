@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 import yaml
 
-from snnrl.analysis.run_done import seal
+from snnrl.run_format.done import seal
 
 LONG = 200_000
 DEEP = 5_000

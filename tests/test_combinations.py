@@ -13,8 +13,8 @@ from unittest.mock import patch
 import pytest
 
 from snnrl.errors import UserError
-from snnrl.experiment.config import choices, compose_config
-from snnrl.experiment.validate import validate
+from snnrl.experiment.config.compose import choices, compose_config
+from snnrl.experiment.config.validate import validate
 from snnrl.nn.norm import STRATEGIES
 from tests.experiment.helpers import arguments, folder_of, train
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from snnrl.analysis.runs import OWN_RUNS
 from snnrl.compare import PICTURES, file_names, main
-from snnrl.experiment.config import compose_config
+from snnrl.experiment.config.compose import compose_config
+from snnrl.run_format.names import OWN_RUNS
 from tests.analysis.test_plots import assert_picture
 from tests.analysis.test_wandb_runs import StubApi, StubRun
 from tests.run_folders import write_run

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from snnrl import compare, evaluate, reproduce, train
-from snnrl.analysis.runs import OWN_RUNS
+from snnrl.run_format.names import OWN_RUNS
 
 TOP = Path(__file__).parent.parent
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnrl.analysis.run_done import seal
 from snnrl.analysis.statistics import mean_interval
 from snnrl.evaluate import main
+from snnrl.run_format.done import seal
 from tests.experiment.helpers import folder_of, train
 
 RUNS = [

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from snnrl.analysis.runs import OWN_RUNS
+from snnrl.run_format.names import OWN_RUNS
 
 TOP = Path(__file__).parent.parent
 PAGES = [

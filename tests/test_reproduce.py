@@ -14,15 +14,15 @@ import yaml
 from omegaconf import OmegaConf
 
 from snnrl import reproduce
-from snnrl.analysis.runs import OWN_RUNS
 from snnrl.errors import UserError
-from snnrl.experiment import source
-from snnrl.experiment.config import compose_config
-from snnrl.experiment.folder import RunFolder
-from snnrl.experiment.identity import compare_models, compare_tables
-from snnrl.experiment.naming import label, settings_hash
-from snnrl.experiment.recorded import came_later, read_record, remake
-from snnrl.experiment.source import as_patch, record_source
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.label import label, settings_hash
+from snnrl.experiment.folder.run_folder import RunFolder
+from snnrl.experiment.reproduction import source
+from snnrl.experiment.reproduction.compare import compare_models, compare_tables
+from snnrl.experiment.reproduction.remake import came_later, read_record, remake
+from snnrl.experiment.reproduction.source import as_patch, record_source
+from snnrl.run_format.names import OWN_RUNS
 from tests.experiment.helpers import arguments, folder_of, train
 
 TOP = Path(__file__).parent.parent

@@ -20,7 +20,7 @@ from snnrl.agents import PPO
 from snnrl.envs.imports import check_module
 from snnrl.errors import UserError
 from snnrl.experiment.builder import AGENTS
-from snnrl.experiment.recorded import read_typed_config
+from snnrl.experiment.reproduction.remake import read_typed_config
 from snnrl.experiment.trained import STATISTICS, load_trained
 from tests.damage import Evil, copied, reseal
 from tests.run_folders import write_run

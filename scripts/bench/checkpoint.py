@@ -30,13 +30,13 @@ from omegaconf import DictConfig
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import UserError, exit_status, with_short_errors
-from snnrl.experiment import provenance
 from snnrl.experiment.builder import build_agent, build_training_env, use_threads
-from snnrl.experiment.checkpoint import Checkpoints, Position, load_checkpoint, run_id
-from snnrl.experiment.config import compose_config
-from snnrl.experiment.disk import checkpoint_bytes, in_bytes
-from snnrl.experiment.manifest import newest_whole
-from snnrl.experiment.replay_segments import ARRAYS, replay_of
+from snnrl.experiment.checkpoint.disk_usage import checkpoint_bytes, in_bytes
+from snnrl.experiment.checkpoint.manifest import newest_whole
+from snnrl.experiment.checkpoint.replay_segments import ARRAYS, replay_of
+from snnrl.experiment.checkpoint.save import Checkpoints, Position, load_checkpoint, run_id
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.reproduction import provenance
 
 SAVES = 12
 RANDOM_STEPS, WARM_UP, STEPS = 300, 50, 2000

@@ -11,6 +11,7 @@ from time import sleep
 
 from scripts.bench.findings import Findings
 from scripts.bench.options import Options
+from snnrl.run_format.names import EVALUATIONS
 
 SETTINGS = (
     "env=inverted_pendulum",
@@ -47,7 +48,7 @@ def killed(algo: str, kernel: str, options: Options, findings: Findings) -> None
         done = subprocess.run(again, capture_output=True, text=True)
         findings.expect("resumed run", done.returncode == 0, (done.stdout + done.stderr)[-2000:])
         findings.note("output", (done.stdout + done.stderr).splitlines()[-8:])
-        tables = [one_file(folder / run, "evaluations.csv") for run in ("whole", "again")]
+        tables = [one_file(folder / run, EVALUATIONS) for run in ("whole", "again")]
         findings.expect("the same evaluations", tables[0] == tables[1] != "", tables)
 
 

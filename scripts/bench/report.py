@@ -18,7 +18,7 @@ from scripts.bench.options import Options
 from scripts.bench.peers import peers
 from scripts.bench.race import Row, Table
 from scripts.bench.timing import summarise
-from snnrl.experiment.provenance import collect
+from snnrl.experiment.reproduction.provenance import collect
 
 SIGNIFICANT = 3
 

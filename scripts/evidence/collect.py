@@ -13,10 +13,9 @@ from scripts.evidence.place import Place
 from snnrl.analysis.run_folders import load_run
 from snnrl.analysis.runs import Run
 from snnrl.errors import RunFailed, UserError
+from snnrl.run_format.names import DONE, FAILED, RECORD, RUNS, TABLES
 
-TABLES = ("evaluations.csv", "progress.csv", "statistics_error.csv")
-FACTS = ("config.yaml", "overrides.yaml", "provenance.json")
-ENDS = ("DONE", "FAILED")
+ENDS = (DONE, FAILED)
 UNFINISHED = "UNFINISHED"
 """Marks what was collected of a run that goes on; its one line says how far it was."""
 
@@ -32,7 +31,7 @@ def collect(place: Place) -> None:
     :raises UserError: no runs, or a disk that is full
     :raises RunFailed: a run could not be read
     """
-    folders = sorted(file.parent for file in place.runs.glob("*/*/*/seed-*/config.yaml"))
+    folders = sorted(file.parent for file in place.runs.glob(f"*/{RUNS}"))
     if not folders:
         raise UserError(f"{place.runs}: no runs there; expected scripts/evidence.sh start first")
     unread = []
@@ -105,7 +104,7 @@ def _copy(folder: Path, new: Path) -> None:
     """
     while True:
         before = _ends(folder)
-        for name in (*FACTS, *TABLES):
+        for name in (*RECORD, *TABLES):
             content = _read(folder / name)
             if content is not None:
                 # A line that is being written is none yet.
@@ -115,7 +114,7 @@ def _copy(folder: Path, new: Path) -> None:
             break
     for name, content in before.items():
         # Tracebacks name files of this machine; what it failed of is the last line.
-        last = content.strip().splitlines()[-1:] if name == "FAILED" else [content.rstrip()]
+        last = content.strip().splitlines()[-1:] if name == FAILED else [content.rstrip()]
         (new / name).write_bytes(b"".join(last) + b"\n")
     if not before:
         run = load_run(new)

@@ -25,7 +25,7 @@ def compose(jobs: Sequence[Sequence[str]], *, check: bool) -> dict[str, Any]:
     :return: ``folders``, a run folder or ``{"error": ...}`` for each; ``cores``, the runs of one
         thread that this machine carries; ``package``, where this code is
     """
-    from snnrl.experiment.sweep_launchers import cores
+    from snnrl.experiment.sweep.launchers import cores
 
     checked: set[tuple[str, ...]] = set()
     folders: list[str | dict[str, str]] = []
@@ -39,9 +39,9 @@ def compose(jobs: Sequence[Sequence[str]], *, check: bool) -> dict[str, Any]:
 
 
 def _folder(job: list[str], checked: set[tuple[str, ...]] | None) -> str:
-    from snnrl.experiment.config import check_overrides, compose_config, is_sweep
-    from snnrl.experiment.folder import RunFolder
-    from snnrl.experiment.validate import validate
+    from snnrl.experiment.config.compose import check_overrides, compose_config, is_sweep
+    from snnrl.experiment.config.validate import validate
+    from snnrl.experiment.folder.run_folder import RunFolder
 
     for text in check_overrides(job):
         if is_sweep(text):
@@ -63,7 +63,7 @@ def run(job: dict[str, Any]) -> None:
     """
     # All of it now: a queue that ends in these seconds must be noticed.
     import snnrl.experiment.run  # noqa: F401
-    from snnrl.experiment.sweep_job import Job, perform_job
+    from snnrl.experiment.sweep.job import Job, perform_job
 
     if os.getppid() != job.pop("parent"):
         raise Interrupted("the queue ended before the run began", 15)

@@ -16,7 +16,8 @@ from snnrl.analysis.published import Published, published_results
 from snnrl.analysis.run_folders import find_runs
 from snnrl.analysis.table import Row
 from snnrl.errors import UserError
-from snnrl.experiment.records import replace_file
+from snnrl.run_format.durable import replace_file
+from snnrl.run_format.names import RUNS
 
 NOTHING = "-"
 
@@ -43,7 +44,7 @@ def make_page(place: Place) -> None:
     """
     # Relative, so that no page holds a path of this machine.
     results = Path(os.path.relpath(place.results))
-    tags = sorted({file.parents[3] for file in results.glob("*/*/*/seed-*/config.yaml")})
+    tags = sorted({file.parents[3] for file in results.glob(f"*/{RUNS}")})
     if not tags:
         raise UserError(f"{results}: no runs there; expected scripts/evidence.sh collect first")
     folders = [str(tag) for tag in tags]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,15 +12,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scripts.evidence.plan import Planned
-from snnrl.analysis.run_files import read_config
 from snnrl.analysis.run_folders import load_run
 from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import mean_returns
 from snnrl.errors import UserError
-from snnrl.experiment.checksums import Damaged
-from snnrl.experiment.choices import rollout_size
-from snnrl.experiment.manifest import numbered, read_manifest
-from snnrl.experiment.sweep import Outcome
+from snnrl.experiment.checkpoint.checksums import Damaged
+from snnrl.experiment.checkpoint.manifest import numbered, read_manifest
+from snnrl.experiment.config.choices import rollout_size
+from snnrl.experiment.sweep.outcomes import Outcome
+from snnrl.run_format import status
+from snnrl.run_format.config import read_config
+from snnrl.run_format.done import read_done
+from snnrl.run_format.names import CHECKPOINT, CONFIG
 
 Kind = Literal["waiting", "running", "done", "failed"]
 
@@ -52,15 +54,15 @@ def is_done(path: Path, steps: int) -> bool:
     back where none was due; but it was done at that length, and does not go back to it.
     """
     try:
-        if (path / "DONE").exists():
-            return int(json.loads((path / "DONE").read_text())["timesteps"]) >= steps
+        if status.is_done(path):
+            return read_done(path).timesteps >= steps
         config = read_config(path)
         if int(config["total_steps"]) > steps:
             return True
         # Earlier versions' have no number of environments: there was one.
         config = OmegaConf.merge({"env": {"n_envs": 1}}, config)
         past = steps + rollout_size(config)
-        return any(step >= past for step in _checkpoints(path / "checkpoint"))
+        return any(step >= past for step in _checkpoints(path / CHECKPOINT))
     except (UserError, OSError, ValueError, KeyError, TypeError, OmegaConfBaseException):
         return False
 
@@ -84,7 +86,7 @@ def state_of(
     failed = outcome is not None and outcome.status == "failed"
     reason = outcome.reason if outcome is not None else ""
     kind: Kind = "running" if planned.overrides in running else "failed" if failed else "waiting"
-    if not (path / "config.yaml").exists():
+    if not (path / CONFIG).exists():
         return State(kind, reason=reason)
     if is_done(path, entry.steps):
         kind, reason = "done", ""

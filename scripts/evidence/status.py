@@ -12,7 +12,7 @@ from scripts.evidence.plan import make_plan, readable
 from scripts.evidence.states import Kind, State, state_of
 from scripts.evidence.work import RETRY
 from snnrl.analysis.grids import align, number
-from snnrl.experiment.sweep import Sweep
+from snnrl.experiment.sweep.outcomes import Sweep
 
 HEADER = ["", "tag", "run", "steps", "of", "return", "hours left", "state"]
 

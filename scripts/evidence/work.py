@@ -21,8 +21,8 @@ from scripts.evidence.priority import lower
 from scripts.evidence.states import is_done
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment.signals import StopRequest, stop_on_signals
-from snnrl.experiment.sweep import Outcome, Sweep, count
-from snnrl.experiment.sweep_job import Job, ended_alone
+from snnrl.experiment.sweep.job import Job, ended_alone
+from snnrl.experiment.sweep.outcomes import Outcome, Sweep, count
 
 LOOK_EVERY_S = 0.5
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from snnrl.analysis.runs import NOT_SETTINGS, Run
+from snnrl.analysis.runs import Run
 from snnrl.errors import UserError, nearest
+from snnrl.run_format.names import CONFIG
+from snnrl.run_format.settings import NOT_SETTINGS
 
 Groups = Mapping[str, Sequence[Run]]
 """Runs by the group's name."""
@@ -48,7 +50,7 @@ def resolve_key(key: str, runs: Sequence[Run]) -> str:
         if name in known:
             return name
     raise UserError(
-        f"--by {key}: expected a key of the runs' config.yaml{nearest(key, sorted(known))}"
+        f"--by {key}: expected a key of the runs' {CONFIG}{nearest(key, sorted(known))}"
     )
 
 

@@ -10,31 +10,22 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from snnrl.analysis.run_done import check_sealed
-from snnrl.analysis.run_files import (
-    read_clock,
-    read_config,
-    read_evaluations,
-    read_evaluations_of_failed,
-    read_provenance,
-    read_statistics_error,
-    shown_config,
-)
-from snnrl.analysis.runs import Run, Status
+from snnrl.analysis.run_facts import hardware_of, versions_of
+from snnrl.analysis.runs import Run
+from snnrl.analysis.shown_config import shown_config
 from snnrl.errors import UserError, nearest
-from snnrl.text import shortened
+from snnrl.run_format.config import read_config
+from snnrl.run_format.done import check_sealed
+from snnrl.run_format.evaluations import read_evaluations, read_evaluations_of_failed
+from snnrl.run_format.failures import read_reason
+from snnrl.run_format.names import CONFIG, EVALUATIONS, PROVENANCE, SEED, TABLES
+from snnrl.run_format.progress import read_clock
+from snnrl.run_format.provenance import read_provenance
+from snnrl.run_format.statistics_error import read_statistics_error
+from snnrl.run_format.status import is_run, status_of
 
-READ = (
-    "config.yaml",
-    "provenance.json",
-    "evaluations.csv",
-    "progress.csv",
-    "statistics_error.csv",
-)
+READ = (CONFIG, PROVENANCE, *TABLES)
 """What a run is read from."""
-
-TAIL = 2**16
-"""Bytes at the end of FAILED, of which the last line is the reason."""
 
 
 def load_run(folder: str | Path) -> Run:
@@ -47,25 +38,23 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder{_nearest_folder(folder)}")
-    if not _is_run(folder):
-        raise UserError(
-            f"{folder}: not a run folder, expected config.yaml and evaluations.csv in it"
-        )
-    status = _status(folder)
+    if not is_run(folder):
+        raise UserError(f"{folder}: not a run folder, expected {CONFIG} and {EVALUATIONS} in it")
+    status = status_of(folder)
     failed = status == "failed"
     if status == "done":
         check_sealed(folder, READ)
-    versions, hardware = read_provenance(folder)
+    starts = read_provenance(folder)
     run = Run(
         str(folder),
         shown_config(read_config(folder)),
         read_evaluations_of_failed(folder) if failed else read_evaluations(folder, status),
         status,
-        reason=_reason(folder) if failed else "",
+        reason=read_reason(folder) if failed else "",
         clock=pd.Series(dtype=float) if failed else read_clock(folder, status),
         statistics_error=None if failed else read_statistics_error(folder, status),
-        versions=versions,
-        hardware=hardware,
+        versions=versions_of(starts),
+        hardware=hardware_of(starts),
     )
     _ = run.environment, run.seed
     return run
@@ -105,8 +94,8 @@ def find_folders(paths: Iterable[str | Path]) -> Found:
             found = [folder for folder in walk(root, lost) if _is_whole_run(folder)]
             if not found:
                 raise UserError(
-                    f"{root}: no run in or below it, expected folders with config.yaml and "
-                    "evaluations.csv"
+                    f"{root}: no run in or below it, expected folders with {CONFIG} and "
+                    f"{EVALUATIONS}"
                 )
             for folder in found:
                 runs.setdefault(folder.resolve(), folder)
@@ -137,7 +126,7 @@ def walk(root: Path, lost: list[tuple[Path, str]]) -> Iterator[Path]:
                 continue
             seen.add(real)
             yield folder
-            if _is_run(folder):
+            if is_run(folder):
                 folders.clear()
                 continue
             folders.sort()
@@ -158,40 +147,14 @@ def _is_whole_run(folder: Path) -> bool:
 
     :raises UserError: a run of which a file is gone
     """
-    has_config = (folder / "config.yaml").is_file()
-    if not has_config and os.path.lexists(folder / "evaluations.csv"):
-        raise UserError(f"{folder}: half-written or damaged, it has no config.yaml")
-    if has_config and folder.name.startswith("seed-") and not _is_run(folder):
+    has_config = (folder / CONFIG).is_file()
+    if not has_config and os.path.lexists(folder / EVALUATIONS):
+        raise UserError(f"{folder}: half-written or damaged, it has no {CONFIG}")
+    if has_config and folder.name.startswith(SEED) and not is_run(folder):
         raise UserError(
-            f"{folder}: half-written or damaged, it has neither evaluations.csv nor provenance.json"
+            f"{folder}: half-written or damaged, it has neither {EVALUATIONS} nor {PROVENANCE}"
         )
-    return _is_run(folder)
-
-
-def _is_run(folder: Path) -> bool:
-    # A run that ended before its first evaluation is a run, and must not be overlooked.
-    marks = ("evaluations.csv", "provenance.json", "FAILED", "DONE", ".lock")
-    return (folder / "config.yaml").is_file() and any((folder / m).is_file() for m in marks)
-
-
-def _status(folder: Path) -> Status:
-    if (folder / "FAILED").exists():
-        return "failed"
-    return "done" if (folder / "DONE").exists() else "unfinished"
-
-
-def _reason(folder: Path) -> str:
-    """The last line of the traceback in FAILED."""
-    try:
-        if not (folder / "FAILED").is_file():
-            raise UserError(f"{folder / 'FAILED'}: cannot be read, expected a file")
-        with (folder / "FAILED").open("rb") as file:
-            file.seek(-min(TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
-            lines = file.read().decode(errors="replace").split("\n")
-    except OSError as problem:
-        raise UserError(f"{folder / 'FAILED'}: cannot be read ({problem.strerror})") from None
-    found = next((line.strip() for line in reversed(lines) if line.strip()), "no reason recorded")
-    return shortened(found)
+    return is_run(folder)
 
 
 def _expand(path: str | Path, left_out: list[str]) -> list[Path]:

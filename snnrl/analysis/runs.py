@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from snnrl.errors import UserError, nearest
-
-OWN_RUNS = "results/runs"
-"""Where runs go unless ``results_dir`` says otherwise; recorded results are beside it."""
-
-NOT_SETTINGS = (
-    "seed",
-    "total_steps",
-    "tracking",
-    "checkpoint",
-    "results_dir",
-    "experiment_name",
-    "device",
-    "log_every",
-    "retry",
-)
-"""Keys that do not change what is learned: runs that differ in them alone are one setting."""
-
-CAME_LATER: dict[str, Any] = {
-    "env.observation": "default",
-    "env.n_envs": 1,
-    "env.kwargs": {},
-    "env.wrappers": [],
-    "conv.name": "none",
-    "actor.readout": "auto",
-    "evaluation.max_episode_steps": None,
-    "seeding": "additive",
-}
-"""Settings that earlier runs have no value of, and what those had."""
-
-Status = Literal["done", "failed", "unfinished"]
-
-HARDWARE = ("cpu", "cpus", "gpu")
+from snnrl.run_format.config import flatten
+from snnrl.run_format.settings import CAME_LATER
+from snnrl.run_format.status import Status
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +28,7 @@ class Run:
     :param clock: seconds of wall time, indexed by environment steps; empty if unknown
     :param statistics_error: one row a layer, evaluation, data and phase; None if unknown
     :param versions: of the packages, the code and the kernel; empty if unknown
-    :param hardware: what it ran on, by the keys ``HARDWARE``; empty if unknown
+    :param hardware: what it ran on, processor and accelerator; empty if unknown
     """
 
     name: str
@@ -112,12 +82,3 @@ class Run:
     def steps(self) -> int:
         """Environment steps at the last evaluation; 0 for a run that has none."""
         return 0 if self.evaluations.empty else int(self.evaluations["timesteps"].max())
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values of a nested mapping."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

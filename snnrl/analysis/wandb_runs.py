@@ -12,19 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from snnrl.analysis.run_done import MOST_STEPS
-from snnrl.analysis.run_files import (
-    EVALUATIONS,
-    LARGEST_NUMBER,
-    TIME_ELAPSED,
-    add_up_restarts,
-    check_lengths,
-    shown_config,
-)
-from snnrl.analysis.runs import Run, Status
+from snnrl.analysis.runs import Run
+from snnrl.analysis.shown_config import shown_config
 from snnrl.errors import UserError
-
-RETURN, LENGTH = "evaluation/return", "evaluation/length"
+from snnrl.run_format.bounds import LARGEST_NUMBER, MOST_STEPS
+from snnrl.run_format.config import check_lengths
+from snnrl.run_format.evaluations import no_evaluations
+from snnrl.run_format.progress import LENGTH, RETURN, TIME_ELAPSED, add_up_restarts
+from snnrl.run_format.status import Status
 
 STATES: Mapping[str, Status] = {"finished": "done", "failed": "failed", "crashed": "unfinished"}
 """W&B's word for a process that died without one is ``crashed``: it may be resumed."""
@@ -100,7 +95,7 @@ def _evaluations(name: str, source: Any) -> tuple[pd.DataFrame, str]:
     if not rows:
         summary = dict(source.summary)
         if RETURN not in summary or "timesteps" not in summary:
-            return pd.DataFrame(columns=EVALUATIONS, dtype=float), ""
+            return no_evaluations(), ""
         rows = [summary]
         note = f"no history of evaluations, the last one only: {name}"
     table = pd.DataFrame(

@@ -16,13 +16,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from snnrl.agents import DDPG, DQN, PPO, SAC, TD3
 from snnrl.agents.base import SpikingAgent
-from snnrl.analysis.runs import CAME_LATER
 from snnrl.envs import Stateful, make_env
-from snnrl.experiment.choices import environment_arguments, spiking_parts
+from snnrl.experiment.config.choices import environment_arguments, spiking_parts
+from snnrl.experiment.config.validate import kernel_for, resolve_device
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
-from snnrl.experiment.validate import kernel_for, resolve_device
 from snnrl.experiment.workers import Workers
+from snnrl.run_format.settings import CAME_LATER
 from snnrl.seeds import SEEDINGS
 
 AGENTS: dict[str, type[SpikingAgent]] = {

@@ -19,22 +19,24 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import Interrupted, NonFiniteError, RunFailed
-from snnrl.experiment.checkpoint import (
+from snnrl.experiment.checkpoint.save import (
     Checkpoints,
     Position,
     check_finite,
     run_id,
     save_model,
 )
-from snnrl.experiment.choices import rollout_size
+from snnrl.experiment.config.choices import rollout_size
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
 from snnrl.experiment.evaluation import Episode, EvaluationStopped, Evaluator
-from snnrl.experiment.folder import TABLES, RunFolder
-from snnrl.experiment.history import statistics_values
+from snnrl.experiment.folder.run_folder import COLUMNS, RunFolder
 from snnrl.experiment.progress import Progress
-from snnrl.experiment.records import Table, replace_file
 from snnrl.experiment.signals import StopRequest
-from snnrl.experiment.tracking import Tracker
+from snnrl.experiment.tracking.history import statistics_values
+from snnrl.experiment.tracking.tracker import Tracker
+from snnrl.run_format.durable import replace_file
+from snnrl.run_format.progress import LENGTH, RETURN
+from snnrl.run_format.table import Table
 from snnrl.seeds import SEEDINGS
 
 SATURATED = 0.5
@@ -115,7 +117,7 @@ class Supervisor(BaseCallback):
         self.obstacle: str | None = None
         self.saturated = False
         self.clocks = {name: Clock(every[name], position.clocks[name]) for name in every}
-        self.tables = {name: folder.table(name) for name in TABLES}
+        self.tables = {name: folder.table(name) for name in COLUMNS}
         self.best = position.best
 
     def _init_callback(self) -> None:
@@ -245,8 +247,8 @@ class Supervisor(BaseCallback):
             kernel = self.folder.cfg.kernel.name
             self.best = save_model(self.folder.best_model, self.model, kernel)
         values = {
-            "evaluation/return": float(returns.mean()),
-            "evaluation/length": float(np.mean([episode.length for episode in episodes])),
+            RETURN: float(returns.mean()),
+            LENGTH: float(np.mean([episode.length for episode in episodes])),
             **self._measure(step, np.concatenate([episode.observations for episode in episodes])),
         }
         for name, value in values.items():

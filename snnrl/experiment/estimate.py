@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.experiment.builder import build_agent, build_training_env
-from snnrl.experiment.choices import normalisations, rollout_size
+from snnrl.experiment.config.choices import normalisations, rollout_size
 
 TRIAL_UPDATES = 20
 

@@ -14,10 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.report import summarise_run
-from snnrl.analysis.run_files import read_evaluations
-from snnrl.analysis.runs import CAME_LATER
 from snnrl.errors import Interrupted, RunFailed, UserError, describe
-from snnrl.experiment import provenance
 from snnrl.experiment.builder import (
     build_agent,
     build_evaluator,
@@ -25,26 +22,32 @@ from snnrl.experiment.builder import (
     use_threads,
 )
 from snnrl.experiment.callbacks import Clock, Supervisor
-from snnrl.experiment.checkpoint import (
+from snnrl.experiment.checkpoint.disk_usage import disk_space
+from snnrl.experiment.checkpoint.save import (
     Position,
     find_checkpoint,
     load_checkpoint,
     save_model,
 )
-from snnrl.experiment.checksums import is_whole_model
-from snnrl.experiment.choices import rollout_size
-from snnrl.experiment.disk import disk_space
+from snnrl.experiment.config.choices import rollout_size
+from snnrl.experiment.config.validate import kernel_for, validate
 from snnrl.experiment.estimate import in_words, seconds_for
-from snnrl.experiment.failures import Failure, is_of_the_machine
-from snnrl.experiment.folder import CONFIG, TABLES, RunFolder
+from snnrl.experiment.folder.failures import is_of_the_machine
+from snnrl.experiment.folder.run_folder import COLUMNS, RunFolder
 from snnrl.experiment.progress import Progress
+from snnrl.experiment.reproduction import provenance
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.time_left import TimeLeft
-from snnrl.experiment.tracking import Tracker, make_tracker
-from snnrl.experiment.validate import kernel_for, validate
+from snnrl.experiment.tracking.make import make_tracker
+from snnrl.experiment.tracking.tracker import Tracker
 from snnrl.experiment.workers import EnvironmentEnded
 from snnrl.memory import is_of_the_memory
 from snnrl.output import lasting_output
+from snnrl.run_format.evaluations import read_evaluations
+from snnrl.run_format.failures import Failure
+from snnrl.run_format.model import is_whole_model
+from snnrl.run_format.names import CONFIG, FAILED
+from snnrl.run_format.settings import CAME_LATER
 from snnrl.text import one_line
 
 NOTHING_YET = Position({"evaluation": -1, "log": 0, "checkpoint": 0})
@@ -104,7 +107,7 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     if failure is not None and not cfg.retry:
         raise RunFailed(
             f"twice the same at step {failure.step:,}, so not tried again without retry=true: "
-            f"{failure.reason} ({folder.path / 'FAILED'})"
+            f"{failure.reason} ({folder.path / FAILED})"
         )
     if not folder.has_its_own_name:
         print(f"uses the folder that these settings have already: {folder.path.parent}")
@@ -165,7 +168,7 @@ def _ended_by(
         counts = None if is_of_the_machine(failure) else Failure(begun.num_timesteps, reason)
         with suppress(OSError):  # a full disk may be what it failed of
             folder.fail(traceback.format_exc(), counts)
-            reason = f"{reason} ({folder.path / 'FAILED'})"
+            reason = f"{reason} ({folder.path / FAILED})"
     return RunFailed(reason)
 
 
@@ -289,7 +292,7 @@ def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> 
 
     The earliest ones know no rows at all.
     """
-    cfg, tables = folder.cfg, {name: folder.table(name) for name in TABLES}
+    cfg, tables = folder.cfg, {name: folder.table(name) for name in COLUMNS}
     known = {
         name: position.tables[name][0] if name in position.tables else table.count_before(step)
         for name, table in tables.items()

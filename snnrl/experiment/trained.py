@@ -1,38 +1,30 @@
 """Trained agents to act with: built from the configuration, and nothing in ``model.zip`` runs.
 
-Stable-Baselines3's ``load`` unpickles the entry ``data`` of the file, and a pickle is a program.
-Here the configuration says what the agent is, its weights are read by torch as tensors alone, and
-the statistics that ``VecNormalize`` normalises observations by as the numbers that
-:func:`with_statistics` put beside them.
+The configuration says what the agent is. Its weights are read as tensors alone, and the statistics
+that ``VecNormalize`` normalises observations by as the numbers that :func:`with_statistics` put
+beside them (:mod:`snnrl.run_format.model`).
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Mapping
 from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from snnrl.agents.base import SpikingAgent
-from snnrl.analysis.run_done import MOST_STEPS
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.memory import is_of_the_memory
+from snnrl.run_format.model import STATISTICS, add_statistics, read_model
+from snnrl.run_format.names import CONFIG
 from snnrl.text import one_line
-
-STATISTICS = "observation_statistics.json"
-"""Entry of ``model.zip``: mean, variance and count of observations, for agents that have them."""
 
 MOMENTS = ("mean", "var", "count")
 
@@ -47,10 +39,7 @@ def with_statistics(model: bytes, agent: SpikingAgent) -> bytes:
         return model
     moments: Any = normalization.obs_rms
     values = {name: np.asarray(getattr(moments, name)).tolist() for name in MOMENTS}
-    file = io.BytesIO(model)
-    with ZipFile(file, "a") as zipped:
-        zipped.writestr(STATISTICS, json.dumps(values))
-    return file.getvalue()
+    return add_statistics(model, values)
 
 
 def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> SpikingAgent:
@@ -65,7 +54,7 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
     cfg.device, cfg.env.n_envs = "cpu", 1
     if cfg.kernel.name == "triton":
         cfg.kernel.name = "auto"
-    weights, facts, statistics = _read(path)
+    weights, steps, statistics = read_model(path)
     # An agent that only acts needs no room for experience.
     small = {"n_steps": 2, "batch_size": 2} if cfg.algo.name == "ppo" else {"buffer_size": 1}
     _check_sizes(cfg, weights, path)
@@ -77,7 +66,7 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
                 raise
             raise _misfit(path, f"too large for this machine: {one_line(problem)}") from problem
     _load_weights(agent, weights, path)
-    agent.num_timesteps = facts["num_timesteps"]
+    agent.num_timesteps = steps
     normalization = agent.get_vec_normalize_env()
     if normalization is not None and normalization.norm_obs:
         normalization.training = False
@@ -91,26 +80,6 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
                 "versions wrote them; if you trust the file, --unpickle reads it"
             )
     return agent
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Any]:
-    """Weights, numbers, and statistics if there are some."""
-    try:
-        with ZipFile(path) as zipped:
-            content = io.BytesIO(zipped.read("policy.pth"))
-            weights = torch.load(content, map_location="cpu", weights_only=True)
-            facts = json.loads(zipped.read("data"))
-            has_statistics = STATISTICS in zipped.namelist()
-            statistics = json.loads(zipped.read(STATISTICS)) if has_statistics else None
-        steps = facts["num_timesteps"]
-        if not isinstance(weights, Mapping) or not 0 <= int(steps) <= MOST_STEPS:
-            raise TypeError("no mapping of weights, or no number of steps")
-    # Torch and zipfile raise whatever damage leads them to.
-    except Exception as problem:
-        raise UserError(
-            f"{path}: expected a model that a run has saved ({one_line(problem)})"
-        ) from problem
-    return dict(weights), {"num_timesteps": int(steps)}, statistics
 
 
 def _check_sizes(cfg: DictConfig, weights: dict[str, Tensor], path: Path) -> None:
@@ -146,7 +115,7 @@ def _load_weights(agent: SpikingAgent, weights: dict[str, Tensor], path: Path) -
 
 
 def _misfit(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: does not fit config.yaml ({reason}); expected the model of that run")
+    return UserError(f"{path}: does not fit {CONFIG} ({reason}); expected the model of that run")
 
 
 def _set_moments(normalization: VecNormalize, statistics: Any, path: Path) -> None:

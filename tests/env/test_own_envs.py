@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from snnrl.agents import PPO, TD3
 from snnrl.envs import Stateful, make_env
 from snnrl.errors import UserError
-from snnrl.experiment.config import compose_config
+from snnrl.experiment.config.check_spaces import check_environment
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.episode_starts import AdditiveStarts
-from snnrl.experiment.spaces import check_environment
 from tests import own_envs
 from tests.experiment.helpers import train
 

@@ -23,9 +23,9 @@ from scripts.evidence.work import work
 from snnrl import train
 from snnrl.analysis.run_folders import load_run
 from snnrl.errors import RunFailed
-from snnrl.experiment.config import compose_config
-from snnrl.experiment.folder import RunFolder
-from snnrl.experiment.manifest import numbered
+from snnrl.experiment.checkpoint.manifest import numbered
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.folder.run_folder import RunFolder
 from tests.evidence.helpers import FAILING, SOUND, TAG, TINY, evidence, git, group, place_with
 
 STEPS = 600

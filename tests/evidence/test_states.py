@@ -13,8 +13,8 @@ import yaml
 from scripts.evidence.entries import Entry
 from scripts.evidence.plan import Planned
 from scripts.evidence.states import is_done, seconds_per_step, state_of
-from snnrl.experiment.manifest import Manifest, write_manifest
-from snnrl.experiment.sweep import Outcome
+from snnrl.experiment.checkpoint.manifest import Manifest, write_manifest
+from snnrl.experiment.sweep.outcomes import Outcome
 from tests.run_folders import write_run
 
 

@@ -14,8 +14,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.experiment.builder import AGENTS
-from snnrl.experiment.config import compose_config
-from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.train import main
 
 SMALL = (

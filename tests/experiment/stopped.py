@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.progress import Progress
 from tests.experiment.helpers import folder_of, train
 

@@ -14,8 +14,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNorm
 
 from snnrl.experiment import builder
 from snnrl.experiment.builder import AGENTS, build_agent, build_training_env
-from snnrl.experiment.checkpoint import save_model
-from snnrl.experiment.config import compose_config
+from snnrl.experiment.checkpoint.save import save_model
+from snnrl.experiment.config.compose import compose_config
 from tests.experiment.helpers import arguments
 
 

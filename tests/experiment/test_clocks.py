@@ -14,7 +14,7 @@ from snnrl.experiment import callbacks
 from snnrl.experiment.callbacks import Clock
 from snnrl.experiment.diagnostics import short
 from snnrl.experiment.evaluation import Episode, Evaluator
-from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.seeds import child_seed
 from tests.experiment.helpers import (
     assert_same,

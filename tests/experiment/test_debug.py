@@ -9,9 +9,9 @@ import pytest
 
 from snnrl.errors import UserError
 from snnrl.experiment.builder import AGENTS
-from snnrl.experiment.config import check_override, choices, compose_config
-from snnrl.experiment.folder import RunFolder
-from snnrl.experiment.validate import validate
+from snnrl.experiment.config.compose import check_override, choices, compose_config
+from snnrl.experiment.config.validate import validate
+from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.train import main
 from tests.experiment.helpers import rows_of, steps_in
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from snnrl.agents import DQN, PPO, TD3
 from snnrl.experiment import estimate
 from snnrl.experiment.builder import build_agent, build_training_env
-from snnrl.experiment.config import compose_config
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.estimate import in_words, seconds_for
 from tests.experiment.helpers import arguments
 

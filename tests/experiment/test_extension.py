@@ -216,7 +216,7 @@ def test_the_model_loads_without_a_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from snnrl.agents import TD3
-    from snnrl.experiment.checkpoint import save_model
+    from snnrl.experiment.checkpoint.save import save_model
 
     kernels = {"net_arch": [8], "kernel": "compile"}
     agent = TD3("SpikingPolicy", "Pendulum-v1", policy_kwargs=kernels, buffer_size=10)

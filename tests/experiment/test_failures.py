@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from snnrl.errors import RunFailed, UserError, exit_status
 from snnrl.experiment import run
-from snnrl.experiment.failures import is_of_the_machine
+from snnrl.experiment.folder.failures import is_of_the_machine
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.workers import EnvironmentEnded
 from tests.experiment.helpers import folder_of, slow_case, train
@@ -97,7 +97,7 @@ def test_a_disk_too_full_to_say_so(
 ) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr("snnrl.experiment.run.build_evaluator", raising(full))
-    monkeypatch.setattr("snnrl.experiment.failures.replace_file", raising(full))
+    monkeypatch.setattr("snnrl.run_format.failures.write_text", raising(full))
     assert train(tmp_path) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("failed: OSError: [Errno 28] No space left on device")

@@ -19,11 +19,11 @@ from snnrl.agents import TD3
 from snnrl.agents.base import SpikingAgent
 from snnrl.envs import Stateful, make_env
 from snnrl.experiment.callbacks import Supervisor
-from snnrl.experiment.config import compose_config
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.label import settings_hash
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Episode, EvaluationStopped, Evaluator
-from snnrl.experiment.naming import settings_hash
-from snnrl.experiment.recorded import Recorded, remake
+from snnrl.experiment.reproduction.remake import Recorded, remake
 from tests.envs import Follow
 from tests.experiment.helpers import (
     arguments,

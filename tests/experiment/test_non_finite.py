@@ -13,8 +13,8 @@ from gymnasium import spaces
 
 from snnrl.agents import TD3
 from snnrl.errors import NonFiniteError
-from snnrl.experiment.checkpoint import Checkpoints, Position, run_id, save_model
-from snnrl.experiment.folder import RunFolder
+from snnrl.experiment.checkpoint.save import Checkpoints, Position, run_id, save_model
+from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.nn.norm import norm_layers
 from tests.experiment.helpers import folder_of, steps_in, train
 

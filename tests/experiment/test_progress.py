@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from snnrl.experiment import sweep_job
 from snnrl.experiment.progress import Progress, is_evaluation
-from snnrl.experiment.sweep import Outcome, Sweep, distinguish
-from snnrl.experiment.sweep_job import Job, perform_apart
-from snnrl.experiment.sweep_launchers import JoblibLauncher
+from snnrl.experiment.sweep.job import Job, perform_apart
+from snnrl.experiment.sweep.launchers import JoblibLauncher
+from snnrl.experiment.sweep.outcomes import Outcome, Sweep, distinguish
 from snnrl.experiment.time_left import TimeLeft
 
 
@@ -142,7 +141,7 @@ class Writing:
 def test_a_sweep_says_what_its_runs_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sweep_job.subprocess, "Popen", Writing)
+    monkeypatch.setattr(subprocess, "Popen", Writing)
     sweep = Sweep(tmp_path)
     jobs = [Job(str(tmp_path), n, ["bn=none", f"seed={n}"], f"runs/{n}", 1, ".") for n in (0, 1)]
     for job in jobs:

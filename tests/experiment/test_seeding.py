@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from snnrl.experiment.config import compose_config
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
-from snnrl.experiment.folder import RunFolder
-from snnrl.experiment.naming import label, settings_hash
-from snnrl.experiment.recorded import read_record, remake
+from snnrl.experiment.folder.run_folder import RunFolder
+from snnrl.experiment.reproduction.remake import read_record, remake
 from snnrl.experiment.trained import load_trained
 from tests.experiment.helpers import (
     assert_same_run,

@@ -1,0 +1,128 @@
+"""What a checkpoint consists of, and whether it is all there."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from snnrl.errors import UserError
+from snnrl.experiment.checkpoint.checksums import Checksum, Damaged, check
+from snnrl.experiment.checkpoint.replay_segments import Segment
+from snnrl.run_format.durable import replacing
+
+FORMAT = 1
+"""Rises whenever a checkpoint of before cannot be read any more."""
+
+NAME = "manifest.json"
+REPLAY = "replay"
+
+
+class Manifest(NamedTuple):
+    """The files of one checkpoint.
+
+    :param run: whose it is
+    :param step: environment steps so far
+    :param files: name in the checkpoint's own folder -> checksum
+    :param segments: of the replay buffer, oldest first; they lie in a folder that checkpoints share
+    """
+
+    run: str
+    step: int
+    files: dict[str, Checksum]
+    segments: list[Segment]
+
+
+def numbered(folder: Path) -> dict[int, Path]:
+    """The checkpoints in a folder by number, the newest first, damaged ones too."""
+    found = {}
+    for path in folder.glob("save-*"):
+        number = path.name.removeprefix("save-")
+        if number.isdecimal():
+            found[int(number)] = path
+    return dict(sorted(found.items(), reverse=True))
+
+
+def write_manifest(save: Path, manifest: Manifest) -> None:
+    """Write the manifest of the checkpoint in ``save``."""
+    content = {"format": FORMAT, **manifest._asdict()}
+    with replacing(save / NAME) as file:
+        file.write(json.dumps({**content, "crc32": _crc32(content)}, indent=1).encode())
+
+
+def read_manifest(save: Path) -> Manifest:
+    """The manifest of the checkpoint in ``save``, its files not yet looked at.
+
+    :raises Damaged: it is not as it was written
+    :raises UserError: another version of this package wrote it
+    """
+    try:
+        content = json.loads((save / NAME).read_bytes())
+        intact = content.pop("crc32") == _crc32(content)
+    except FileNotFoundError:
+        raise Damaged(f"{NAME} is missing") from None
+    except OSError as problem:
+        raise Damaged(f"{NAME} cannot be read ({problem.strerror})") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        intact = False
+    if not intact:
+        raise Damaged(f"{NAME} is not as it was written")
+    if content.pop("format") != FORMAT:
+        raise another_version(save)
+    return Manifest(
+        content["run"],
+        content["step"],
+        {name: Checksum(*values) for name, values in content["files"].items()},
+        [Segment(first, last, Checksum(*c)) for first, last, c in content["segments"]],
+    )
+
+
+def check_files(save: Path, manifest: Manifest) -> None:
+    """Hold every file of a checkpoint against its checksum.
+
+    :raises Damaged: the first that differs
+    """
+    for path, expected in _files(save, manifest):
+        check(path, expected)
+
+
+def newest_whole(folder: Path) -> tuple[Path, Manifest, list[str]] | None:
+    """The last checkpoint whose files are all as they were written.
+
+    :raises UserError: another version of this package wrote the checkpoints
+    :return: its folder, its manifest and what is wrong with each newer one; ``None`` if there is
+        no checkpoint
+    :raises Damaged: there are checkpoints, and none is whole
+    """
+    found = []
+    for save in numbered(folder).values():
+        try:
+            manifest = read_manifest(save)
+            check_files(save, manifest)
+        except Damaged as problem:
+            found.append(f"{save.name}: {problem}")
+        else:
+            return save, manifest, found
+    if found:
+        raise Damaged("; ".join(found))
+    return None
+
+
+def another_version(folder: Path) -> UserError:
+    """What to raise where a checkpoint cannot be read because of who wrote it."""
+    return UserError(
+        f"{folder}: was written by another version; remove the run folder to start afresh"
+    )
+
+
+def _files(save: Path, manifest: Manifest) -> Iterator[tuple[Path, Checksum]]:
+    for name, expected in manifest.files.items():
+        yield save / name, expected
+    for segment in manifest.segments:
+        yield save.parent / REPLAY / segment.name, segment.checksum
+
+
+def _crc32(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())

@@ -1,0 +1,1 @@
+"""Settings: their types, how they are composed, checked and named."""

@@ -1,0 +1,157 @@
+"""Whether algorithm and network fit the environment's spaces."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from omegaconf import DictConfig
+from stable_baselines3.common.preprocessing import (
+    is_image_space,
+    is_image_space_channels_first,
+)
+
+from snnrl.envs import action_problem, blame, make_env, observation_problem
+from snnrl.errors import UserError
+from snnrl.experiment.config.choices import environment_arguments, spiking_parts
+from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
+from snnrl.nn.convolution import convolved_shapes
+from snnrl.run_format.settings import CAME_LATER
+from snnrl.seeds import own_global_generators
+
+ACTIONS: dict[str, tuple[type[spaces.Space[Any]], ...]] = {
+    "td3": (spaces.Box,),
+    "ddpg": (spaces.Box,),
+    "sac": (spaces.Box,),
+    "dqn": (spaces.Discrete,),
+    "ppo": (spaces.Box, spaces.Discrete),
+}
+"""Kinds of actions that an algorithm can choose."""
+
+READS_IMAGES = ("dqn", "ppo")
+
+
+def check_environment(cfg: DictConfig) -> None:
+    """Make the environment, compare its spaces with the rest of the configuration, and try a step.
+
+    :raises UserError: there is no such environment, it does not work, or something does not fit it
+    """
+    env = make_env(**environment_arguments(cfg.env))
+    try:
+        _check_actions(cfg, env.action_space)
+        _check_observations(cfg, env.observation_space)
+        _try(cfg, env)
+    except UserError:
+        with suppress(Exception):  # what is wrong comes first
+            env.close()
+        raise
+    with blame(f"env.id={cfg.env.id}: close() fails"):
+        env.close()
+
+
+def _try(cfg: DictConfig, env: gymnasium.Env[Any, Any]) -> None:
+    """Start an episode and make a step, which leaves the global generators alone."""
+    key = f"env.id={cfg.env.id}"
+    additive = cfg.get("seeding", CAME_LATER["seeding"]) == "additive"
+    starts = AdditiveStarts if additive else EpisodeStarts
+    env.action_space.seed(cfg.seed)
+    with own_global_generators(cfg.seed), warnings.catch_warnings():
+        # Those of an environment come again from the ones that are learned from.
+        warnings.simplefilter("ignore")
+        with blame(f"{key}: reset() fails"):
+            starts(cfg.seed).begin(env, 0)
+        action = env.action_space.sample()
+        with blame(f"{key}: step() fails"):
+            env.step(action)
+
+
+def image_shape(space: spaces.Box) -> tuple[int, ...]:
+    """Shape ``(C, H, W)`` in which the agent sees the images of a space."""
+    if is_image_space_channels_first(space):
+        return space.shape
+    height, width, channels = space.shape
+    return channels, height, width
+
+
+def _shown(space: spaces.Space[Any]) -> str:
+    """A space in one line: the bounds of a large one are many."""
+    text = " ".join(str(space).split())
+    return text if len(text) <= 100 else f"{type(space).__name__} of shape {space.shape}"
+
+
+def _check_actions(cfg: DictConfig, space: spaces.Space[Any]) -> None:
+    kinds = ACTIONS[cfg.algo.name]
+    if not isinstance(space, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        fitting = [name for name, taken in ACTIONS.items() if isinstance(space, taken)]
+        instead = f", or algo={' or algo='.join(fitting)}" if fitting else ""
+        example = "pendulum" if spaces.Box in kinds else "cartpole"
+        raise UserError(
+            f"algo={cfg.algo.name}: chooses {names} actions, and env.id={cfg.env.id} takes "
+            f"{_shown(space)}; expected an environment with {names} actions, such as "
+            f"env={example}{instead}"
+        )
+    if isinstance(space, spaces.Box):
+        if not np.issubdtype(space.dtype, np.floating) or not space.shape or 0 in space.shape:
+            raise UserError(
+                f"env.id={cfg.env.id}: takes {_shown(space)}; expected an environment whose "
+                "actions are floating-point numbers, at least one"
+            )
+        if (problem := action_problem(space)) is not None:
+            raise UserError(f"env.id={cfg.env.id}: {problem}")
+    elif isinstance(space, spaces.Discrete) and space.start != 0:
+        raise UserError(
+            f"env.id={cfg.env.id}: its actions count from {space.start}; expected an environment "
+            "whose actions count from 0"
+        )
+
+
+def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
+    if not isinstance(space, spaces.Box) or len(space.shape) not in (1, 3):
+        raise UserError(
+            f"env.id={cfg.env.id}: observes {_shown(space)}; expected one-dimensional Box "
+            "observations, which env.wrappers=[FlattenObservation] makes, or images"
+        )
+    if (problem := observation_problem(space)) is not None:
+        raise UserError(f"env.id={cfg.env.id}: {problem}")
+    if len(space.shape) == 1:
+        if cfg.conv.name != "none":
+            raise UserError(
+                f"conv={cfg.conv.name}: takes images, and env.id={cfg.env.id} observes a vector of "
+                f"{space.shape[0]} numbers; expected conv=none"
+            )
+        return
+    _check_images(cfg, space)
+
+
+def _check_images(cfg: DictConfig, space: spaces.Box) -> None:
+    if cfg.algo.name not in READS_IMAGES:
+        raise UserError(
+            f"algo={cfg.algo.name}: takes a vector of numbers, and env.id={cfg.env.id} observes "
+            f"images {space.shape}; expected algo={' or algo='.join(READS_IMAGES)}"
+        )
+    if space.dtype != np.uint8:
+        raise UserError(
+            f"env.id={cfg.env.id}: observes {_shown(space)}; expected images of bytes (uint8)"
+        )
+    if not (is_image_space_channels_first(space) or is_image_space(space)):
+        # SB3 would leave them as they are, and convolve along the wrong axes.
+        raise UserError(
+            f"env.id={cfg.env.id}: observes {_shown(space)}, whose channels come last and whose "
+            "bounds are not 0 and 255; expected those bounds, or channels that come first"
+        )
+    if cfg.conv.name == "none":
+        raise UserError(
+            f"conv=none: env.id={cfg.env.id} observes images {space.shape}; expected conv=nature "
+            "or conv=minatar"
+        )
+    if cfg.encoder.name == "population" and spiking_parts(cfg):
+        raise UserError(
+            f"encoder=population: takes a vector of numbers, and env.id={cfg.env.id} observes "
+            f"images {space.shape}; expected encoder=direct"
+        )
+    convolved_shapes(image_shape(space), cfg.conv.channels, cfg.conv.kernels, cfg.conv.strides)

@@ -1,0 +1,312 @@
+"""From command-line overrides to a checked configuration, with errors that name the key."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import snnrl
+from snnrl.errors import UserError, nearest
+from snnrl.experiment.config.schema import NODES, PLACES, register, setting_types
+from snnrl.experiment.config.suggest import (
+    suggest_choice,
+    suggest_environment,
+    suggest_number,
+    suggest_setting,
+)
+
+_PACKAGE = Path(snnrl.__file__).parent
+CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if d.is_dir())
+"""Beside the package in an installed wheel, at the top of a checkout otherwise."""
+
+GROUPS = (*NODES, "experiment")
+
+ARGUMENTS = "env.kwargs."
+"""What settings begin with that only the environment knows."""
+
+HOLDS_INTEGERS = (int, int | None, int | str | None, list[int])
+
+
+def choices(group: str) -> list[str]:
+    """Names that ``group=...`` takes; what begins with ``_`` is a part of others."""
+    folder = CONFIG_DIR / group
+    names = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+@cache
+def environment_choice(env_id: str, observation: str) -> str | None:
+    """The choice of the group ``env`` that is this environment; ``None`` for others."""
+    for choice, env in _environments():
+        if (env["id"], env["observation"]) == (env_id, observation):
+            return choice
+    return None
+
+
+def _environments() -> Iterator[tuple[str, DictConfig]]:
+    for choice in choices("env"):
+        values = OmegaConf.load(CONFIG_DIR / "env" / f"{choice}.yaml")
+        assert isinstance(values, DictConfig)
+        yield choice, values.get("env", values)
+
+
+def _environment_ids() -> dict[str, str]:
+    return {choice: str(env["id"]) for choice, env in _environments()}
+
+
+def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
+    """One configuration, unchecked but for its types.
+
+    :param overrides: as on the command line, without sweeps
+    :raises UserError: unknown group choice, unknown key or wrong type
+    """
+    with _hydra():
+        cfg = compose("train", overrides=list(overrides))
+        OmegaConf.resolve(cfg)
+    return cfg
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Inside, configurations can be composed; what is wrong with one is a line."""
+    register()
+    try:
+        if GlobalHydra.instance().is_initialized():
+            yield
+        else:
+            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+                yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from None
+
+
+def hydra_settings(overrides: Iterable[str], *keys: str) -> list[str]:
+    """Settings of Hydra's own under a command line.
+
+    :param keys: such as ``hydra.sweep.dir``, or a group such as ``hydra/launcher`` for its choice
+    :raises UserError: unknown group choice, unknown key or wrong type
+    """
+    single = [text for text in overrides if not is_sweep(text)]
+    with _hydra():
+        cfg = compose("train", overrides=single, return_hydra_config=True)
+        chosen = cfg.hydra.runtime.choices
+        return [str(chosen[key] if "/" in key else OmegaConf.select(cfg, key)) for key in keys]
+
+
+def expand(overrides: Iterable[str]) -> Iterator[list[str]]:
+    """Every job of a sweep: ``["seed=0,1"]`` -> ``["seed=0"]``, ``["seed=1"]``.
+
+    :raises UserError: an override that cannot be read
+    """
+    alternatives = []
+    for text in overrides:
+        override = _parse(text)
+        key = override.get_key_element()
+        swept = override.is_sweep_override()
+        alternatives.append([f"{key}={value}" for value in _swept(override)] if swept else [text])
+    for combination in itertools.product(*alternatives):
+        yield list(combination)
+
+
+def is_sweep(override: str) -> bool:
+    """Whether an override has more than one value, as in ``seed=0,1``."""
+    return _parse(override).is_sweep_override()
+
+
+def check_overrides(texts: Iterable[str]) -> list[str]:
+    """Check every override of a command line; the same one given twice is there once.
+
+    :return: the overrides, as :func:`check_override` writes them
+    :raises UserError: unknown group choice or key, or two values for one setting, of which Hydra
+        would take the last
+    """
+    checked = list(dict.fromkeys(check_override(text) for text in texts))
+    first: dict[tuple[str, str | None], str] = {}
+    for text in checked:
+        override = _parse(text)
+        if override.key_or_group.startswith("hydra.sweeper.params"):
+            raise UserError(
+                f"{text.lstrip('+')}: would be swept unchecked; expected key=a,b with -m"
+            )
+        other = first.setdefault((override.key_or_group, override.package), text)
+        if other is not text:
+            key = override.get_key_element().lstrip("+~")
+            raise UserError(
+                f"{other} and {text}: two values for one setting; expected one of them, or "
+                f"-m {key}=a,b for a run with each"
+            )
+    return checked
+
+
+def check_override(text: str) -> str:
+    """Check an override's key or group choice, and write integral floats as integers.
+
+    :return: the override, ``total_steps=1e6`` as ``total_steps=1000000``
+    :raises UserError: unknown group choice or key
+    """
+    override = _parse(text)
+    key = override.key_or_group
+    if override.is_hydra_override():
+        return text
+    if override.is_delete():
+        raise UserError(f"{text}: a setting cannot be taken away; expected key=value")
+    if key in GROUPS:
+        _check_place(override)
+        _check_choice(override)
+        return text
+    if f"{key}.".startswith(ARGUMENTS):
+        # Hydra adds keys that a configuration does not have only where it is told to.
+        return f"++{text.lstrip('+')}"
+    _check_key(key)
+    if setting_types()[key] not in HOLDS_INTEGERS:
+        return text
+    if setting_types()[key] != list[int]:
+        _check_whole_number(text)
+    return _integral(text)
+
+
+def explain(error: Exception) -> UserError:
+    """One line from Hydra's chain of exceptions, whose innermost that knows the key says most."""
+    chain: list[BaseException] = [error]
+    while deeper := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(deeper)
+    # Deeper ones are Python's own, or OmegaConf's before it knew the key.
+    innermost = next((e for e in reversed(chain) if getattr(e, "full_key", None)), chain[-1])
+    key = getattr(innermost, "full_key", None)
+    text = str(getattr(innermost, "msg", None) or innermost).strip().split("\n")[0]
+    if match := re.match(r"Could not override '(\w+@(\w+)\.(\w+))'", text):
+        choice, group, name = match.groups()
+        owning = " or ".join(_owners(f"{group}.{name}"))
+        return UserError(f"{choice}: expected only with {group}={owning}")
+    if match := re.match(r"In '.*': Could not find '(hydra/\w+)/(\w+)'", text):
+        group, choice = match.groups()
+        hint = nearest(choice, choices(group)) or f"; expected {', '.join(choices(group))}"
+        return UserError(f"{group}={choice}: no such choice, or not installed{hint}")
+    if not key:
+        return UserError(text)
+    wrong_type = r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)"
+    if match := re.match(wrong_type, text):
+        value, expected = match.groups()
+        words = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}
+        optional = " or null" if _may_be_null(innermost) else ""
+        return UserError(f"{key}={value}: expected {words.get(expected, expected)}{optional}")
+    if match := re.match(r"Value '(.*)' of type '\w+' is incompatible with type hint", text):
+        return UserError(f"{key}={match[1]}: expected an integer or null")
+    if "is not Optional" in text:
+        return UserError(f"{key}=null: expected a value")
+    if "is not a ListConfig" in text:
+        example = "[FlattenObservation]" if key == "env.wrappers" else "[256,256]"
+        return UserError(f"{key}: expected a list, such as {example}")
+    if re.match(r"Key '\w+' (is )?not in", text) and (owners := _owners(key)):
+        return UserError(f"{key}: expected only with {key.split('.')[0]}={' or '.join(owners)}")
+    return UserError(f"{key}: {text}")
+
+
+def _may_be_null(error: BaseException) -> bool:
+    """Whether the setting that OmegaConf complains of is optional."""
+    node, name = getattr(error, "object_type", None), getattr(error, "key", None)
+    return is_dataclass(node) and NoneType in get_args(get_type_hints(node).get(str(name)))
+
+
+def _owners(key: str) -> list[str]:
+    """The choices of a group that have a setting, or a place, which others of it lack."""
+    group, _, name = key.partition(".")
+    return [choice for choice, node in NODES.get(group, {}).items() if name in _names(node)]
+
+
+def _names(node: type) -> set[str]:
+    return {field.name for field in fields(node)} if is_dataclass(node) else set()
+
+
+def _check_place(override: Override) -> None:
+    key, place = override.key_or_group, override.package
+    if place is not None and PLACES.get(place) != key:
+        places = [f"{group}@{at}=..." for at, group in PLACES.items() if group == key]
+        raise UserError(f"{key}@{place}: expected {' or '.join([f'{key}=...', *places])}")
+
+
+def _check_choice(override: Override) -> None:
+    key = override.key_or_group
+    values = _swept(override) if override.is_sweep_override() else [override.value()]
+    place = f"@{override.package}" if override.package else ""
+    for value in values:
+        name = "null" if value is None else str(value)
+        if name in choices(key):
+            continue
+        if key == "experiment" and name == "null":
+            # It is the default, and Hydra has no way to write it.
+            raise UserError("experiment=null: expected a choice; leave it out for none")
+        if key == "env" and (hint := suggest_environment(name, _environment_ids())) is not None:
+            raise UserError(f"env={name}: no such choice{hint}")
+        hint = suggest_choice(key, name, choices(key))
+        raise UserError(f"{key}{place}={name}: expected one of {', '.join(choices(key))}{hint}")
+
+
+def _check_key(key: str) -> None:
+    known = setting_types()
+    group, _, name = key.rpartition(".")
+    if key in PLACES:
+        raise UserError(f"{key}: expected {PLACES[key]}@{key}=...")
+    if name == "name" and (group in GROUPS or group in PLACES):
+        choice = f"{PLACES[group]}@{group}" if group in PLACES else group
+        raise UserError(f"{key}: follows from the choice; expected {choice}=...")
+    if key not in known:
+        raise UserError(f"{key}: no such setting{suggest_setting(key, known, GROUPS)}")
+
+
+def _check_whole_number(text: str) -> None:
+    key, _, value = text.partition("=")
+    if hint := suggest_number(key, value.strip().strip("'\"")):
+        raise UserError(f"{text}: expected an integer{hint}")
+
+
+def _integral(text: str) -> str:
+    def as_integer(match: re.Match[str]) -> str:
+        value = float(match[0])
+        return str(int(value)) if value.is_integer() else match[0]
+
+    key, _, values = text.partition("=")
+    floats = r"(?<![\w.])[-+]?(\d+\.\d*|\d*\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?(?![\w.])"
+    return f"{key}={re.sub(floats, as_integer, values)}"
+
+
+def _parse(text: str) -> Override:
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        override = None
+    if override is None or not override.key_or_group:
+        _check_whole_number(text)
+        raise UserError(
+            f"{text}: cannot be read; expected key=value, or 'key=\"value\"' where the value holds "
+            "special characters"
+        )
+    return override
+
+
+def _swept(override: Override) -> list[Any]:
+    try:
+        values = list(override.sweep_string_iterator())
+    except HydraException:
+        values = []
+    if not values:
+        raise UserError(
+            f"{override.input_line}: has no values that can be counted; expected a sweep such as "
+            f"{override.key_or_group}=a,b or range(3)"
+        )
+    return values

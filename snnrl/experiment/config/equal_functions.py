@@ -1,0 +1,61 @@
+"""Settings that differ by name and compute one function: a sweep over them compares a run with
+itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+
+from omegaconf import DictConfig, OmegaConf
+
+from snnrl.errors import UserError
+from snnrl.experiment.config.label import settings_hash
+
+
+def check_functions(configs: Iterable[DictConfig]) -> None:
+    """Refuse a sweep of which two settings are one function.
+
+    :param configs: checked configurations of its runs
+    :raises UserError: two of them
+    """
+    first: dict[str, DictConfig] = {}
+    for cfg in configs:
+        other = first.setdefault(settings_hash(_one_form(cfg)), cfg)
+        if settings_hash(other) != settings_hash(cfg):
+            one, two = _differ(other, cfg)
+            raise UserError(
+                f"{one} and {two}: are one function with the other settings of this sweep, which "
+                "would compare it with itself; expected one of them"
+            )
+
+
+def _one_form(cfg: DictConfig) -> DictConfig:
+    """The configuration, written in one way of those that compute the same.
+
+    ``1 - tanh(k x)^2`` is ``4 y (1 - y)`` with ``y = sigmoid(2 k x)``; its peak is 1 whatever the
+    slope, that of the sigmoid's ``k y (1 - y)`` is a quarter of the slope: with a slope of 4 they
+    are one. PPO replaces the statistics once an iteration, whatever the rule that would move them.
+    """
+    cfg = deepcopy(cfg)
+    OmegaConf.set_struct(cfg, False)
+    if cfg.surrogate.name == "tanh" and cfg.surrogate.scale == 2:
+        cfg.surrogate.name, cfg.surrogate.scale = "sigmoid", 4.0
+    if cfg.algo.name == "ppo":
+        for place in ("bn", "critic.bn"):
+            bn = OmegaConf.select(cfg, place)
+            if bn is not None and bn.get("recalibrate_every") is not None:
+                bn.name, bn.rule = "re_only", "ema"
+    return cfg
+
+
+def _differ(one: DictConfig, other: DictConfig) -> tuple[str, str]:
+    """The choice by which two configurations of one function differ, as each writes it."""
+    for key, written in (
+        ("surrogate.name", "surrogate"),
+        ("bn.name", "bn"),
+        ("critic.bn.name", "bn@critic.bn"),
+    ):
+        values = [OmegaConf.select(cfg, key) for cfg in (one, other)]
+        if values[0] != values[1]:
+            return f"{written}={values[0]}", f"{written}={values[1]}"
+    raise AssertionError("two configurations of one function differ in nothing known")

@@ -1,0 +1,94 @@
+"""``--help``: every group with its choices, every setting with its meaning."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+
+from snnrl.experiment.config.compose import CONFIG_DIR, GROUPS, choices, compose_config
+from snnrl.experiment.config.schema import NODES, RunConfig
+
+HEAD = """\
+Train a spiking agent.
+
+  python -m snnrl.train algo=td3 bn=carebn
+  python -m snnrl.train env=hopper seed=3 total_steps=2e5
+  python -m snnrl.train -m bn=carebn,vanilla,none 'seed=range(5)'     a sweep
+  python -m snnrl.train -m 'seed=range(5)' hydra/launcher=joblib      several runs at a time
+  python -m snnrl.train experiment=carebn/td3                         a published setting
+  python -m snnrl.train algo=dqn env=minatar/breakout
+  python -m snnrl.train algo=ppo critic=spiking bn@critic.bn=vanilla  the critic's own bn
+
+The same command again goes on where it stopped, or says that it is done; a sweep skips what is
+done, goes on with what was cut off and tries again what failed, the same twice only if retry=true.
+Going on unpickles the run's checkpoint, which runs code: not in a stranger's folder.
+Exit status: 0 done, 1 a run failed, 2 a mistake in the command, 130/143 stopped and saved.
+Hydra's own options: --hydra-help; the configuration of a command: --cfg job.
+"""
+
+
+def help_text() -> str:
+    """The whole text."""
+    cfg = compose_config()
+    lines = [HEAD, "Groups (group=choice; * is the default)"]
+    for group in GROUPS:
+        default = cfg[group].get("name") if group in cfg else None
+        marked = [name + ("*" if name == default else "") for name in choices(group)]
+        lines.append(f"  {group:<11} {' '.join(marked)}")
+    lines.append("\nLaunchers of a sweep (hydra/launcher=choice; key=value; * is the default)")
+    lines.append("  basic* (one run after another)")
+    for launcher in choices("hydra/launcher"):
+        lines += _launcher(launcher)
+    lines.append("\nSettings (key=value; the value shown is the default)")
+    lines += _settings(RunConfig, cfg, "", skip=tuple(NODES))
+    for group in NODES:
+        lines.append("")
+        lines += _group_settings(group, cfg)
+    return "\n".join(lines)
+
+
+def _launcher(name: str) -> list[str]:
+    options = OmegaConf.load(CONFIG_DIR / "hydra/launcher" / f"{name}.yaml")
+    assert isinstance(options, DictConfig)
+    keys = [str(key) for key in options if key != "_target_"]
+    shown = [f"hydra.launcher.{key}={_value(options[key])}" for key in keys]
+    return [f"  {name}", *(f"    {text}" for text in shown)]
+
+
+def _group_settings(group: str, cfg: DictConfig) -> list[str]:
+    lines: list[str] = []
+    seen: set[str] = set()
+    default = cfg[group].get("name")
+    for choice in NODES[group]:
+        chosen = compose_config([f"{group}={choice}"]) if choice else cfg
+        for line in _settings(NODES[group][choice], chosen[group], f"{group}."):
+            key = line.split()[0]
+            if key not in seen:
+                lines.append(line + (f" [{group}={choice}]" if choice not in ("", default) else ""))
+        seen |= {line.split()[0] for line in lines}
+    return lines
+
+
+def _settings(node: type, values: DictConfig, prefix: str, skip: tuple[str, ...] = ()) -> list[str]:
+    assert is_dataclass(node)
+    hints = get_type_hints(node)
+    lines = []
+    for field in fields(node):
+        if field.name in skip or field.name == "name":
+            continue
+        if is_dataclass(hints[field.name]):
+            lines += _settings(hints[field.name], values[field.name], f"{prefix}{field.name}.")
+            continue
+        shown = f"{prefix}{field.name}={_value(values[field.name])}"
+        lines.append(f"  {shown:<40} {field.metadata['meaning']}")
+    return lines
+
+
+def _value(value: Any) -> str:
+    if OmegaConf.is_list(value):
+        return "[" + ",".join(map(str, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

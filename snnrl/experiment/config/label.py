@@ -1,0 +1,109 @@
+"""Names of a setting: its hash, its folder, its label."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cache
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from snnrl.experiment.config.choices import CRITICS, spiking_parts
+from snnrl.experiment.config.compose import compose_config, environment_choice
+from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
+
+ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
+"""Groups that an agent without a spiking network has no use for."""
+
+HASH_DIGITS = 8
+
+IN_THE_PATH = ("env.id", "env.observation", "seeding")
+"""Settings that the path names elsewhere: in the environment's folder, or by the hash alone."""
+
+
+def folder_name(cfg: DictConfig) -> str:
+    """``<algo>-<neuron>-<bn>[-<experiment_name>]-<hash>``; an ordinary actor's name takes the
+    neuron's place."""
+    spikes = cfg.actor.name == "spiking"
+    # Runs from before there were names of experiments have none.
+    experiment = cfg.get("experiment_name")
+    parts = [cfg.algo.name, (cfg.neuron if spikes else cfg.actor).name, cfg.bn.name, experiment]
+    words = (re.sub(r"[^\w.-]+", "", part) for part in parts if part is not None)
+    return "-".join([*words, settings_hash(cfg)])
+
+
+def settings_hash(cfg: DictConfig) -> str:
+    """Eight hex digits of everything that changes what is learned, but for the seed."""
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    skipped = _without_meaning(cfg)
+    kept = {key: value for key, value in settings.items() if key not in skipped}
+    for key, value in CAME_LATER.items():
+        # So that a run from before there was this setting is found again.
+        group, _, name = key.rpartition(".")
+        place = kept.get(group, {}) if group else kept
+        if name in place and place[name] == value:
+            del place[name]
+    kept = {key: value for key, value in kept.items() if value != {}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:HASH_DIGITS]
+
+
+def label(cfg: DictConfig) -> str:
+    """``<algo>-<actor>-<neuron>-<bn>`` and what else differs from their defaults."""
+    skipped = _without_meaning(cfg)
+    parts = [
+        cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
+    ]
+    if cfg.critic.name != CRITICS[cfg.algo.name][0]:
+        own = f"_{cfg.critic.bn.name}" if cfg.critic.name == "spiking" else ""
+        parts.append(f"critic_{cfg.critic.name}{own}")
+    if cfg.env.observation != "default":
+        parts.append(cfg.env.observation)
+    main = _main_choices(cfg)
+    parts += [
+        cfg[g].name
+        for g in ("surrogate", "encoder", "conv", "kernel")
+        if g not in skipped and cfg[g].name != _defaults(*main)[g].name
+    ]
+    parts += _differences(cfg, _defaults(*main, *_other_choices(cfg)), skipped)
+    return re.sub(r"[^\w=.,-]+", "", "-".join(parts))
+
+
+def _main_choices(cfg: DictConfig) -> list[str]:
+    env = environment_choice(cfg.env.id, cfg.env.observation)
+    known = [f"env={env}"] if env is not None else []
+    return [*known, f"algo={cfg.algo.name}", f"actor={cfg.actor.name}"]
+
+
+def _other_choices(cfg: DictConfig) -> list[str]:
+    groups = ("critic", "neuron", "surrogate", "encoder", "conv", "bn", "kernel")
+    own = [f"bn@critic.bn={cfg.critic.bn.name}"] if cfg.critic.name == "spiking" else []
+    return [*(f"{group}={cfg[group].name}" for group in groups), *own]
+
+
+@cache
+def _defaults(*choices: str) -> DictConfig:
+    return compose_config(choices)
+
+
+def _without_meaning(cfg: DictConfig) -> tuple[str, ...]:
+    """Top-level keys that change nothing of what this configuration learns."""
+    return (*NOT_SETTINGS, *(() if spiking_parts(cfg) else ONLY_SPIKING))
+
+
+def _differences(
+    cfg: DictConfig, defaults: DictConfig, skipped: tuple[str, ...], prefix: str = ""
+) -> list[str]:
+    found = []
+    for key in map(str, cfg):
+        path = f"{prefix}{key}"
+        if path in skipped or path in IN_THE_PATH:
+            continue
+        ours, theirs = cfg[key], defaults.get(key)
+        if isinstance(ours, DictConfig) and isinstance(theirs, DictConfig):
+            found += _differences(ours, theirs, skipped, f"{path}.")
+        elif ours != theirs:
+            value = ",".join(map(str, ours)) if isinstance(ours, ListConfig) else ours
+            found.append(f"{path}={value}")
+    return found

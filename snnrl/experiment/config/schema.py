@@ -1,0 +1,471 @@
+"""Every setting: its type, its meaning and its bounds. The values stand in ``configs/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from snnrl.experiment.config.resolvers import RESOLVERS
+
+
+def option(
+    meaning: str,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    empty: type | None = None,
+) -> Any:
+    """A setting without a value of its own: that comes from ``configs/``.
+
+    :param meaning: one line for ``--help``
+    :param minimum: smallest allowed value
+    :param above: the value must be larger than this
+    :param maximum: largest allowed value
+    :param choices: allowed values
+    :param empty: ``dict`` or ``list``, of which the value is an empty one: for what others check
+    """
+    bounds = {"minimum": minimum, "above": above, "maximum": maximum, "choices": choices}
+    metadata = {"meaning": meaning, **bounds}
+    if empty is not None:
+        return field(default_factory=empty, metadata=metadata)
+    return field(default=MISSING, metadata=metadata)
+
+
+@dataclass
+class EnvConfig:
+    """What is acted in."""
+
+    id: str = option("gymnasium id of the environment")
+    observation: str = option(
+        "what is seen of an Atari game",
+        choices=("default", "ram", "pixels"),
+    )
+    n_envs: int = option(
+        "copies that are learned from side by side, each a process from 2 on",
+        minimum=1,
+        maximum=100,
+    )
+    kwargs: dict[str, Any] = option(  # noqa: RUF009
+        "arguments of the environment, such as env.kwargs.max_episode_steps=500", empty=dict
+    )
+    wrappers: list[Any] = option(  # noqa: RUF009
+        "wrappers around it, of gymnasium or module:Class: [{name: FrameStackObservation, ...}]",
+        empty=list,
+    )
+
+
+@dataclass
+class AlgoConfig:
+    """What all algorithms share."""
+
+    name: str = option("the algorithm; choose it with algo=...")
+    learning_rate: float = option("step size of Adam (DDPG: of the actor's)", above=0)
+
+
+@dataclass
+class OffPolicyConfig(AlgoConfig):
+    """What the algorithms that learn from a replay buffer share."""
+
+    buffer_size: int = option("transitions the replay buffer holds", minimum=1)
+    learning_starts: int = option("environment steps with random actions first", minimum=0)
+    batch_size: int = option("transitions in a minibatch", minimum=2)
+    gamma: float = option("discount factor", minimum=0, maximum=1)
+    train_freq: int = option("steps of each environment between updates", minimum=1)
+    gradient_steps: int = option(
+        "gradient steps in an update (-1: as many as environment steps since the last)", minimum=-1
+    )
+
+
+@dataclass
+class ContinuousConfig(OffPolicyConfig):
+    """What the off-policy algorithms for continuous actions share."""
+
+    tau: float = option("how fast target networks follow", above=0, maximum=1)
+
+
+@dataclass
+class DeterministicConfig(ContinuousConfig):
+    """What the algorithms with a deterministic policy share."""
+
+    exploration_noise: float = option("deviation of the noise added to actions", minimum=0)
+
+
+@dataclass
+class TD3Config(DeterministicConfig):
+    """Twin delayed DDPG."""
+
+    policy_delay: int = option("critic updates for one update of the actor", minimum=1)
+    target_policy_noise: float = option("deviation of the target action's noise", minimum=0)
+    target_noise_clip: float = option("bound of the target action's noise", minimum=0)
+
+
+@dataclass
+class DDPGConfig(DeterministicConfig):
+    """Deep deterministic policy gradient."""
+
+    critic_learning_rate: float = option("step size of the critic's Adam", above=0)
+    critic_weight_decay: float = option("L2 penalty on the critic's weights", minimum=0)
+
+
+@dataclass
+class SACConfig(ContinuousConfig):
+    """Soft actor-critic."""
+
+    ent_coef: float | None = option("temperature of the entropy (null: learned)", above=0)
+
+
+@dataclass
+class DQNConfig(OffPolicyConfig):
+    """Deep Q-network."""
+
+    loss: str = option("loss of the values", choices=("huber", "mse"))
+    max_grad_norm: float | None = option(
+        "norm that gradients are clipped to (null: not clipped)", above=0
+    )
+    exploration_updates: int = option(
+        "updates over which the share of random actions falls", minimum=1
+    )
+    exploration_initial_eps: float = option(
+        "share of random actions at first", minimum=0, maximum=1
+    )
+    exploration_final_eps: float = option(
+        "share of random actions in the end", minimum=0, maximum=1
+    )
+    target_update_updates: int = option("updates between copies of the target network", minimum=1)
+    replacement: bool = option("whether a minibatch may hold a transition twice")
+
+
+@dataclass
+class PPOConfig(AlgoConfig):
+    """Proximal policy optimisation."""
+
+    n_steps: int = option("steps of each environment in a rollout", minimum=1)
+    batch_size: int = option("transitions in a minibatch", minimum=2)
+    n_epochs: int = option("passes over a rollout", minimum=1)
+    gamma: float = option("discount factor", minimum=0, maximum=1)
+    gae_lambda: float = option("decay of generalised advantage estimation", minimum=0, maximum=1)
+    clip_range: float = option("how far the ratio of policies may be from 1", above=0)
+    ent_coef: float = option("weight of the entropy in the loss", minimum=0)
+    vf_coef: float = option("weight of the value's error in the loss", minimum=0)
+    max_grad_norm: float = option("norm that gradients are clipped to", above=0)
+    normalize_observations: bool = option(
+        "whether observed vectors (not images) are normalised by their moving mean and deviation"
+    )
+    normalize_rewards: bool = option(
+        "whether rewards are divided by the moving deviation of the discounted return"
+    )
+
+
+@dataclass
+class ActorConfig:
+    """What all actors share; the whole of an ordinary one."""
+
+    name: str = option("the actor; choose it with actor=...")
+    hidden: list[int] = option(  # noqa: RUF009
+        "neurons of each hidden layer", minimum=1, maximum=1_000_000
+    )
+
+
+@dataclass
+class SpikingActorConfig(ActorConfig):
+    """A spiking network."""
+
+    time_steps: int = option("time steps T of one forward pass", minimum=1)
+    population: int = option("output neurons for each output", minimum=1)
+    readout: str = option(
+        "what reads the last spikes (auto: linear for DQN, population otherwise)",
+        choices=("auto", "population", "linear"),
+    )
+
+
+@dataclass
+class NeuronConfig:
+    """What all neurons share."""
+
+    name: str = option("the neuron; choose it with neuron=...")
+    threshold: float = option("membrane potential above which a neuron spikes", above=0)
+    detach_reset: bool = option("whether no gradient flows through the reset")
+
+
+@dataclass
+class LIFConfig(NeuronConfig):
+    """Leaky integrate-and-fire."""
+
+    decay: float = option("share of the membrane potential kept in a step", minimum=0, maximum=1)
+
+
+@dataclass
+class CLIFConfig(LIFConfig):
+    """Current-based leaky integrate-and-fire."""
+
+    current_decay: float = option(
+        "share of the synaptic current kept in a step", minimum=0, maximum=1
+    )
+
+
+@dataclass
+class DNConfig(NeuronConfig):
+    """Second-order dynamic neuron."""
+
+    current_decay: float = option(
+        "share of the synaptic current kept in a step", minimum=0, maximum=1
+    )
+    tv: float = option("pull of the membrane on the recovery variable")
+    tu: float = option("pull of the recovery variable on itself")
+    tr: float = option("membrane potential after a spike")
+    ts: float = option("jump of the recovery variable at a spike")
+
+
+@dataclass
+class SurrogateConfig:
+    """Derivative of the spike."""
+
+    name: str = option("derivative in place of the spike's; choose it with surrogate=...")
+    scale: float = option(
+        "half width (rectangular, triangle) or slope (sigmoid, tanh; one function at 4 and 2)",
+        above=0,
+    )
+
+
+@dataclass
+class EncoderConfig:
+    """What all encoders share; the whole of direct coding."""
+
+    name: str = option("from observations to input; choose it with encoder=...")
+
+
+@dataclass
+class PopulationEncoderConfig(EncoderConfig):
+    """Gaussian receptive fields."""
+
+    population: int = option("input neurons for each observation dimension", minimum=1)
+
+
+@dataclass
+class ConvConfig:
+    """What all choices of convolutions share; the whole of none."""
+
+    name: str = option("convolutions in front of the hidden layers; choose them with conv=...")
+
+
+@dataclass
+class ConvolutionsConfig(ConvConfig):
+    """Convolutions of images, one list entry a layer."""
+
+    channels: list[int] = option(  # noqa: RUF009
+        "output channels of each convolution", minimum=1, maximum=10_000
+    )
+    kernels: list[int] = option(  # noqa: RUF009
+        "side of each convolution's kernel", minimum=1
+    )
+    strides: list[int] = option("stride of each convolution", minimum=1)  # noqa: RUF009
+
+
+@dataclass
+class BNConfig:
+    """A normalisation strategy; see :class:`snnrl.nn.norm.NormStrategy`."""
+
+    name: str = option("the normalisation strategy; choose it with bn=...")
+    rule: str = option(
+        "rule that moves the statistics in training", choices=("none", "ema", "confidence")
+    )
+    recalibrate_every: int | str | None = option(
+        "environment steps between re-calibrations (null: never; PPO: auto, at each rollout)",
+        minimum=1,
+    )
+    recalibrate_batches: int = option("replay minibatches in a re-calibration", minimum=1)
+    target_stats: str = option("how target networks' statistics follow", choices=("soft", "hard"))
+    momentum: float = option("gain of the ema rule", above=0, maximum=1)
+    smoothing: float = option(
+        "how slowly the confidence rule's prior variance follows", minimum=0, maximum=1
+    )
+    effective_n: float | None = option(
+        "observations a batch is worth to the confidence rule (null: batch size - 1)", above=0
+    )
+    eps: float = option("added to the variance", above=0)
+
+
+@dataclass
+class CriticConfig:
+    """What all critics share; the whole of none."""
+
+    name: str = option("the critic; choose it with critic=...")
+
+
+@dataclass
+class AnnCriticConfig(CriticConfig):
+    """An ordinary critic."""
+
+    hidden: list[int] = option(  # noqa: RUF009
+        "units of each hidden layer", minimum=1, maximum=1_000_000
+    )
+
+
+@dataclass
+class SpikingCriticConfig(AnnCriticConfig):
+    """A spiking critic; neuron, surrogate and encoder are the actor's."""
+
+    time_steps: int = option("time steps T of one forward pass", minimum=1)
+    bn: BNConfig = field(default_factory=BNConfig)
+
+
+@dataclass
+class KernelConfig:
+    """An implementation of the operators; see :mod:`snnrl.ops.backend`."""
+
+    name: str = option("what computes the network; choose it with kernel=...")
+
+
+@dataclass
+class TrackingConfig:
+    """What all choices share; the whole of none and of TensorBoard."""
+
+    name: str = option("where curves go besides the csv files; choose it with tracking=...")
+
+
+@dataclass
+class WandbConfig(TrackingConfig):
+    """Weights & Biases."""
+
+    mode: str = option(
+        "W&B: auto is online when logged in and offline otherwise",
+        choices=("auto", "online", "offline", "disabled"),
+    )
+    project: str = option("W&B project")
+    entity: str | None = option("W&B user or team (null: your default)")
+
+
+@dataclass
+class EvaluationConfig:
+    """When and how long the agent is evaluated."""
+
+    every: int = option("environment steps between evaluations", minimum=1)
+    episodes: int = option("episodes in an evaluation", minimum=1, maximum=10_000)
+    max_episode_steps: int | None = option(
+        "environment steps after which its episodes are cut off (null: the environment ends them)",
+        minimum=1,
+    )
+
+
+@dataclass
+class CheckpointConfig:
+    """When the run is saved."""
+
+    every: int = option("environment steps between checkpoints", minimum=1)
+
+
+@dataclass
+class RunConfig:
+    """Everything that ``python -m snnrl.train`` takes."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    algo: AlgoConfig = field(default_factory=AlgoConfig)
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    conv: ConvConfig = field(default_factory=ConvConfig)
+    bn: BNConfig = field(default_factory=BNConfig)
+    kernel: KernelConfig = field(default_factory=KernelConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    # numpy's seeds end at 2**32 - 1, and seeding=additive goes some way beyond the seed.
+    seed: int = option("seed of everything random", minimum=0, maximum=4_000_000_000)
+    seeding: str = option(
+        "seeds of evaluation, workers, re-calibration: independent streams, or sums as once",
+        choices=("independent", "additive"),
+    )
+    total_steps: int = option("environment steps in all, the random ones included", minimum=1)
+    device: str = option("auto, cpu, cuda or cuda:N")
+    # Beyond it the system may not start them, and torch's library aborts the process.
+    threads: int = option("CPU threads of torch", minimum=1, maximum=1024)
+    log_every: int = option("environment steps between rows of progress.csv", minimum=1)
+    results_dir: str = option("folder of the run folders")
+    experiment_name: str | None = option(
+        "a word in the run folder's name; an experiment has its own"
+    )
+    retry: bool = option("whether to try again what failed twice of the same at the same step")
+
+
+NODES: dict[str, dict[str, type]] = {
+    "env": {"": EnvConfig},
+    "algo": {
+        "td3": TD3Config,
+        "ddpg": DDPGConfig,
+        "sac": SACConfig,
+        "dqn": DQNConfig,
+        "ppo": PPOConfig,
+    },
+    "actor": {"spiking": SpikingActorConfig, "ann": ActorConfig},
+    "critic": {
+        "ann": AnnCriticConfig,
+        "ann_late": AnnCriticConfig,
+        "spiking": SpikingCriticConfig,
+        "none": CriticConfig,
+    },
+    "neuron": {"lif": LIFConfig, "clif": CLIFConfig, "dn": DNConfig},
+    "surrogate": {"": SurrogateConfig},
+    "encoder": {"population": PopulationEncoderConfig, "direct": EncoderConfig},
+    "conv": {
+        "none": ConvConfig,
+        "nature": ConvolutionsConfig,
+        "minatar": ConvolutionsConfig,
+    },
+    "bn": {"": BNConfig},
+    "kernel": {"": KernelConfig},
+    "tracking": {
+        "wandb": WandbConfig,
+        "tensorboard": TrackingConfig,
+        "none": TrackingConfig,
+    },
+}
+"""Group -> choice -> its type; ``""`` where all choices of a group have one type."""
+
+
+PLACES = {"critic.bn": "bn"}
+"""Where a group stands besides its own place: ``bn@critic.bn=carebn``."""
+
+
+@cache
+def register() -> None:
+    """Make the types known to Hydra, which checks the files of ``configs/`` against them.
+
+    Once a process: it takes a sixth of the time of a composition.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunConfig)
+    for group, nodes in NODES.items():
+        for choice, node in nodes.items():
+            if choice:
+                store.store(group=f"schema/{group}", name=choice, node=node, package=group)
+    for name, resolver in RESOLVERS.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+@cache
+def setting_types() -> dict[str, Any]:
+    """Dotted key -> type, of every setting that some choice of the groups has."""
+    types: dict[str, Any] = {}
+    for name, hint in get_type_hints(RunConfig).items():
+        if not is_dataclass(hint):
+            types[name] = hint
+            continue
+        for node in NODES.get(name, {"": hint}).values():
+            types |= _types_in(node, f"{name}.")
+    return types
+
+
+def _types_in(node: Any, prefix: str) -> dict[str, Any]:
+    types: dict[str, Any] = {}
+    for key, hint in get_type_hints(node).items():
+        nested = _types_in(hint, f"{prefix}{key}.") if is_dataclass(hint) else {prefix + key: hint}
+        types |= nested
+    return types

@@ -1,0 +1,110 @@
+"""Settings as a command line and ``config.yaml`` give them: what is written is read as the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from snnrl.errors import UserError
+from snnrl.experiment.config.schema import RunConfig
+from snnrl.run_format.config import check_lengths
+from snnrl.run_format.documents import parse_document
+from snnrl.run_format.names import CONFIG
+from snnrl.run_format.settings import FREE
+from snnrl.text import shortened
+
+SETTINGS = tuple(field.name for field in fields(RunConfig))
+
+LARGEST_ARGUMENTS = 2**18
+"""Bytes of ``env.kwargs`` or ``env.wrappers`` as YAML; several copies of them go into a record."""
+
+
+def check_comes_back(cfg: DictConfig) -> None:
+    """Check that a record of this configuration can be read, and the run made again from it.
+
+    :raises UserError: naming the setting that would be lost or be another
+    """
+    for key in FREE:
+        value = OmegaConf.select(cfg, key)
+        text = OmegaConf.to_yaml(value)
+        if (size := len(text.encode("utf-8", "backslashreplace"))) > LARGEST_ARGUMENTS:
+            raise UserError(f"{key}: has {size:,} bytes; expected at most {LARGEST_ARGUMENTS:,}")
+        parse_document(text, key)
+    values = OmegaConf.to_container(cfg)
+    assert isinstance(values, dict)
+    read = parse_document(OmegaConf.to_yaml(cfg), CONFIG)
+    check_lengths(read, CONFIG)
+    found = dict(leaves(read))
+    for key, value in leaves(values):
+        check_plain(key, value)
+        if repr(found.get(key)) != repr(value):
+            raise UserError(
+                f"{key}={shortened(value)}: {CONFIG} would say {shortened(found.get(key))}; "
+                "expected texts, numbers, true, false, null, lists and mappings"
+            )
+        if key in FREE:
+            check_written(key, value)
+
+
+def check_written(key: str, value: Any) -> None:
+    """Check that Hydra reads what :func:`written` writes as the same value.
+
+    :raises UserError: it does not; quotes around a key are none of Hydra's
+    """
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={written(value)}")
+        same = not override.is_sweep_override() and repr(override.value()) == repr(value)
+    except (HydraException, RecursionError):
+        same = False
+    if not same:
+        raise UserError(
+            f"{key}={shortened(value)}: no command line could give it again; expected keys that "
+            "begin with a letter, of letters, digits, '_' and '-'"
+        )
+
+
+def check_plain(key: str, value: Any) -> None:
+    """Refuse what Hydra would read as more than a setting and its value.
+
+    :raises UserError: a key of Hydra's own, which may name folders of configurations and classes,
+        or a value that stands for another, such as that of an environment variable
+    """
+    if key.split(".")[0] not in SETTINGS or not re.fullmatch(r"[\w.]+", key):
+        raise UserError(f"{key}: no such setting; expected those of --help")
+    if "${" in str(value):
+        raise UserError(f"{key}={shortened(value)}: expected a value, without '${{'")
+
+
+def written(value: Any) -> str:
+    """A value as Hydra's command line takes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(written, value))}]"
+    if isinstance(value, Mapping):
+        # Hydra's keys have no quotes.
+        keys = [re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", str(key)) for key in value]
+        pairs = zip(keys, map(written, value.values()), strict=True)
+        return "{" + ",".join(f"{key}:{each}" for key, each in pairs) + "}"
+    plain = r"(?!(?i:true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*"
+    if isinstance(value, str) and not re.fullmatch(plain, value):
+        # Hydra reads backslashes as an escape only in front of a quote.
+        quoted = re.sub(r"(\\*)'", r"\1\1\\'", value)
+        quoted = re.sub(r"(\\+)$", r"\1\1", quoted)
+        return f"'{quoted}'"
+    return str(value)
+
+
+def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values; what only the environment knows is one value."""
+    for key, value in node.items():
+        if isinstance(value, Mapping | DictConfig) and f"{prefix}{key}" not in FREE:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,261 @@
+"""A run is a folder: its files, its state."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from snnrl.errors import UserError
+from snnrl.experiment.config.label import label
+from snnrl.experiment.folder.places import find_run, new_folder
+from snnrl.run_format import evaluations, names, statistics_error
+from snnrl.run_format.config import write_config, write_overrides
+from snnrl.run_format.done import check_sealed, read_done, write_done
+from snnrl.run_format.durable import write_text
+from snnrl.run_format.failures import Failure, add_failure, failed_twice, write_failed
+from snnrl.run_format.model import is_whole_model
+from snnrl.run_format.names import CONFIG, DONE, FAILED, LOCK, MODELS, SAVED, SEALED
+from snnrl.run_format.provenance import read_provenance, write_provenance
+from snnrl.run_format.status import is_done
+from snnrl.run_format.table import Fingerprint, Table
+
+COLUMNS = {
+    "evaluations": evaluations.COLUMNS,
+    "statistics_error": statistics_error.COLUMNS,
+    "progress": ["timesteps"],
+}
+"""Tables of a run by the names that checkpoints know them by, and the columns they begin with."""
+
+LEFT_BEHIND = (
+    *(name for name in SEALED if name != CONFIG),
+    names.CHECKPOINT,
+    names.TENSORBOARD,
+    DONE,
+    FAILED,
+    CONFIG,
+)
+"""What a run writes and a fresh start removes, last what tells that the folder is a run's. Not the
+lock, nor the failures, nor W&B's folder, where the run that is about to start has its files
+already; nor anything of the user's."""
+
+
+class _Record(NamedTuple):
+    config: str
+    overrides: list[str]
+    starts: list[dict[str, Any]]
+
+
+class RunFolder:
+    """``<results_dir>/<env>/<name>-<hash>/seed-<s>``, from a checked configuration.
+
+    A folder of the same hash that is there already is used, whatever its name: earlier versions
+    gave longer ones, and one setting may come of several experiments.
+
+    :raises UserError: two folders hold this run
+    """
+
+    def __init__(self, cfg: DictConfig):
+        self.cfg = cfg
+        self.path = find_run(cfg)
+        self.setting = self.path.parent.name
+        self.has_its_own_name = self.path.parent == new_folder(cfg)
+        self.checkpoint = self.path / names.CHECKPOINT
+        self.model = self.path / names.MODEL
+        self.best_model = self.path / names.BEST_MODEL
+        self.curve = self.path / names.CURVE
+        self._record: _Record | None = None
+        self._lock: int | None = None
+
+    def table(self, name: str) -> Table:
+        """``evaluations``, ``statistics_error`` or ``progress``."""
+        return Table(self.path / f"{name}.csv", COLUMNS[name])
+
+    def holds(self, step: int, fingerprints: Mapping[str, Fingerprint]) -> bool:
+        """Whether :meth:`check_tables` has nothing to say."""
+        return all(self.table(name).holds(known, step) for name, known in fingerprints.items())
+
+    def check_tables(self, step: int, fingerprints: Mapping[str, Fingerprint]) -> None:
+        """Check that the tables begin with what they held when the checkpoint was written.
+
+        :param step: the checkpoint's
+        :raises UserError: one of them does not
+        """
+        for name, expected in fingerprints.items():
+            table = self.table(name)
+            if not table.holds(expected, step):
+                raise UserError(
+                    f"{table.path}: damaged, not the {expected[0]} rows that the checkpoint of "
+                    f"step {step:,} knows; expected them back, or the run folder removed to start "
+                    "afresh"
+                )
+
+    def finished_steps(self) -> int | None:
+        """Steps of a finished run, ``None`` for one that is not finished.
+
+        :raises UserError: ``DONE`` cannot be read
+        """
+        try:
+            if not is_done(self.path):
+                return None
+        except OSError as problem:
+            raise self._cannot_write(problem) from None
+        return read_done(self.path).timesteps
+
+    def check_done(self) -> list[str]:
+        """Check that a finished run's files are as they were when it was done.
+
+        :raises UserError: one of them is not, or a model is gone that the checkpoint has
+        :return: names of files that are gone otherwise
+        """
+        again = f"{DONE} removed, so that the same command makes it again from the checkpoint"
+        check_sealed(self.path, [name for name in SEALED if name not in MODELS])
+        for model in (self.model, self.best_model):
+            try:
+                check_sealed(self.path, [model.name])
+            except UserError as problem:
+                raise UserError(f"{problem}, or {again}") from None
+            if not model.exists() and self.checkpoint.exists():
+                raise UserError(f"{model}: not there, though the run is done; expected {again}")
+            if model.exists() and not is_whole_model(model):
+                # Earlier versions did not write down what the files were.
+                raise UserError(f"{model}: damaged; expected it back, or {again}")
+        known = read_done(self.path).files
+        return [name for name in known if not (self.path / name).exists()]
+
+    def failed_twice(self) -> Failure | None:
+        """What the run failed of, where it failed of the same at the same step before."""
+        return failed_twice(self.path)
+
+    def check(self, *, fresh: bool) -> None:
+        """Check that what lies here is a run's, before anything is written.
+
+        :param fresh: whether the run starts afresh, which deletes what an earlier try left
+        :raises UserError: files that no run left, a run that has lost its checkpoint, or a history
+            that cannot be read
+        """
+        if not fresh:
+            self._earlier_provenance()
+            return
+        names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        if names and CONFIG not in names:
+            raise UserError(
+                f"{self.path}: not a run folder, it holds {names[0]} and no {CONFIG}; expected "
+                "another results_dir, or the folder moved away"
+            )
+        if (self.path / SAVED).exists():
+            raise UserError(
+                f"{self.checkpoint}: it had a checkpoint, which is gone; expected it back, or the "
+                "run folder removed to start afresh"
+            )
+
+    def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
+        """Write what will run; a run that starts afresh drops what an earlier try left."""
+        if fresh:
+            for leftover in (self.path / name for name in LEFT_BEHIND):
+                if leftover.is_dir() and not leftover.is_symlink():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink(missing_ok=True)
+        for mark in (DONE, FAILED):
+            (self.path / mark).unlink(missing_ok=True)
+        self._record = _Record(
+            OmegaConf.to_yaml(self.cfg, resolve=True),
+            overrides,
+            [*filter(None, self._earlier_provenance()), provenance],
+        )
+        self.write_record()
+
+    def write_record(self) -> None:
+        """Write what runs, as it was when the run began, whatever has become of the files."""
+        assert self._record is not None
+        config, overrides, starts = self._record
+        write_config(self.path, config, label(self.cfg))
+        write_overrides(self.path, overrides)
+        write_provenance(self.path, starts)
+
+    def mark_saved(self) -> None:
+        """Remember that there is a checkpoint: without it, the run is not to start afresh."""
+        if not (self.path / SAVED).exists():
+            write_text(self.path / SAVED, "")
+
+    def finish(self, timesteps: int, kernel: str) -> None:
+        """Mark the run as done; the last thing written."""
+        (self.path / names.FAILURES).unlink(missing_ok=True)
+        write_done(self.path, timesteps, kernel)
+
+    def fail(self, traceback: str, failure: Failure | None) -> None:
+        """Mark the run as failed; the last thing written.
+
+        :param failure: what it failed of; None does not count where the same fails twice
+        """
+        if failure is not None:
+            add_failure(self.path, failure)
+        write_failed(self.path, traceback)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; the lock dies with the process.
+
+        Folders that were made for a run that did not begin are taken away again.
+
+        :raises UserError: another process holds it, or the folder cannot be made
+        """
+        made = [part for part in [self.path, *self.path.parents] if not part.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR)
+        except OSError as problem:
+            raise self._cannot_write(problem) from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise UserError(f"{self.path}: another process is running this run") from None
+        except OSError as problem:
+            os.close(handle)
+            raise UserError(f"{self.path}: cannot be locked ({problem.strerror})") from None
+        self._lock = handle
+        try:
+            yield
+        finally:
+            if self.path in made and not self.gone() and not (self.path / CONFIG).exists():
+                with suppress(OSError):  # another run lives there by now, or they are gone
+                    shutil.rmtree(self.path)
+                    for part in made[1:]:
+                        part.rmdir()
+            self._lock = None
+            os.close(handle)
+
+    def gone(self) -> str | None:
+        """Say that the folder is not the one that :meth:`locked` holds any more.
+
+        :return: the line; ``None`` while it is there
+        """
+        assert self._lock is not None
+        try:
+            there = os.path.samestat(os.fstat(self._lock), (self.path / LOCK).stat())
+        except OSError:
+            there = False
+        if there:
+            return None
+        return f"{self.path}: removed or replaced during the run; expected it to stay until its end"
+
+    def _cannot_write(self, problem: OSError) -> UserError:
+        return UserError(
+            f"results_dir={self.cfg.results_dir}: cannot write there ({problem.strerror})"
+        )
+
+    def _earlier_provenance(self) -> list[dict[str, Any]]:
+        try:
+            return read_provenance(self.path)
+        except UserError:
+            raise UserError(
+                f"{self.path / names.PROVENANCE}: cannot be read; remove it to go on without the "
+                "earlier history"
+            ) from None

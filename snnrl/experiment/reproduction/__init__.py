@@ -1,0 +1,1 @@
+"""Records of what ran, and runs made again from them."""

@@ -1,0 +1,136 @@
+"""What ran: versions, source, machine, command line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import snnrl
+from snnrl.experiment.reproduction.source import in_words, record_source, same_source
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "gymnasium",
+    "mujoco",
+    "ale-py",
+    "opencv-python-headless",
+    "MinAtar",
+    "Box2D",
+    "stable_baselines3",
+    "hydra-core",
+    "omegaconf",
+    "wandb",
+    "triton",
+)
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+VERSION = re.compile(r"[0-9][A-Za-z0-9.+-]{0,63}")
+
+
+def installable(versions: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions that pip can be advised to install: names and versions, no options and
+    nothing that a shell would run.
+
+    :param versions: those of a record, which may hold anything
+    """
+    return {
+        name: version
+        for name, version in versions.items()
+        if name not in ("python", "snnrl") and NAME.fullmatch(name)
+        if isinstance(version, str) and VERSION.fullmatch(version)
+    }
+
+
+def collect(kernel: str, threads: int, seed: int) -> dict[str, Any]:
+    """Facts about this process, for ``provenance.json``.
+
+    :param kernel: what computes the network, after ``auto`` was decided
+    :param threads: CPU threads of torch
+    :param seed: seed of the run
+    """
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "seed": seed,
+        "kernel": kernel,
+        "threads": threads,
+        "versions": _versions(),
+        "git": record_source(),
+        "hardware": _hardware(),
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that was otherwise when a run was made.
+
+    :param what: its name
+    :param then: as it was
+    :param now: as it is
+    """
+
+    what: str
+    then: str
+    now: str
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
+    """What differs between two records of :func:`collect`, ``now`` being of this checkout.
+
+    Packages that the run did not have are no difference, as it did without them; nor is what an
+    earlier version did not record.
+
+    :raises TypeError, AttributeError, KeyError: ``then`` is not a record
+    """
+    code = then.get("git") or {}
+    if not same_source(code, now["git"]):
+        yield Difference("code", in_words(code), in_words(now["git"]))
+    for group, absent in (("versions", "not installed"), ("hardware", "none")):
+        for name, value in (then.get(group) or {}).items():
+            here = now[group].get(name)
+            if value != here:
+                yield Difference(name, str(value or absent), str(here or absent))
+    for name in ("kernel", "threads"):
+        if name in then and then[name] != now[name]:
+            yield Difference(name, str(then[name]), str(now[name]))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "snnrl": snnrl.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _hardware() -> dict[str, Any]:
+    return {
+        "system": " ".join((platform.system(), platform.machine(), *platform.libc_ver())),
+        "cpu": _cpu_model(),
+        "cpus": os.cpu_count(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

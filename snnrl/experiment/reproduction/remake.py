@@ -1,0 +1,212 @@
+"""What a run folder tells of how it was made, enough to make it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from snnrl.envs.imports import check_module, check_wrapper
+from snnrl.errors import UserError
+from snnrl.experiment.config.choices import environment_arguments
+from snnrl.experiment.config.compose import check_override, compose_config
+from snnrl.experiment.config.schema import NODES
+from snnrl.experiment.config.written import check_plain, check_written, leaves, written
+from snnrl.experiment.reproduction.source import faults
+from snnrl.run_format.config import read_config, read_overrides
+from snnrl.run_format.names import CONFIG, PROVENANCE
+from snnrl.run_format.provenance import read_provenance
+from snnrl.run_format.settings import CAME_LATER, FREE, NOT_SETTINGS
+
+REMADE = ("tracking", "results_dir")
+"""Settings that a run that is made again has of its own."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run folder's record.
+
+    :param folder: the run folder
+    :param config: ``config.yaml``, nested
+    :param command: the command that it was last started with
+    :param parts: ``provenance.json``: the facts of each start, the last one last
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    command: str
+    parts: list[dict[str, Any]]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Those of the last start."""
+        return self.parts[-1]
+
+
+def read_record(folder: Path) -> Recorded:
+    """Read a run folder's record.
+
+    :raises UserError: not a run folder, or a file of the record is missing or damaged
+    """
+    config = read_whole_config(folder)
+    file = folder / PROVENANCE
+    parts = read_provenance(folder)
+    if not parts:
+        raise UserError(f"{file}: not there; the run folder is half-written")
+    for part in parts:
+        if fault := next(_faults(part), None):
+            raise UserError(f"{file}: cannot be read ({fault}); the run folder is damaged")
+    return Recorded(folder, config, _command(folder, parts[-1]), parts)
+
+
+def read_whole_config(folder: Path) -> dict[str, Any]:
+    """Return ``config.yaml`` of a run folder, nested, with a choice of every group.
+
+    :raises UserError: not a run folder, or it is damaged
+    """
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder}: not a run folder; expected one that holds {CONFIG}")
+    config = read_config(folder)
+    for key, missing in _gaps(config):
+        if missing:
+            raise UserError(f"{folder / CONFIG}: has no '{key}'; expected a run's")
+    return config
+
+
+def read_typed_config(folder: Path) -> DictConfig:
+    """Return ``config.yaml`` of a run folder as this version composes it, to act and not to learn.
+
+    :raises UserError: not a run folder, it is damaged, or this version does not know a setting
+    """
+    config = read_whole_config(folder)
+    try:
+        return remake(Recorded(folder, config, "", [{}]), Path("results"))[0]
+    except UserError as problem:
+        raise UserError(f"{folder / CONFIG}: {problem}") from None
+
+
+def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Keys that every run has a value of, and whether it is missing."""
+    yield "seed", type(config.get("seed")) is not int
+    for group in NODES:
+        name = "id" if group == "env" else "name"
+        came_later = group in REMADE or f"{group}.{name}" in CAME_LATER
+        if group in config or not came_later:
+            node = config.get(group)
+            yield f"{group}.{name}", not _has(node, name)
+    critic = config.get("critic")
+    if isinstance(critic, dict) and "bn" in critic:
+        yield "critic.bn.name", not _has(critic["bn"], "name")
+
+
+def _has(node: Any, name: str) -> bool:
+    return isinstance(node, dict) and isinstance(node.get(name), str)
+
+
+def _faults(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is not as :func:`snnrl.experiment.reproduction.provenance.collect` has it."""
+    for name, usual, kind in (
+        ("versions", None, dict),
+        ("hardware", {}, dict),
+        ("command", [], list),
+        ("kernel", "", str),
+        ("threads", 1, int),
+    ):
+        if not isinstance(facts.get(name, usual), kind):
+            yield f"{name}: expected a {kind.__name__}"
+        elif kind is dict and any(isinstance(v, dict | list) for v in facts.get(name, {}).values()):
+            yield f"{name}: expected one value a name"
+    yield from faults(facts.get("git"))
+
+
+def _command(folder: Path, facts: Mapping[str, Any]) -> str:
+    overrides = read_overrides(folder)
+    if overrides is None:
+        # Another program's run, in our format.
+        return shlex.join(map(str, facts.get("command", ["unknown"])))
+    return f"python -m snnrl.train {shlex.join(map(str, overrides))}"
+
+
+def remake(recorded: Recorded, results_dir: Path) -> tuple[DictConfig, list[str]]:
+    """The configuration of the run, to be run again elsewhere, and a command line that gives it.
+
+    Every value stands in the command line, so that today's defaults have no say. The kernel and
+    the device are those that ``auto`` was then; nothing is tracked.
+
+    :raises UserError: this version does not know a setting of the run, or a value of it
+    """
+    values = dict(leaves(recorded.config))
+    for key, value in values.items():
+        check_plain(key, value)
+        if key in FREE:
+            check_written(key, value)
+    values |= {
+        key: value
+        for key, value in CAME_LATER.items()
+        if key not in values and _applies(key, recorded.config)
+    }
+    overrides = [*_choices(recorded), *_settings(values, recorded)]
+    overrides += ["tracking=none", f"results_dir={written(str(results_dir))}"]
+    overrides = [check_override(text) for text in overrides]
+    return compose_config(overrides), overrides
+
+
+def check_code(cfg: DictConfig, named: Collection[str]) -> None:
+    """Check that making the environment imports what is installed, or what the user has named.
+
+    :param named: modules
+    :raises UserError: see :func:`snnrl.envs.imports.check_module` and
+        :func:`snnrl.envs.imports.check_wrapper`
+    """
+    check_module(cfg.env.id, named)
+    for wrapper in environment_arguments(cfg.env).get("wrappers") or ():
+        name = wrapper.get("name") if isinstance(wrapper, Mapping) else wrapper
+        check_wrapper(str(name), named)
+
+
+def came_later(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the remade configuration that the run has no value of, and today's defaults."""
+    known = {**CAME_LATER, **dict(leaves(recorded.config))}
+    return {
+        key: value
+        for key, value in leaves(cfg)
+        if key not in known and key.split(".")[0] not in NOT_SETTINGS and not key.endswith(".name")
+    }
+
+
+def _choices(recorded: Recorded) -> Iterator[str]:
+    config = recorded.config
+    for group in NODES:
+        # An environment's choice is nothing but its settings.
+        if group not in ("env", "kernel", *REMADE):
+            name = config[group]["name"] if group in config else CAME_LATER[f"{group}.name"]
+            yield f"{group}={name}"
+    if "bn" in config.get("critic", {}):
+        yield f"bn@critic.bn={config['critic']['bn']['name']}"
+    yield f"kernel={recorded.facts.get('kernel', config['kernel']['name'])}"
+
+
+def _applies(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether the run's choice of a group has a setting."""
+    group, _, name = key.partition(".")
+    if not name:
+        return True
+    nodes = NODES.get(group)
+    if nodes is None:
+        return True
+    node = nodes.get("") or nodes.get(config.get(group, {}).get("name", ""))
+    return node is not None and name in {field.name for field in fields(node)}
+
+
+def _settings(values: Mapping[str, Any], recorded: Recorded) -> Iterator[str]:
+    for key, value in values.items():
+        if key.split(".")[0] in REMADE or key.endswith(".name"):
+            continue
+        if key == "device" and value == "auto":
+            gpu = (recorded.facts.get("hardware") or {}).get("gpu")
+            value = "cuda" if gpu else "cpu"
+        yield f"{key}={written(value)}"

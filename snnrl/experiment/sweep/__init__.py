@@ -1,0 +1,1 @@
+"""Many runs: who does them, and what came of each."""

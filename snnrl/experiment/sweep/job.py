@@ -1,0 +1,169 @@
+"""One run of a sweep: in this process, or in a process of its own.
+
+A process of its own takes no other run with it when it is killed, starts with its number of
+threads, and leaves no memory behind. ``python -m snnrl.experiment.sweep.job JOB`` is what it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snnrl.errors import Interrupted, RunFailed, UserError
+from snnrl.experiment.signals import stop_on_signals
+from snnrl.experiment.sweep.outcomes import Outcome, Status, Sweep
+from snnrl.output import lasting_output
+
+if TYPE_CHECKING:
+    # A worker that waits for a process needs none of torch, which these bring.
+    from omegaconf import DictConfig
+
+    from snnrl.experiment.run import Result
+
+
+LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is still to do, as it travels to a worker.
+
+    :param sweep: folder of the sweep
+    :param number: which of its runs
+    :param overrides: the command line
+    :param folder: the run folder
+    :param threads: CPU threads
+    :param cwd: working folder, which ``results_dir`` may be relative to
+    """
+
+    sweep: str
+    number: int
+    overrides: list[str]
+    folder: str
+    threads: int
+    cwd: str
+
+
+def perform(cfg: DictConfig, overrides: list[str], sweep: Sweep, number: int) -> Result:
+    """Do one run and write down what came of it.
+
+    :raises: what :func:`snnrl.experiment.run.run` does
+    """
+    from snnrl.experiment.folder.run_folder import RunFolder
+    from snnrl.experiment.run import run
+
+    folder = ""
+    try:
+        folder = str(RunFolder(cfg).path)
+        result = run(cfg, overrides)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        reason = str(stopped) or "stopped at once"
+        sweep.record(number, Outcome("interrupted", overrides, folder, reason))
+        raise
+    except (UserError, RunFailed) as problem:
+        sweep.record(number, Outcome("failed", overrides, folder, str(problem)))
+        raise
+    except Exception as bug:
+        first, _, _ = str(bug).partition("\n")
+        reason = f"{type(bug).__name__}: {first}"
+        sweep.record(number, Outcome("failed", overrides, folder, reason))
+        traceback.print_exc()
+        raise RunFailed(reason) from bug
+    status: Status = "done" if result.trained else "skipped"
+    sweep.record(number, Outcome(status, overrides, folder, "", result.final_return))
+    return result
+
+
+def perform_job(job: Job, *, dies_with_parent: bool) -> None:
+    """Do a job in this process, and stop when the sweep does.
+
+    :param dies_with_parent: whether it saves and stops when the process that started it is gone
+    :raises: what :func:`snnrl.experiment.run.run` does
+    """
+    from snnrl.experiment.config.compose import compose_config
+
+    sweep, parent = Sweep(Path(job.sweep)), os.getppid()
+
+    def watch() -> int | None:
+        if dies_with_parent and os.getppid() != parent:
+            return signal.SIGTERM
+        return sweep.stop_asked()
+
+    # So that the run folder says how to make this run again, by itself.
+    sys.argv = ["train.py", *job.overrides]
+    with stop_on_signals(watch):
+        perform(compose_config(job.overrides), job.overrides, sweep, job.number)
+
+
+def perform_apart(job: Job, tell: Callable[[str], None] | None = None) -> None:
+    """Do a job in a process of its own; its output goes to the sweep's folder.
+
+    :param tell: is called with each line of it, a second late at most
+    """
+    sweep = Sweep(Path(job.sweep))
+    if sweep.stop_asked() is not None:
+        return
+    try:
+        with sweep.log(job.number).open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "snnrl.experiment.sweep.job", json.dumps(asdict(job))],
+                cwd=job.cwd,
+                env={**os.environ, "OMP_NUM_THREADS": str(job.threads), "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is the sweep's, which then asks its runs.
+                start_new_session=True,
+            )
+            status = process.wait() if tell is None else _follow(process, log.name, tell)
+    except OSError as problem:
+        reason = f"cannot be started ({problem})"
+        sweep.record(job.number, Outcome("failed", job.overrides, job.folder, reason))
+        return
+    if sweep.outcome(job.number) is None:
+        sweep.record(job.number, ended_alone(job, status))
+
+
+def _follow(process: subprocess.Popen[bytes], file: str, tell: Callable[[str], None]) -> int:
+    """Wait for a process, and tell every whole line that it adds to a file."""
+    status, rest = None, ""
+    with open(file, errors="replace") as lines:
+        lines.seek(0, os.SEEK_END)
+        while status is None:
+            with suppress(subprocess.TimeoutExpired):
+                status = process.wait(LOOK_EVERY_S)
+            *whole, rest = (rest + lines.read()).split("\n")
+            for line in whole:
+                tell(line)
+    return status
+
+
+def ended_alone(job: Job, status: int | None = None) -> Outcome:
+    """The outcome of a process that ended without a word.
+
+    :param status: its exit status, negative for a signal; None if it is not known
+    """
+    how = "" if status is None else f" with status {status}"
+    if status is not None and status < 0:
+        how = f" by {signal.Signals(-status).name}"
+        how += " (out of memory?)" if status == -signal.SIGKILL else ""
+    if status == 0:
+        how = " before it could write down what came of it (a full disk?)"
+    log = Sweep(Path(job.sweep)).log(job.number)
+    reason = f"its process ended{how}; see {log if log.exists() else job.sweep}"
+    return Outcome("interrupted", job.overrides, job.folder, reason)
+
+
+if __name__ == "__main__":
+    # All that goes wrong is in the outcome.
+    with lasting_output(), suppress(UserError, RunFailed, Interrupted, KeyboardInterrupt):
+        perform_job(Job(**json.loads(sys.argv[1])), dies_with_parent=True)

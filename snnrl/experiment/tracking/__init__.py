@@ -1,0 +1,1 @@
+"""Curves outside the run folder: Weights & Biases, TensorBoard."""

@@ -1,0 +1,80 @@
+"""A sweep over two names of one function is refused, and only that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from snnrl.errors import UserError
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.equal_functions import check_functions
+from snnrl.nn.neurons import DEFAULT_SCALES
+from snnrl.ops.surrogate import DERIVATIVES
+from snnrl.train import main
+from tests.experiment.helpers import arguments
+
+PPO = ["algo=ppo", "env=pendulum"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        (["surrogate=sigmoid"], ["surrogate=tanh"], "surrogate=sigmoid and surrogate=tanh: "),
+        (["surrogate=tanh", "seed=3"], ["surrogate=sigmoid"], "surrogate=tanh and "),
+        ([*PPO, "bn=carebn"], [*PPO, "bn=re_only"], "bn=carebn and bn=re_only: "),
+        (
+            [*PPO, "critic=spiking", "bn@critic.bn=re_only"],
+            [*PPO, "critic=spiking", "bn@critic.bn=carebn"],
+            "bn@critic.bn=re_only and bn@critic.bn=carebn: ",
+        ),
+    ],
+)
+def test_one_function_is_refused(one: list[str], other: list[str], words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        check_functions(map(compose_config, (one, other)))
+    assert str(refusal.value).startswith(words)
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["surrogate=sigmoid"], ["surrogate=tanh", "surrogate.scale=1"]),
+        (["surrogate=sigmoid", "surrogate.scale=2"], ["surrogate=tanh", "surrogate.scale=1"]),
+        (["surrogate=sigmoid"], ["surrogate=tanh", "neuron=clif"]),
+        (["surrogate=rectangular"], ["surrogate=triangle"]),
+        (["surrogate=tanh", "seed=0"], ["surrogate=tanh", "seed=1"]),
+        (["bn=carebn"], ["bn=re_only"]),
+        ([*PPO, "bn=ca_only"], [*PPO, "bn=vanilla"]),
+        ([*PPO, "bn=none"], [*PPO, "bn=re_only"]),
+        (["actor=ann", "bn=none", "surrogate=tanh"], ["actor=ann", "bn=none", "surrogate=sigmoid"]),
+    ],
+)
+def test_others_are_not(one: list[str], other: list[str]) -> None:
+    check_functions(map(compose_config, (one, other)))
+
+
+def test_which_surrogates_are_one_function() -> None:
+    x = torch.linspace(-2, 2, 401, dtype=torch.float64)
+    curves = {name: DERIVATIVES[name](x, scale) for name, scale in DEFAULT_SCALES.items()}
+    torch.testing.assert_close(curves["tanh"], curves["sigmoid"], rtol=1e-12, atol=1e-12)
+    same = [
+        {one, other}
+        for one in curves
+        for other in curves
+        if one != other and torch.allclose(curves[one], curves[other])
+    ]
+    assert all(pair == {"tanh", "sigmoid"} for pair in same)
+    for slope in (1.0, 2.0, 3.0):
+        scaled = DERIVATIVES["sigmoid"](x, 2 * slope)
+        assert torch.allclose(DERIVATIVES["tanh"](x, slope), scaled) == (slope == 2)
+
+
+def test_the_command_refuses_the_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["-m", *arguments(tmp_path / "runs", "surrogate=sigmoid,tanh", "seed=range(2)")]
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: surrogate=sigmoid and surrogate=tanh: are one function")
+    assert not (tmp_path / "runs").exists()
