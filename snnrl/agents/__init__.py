@@ -1,5 +1,6 @@
 """Stable-Baselines3 algorithms with spiking policies."""
 
+from snnrl.agents import earlier_names
 from snnrl.agents.ddpg import DDPG
 from snnrl.agents.dqn import DQN
 from snnrl.agents.ppo import PPO
@@ -7,3 +8,5 @@ from snnrl.agents.sac import SAC
 from snnrl.agents.td3 import TD3
 
 __all__ = ["DDPG", "DQN", "PPO", "SAC", "TD3"]
+
+earlier_names.install(__name__)

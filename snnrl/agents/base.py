@@ -26,10 +26,10 @@ from stable_baselines3.common.vec_env import (
 from torch import Tensor, nn
 
 from snnrl.agents.environments import check_spaces, refuse_covered_normalization
-from snnrl.agents.losses import LatestLosses, Losses
-from snnrl.agents.optimizers import keep_how, keeps_how, prepare_adam
-from snnrl.agents.part import SpikingPart
-from snnrl.agents.precision import use_whole_floats
+from snnrl.agents.policies.part import SpikingPart
+from snnrl.agents.updates.loss_log import LatestLosses, LossLog
+from snnrl.agents.updates.optimizers import keep_how, keeps_how, prepare_adam
+from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
@@ -48,7 +48,7 @@ class SpikingAgent(BaseAlgorithm):
     experience: ClassVar[str]
     """Where inputs are sampled from: ``replay`` or ``rollout``."""
 
-    losses: Losses
+    loss_log: LossLog
     latest_losses: LatestLosses
     recalibrated_at: dict[str, int]
     statistics_before: dict[str, Statistics]
@@ -152,10 +152,10 @@ class SpikingAgent(BaseAlgorithm):
         if self.env is not None:
             refuse_covered_normalization(self.env)
         if self.device.type == "cuda":
-            use_whole_floats()
+            disable_tf32()
         self._prepare_optimizers(capturable)
         self._resolve_kernels()
-        self.losses = Losses()
+        self.loss_log = LossLog()
         self.latest_losses = LatestLosses()
         for part in self.parts().values():
             part.has_agent = True
@@ -223,7 +223,7 @@ class SpikingAgent(BaseAlgorithm):
         :raises NonFiniteError: a loss is NaN or infinite
         """
         logger = self.logger
-        for name, mean in self.losses.drain(self.num_timesteps).items():
+        for name, mean in self.loss_log.drain(self.num_timesteps).items():
             logger.record(name, mean)
         self._record_progress(logger)
 
@@ -233,7 +233,7 @@ class SpikingAgent(BaseAlgorithm):
 
     def _keep_loss(self, name: str, value: Tensor) -> None:
         """Take a scalar loss, of shape ``[]``, into what is logged; no wait for the device."""
-        self.losses.add(name, value)
+        self.loss_log.add(name, value)
         self.latest_losses.add(name, value)
 
     # Saving
@@ -321,7 +321,7 @@ class SpikingAgent(BaseAlgorithm):
         return kept
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "losses", "latest_losses", "statistics_before"]
+        return [*super()._excluded_save_params(), "loss_log", "latest_losses", "statistics_before"]
 
 
 def _check_arguments(

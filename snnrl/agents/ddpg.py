@@ -16,9 +16,9 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from snnrl.agents import td3
-from snnrl.agents.actor import SpikingActor
-from snnrl.agents.critic import ActionCritic
-from snnrl.agents.policies import SpikingActorCritic
+from snnrl.agents.policies.actors import SpikingActor
+from snnrl.agents.policies.critics import ActionCritic
+from snnrl.agents.policies.off_policy import SpikingActorCritic
 from snnrl.errors import UserError
 
 

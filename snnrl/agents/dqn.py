@@ -14,13 +14,13 @@ from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBuff
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from snnrl.agents.buffers import ReplayBuffer
-from snnrl.agents.features import convolve_images
-from snnrl.agents.followers import Followers
-from snnrl.agents.modes import QuickModes
 from snnrl.agents.off_policy import ReplayAgent
-from snnrl.agents.part import SpikingModel
-from snnrl.agents.spiking import SpikingOptions, layer_sizes
+from snnrl.agents.policies.features import convolve_images
+from snnrl.agents.policies.modes import QuickModes
+from snnrl.agents.policies.options import SpikingOptions, layer_sizes
+from snnrl.agents.policies.part import SpikingModel
+from snnrl.agents.replay.buffer import ReplayBuffer
+from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError, expect
 
 LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
@@ -263,8 +263,8 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         # Past the property, which would wait for the losses at every step.
         self._logger.record("rollout/exploration_rate", self.exploration_rate)
 
-    def _make_followers(self) -> Followers:
-        return Followers(
+    def _make_target_networks(self) -> TargetNetworks:
+        return TargetNetworks(
             [(self.q_net, self.q_net_target)], self.batch_norm_stats, self.batch_norm_stats_target
         )
 

@@ -16,12 +16,12 @@ from stable_baselines3.common.type_aliases import MaybeCallback, PyTorchObs
 from torch import Tensor
 
 from snnrl.agents.base import SpikingAgent, evaluation_mode
-from snnrl.agents.buffers import ReplayBuffer, random_transitions
-from snnrl.agents.captured import CapturedSteps, CudaRecorder, Recorder, Seen, Step
-from snnrl.agents.followers import Followers
-from snnrl.agents.modes import Pass, QuickModes
-from snnrl.agents.optimizers import can_be_captured, set_learning_rate
-from snnrl.agents.recalibration import Recalibration
+from snnrl.agents.policies.modes import Pass, QuickModes
+from snnrl.agents.replay.buffer import ReplayBuffer, random_transitions
+from snnrl.agents.updates.cuda_graphs import CapturedSteps, CudaRecorder, Recorder, Seen, Step
+from snnrl.agents.updates.optimizers import can_be_captured, set_learning_rate
+from snnrl.agents.updates.recalibration import Recalibration
+from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError
 from snnrl.nn.norm import recalibrating
 from snnrl.nn.structure import Structure
@@ -42,9 +42,9 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     call :meth:`recalibrate` ahead of an evaluation that should not.
 
     On CUDA gradient steps and the networks' pass of ``predict`` are captured as graphs
-    (:mod:`snnrl.agents.captured`) where the policy is ours, its optimiser is Adam or AdamW, fused
-    or ``capturable``, and observations are one array. ``captured`` and ``acting`` hold them; with
-    ``captured`` set to ``None`` all runs operator by operator.
+    (:mod:`snnrl.agents.updates.cuda_graphs`) where the policy is ours, its optimiser is Adam or
+    AdamW, fused or ``capturable``, and observations are one array. ``captured`` and ``acting`` hold
+    them; with ``captured`` set to ``None`` all runs operator by operator.
     """
 
     experience: ClassVar[str] = "replay"
@@ -91,7 +91,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     def _collect_networks(self) -> None:
         """Collect what gradient steps use of the networks; anew where a module was replaced."""
         self._structure = Structure(self.policy)
-        self.followers = self._make_followers()
+        self.target_networks = self._make_target_networks()
         if self.captured is not None:
             self.captured.clear()
             self.acting.clear()
@@ -110,12 +110,12 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
                 "not call; expected agent.captured = None"
             )
 
-    def _make_followers(self) -> Followers:
+    def _make_target_networks(self) -> TargetNetworks:
         """The target networks, to be collected once they are there."""
         raise NotImplementedError
 
     def _update_targets(self) -> None:
-        self.followers.follow(self.tau)
+        self.target_networks.update(self.tau)
 
     def _run(self, step: Step, batch_size: int) -> None:
         """One gradient step on a new minibatch.
@@ -169,7 +169,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.captured = self.captured if self._can_be_captured() else None
 
     def _excluded_save_params(self) -> list[str]:
-        made_anew = ["captured", "acting", "followers", "fixed_critic", "_structure"]
+        made_anew = ["captured", "acting", "target_networks", "frozen_critic", "_structure"]
         return [*super()._excluded_save_params(), *made_anew]
 
     @staticmethod

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence
 
-from snnrl.agents.actor_critic import AnnPolicy, SpikingPolicy
 from snnrl.agents.base import SpikingAgent, evaluation_mode
-from snnrl.agents.part import SpikingPart
+from snnrl.agents.policies.on_policy import AnnPolicy, SpikingPolicy
+from snnrl.agents.policies.part import SpikingPart
 from snnrl.errors import NonFiniteError
 from snnrl.nn.norm import norm_layers, recalibrating
 

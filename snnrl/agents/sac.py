@@ -18,14 +18,14 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from snnrl.agents.captured import Recorder
-from snnrl.agents.fixed import Fixed
-from snnrl.agents.followers import Followers
-from snnrl.agents.modes import QuickModes
 from snnrl.agents.off_policy import ReplayAgent, squared_errors
-from snnrl.agents.part import SpikingModel
-from snnrl.agents.policies import SpikingActorCritic
-from snnrl.agents.spiking import SpikingOptions
+from snnrl.agents.policies.modes import QuickModes
+from snnrl.agents.policies.off_policy import SpikingActorCritic
+from snnrl.agents.policies.options import SpikingOptions
+from snnrl.agents.policies.part import SpikingModel
+from snnrl.agents.updates.cuda_graphs import Recorder
+from snnrl.agents.updates.frozen import Frozen
+from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError
 from snnrl.nn.norm import frozen_statistics
 
@@ -132,7 +132,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
 
     def _collect_networks(self) -> None:
         super()._collect_networks()
-        self.fixed_critic = Fixed(self.critic)
+        self.frozen_critic = Frozen(self.critic)
 
     def _recorder(self) -> Recorder | None:
         # gSDE's noise is replaced from outside while acting.
@@ -204,14 +204,14 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
     def _update_actor(
         self, batch: ReplayBufferSamples, actions: Tensor, log_prob: Tensor, temperature: Tensor
     ) -> None:
-        with self.fixed_critic:
+        with self.frozen_critic:
             values = torch.cat(self.critic(batch.observations, actions), dim=1)
         loss = (temperature * log_prob - values.min(dim=1, keepdim=True).values).mean()
         self._step(self.actor.optimizer, loss)
         self._keep_loss("train/actor_loss", loss)
 
-    def _make_followers(self) -> Followers:
-        return Followers(
+    def _make_target_networks(self) -> TargetNetworks:
+        return TargetNetworks(
             [(self.critic, self.critic_target)], self.batch_norm_stats, self.batch_norm_stats_target
         )
 

@@ -16,8 +16,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
 from snnrl.agents import PPO
-from snnrl.agents.features import ConvExtractor
-from snnrl.agents.spiking import UnflattenedExtractor
+from snnrl.agents.policies.features import ConvExtractor
+from snnrl.agents.policies.options import UnflattenedExtractor
 from snnrl.errors import NonFiniteError, UserError
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm.error import statistics_error

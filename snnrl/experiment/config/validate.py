@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from snnrl.agents.spiking import SPIKING_DEFAULTS
+from snnrl.agents.policies.options import SPIKING_DEFAULTS
 from snnrl.errors import UserError, expect
 from snnrl.experiment.config.check_spaces import check_environment
 from snnrl.experiment.config.choices import CRITICS, normalisations, rollout_size
