@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from snnrl.agents.environments import check_spaces, refuse_covered_normalization
 from snnrl.agents.policies.part import SpikingPart
 from snnrl.agents.updates.loss_log import LatestLosses, LossLog
-from snnrl.agents.updates.optimizers import keep_how, keeps_how, prepare_adam
+from snnrl.agents.updates.optimizers import keep_how, keeps_how, prepare_adam, set_learning_rate
 from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
 from snnrl.nn.networks import SpikingNetwork
@@ -216,6 +216,32 @@ class SpikingAgent(BaseAlgorithm):
         part: Any = getattr(self, "actor", self.policy)
         optimizer: torch.optim.Optimizer = part.optimizer
         return optimizer
+
+    def _update_learning_rate(
+        self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer
+    ) -> None:
+        # Not Stable-Baselines3's, which replaces a rate that is a tensor, and logs it.
+        rate = self.lr_schedule(self._current_progress_remaining)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            set_learning_rate(optimizer, rate)
+
+    def _step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        """Take one gradient step.
+
+        :param loss: scalar
+        :param max_grad_norm: largest norm of the gradient of all weights of the policy; ``None``:
+            any
+        """
+        optimizer.zero_grad()
+        loss.backward()
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.policy.parameters(), max_grad_norm)
+        optimizer.step()
 
     def _record_updates(self) -> None:
         """Hand the losses since the last call and the learning rate to the logger.

@@ -160,6 +160,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
     }
 
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "loss", "max_grad_norm")
+    loss_names: ClassVar[dict[str, str]] = {"q_network": "train/loss"}
 
     def __init__(
         self,
@@ -243,12 +244,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
     def _update(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
         values = self.q_net(batch.observations).gather(1, batch.actions.long())
         loss = LOSSES[self.loss](values, targets)
-        self.policy.optimizer.zero_grad()
-        loss.backward()
-        if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        self.policy.optimizer.step()
-        self._keep_loss("train/loss", loss)
+        self._learn("q_network", self.policy.optimizer, loss, self.max_grad_norm)
 
     def _on_step(self) -> None:
         # Stable-Baselines3 updates target network and epsilon here, by environment steps.

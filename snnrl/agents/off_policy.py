@@ -19,7 +19,7 @@ from snnrl.agents.base import SpikingAgent, evaluation_mode
 from snnrl.agents.policies.modes import Pass, QuickModes
 from snnrl.agents.replay.buffer import ReplayBuffer, random_transitions
 from snnrl.agents.updates.cuda_graphs import CapturedSteps, CudaRecorder, Recorder, Seen, Step
-from snnrl.agents.updates.optimizers import can_be_captured, set_learning_rate
+from snnrl.agents.updates.optimizers import can_be_captured
 from snnrl.agents.updates.recalibration import Recalibration
 from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError
@@ -51,6 +51,9 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
 
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau")
     """Attributes whose values are part of a captured gradient step."""
+
+    loss_names: ClassVar[dict[str, str]] = {}
+    """Names in the log of parts' losses that are not ``train/<part>_loss``."""
 
     captured: CapturedSteps | None
     _structure: Structure | None
@@ -152,13 +155,6 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         # The next call overwrites them.
         return actions.to("cpu", copy=True)
 
-    def _update_learning_rate(
-        self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer
-    ) -> None:
-        rate = self.lr_schedule(self._current_progress_remaining)
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            set_learning_rate(optimizer, rate)
-
     def set_parameters(self, *args: Any, **kwargs: Any) -> None:
         """As Stable-Baselines3's."""
         super().set_parameters(*args, **kwargs)
@@ -172,11 +168,21 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         made_anew = ["captured", "acting", "target_networks", "frozen_critic", "_structure"]
         return [*super()._excluded_save_params(), *made_anew]
 
-    @staticmethod
-    def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    def _learn(
+        self,
+        part: str,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        """Take one gradient step on the loss of a part, and log it.
+
+        :param part: ``actor``, ``critic``, ``q_network``, or SAC's ``ent_coef``
+        :param loss: scalar
+        :param max_grad_norm: as in :meth:`_step`
+        """
+        self._step(optimizer, loss, max_grad_norm)
+        self._keep_loss(self.loss_names.get(part, f"train/{part}_loss"), loss)
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
         if name != "critic":

@@ -180,8 +180,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         temperature = self.log_ent_coef.detach().exp()
         assert isinstance(self.target_entropy, float)
         loss = -(self.log_ent_coef * (log_prob + self.target_entropy).detach()).mean()
-        self._step(self.ent_coef_optimizer, loss)
-        self._keep_loss("train/ent_coef_loss", loss)
+        self._learn("ent_coef", self.ent_coef_optimizer, loss)
         self._keep_loss("train/ent_coef", temperature.squeeze())
         return temperature
 
@@ -198,8 +197,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
     def _update_critic(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
         values = self.critic(batch.observations, batch.actions)
         loss = 0.5 * squared_errors(values, targets)
-        self._step(self.critic.optimizer, loss)
-        self._keep_loss("train/critic_loss", loss)
+        self._learn("critic", self.critic.optimizer, loss)
 
     def _update_actor(
         self, batch: ReplayBufferSamples, actions: Tensor, log_prob: Tensor, temperature: Tensor
@@ -207,8 +205,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         with self.frozen_critic:
             values = torch.cat(self.critic(batch.observations, actions), dim=1)
         loss = (temperature * log_prob - values.min(dim=1, keepdim=True).values).mean()
-        self._step(self.actor.optimizer, loss)
-        self._keep_loss("train/actor_loss", loss)
+        self._learn("actor", self.actor.optimizer, loss)
 
     def _make_target_networks(self) -> TargetNetworks:
         return TargetNetworks(

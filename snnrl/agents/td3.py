@@ -105,15 +105,13 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
     def _update_critic(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
         values = self.critic(batch.observations, batch.actions)
         loss = squared_errors(values, targets)
-        self._step(self.critic.optimizer, loss)
-        self._keep_loss("train/critic_loss", loss)
+        self._learn("critic", self.critic.optimizer, loss)
 
     def _update_actor(self, batch: ReplayBufferSamples) -> None:
         actions = self.actor(batch.observations)
         with self.frozen_critic:
             loss = -self.critic.q1_forward(batch.observations, actions).mean()
-        self._step(self.actor.optimizer, loss)
-        self._keep_loss("train/actor_loss", loss)
+        self._learn("actor", self.actor.optimizer, loss)
 
     def _make_target_networks(self) -> TargetNetworks:
         return TargetNetworks(

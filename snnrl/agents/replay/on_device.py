@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from snnrl.agents.replay.buffer import ReplayBuffer
 
 SHARE_OF_FREE_MEMORY = 0.25
 """Of the device's memory that is free when learning starts, for transitions at most."""
@@ -19,8 +15,8 @@ SHARE_OF_FREE_MEMORY = 0.25
 class OnDeviceTransitions:
     """A copy of the transitions on a device, so that a minibatch is gathered there.
 
-    The buffer's arrays stay the truth: they are what is saved, and rows that came in since the last
-    minibatch are sent before the next.
+    The buffer's arrays stay the source: they are what is saved. Rows added since the last minibatch
+    are sent before the next.
 
     :param buffer: keeps next observations in an array of their own
     :param device: where the copy is
@@ -39,17 +35,17 @@ class OnDeviceTransitions:
 
     @staticmethod
     def fit(buffer: ReplayBuffer, device: torch.device) -> bool:
-        """Whether all that the buffer can hold takes :data:`SHARE_OF_FREE_MEMORY` at most."""
+        """Return whether a full buffer takes :data:`SHARE_OF_FREE_MEMORY` at most."""
         row = sum(values.nbytes for values in _fields(buffer, slice(0, 1)))
         free, _ = torch.cuda.mem_get_info(device)
         return row * buffer.buffer_size <= SHARE_OF_FREE_MEMORY * free
 
     def note_added(self) -> None:
-        """A row has come into the buffer."""
+        """Note that the buffer got a row."""
         self._unsent = min(self._unsent + 1, self._buffer.buffer_size)
 
     def gather(self, index: np.ndarray) -> ReplayBufferSamples:
-        """Transitions ``[len(index), ...]``.
+        """Return transitions ``[len(index), ...]``.
 
         :param index: ``row * n_envs + environment``
         """
@@ -74,7 +70,7 @@ class OnDeviceTransitions:
 
 
 def _fields(buffer: ReplayBuffer, rows: slice) -> list[Tensor]:
-    """What a minibatch is made of, ``[rows * n_envs, ...]`` each, in the order of its fields."""
+    """Return the fields of a minibatch in their order, ``[rows * n_envs, ...]`` each."""
     ends = buffer.dones[rows] * (1 - buffer.timeouts[rows])
     arrays = (
         buffer.observations[rows],
