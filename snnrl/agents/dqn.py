@@ -9,16 +9,15 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, ReplayBufferSamples, Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnrl.agents.off_policy import ReplayAgent
+from snnrl.agents.policies.critics import SpikingQNetwork
 from snnrl.agents.policies.features import convolve_images
 from snnrl.agents.policies.modes import QuickModes
 from snnrl.agents.policies.options import SpikingOptions, layer_sizes
-from snnrl.agents.policies.part import SpikingModel
 from snnrl.agents.replay.buffer import ReplayBuffer
 from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError, expect
@@ -26,49 +25,6 @@ from snnrl.errors import UserError, expect
 LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
 
 SPIKING_KEYS_WITHOUT_MEANING = ("actor", "critic")
-
-
-class SpikingQNetwork(SpikingModel, BasePolicy):
-    """Q(s, .) of a spiking network.
-
-    :param net_arch: neurons of each hidden layer
-    :param features_extractor: flattens vectors, leaves images as they are
-    :param features_dim: its number of features
-    :param options: what the user asked of spiking networks
-    """
-
-    action_space: spaces.Discrete
-    trains_in = "DQN"
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete,
-        features_extractor: BaseFeaturesExtractor,
-        features_dim: int,
-        net_arch: list[int],
-        options: SpikingOptions,
-        activation_fn: type[nn.Module] = nn.ReLU,
-        normalize_images: bool = True,
-    ):
-        super().__init__(
-            observation_space,
-            action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
-        )
-        self.net_arch, self.options = net_arch, options
-        self.norm = options.norm
-        self.network = options.make_q_network(int(action_space.n), net_arch, features_dim)
-
-    def forward(self, obs: PyTorchObs) -> Tensor:
-        """Observations ``[B, ...]`` -> values ``[B, actions]``."""
-        assert self.features_extractor is not None
-        features = self.extract_features(obs, self.features_extractor)
-        return self._spiking_pass(self.network, features)
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> Tensor:
-        return self(observation).argmax(dim=1).reshape(-1)  # type: ignore[no-any-return]
 
 
 class AnnPolicy(QuickModes, DQNPolicy):

@@ -1,4 +1,4 @@
-"""Critics of an observation and an action, for TD3, DDPG and SAC."""
+"""Critics of an observation and an action, and the Q-network of DQN."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BaseModel
+from stable_baselines3.common.policies import BaseModel, BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
 from snnrl.agents.policies.options import SpikingOptions
 from snnrl.agents.policies.part import SpikingModel
+from snnrl.errors import UserError
 from snnrl.nn.coding import scaled
 from snnrl.nn.networks import SpikingNetwork
 
@@ -122,3 +124,106 @@ class SpikingCritic(SpikingModel, ActionCritic):
         network = self.networks[i]
         assert isinstance(network, SpikingNetwork)
         return self._spiking_pass(network, torch.cat([features, actions], dim=1))
+
+
+class LateActionCritic(ActionCritic):
+    """The critic of DDPG: Q(s, a) whose action enters at the second layer (Lillicrap et al. 2016).
+
+    :param net_arch: hidden neurons; the first layer sees the observation alone
+    :param features_dim: number of features that the extractor makes
+    :param n_critics: number of critics
+    :raises UserError: no hidden layer
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        net_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+        n_critics: int = 1,
+        share_features_extractor: bool = False,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor,
+            normalize_images,
+            share_features_extractor,
+        )
+        if not net_arch:
+            raise UserError(
+                "net_arch: the critic of DDPG needs a hidden layer; expected [400, 300]"
+            )
+        first, *rest = net_arch
+        late = first + get_action_dim(action_space)
+        self.net_arch, self.activation_fn = net_arch, activation_fn
+        self.n_critics = n_critics
+        self.observation_layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(features_dim, first), activation_fn()) for _ in range(n_critics)
+        )
+        self.value_layers = nn.ModuleList(
+            nn.Sequential(*create_mlp(late, 1, rest, activation_fn)) for _ in range(n_critics)
+        )
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        extractor = self.features_extractor
+        assert extractor is not None
+        return {
+            **super()._get_constructor_parameters(),
+            "net_arch": self.net_arch,
+            "activation_fn": self.activation_fn,
+            "features_extractor": extractor,
+            "features_dim": extractor.features_dim,
+        }
+
+    def _value(self, features: Tensor, actions: Tensor, i: int) -> Tensor:
+        hidden = self.observation_layers[i](features)
+        value: Tensor = self.value_layers[i](torch.cat([hidden, actions], dim=1))
+        return value
+
+
+class SpikingQNetwork(SpikingModel, BasePolicy):
+    """The Q-network of DQN: Q(s, .) of a spiking network.
+
+    :param net_arch: neurons of each hidden layer
+    :param features_extractor: flattens vectors, leaves images as they are
+    :param features_dim: its number of features
+    :param options: what the user asked of spiking networks
+    """
+
+    action_space: spaces.Discrete
+    trains_in = "DQN"
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        net_arch: list[int],
+        options: SpikingOptions,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+        )
+        self.net_arch, self.options = net_arch, options
+        self.norm = options.norm
+        self.network = options.make_q_network(int(action_space.n), net_arch, features_dim)
+
+    def forward(self, obs: PyTorchObs) -> Tensor:
+        """Observations ``[B, ...]`` -> values ``[B, actions]``."""
+        assert self.features_extractor is not None
+        features = self.extract_features(obs, self.features_extractor)
+        return self._spiking_pass(self.network, features)
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> Tensor:
+        return self(observation).argmax(dim=1).reshape(-1)  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snnrl.agents import DDPG, PPO
-from snnrl.agents.ddpg import LateActionCritic
+from snnrl.agents.policies.critics import LateActionCritic
 from snnrl.agents.policies.part import SpikingModel
 from snnrl.errors import UserError
 from tests.agents.helpers import assert_equal_states, small
