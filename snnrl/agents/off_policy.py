@@ -79,9 +79,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     def seed_recalibration(self, seeding: Independent) -> None:
         """Give the re-calibration of each part a new generator; the agent may have no seed."""
         self.recalibration_generators = {
-            name: np.random.default_rng()
-            if self.seed is None
-            else seeding.stream(self.seed, f"recalibration/{name}")
+            name: seeding.stream(self.seed, f"recalibration/{name}")
             for name in ("actor", "q_network", "critic")
         }
 
