@@ -46,7 +46,28 @@ class SpikingAgent(BaseAlgorithm):
     """
 
     experience: ClassVar[str]
-    """Where inputs are sampled from: ``replay`` or ``rollout``."""
+    """What it learns from: ``replay`` (a buffer) or ``rollout`` (the latest one)."""
+
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]]
+    """Kinds of actions that it can choose."""
+
+    reads_images: ClassVar[bool] = False
+    """Whether its networks can have convolutions."""
+
+    critics: ClassVar[tuple[str, ...]]
+    """The critics that it can have, the usual one first: names of the setting ``critic``."""
+
+    critic_key: ClassVar[str | None]
+    """Key of the critic's hidden layers in ``net_arch``; ``None``: it has no critic."""
+
+    usual_readout: ClassVar[str] = "population"
+    """The actor's readout where ``readout`` is ``auto``."""
+
+    usual_adam: ClassVar[dict[str, Any]] = {}
+    """Arguments of its Adam where they are not torch's, as in Stable-Baselines3."""
+
+    without_effect: ClassVar[tuple[str, ...]] = ()
+    """Settings of a normalisation that mean nothing to it."""
 
     loss_log: LossLog
     latest_losses: LatestLosses

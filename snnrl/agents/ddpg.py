@@ -66,6 +66,7 @@ class DDPG(td3.TD3):
         "SpikingPolicy": SpikingPolicy,
         "AnnPolicy": AnnPolicy,
     }
+    critics = ("ann_late", "spiking")
 
     def __init__(
         self,

@@ -115,6 +115,11 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         "AnnPolicy": AnnPolicy,
     }
 
+    action_spaces = (spaces.Discrete,)
+    reads_images = True
+    critics = ("none",)
+    critic_key = None
+    usual_readout = "linear"
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "loss", "max_grad_norm")
     loss_names: ClassVar[dict[str, str]] = {"q_network": "train/loss"}
 

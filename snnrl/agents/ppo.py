@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import stable_baselines3
@@ -70,6 +70,13 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     """
 
     experience: ClassVar[str] = "rollout"
+    action_spaces = (spaces.Box, spaces.Discrete)
+    reads_images = True
+    critics = ("ann", "spiking")
+    critic_key = "vf"
+    usual_adam: ClassVar[dict[str, Any]] = {"eps": 1e-5}
+    # It has neither a replay buffer nor target networks.
+    without_effect = ("recalibrate_batches", "target_stats")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         **stable_baselines3.PPO.policy_aliases,
         "SpikingPolicy": SpikingPolicy,

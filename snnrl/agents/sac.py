@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import stable_baselines3
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.sac.policies import SACPolicy
@@ -49,6 +50,9 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         "AnnPolicy": AnnPolicy,
     }
 
+    action_spaces = (spaces.Box,)
+    critics = ("ann", "spiking")
+    critic_key = "qf"
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau", "target_entropy")
 
     def _collect_networks(self) -> None:

@@ -57,6 +57,9 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         "AnnPolicy": AnnPolicy,
     }
 
+    action_spaces = (spaces.Box,)
+    critics = ("ann", "spiking")
+    critic_key = "qf"
     baked_in: ClassVar[tuple[str, ...]] = (
         "gamma",
         "tau",

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snnrl.analysis.runs import CAME_LATER, NOT_SETTINGS, OWN_RUNS
 from snnrl.errors import UserError
-from snnrl.experiment.config.choices import CRITICS, spiking_parts
+from snnrl.experiment.config.choices import agent_class, spiking_parts
 from snnrl.experiment.config.compose import compose_config, environment_choice
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
@@ -94,7 +94,7 @@ def label(cfg: DictConfig) -> str:
     parts = [
         cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
     ]
-    if cfg.critic.name != CRITICS[cfg.algo.name][0]:
+    if cfg.critic.name != agent_class(cfg).critics[0]:
         own = f"_{cfg.critic.bn.name}" if cfg.critic.name == "spiking" else ""
         parts.append(f"critic_{cfg.critic.name}{own}")
     if cfg.env.observation != "default":
