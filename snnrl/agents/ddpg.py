@@ -19,7 +19,7 @@ from snnrl.agents.policies.off_policy import SpikingActorCritic
 
 
 class _LateAction(TD3Policy):
-    """Gives a policy the critic of DDPG, 400-300."""
+    """A mixin for policies: the critic of DDPG, 400-300."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class _LateAction(TD3Policy):
     def make_critic(  # type: ignore[override]
         self, features_extractor: BaseFeaturesExtractor | None = None
     ) -> LateActionCritic:
-        """A new critic, online or target."""
+        """Return a new critic, online or target."""
         arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
         return LateActionCritic(**arguments).to(self.device)
 
@@ -88,7 +88,7 @@ class DDPG(td3.TD3):
             learning_rate,
             *args,
             policy_delay=1,
-            # A deviation of 0 would do, but draws no random number where SB3's DDPG draws some.
+            # A standard deviation of 0 would do, but draws no random numbers where SB3's DDPG does.
             target_policy_noise=0.1,
             target_noise_clip=0.0,
             policy_kwargs={"n_critics": 1, **(policy_kwargs or {})},

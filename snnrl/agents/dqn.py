@@ -82,7 +82,7 @@ class SpikingPolicy(QuickModes, DQNPolicy):
         super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
 
     def make_q_net(self) -> Any:
-        """A new Q-network, online or target."""
+        """Return a new Q-network, online or target."""
         arguments = self._update_features_extractor(self.net_args, features_extractor=None)
         return SpikingQNetwork(**arguments, options=self.options).to(self.device)
 
@@ -104,7 +104,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         ``exploration_fraction`` of the environment steps, as in Stable-Baselines3
     :param target_update_updates: gradient steps between copies to the target network; ``None``:
         ``target_update_interval`` environment steps, as in Stable-Baselines3
-    :param replacement: whether a transition can be in a minibatch twice
+    :param replacement: sample minibatches with replacement
     :param kwargs: as in Stable-Baselines3
     :raises UserError: a policy keyword that does not exist, or a value that does not fit
     """
@@ -217,7 +217,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
         elif self._n_updates == 0:
             self.exploration_rate = self.exploration_initial_eps
-        # Past the property, which would wait for the losses at every step.
+        # Not through the property, which would wait for the losses at every step.
         self._logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def _make_target_networks(self) -> TargetNetworks:

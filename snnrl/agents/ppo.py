@@ -61,8 +61,8 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     ratio is 1 before the first update. They are refreshed once an iteration, after the update, from
     the observations of the whole rollout: a strategy that re-calibrates (``carebn``, ``re_only``)
     replaces them, the others (``vanilla``, ``ca_only``) move them once by their rule, as if the
-    rollout were one batch. So ``bn.recalibrate_every`` says only whether they are replaced, and
-    ``re_only`` and ``carebn`` do the same: the rule by which they differ is never asked.
+    rollout were one batch. So ``bn.recalibrate_every`` decides only whether they are replaced, and
+    ``re_only`` and ``carebn`` are the same: their update rules, which differ, are never used.
 
     :raises UserError: a policy keyword that does not exist, a value that does not fit, or
         ``VecNormalize(norm_obs=True)`` around bytes
@@ -203,7 +203,7 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     def recalibrate(self) -> None:
         """Replace the statistics by those of the last rollout, where the strategy re-calibrates.
 
-        Training does so itself, once an iteration. Without a rollout nothing changes.
+        Training does this once an iteration. Without a rollout nothing changes.
         """
         for name, part in self.parts().items():
             if part.norm.recalibrate_every is not None:
@@ -223,16 +223,16 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
                 part(*self.part_inputs(name, observations))
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write what was logged, losses included: means since the last call."""
+        """Write the log, losses included: means since the last call."""
         self._record_updates()
         super().dump_logs(iteration)
 
     @contextmanager
     def _measuring_refresh(self) -> Iterator[None]:
-        """Log how far the policy moves inside: ``train/refresh_kl``, the mean over observations of
-        the last rollout of the divergence of its actions before from those after.
+        """Log how far the policy moves inside, as ``train/refresh_kl``.
 
-        PPO's own ``train/approx_kl`` is of the update alone, whose steps it clips.
+        It is the Kullback-Leibler divergence between the actions before and after, averaged over
+        observations of the last rollout. ``train/approx_kl`` covers the gradient steps alone.
         """
         actor = self.parts().get("actor")
         if actor is None or self.last_rollout is None or not norm_layers(actor):

@@ -64,7 +64,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         return None if self.use_sde else super()._recorder()
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """As Stable-Baselines3's."""
+        """Act as Stable-Baselines3's agents do; where captured, by a CUDA graph."""
         with nullcontext() if self.captured is None else _unchecked_distributions():
             return super().predict(*args, **kwargs)
 
@@ -97,8 +97,10 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         self._update_actor(batch, actions, log_prob, temperature)
 
     def _update_temperature(self, log_prob: Tensor) -> Tensor:
-        """The temperature alpha before its own update, ``[1]``: the loss is
-        ``-log alpha (log pi + target entropy)``."""
+        """Take a gradient step on the temperature; return it from before the step, ``[1]``.
+
+        The loss is ``-log alpha (log pi + target entropy)``.
+        """
         if self.ent_coef_optimizer is None or self.log_ent_coef is None:
             self._keep_loss("train/ent_coef", self.ent_coef_tensor)
             return self.ent_coef_tensor
@@ -140,9 +142,9 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
 
 @contextmanager
 def _unchecked_distributions() -> Iterator[None]:
-    """Inside, torch's distributions do not check their parameters: that waits for the device.
+    """Switch off the checks of torch's distributions inside: they wait for the device.
 
-    What is not finite shows in the losses.
+    Values that are not finite show in the losses.
     """
     checked = Distribution._validate_args
     Distribution.set_default_validate_args(False)

@@ -26,7 +26,7 @@ class SpikingActor(SpikingModel, BasePolicy):
     :param net_arch: neurons of each hidden layer
     :param features_extractor: flattens the observation
     :param features_dim: its number of features
-    :param options: what the user asked of spiking networks
+    :param options: the spiking part of ``policy_kwargs``
     """
 
     trains_in = "TD3 or DDPG"
@@ -70,7 +70,7 @@ class SquashedSpikingActor(SpikingModel, BasePolicy):
     :param net_arch: neurons of each hidden layer
     :param features_extractor: flattens the observation
     :param features_dim: its number of features
-    :param options: what the user asked of spiking networks
+    :param options: the spiking part of ``policy_kwargs``
     :param kwargs: of gSDE, which is not there for spiking actors
     :raises UserError: ``use_sde``
     """

@@ -81,7 +81,7 @@ class SpikingCritic(SpikingModel, ActionCritic):
 
     :param net_arch: neurons of each hidden layer
     :param features_dim: number of features that the extractor makes
-    :param options: what the user asked of spiking networks
+    :param options: the spiking part of ``policy_kwargs``
     :param n_critics: number of critics
     """
 
@@ -192,7 +192,7 @@ class SpikingQNetwork(SpikingModel, BasePolicy):
     :param net_arch: neurons of each hidden layer
     :param features_extractor: flattens vectors, leaves images as they are
     :param features_dim: its number of features
-    :param options: what the user asked of spiking networks
+    :param options: the spiking part of ``policy_kwargs``
     """
 
     action_space: spaces.Discrete

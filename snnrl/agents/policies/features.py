@@ -1,4 +1,4 @@
-"""What ordinary networks see of images."""
+"""Features of images for ordinary networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the policies of agents that learn from replay do quicker than Stable-Baselines3's."""
+"""Quick switching between training and evaluation mode, for agents that learn from replay."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Pass = Callable[[PyTorchObs, bool], Tensor]
 
 
 class QuickModes(BasePolicy):
-    """Mixed into the policies of TD3, DDPG, SAC and DQN, in front of Stable-Baselines3's.
+    """A mixin for the policies of TD3, DDPG, SAC and DQN: list it before Stable-Baselines3's.
 
-    Stable-Baselines3 switches three times in an environment step, and torch's ``train`` walks
+    Stable-Baselines3 switches modes three times in an environment step, and torch's ``train`` walks
     through every module: a quarter of the time of an action. Here the modules are collected once,
-    and again where one was replaced, and each is set, whatever its mode was. Modules that switch in
-    a way of their own make it the usual walk.
+    and again after one was replaced, and the mode of each is set. If a module overrides ``train``,
+    torch's walk is used.
 
-    ``decide``, while it is there, is given a decision's pass through the networks, the observations
-    and whether it is deterministic, and does the pass in a way of its own.
+    ``decide``, if set, replaces the pass of ``predict``: it gets the usual pass, the observations
+    and whether to act deterministically, and returns the actions.
     """
 
     _switched: list[nn.Module] | None = None
@@ -36,7 +36,7 @@ class QuickModes(BasePolicy):
         return self.decide(usual, observation, deterministic)
 
     def set_training_mode(self, mode: bool) -> None:
-        """Set the mode of what learns; targets stay in evaluation mode."""
+        """Set the mode of the networks that learn; targets stay in evaluation mode."""
         if self._switched is None or self._structure is None or not self._structure.is_current():
             networks = [getattr(self, name, None) for name in ("actor", "critic", "q_net")]
             found = [network for network in networks if network is not None]
@@ -48,5 +48,5 @@ class QuickModes(BasePolicy):
             super().set_training_mode(mode)
             return
         for module in self._switched:
-            # Past nn.Module's own, which looks for parameters and buffers of that name.
+            # Not nn.Module's own, which looks for parameters and buffers of that name.
             object.__setattr__(module, "training", mode)

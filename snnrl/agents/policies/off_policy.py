@@ -1,4 +1,4 @@
-"""How a policy of Stable-Baselines3 for continuous actions gets spiking networks."""
+"""Policies with spiking networks for agents that learn continuous actions from replay."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from snnrl.errors import UserError
 
 
 class SpikingActorCritic(BasePolicy):
-    """Mixed into the policies of TD3, DDPG and SAC, in front of them: spiking actor, ordinary or
-    spiking critics.
+    """A mixin for the policies of TD3, DDPG and SAC: spiking actor, ordinary or spiking critics.
+
+    List it before them.
 
     :param net_arch: hidden neurons, ``[256, 256]`` or ``dict(pi=[...], qf=[...])``
     :param actor: ``spiking`` or ``ann``
@@ -59,14 +60,14 @@ class SpikingActorCritic(BasePolicy):
         super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
-        """A new actor, online or target."""
+        """Return a new actor, online or target."""
         if not self.options.spiking_actor:
             return super().make_actor(features_extractor)  # type: ignore[misc]
         arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)  # type: ignore[arg-type]
         return self.actor_class(**arguments, options=self.options).to(self.device)
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
-        """A new critic, online or target."""
+        """Return a new critic, online or target."""
         if not self.options.spiking_critic:
             return super().make_critic(features_extractor)  # type: ignore[misc]
         arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What ``policy_kwargs`` say of spiking networks, for every algorithm."""
+"""The spiking part of ``policy_kwargs``, for every algorithm."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ SPIKING_DEFAULTS: dict[str, Any] = {
     "readout": "auto",
     "kernel": "auto",
 }
-"""The published network with the LIF neuron, where ``policy_kwargs`` says nothing."""
+"""Defaults: the published network with the LIF neuron."""
 
 CRITIC_DEFAULTS: dict[str, Any] = {"bn": "carebn", "time_steps": 5}
-"""A spiking critic, where ``dict(name="spiking", ...)`` says nothing."""
+"""Defaults of a spiking critic, ``dict(name="spiking", ...)``."""
 
 
 class SpikingOptions:
     """The spiking part of ``policy_kwargs``, checked.
 
-    :param given: what the user gave; keys of :data:`SPIKING_DEFAULTS` that are not there take the
-        defaults
-    :param observation_space: what the networks read
+    :param given: the user's options; others take :data:`SPIKING_DEFAULTS`
+    :param observation_space: of the environment
     :raises UserError: a value that does not fit, or observations that are not one array
     """
 
@@ -79,7 +78,7 @@ class SpikingOptions:
         policy: type[BasePolicy],
         without: Sequence[str] = (),
     ) -> SpikingOptions:
-        """Take the spiking keys out of ``kwargs`` and check that only ``policy``'s own are left.
+        """Move the spiking keys out of ``kwargs``, and check that only ``policy``'s own are left.
 
         :param policy: Stable-Baselines3's policy, which takes the rest
         :param without: spiking keys that this algorithm does not know
@@ -112,7 +111,7 @@ class SpikingOptions:
         return options
 
     def make_actor(self, outputs: int, hidden: Sequence[int], features: int) -> SpikingNetwork:
-        """The network of an actor: population readout unless the user chose another.
+        """Return the network of an actor: population readout unless the user chose another.
 
         :param features: numbers in an observation, flattened
         """
@@ -121,14 +120,14 @@ class SpikingOptions:
         )
 
     def make_q_network(self, outputs: int, hidden: Sequence[int], features: int) -> SpikingNetwork:
-        """The network of DQN: linear readout unless the user chose another."""
+        """Return the network of DQN: linear readout unless the user chose another."""
         return self._make(outputs, hidden, features, self.norm, self.given["time_steps"], "linear")
 
     def make_critic(self, hidden: Sequence[int], features: int, actions: int = 0) -> SpikingNetwork:
-        """The network of a critic: one value, linear readout.
+        """Return the network of a critic: one value, linear readout.
 
-        :param actions: numbers in an action that stands behind the observation; then whoever joins
-            the two scales bytes
+        :param actions: numbers in the action that follows the observation in the input; then the
+            caller scales bytes
         """
         return self._make(
             1,
@@ -143,14 +142,14 @@ class SpikingOptions:
 
     @property
     def encoder(self) -> str:
-        """Its name."""
+        """Name of the encoder."""
         return split_spec(self.given["encoder"])[0]
 
     @property
     def input_range(self) -> tuple[float, float] | None:
-        """Bounds of observations that are bytes; ``None`` for others, which nothing scales.
+        """Bounds of observations that are bytes; ``None`` for others, which are not scaled.
 
-        Images are Stable-Baselines3's to scale.
+        Stable-Baselines3 scales images.
         """
         space = self.observation_space
         if space.dtype != np.uint8 or len(space.shape) == 3:
@@ -189,7 +188,7 @@ class SpikingOptions:
 
 
 def hidden_layers(net_arch: Any, other: str) -> dict[str, list[int]]:
-    """Neurons of the hidden layers of ``pi``, the actor, and of ``other``, the critic.
+    """Return the hidden layers of ``pi``, the actor, and of ``other``, the critic.
 
     :param net_arch: one list for both, or a mapping with a list for each
     :param other: ``qf`` or ``vf``
@@ -209,10 +208,10 @@ def hidden_layers(net_arch: Any, other: str) -> dict[str, list[int]]:
 
 
 def layer_sizes(layers: Any, or_else: str = "", named: Any = None) -> list[int]:
-    """Neurons of each hidden layer, as a list.
+    """Return the neurons of each hidden layer, as a list.
 
-    :param or_else: what else is expected, for the error
-    :param named: what to name in the error, ``layers`` if not given
+    :param or_else: other values that are accepted, for the error
+    :param named: value to show in the error, ``layers`` if not given
     :raises UserError: not a list of integers
     """
     numbers = isinstance(layers, Sequence) and not isinstance(layers, str)
@@ -226,11 +225,11 @@ def layer_sizes(layers: Any, or_else: str = "", named: Any = None) -> list[int]:
 
 
 class UnflattenedExtractor(BaseFeaturesExtractor):
-    """Hands images on as they are, ``[B, C, H, W]``, to networks with convolutions."""
+    """An extractor that passes images ``[B, C, H, W]`` unchanged to networks with convolutions."""
 
     def __init__(self, observation_space: spaces.Box):
         super().__init__(observation_space, FlattenExtractor(observation_space).features_dim)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """The observations."""
+        """Return the observations."""
         return observations

@@ -1,4 +1,4 @@
-"""Networks of an agent that spike: where they may train, and how they are saved by themselves."""
+"""Base classes of an agent's spiking networks."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from snnrl.nn.norm import NormStrategy
 
 
 class SpikingPart(nn.Module):
-    """A network of an agent that spikes, with the strategy of its normalisation.
+    """A spiking network of an agent, with the strategy of its normalisation.
 
-    Its statistics move, are re-calibrated and reach target networks by the hands of a
-    :class:`snnrl.agents.base.SpikingAgent`. An algorithm that does not know them, such as
-    Stable-Baselines3's own, would train on wrong ones, so in training mode a part passes nothing on
-    until it belongs to an agent.
+    A :class:`snnrl.agents.base.SpikingAgent` keeps its statistics right: it re-calibrates them and
+    copies them to the target networks. An algorithm that does not, such as Stable-Baselines3's own,
+    would train on wrong ones, so in training mode a part raises until it belongs to an agent.
     """
 
     norm: NormStrategy
 
     trains_in: ClassVar[str]
-    """The agents that it can belong to."""
+    """Agents that the part can belong to, for the error."""
 
     has_agent: bool = False
 
     def _spiking_pass(self, network: SpikingNetwork, x: Tensor) -> Tensor:
-        """``network(x)``, where it may be.
+        """Return ``network(x)``.
 
         :raises UserError: in training mode, without an agent
         """
@@ -64,7 +63,7 @@ class SpikingModel(SpikingPart, BaseModel):
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Self:
-        """As Stable-Baselines3's, in evaluation mode: it belongs to no agent."""
+        """Load as Stable-Baselines3 does, in evaluation mode: the part belongs to no agent."""
         model = super().load(*args, **kwargs)
         model.set_training_mode(False)
         return model

@@ -24,8 +24,8 @@ class ReplayBuffer(buffers.ReplayBuffer):
     gathered from it, unless a ``VecNormalize`` has to work on them first. Which minibatches are
     drawn does not depend on the device.
 
-    :param replacement: whether a transition can be in a minibatch twice, as in SB3; without, a
-        minibatch is smaller while the buffer is
+    :param replacement: sample minibatches with replacement, as SB3 does; without it, a minibatch is
+        smaller while the buffer holds less
     """
 
     _on_device: OnDeviceTransitions | None = None
@@ -43,13 +43,13 @@ class ReplayBuffer(buffers.ReplayBuffer):
         self.replacement = replacement
 
     def add(self, *args: Any, **kwargs: Any) -> None:
-        """Take a transition of each environment in; arguments as in Stable-Baselines3."""
+        """Add a transition of each environment; arguments as in Stable-Baselines3."""
         super().add(*args, **kwargs)
         if self._on_device is not None:
             self._on_device.note_added()
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
-        """A random minibatch."""
+        """Return a random minibatch."""
         if self.replacement:
             return super().sample(batch_size, env)
         rows = random.sample(range(self.size()), min(batch_size, self.size()))
@@ -86,7 +86,7 @@ class ReplayBuffer(buffers.ReplayBuffer):
         return self._on_device
 
     def __getstate__(self) -> dict[str, Any]:
-        # The copy is made anew, on the device of whoever loads this.
+        # The copy is made again after loading, on the device of that machine.
         return {**self.__dict__, "_on_device": None, "_looked_for_room": False}
 
 
@@ -96,13 +96,13 @@ def random_transitions(
     generator: np.random.Generator,
     env: VecNormalize | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Observations and actions, ``[batch_size, ...]`` each, drawn with replacement by a generator.
+    """Return observations and actions, ``[batch_size, ...]`` each, drawn with replacement.
 
-    ``buffer.sample`` draws from numpy's global generator; this leaves that one alone, so that
-    reading the buffer on the side does not change which minibatches are learned from.
+    ``buffer.sample`` draws from numpy's global generator. This function does not, so it does not
+    change which minibatches are learned from.
 
     :param buffer: buffer of array observations
-    :param generator: what draws
+    :param generator: draws them
     :param env: normalises the observations, if given
     :raises ValueError: the buffer is empty
     """

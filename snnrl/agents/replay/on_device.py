@@ -9,7 +9,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
 SHARE_OF_FREE_MEMORY = 0.25
-"""Of the device's memory that is free when learning starts, for transitions at most."""
+"""Largest share of the device's free memory, when learning starts, for transitions."""
 
 
 class OnDeviceTransitions:

@@ -1,1 +1,1 @@
-"""What gradient steps are made of."""
+"""Pieces of a gradient step."""

@@ -12,12 +12,12 @@ from torch import Tensor
 
 Work = Callable[[], None]
 Step = Callable[[Any], Tensor | None]
-"""Takes a minibatch, and may return a tensor: then each call of what is captured returns the same
-one, with new values."""
+"""Takes a minibatch, and may return a tensor; a captured step returns the same tensor at each call,
+with new values."""
 
 
 class Seen(NamedTuple):
-    """What a policy decides upon.
+    """Input of a decision.
 
     :param observations: ``[B, ...]``
     """
@@ -35,23 +35,23 @@ that changes, such as a scheduled ``tau``, and small minibatches at the start br
 
 
 class Recorder(Protocol):
-    """What captures."""
+    """Captures work as a graph."""
 
     def run(self, work: Work) -> None:
-        """Do the work where it will be captured."""
+        """Do the work on the stream where it will be captured."""
 
     def capture(self, work: Work) -> Work:
-        """Record the work on the device without doing it, and return what does it again."""
+        """Record the work without doing it; return a function that does it."""
 
     def fresh(self) -> Self:
-        """Another one like this, for another agent."""
+        """Return another recorder like this one, for another agent."""
 
 
 class CudaRecorder:
     """Captures on a stream of its own, on which the work has run before.
 
-    Random numbers come from the device's default generator, which a graph takes along: each replay
-    draws anew.
+    Random numbers come from the device's default generator, which the graph registers: each replay
+    draws new ones.
 
     :param device: a CUDA device
     """
@@ -61,7 +61,7 @@ class CudaRecorder:
         self._stream = torch.cuda.Stream(device)
 
     def run(self, work: Work) -> None:
-        """Do the work on the stream; what is queued before and after keeps its order."""
+        """Do the work on the stream, in order with what is queued before and after."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream), warnings.catch_warnings():
             # Optimisers ask why they are capturable and not captured: they soon are.
@@ -73,8 +73,8 @@ class CudaRecorder:
         """Record the work as a graph; return its replay.
 
         cuBLAS keeps a workspace for each stream, and streams come from a small pool, so agents may
-        share one. A workspace that a graph uses must lie in the graph's own memory, or whoever
-        drops another graph, or clears workspaces, takes it away (pytorch issue 193402).
+        share one. A workspace that a graph uses must lie in the graph's own memory: otherwise
+        dropping another graph, or clearing workspaces, frees it (pytorch issue 193402).
         """
         graph = torch.cuda.CUDAGraph()
         torch._C._cuda_clearCublasWorkspaces()
@@ -86,16 +86,15 @@ class CudaRecorder:
         return graph.replay
 
     def fresh(self) -> CudaRecorder:
-        """One with a stream of its own."""
+        """Return one with a stream of its own."""
         return CudaRecorder(self._device)
 
 
 class CapturedStep:
-    """One kind of gradient step on minibatches of one shape, or of decision on observations.
+    """A gradient step on minibatches of one shape, or a decision on observations of one shape.
 
-    The first :data:`EAGER_STEPS` calls are steps like any other, run operator by operator; the next
-    one captures the step and replays it, as do all that follow. Nothing is done twice or thrown
-    away.
+    The first :data:`EAGER_STEPS` calls run operator by operator. The next call captures the step
+    and replays it; later calls replay it. No step is done twice or thrown away.
 
     :param step: a step; its shapes, numbers and choices must not depend on values on the device,
         and what it changes it must change in place
@@ -114,7 +113,7 @@ class CapturedStep:
         self._replay: Work | None = None
 
     def __call__(self, batch: Any) -> Tensor | None:
-        """One step."""
+        """Take one step."""
         torch._foreach_copy_(_tensors(self._static), _tensors(batch))
         if self._eager_steps < EAGER_STEPS:
             self._eager_steps += 1
@@ -140,12 +139,12 @@ class CapturedSteps:
         self._steps: OrderedDict[Hashable, CapturedStep] = OrderedDict()
 
     def __call__(self, step: Step, batch: Any, baked: tuple[Hashable, ...]) -> Tensor | None:
-        """One step.
+        """Take one step.
 
         :param step: a function or a method of the agent, one for each name
         :param batch: the minibatch, a named tuple, on the device
-        :param baked: numbers of Python's that the step computes with; when one changes, the step is
-            captured anew
+        :param baked: Python numbers that the step computes with; when one changes, the step is
+            captured again
         """
         shapes = tuple((value.shape, value.dtype) for value in _tensors(batch))
         key = (step.__name__, shapes, baked)
@@ -157,11 +156,11 @@ class CapturedSteps:
         return self._steps[key](batch)
 
     def __deepcopy__(self, memo: dict[int, object]) -> CapturedSteps:
-        """What is captured changes the tensors of one agent: a copy starts with nothing."""
+        """Return an empty copy: captured steps change the tensors of one agent."""
         return CapturedSteps(self._recorder.fresh())
 
     def clear(self) -> None:
-        """Forget all: to be called when a tensor that a step uses has been replaced."""
+        """Forget all steps; call it after a tensor that a step uses was replaced."""
         self._steps.clear()
 
 

@@ -11,9 +11,9 @@ from snnrl.errors import NonFiniteError
 
 
 class LossLog:
-    """Running means; adding one never waits for the device.
+    """Running means of losses; adding a loss never waits for the device.
 
-    Sums and counts are tensors that stay where they are: a captured gradient step adds to them.
+    Sums and counts are tensors that are never replaced: a captured gradient step adds to them.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class LossLog:
         self._counts: dict[str, Tensor] = {}
 
     def add(self, name: str, value: Tensor) -> None:
-        """Take in a scalar loss, of shape ``[]``."""
+        """Add a scalar loss, of shape ``[]``."""
         value = value.detach()
         if name not in self._sums:
             self._sums[name] = torch.zeros_like(value)
@@ -30,7 +30,7 @@ class LossLog:
         self._counts[name].add_(1)
 
     def drain(self, step: int) -> dict[str, float]:
-        """Mean of each loss since the last call.
+        """Return the mean of each loss since the last call.
 
         :param step: environment steps so far, for the error
         :raises NonFiniteError: one of them is NaN or infinite
@@ -55,10 +55,9 @@ class LossLog:
 
 
 class LatestLosses:
-    """Mean of each loss over the last ``train()`` in which it occurred: what Stable-Baselines3 has
-    in its logger between two dumps.
+    """Mean of each loss over the last ``train()`` in which it occurred.
 
-    Only reading waits for the device.
+    Stable-Baselines3 has these in its logger between two dumps. Only reading waits for the device.
     """
 
     ROOM = 32
@@ -70,7 +69,7 @@ class LatestLosses:
         self._unread = False
 
     def add(self, name: str, value: Tensor) -> None:
-        """Take in a scalar loss, of shape ``[]``."""
+        """Add a scalar loss, of shape ``[]``."""
         value = value.detach()
         if self._totals is None:
             # Room for all at once: a captured gradient step adds to this tensor and to no other.
@@ -81,7 +80,7 @@ class LatestLosses:
         self._totals[1, column].add_(1)
 
     def settle(self) -> None:
-        """Say that a ``train()`` is over."""
+        """Take the means of a ``train()`` that is over."""
         if self._totals is None or self._means is None:
             return
         sums, counts = self._totals
@@ -90,7 +89,7 @@ class LatestLosses:
         self._unread = True
 
     def read(self) -> dict[str, float] | None:
-        """The means, NaN included; ``None`` if no ``train()`` is over since the last call."""
+        """Return the means, NaN included; ``None`` if no ``train()`` ended since the last call."""
         if not self._unread or self._means is None:
             return None
         self._unread = False

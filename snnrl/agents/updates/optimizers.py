@@ -1,4 +1,4 @@
-"""How the optimisers of an agent compute: in one fused operator, on CUDA ready to be captured."""
+"""Fused Adam, ready to be captured in a CUDA graph."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
 HOW = ("fused", "foreach", "capturable")
-"""Options of Adam that choose how it computes, not what."""
+"""Options of Adam that select an implementation and change no result but rounding."""
 
 
 def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: bool) -> None:
     """Make Adam and AdamW fused unless the user chose otherwise; other optimisers stay as they are.
 
-    A state that is loaded later brings its moments and its learning rate; how they are computed
-    stays what it is here.
+    A state that is loaded later brings its moments and its learning rate; the implementation stays
+    the one chosen here.
 
-    :param optimizer: has not made a step
+    :param optimizer: before its first step
     :param given: the user's ``optimizer_kwargs``
-    :param capturable: whether its steps will be captured as a CUDA graph; then the learning rate
-        becomes a tensor on the device of the weights
+    :param capturable: make steps ready for a CUDA graph; the learning rate becomes a tensor on the
+        device of the weights
     """
     if not isinstance(optimizer, Adam | AdamW):
         return
@@ -38,21 +38,21 @@ def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: 
 
 
 def keep_how(optimizer: Optimizer) -> None:
-    """See to it that a state that is loaded later does not change how Adam or AdamW computes.
+    """Keep the implementation of Adam or AdamW when a state is loaded later.
 
-    To be asked again of a copy: an optimiser's copy has no hooks.
+    Call it again on a copy: an optimiser's copy has no hooks.
     """
     if not keeps_how(optimizer):
         optimizer.register_load_state_dict_pre_hook(_keep_how)
 
 
 def keeps_how(optimizer: Optimizer) -> bool:
-    """Whether :func:`keep_how` was asked of it."""
+    """Return whether :func:`keep_how` was called on it."""
     return _keep_how in optimizer._optimizer_load_state_dict_pre_hooks.values()
 
 
 def can_be_captured(optimizer: Optimizer) -> bool:
-    """Whether a CUDA graph may hold its step: nothing that changes is a number of Python's."""
+    """Return whether a CUDA graph may hold its step: nothing that changes is a Python number."""
     return all(
         group.get("capturable") and isinstance(group["lr"], Tensor)
         for group in optimizer.param_groups
@@ -60,7 +60,7 @@ def can_be_captured(optimizer: Optimizer) -> bool:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set it for all weights; in place where it is a tensor."""
+    """Set the learning rate of all weights; in place where it is a tensor."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)

@@ -1,4 +1,4 @@
-"""When an agent re-calibrates: after a whole update, before anything else looks at it."""
+"""The callback that re-calibrates an agent after an update, before evaluations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Recalibration(BaseCallback):
     """
 
     def _on_training_start(self) -> None:
-        # ``learn`` may have started to count its steps anew.
+        # ``learn`` may have reset its count of steps.
         done: dict[str, int] = self.model.recalibrated_at  # type: ignore[attr-defined]
         for name, step in done.items():
             done[name] = min(step, self.model.num_timesteps)

@@ -12,7 +12,7 @@ from snnrl.nn.norm.targets import paired_statistics
 
 
 class TargetNetworks:
-    """Tensors of target networks beside those they follow, collected once.
+    """Target networks, their tensors paired once with those that they follow.
 
     Weights follow by ``target <- (1 - tau) target + tau online``, rounded as in
     Stable-Baselines3's ``polyak_update``; the statistics of spiking networks by their strategy's
