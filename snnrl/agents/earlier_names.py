@@ -47,6 +47,9 @@ class EarlierModule(ModuleType):
         self._present = present
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # It has no file of its own: ``inspect`` would take it for the module of that file.
+            raise AttributeError(name)
         return getattr(import_module(self._present), CLASSES.get(name, name))
 
 

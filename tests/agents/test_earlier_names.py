@@ -1,5 +1,6 @@
 """What earlier versions saved names modules and classes that are elsewhere now; it still loads."""
 
+import inspect
 import json
 import pickle
 import sys
@@ -54,6 +55,13 @@ def test_renamed_classes_are_gone_by_their_earlier_names():
         modules = [import_module(f"snnrl.agents.{name}") for name in MODULES.values()]
         assert not any(hasattr(module, earlier) for module in modules)
         assert any(hasattr(module, present) for module in modules)
+
+
+def test_source_files_belong_to_their_present_modules():
+    # ``inspect`` looks through all modules for the one of a file.
+    present = import_module("snnrl.agents.policies.actors")
+    code = SpikingActor.forward.__code__
+    assert inspect.getmodule(code) is present
 
 
 def test_what_was_never_there_is_missing():
