@@ -19,14 +19,14 @@ LARGEST = 2**31
 """Seeds that are handed on are below it: they fit every generator's seed."""
 
 
-def stream(seed: int, name: str, *index: int) -> np.random.Generator:
+def stream(seed: int | None, name: str, *index: int) -> np.random.Generator:
     """Return a new generator that shares nothing with one of another seed, name or index.
 
     It is a child of numpy's ``SeedSequence(seed)``, its spawn key the CRC-32 of the name and the
     index (https://numpy.org/doc/stable/reference/random/parallel.html). Sums such as ``seed + k``
     would give neighbouring seeds of a sweep the same numbers.
 
-    :param seed: the run's
+    :param seed: the run's; ``None``: another stream at each call
     :param name: what the numbers are for
     :param index: which of several: an episode, a step, a process
     """
@@ -42,7 +42,7 @@ def child_seed(seed: int, name: str, *index: int) -> int:
 class Independent:
     """Everything has a stream of its own."""
 
-    def stream(self, seed: int, name: str, *index: int) -> np.random.Generator:
+    def stream(self, seed: int | None, name: str, *index: int) -> np.random.Generator:
         """Return a new generator: see :func:`stream`."""
         return stream(seed, name, *index)
 
@@ -62,12 +62,13 @@ class Additive(Independent):
         "recalibration/q_network": (),
         "recalibration/critic": (1,),
         "episodes": (1,),
+        "evaluation": (),
         "statistics": (),
     }
 
-    def stream(self, seed: int, name: str, *index: int) -> np.random.Generator:
+    def stream(self, seed: int | None, name: str, *index: int) -> np.random.Generator:
         """Return a new generator."""
-        if name not in self.ENTROPY:
+        if seed is None or name not in self.ENTROPY:
             return super().stream(seed, name, *index)
         return np.random.default_rng([seed, *self.ENTROPY[name], *index])
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from snnrl.analysis.runs import OWN_RUNS
-from snnrl.experiment import naming
+from snnrl.experiment.folder import places
+from snnrl.run_format.names import OWN_RUNS
 
 HERE = Path(__file__).parent
 
@@ -82,7 +82,7 @@ def _signals_arrive() -> None:
 @pytest.fixture(autouse=True)
 def _own_runs_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """What somebody has trained in this checkout must not decide a test."""
-    look = naming._of_the_setting
+    look = places._of_the_setting
     own = HERE.parent / OWN_RUNS
 
     def guarded(environment: Path, name: str) -> list[Path]:
@@ -90,7 +90,7 @@ def _own_runs_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
             pytest.fail(f"looks for runs in {own}; expected results_dir or another working folder")
         return look(environment, name)
 
-    monkeypatch.setattr(naming, "_of_the_setting", guarded)
+    monkeypatch.setattr(places, "_of_the_setting", guarded)
 
 
 @pytest.fixture

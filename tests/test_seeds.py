@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import snnrl
 from snnrl.seeds import SEEDINGS, child_seed, own_global_generators, stream
 
 
@@ -52,6 +55,46 @@ def test_additive_streams_are_those_of_recorded_runs() -> None:
         np.testing.assert_array_equal(ours, np.random.default_rng(entropy).random(4))
     ours = SEEDINGS["additive"].stream(3, "statistics", 500).random(4)
     np.testing.assert_array_equal(ours, np.random.default_rng([3, 500]).random(4))
+
+
+def test_streams_without_a_seed_differ() -> None:
+    ways = [stream, *(seeding.stream for seeding in SEEDINGS.values())]
+    first = {
+        tuple(way(None, name).random(2))
+        for way in ways
+        for name in ("episodes", "recalibration/critic", "evaluation")
+        for _ in range(3)
+    }
+    assert len(first) == 27
+
+
+MAKES = {"default_rng", "SeedSequence", "RandomState", "Generator", "PCG64", "Random"}
+"""What makes a generator: of numpy, torch and Python."""
+
+EXCEPT = {
+    "seeds.py": {"default_rng", "SeedSequence"},
+    # The bits of the environment's own generator.
+    "envs/minatar.py": {"RandomState"},
+    # No part of a run: the resamples of an interval.
+    "analysis/bootstrap.py": {"default_rng"},
+}
+
+
+def makes_generators(path: Path) -> set[str]:
+    """Names of what a file calls that makes a generator."""
+    calls = (n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+    return {getattr(f, "attr", getattr(f, "id", "")) for f in calls} & MAKES
+
+
+def test_nobody_else_makes_a_generator() -> None:
+    package = Path(snnrl.__file__).parent
+    made = {str(p.relative_to(package)): makes_generators(p) for p in package.rglob("*.py")}
+    assert {name: found for name, found in made.items() if found} == EXCEPT
+
+
+def test_additive_starts_of_episodes_are_those_of_recorded_runs() -> None:
+    ours = SEEDINGS["additive"].stream(3, "evaluation", 5).random(4)
+    np.testing.assert_array_equal(ours, np.random.default_rng([3, 5]).random(4))
 
 
 def draw() -> tuple[float, float, float]:

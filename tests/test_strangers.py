@@ -16,10 +16,9 @@ import torch
 import yaml
 
 from snnrl import compare, evaluate, reproduce
-from snnrl.agents import PPO
+from snnrl.agents import AGENTS, PPO
 from snnrl.envs.imports import check_module
 from snnrl.errors import UserError
-from snnrl.experiment.builder import AGENTS
 from snnrl.experiment.reproduction.remake import read_typed_config
 from snnrl.experiment.trained import STATISTICS, load_trained
 from tests.damage import Evil, copied, reseal

@@ -20,7 +20,7 @@ from scripts.bench.agents import spiking
 from scripts.bench.findings import Findings
 from scripts.bench.gate import relative_distance
 from scripts.bench.options import Options
-from snnrl.agents.buffers import ReplayBuffer
+from snnrl.agents.replay.buffer import ReplayBuffer
 
 STEPS = 40
 """Gradient steps: both kinds of TD3's are captured after the eighth."""
@@ -51,7 +51,7 @@ def tensors(agent: Any) -> dict[str, Tensor]:
             found |= {f"{name} {number} {key}": value for key, value in moments.items()}
     if getattr(agent, "log_ent_coef", None) is not None:
         found["log_ent_coef"] = agent.log_ent_coef.detach()
-    found |= {f"sum of {name}": value for name, value in agent.losses._sums.items()}
+    found |= {f"sum of {name}": value for name, value in agent.loss_log._sums.items()}
     return {name: value.clone() for name, value in found.items()}
 
 
@@ -113,7 +113,7 @@ def equal(algo: str, kernel: str, options: Options, findings: Findings) -> None:
     findings.expect(f"{algo} {kernel}: nothing waits for the device", True)
     found = {name: tensors(agent) for name, agent in agents.items()}
     same(findings, f"{algo} {kernel}: and after these", found["captured"], found["eager"])
-    findings.note(f"{algo} {kernel}: losses", agents["captured"].losses.drain(0))
+    findings.note(f"{algo} {kernel}: losses", agents["captured"].loss_log.drain(0))
 
 
 def resumed(algo: str, kernel: str, options: Options, findings: Findings) -> None:
@@ -124,7 +124,7 @@ def resumed(algo: str, kernel: str, options: Options, findings: Findings) -> Non
         loaded: Any = type(agent).load(Path(folder) / "agent", agent.env, device=options.device)
     loaded.replay_buffer = deepcopy(agent.replay_buffer)
     # Losses are drained or kept by whoever saves a run.
-    loaded.losses = deepcopy(agent.losses)
+    loaded.loss_log = deepcopy(agent.loss_log)
     findings.expect(
         f"{algo} {kernel}: loaded is captured",
         (loaded.captured is None) == (agent.captured is None),
@@ -229,7 +229,7 @@ def resident(algo: str, kernel: str, options: Options, findings: Findings) -> No
     wrong = sum(
         not torch.equal(one.cpu(), other) for one, other in zip(found, expected, strict=True)
     )
-    findings.note("is resident", mine._resident is not None)
+    findings.note("is resident", mine._on_device is not None)
     findings.expect("300 minibatches as numpy's", wrong == 0, f"{wrong} differ")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 MOST_SECONDS = 90
 PARTS = 6
 SIDE_BY_SIDE = 16
+CUDA_TESTS = "tests/agents/updates/test_cuda_graphs_on_device.py"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,10 @@ def rounds(out: Path, device: str, quick: bool) -> Iterator[tuple[str, list[Stag
             check("fits", "ppo"),
             check("killed"),
             check("moved"),
-            Stage("tests", ("-m", "pytest", "-q", "tests/agents/test_captured_cuda.py")),
+            Stage(
+                "tests",
+                ("-m", "pytest", "-q", CUDA_TESTS),
+            ),
         ],
     )
     yield "memory", [check("memory")]

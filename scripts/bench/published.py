@@ -243,7 +243,7 @@ def _single_precision(batch: ReplayBufferSamples) -> ReplayBufferSamples:
 
 
 def own_name(published: str) -> str:
-    """Name of a :class:`StepwiseActor`'s parameter in :class:`snnrl.agents.actor.SpikingActor`."""
+    """Name of a :class:`StepwiseActor`'s parameter in our ``SpikingActor``."""
     kind, _, rest = published.partition(".")
     if kind in ("mean", "std"):
         return f"network.encoder.{kind}"

@@ -1,4 +1,4 @@
-"""One whole gradient step of each algorithm: minibatch, targets, losses, optimisers, followers."""
+"""One whole gradient step of each algorithm, from the minibatch to the target networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from scripts.bench.kernels import kernels
 from scripts.bench.options import Options
 from scripts.bench.published import PUBLISHED, StepwiseTD3, own_name
 from scripts.bench.race import Contestant, Ready, Table, add_ratios, race
-from snnrl.agents.captured import EAGER_STEPS
+from snnrl.agents.updates.cuda_graphs import EAGER_STEPS
 from snnrl.nn.networks import SpikingLayer
 from snnrl.nn.norm import PooledBatchNorm
 

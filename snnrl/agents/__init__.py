@@ -1,9 +1,23 @@
 """Stable-Baselines3 algorithms with spiking policies."""
 
+from snnrl.agents.base import SpikingAgent
 from snnrl.agents.ddpg import DDPG
 from snnrl.agents.dqn import DQN
+from snnrl.agents.earlier_names import CLASSES, MODULES
 from snnrl.agents.ppo import PPO
 from snnrl.agents.sac import SAC
 from snnrl.agents.td3 import TD3
+from snnrl.earlier_names import install
 
-__all__ = ["DDPG", "DQN", "PPO", "SAC", "TD3"]
+__all__ = ["AGENTS", "DDPG", "DQN", "PPO", "SAC", "TD3", "SpikingAgent"]
+
+AGENTS: dict[str, type[SpikingAgent]] = {
+    "td3": TD3,
+    "ddpg": DDPG,
+    "sac": SAC,
+    "dqn": DQN,
+    "ppo": PPO,
+}
+"""The agents by their names in a configuration, as in ``algo=td3``."""
+
+install(__name__, MODULES, CLASSES)

@@ -1,4 +1,4 @@
-"""What every agent has beyond Stable-Baselines3's: its spiking networks, and how they are kept."""
+"""Base class of the agents: spiking networks in Stable-Baselines3's algorithms."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from stable_baselines3.common.vec_env import (
 from torch import Tensor, nn
 
 from snnrl.agents.environments import check_spaces, refuse_covered_normalization
-from snnrl.agents.losses import LatestLosses, Losses
-from snnrl.agents.optimizers import keep_how, keeps_how, prepare_adam
-from snnrl.agents.part import SpikingPart
-from snnrl.agents.precision import use_whole_floats
+from snnrl.agents.policies.part import SpikingPart
+from snnrl.agents.updates.loss_log import LatestLosses, LossLog
+from snnrl.agents.updates.optimizers import keep_how, keeps_how, prepare_adam, set_learning_rate
+from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
@@ -39,16 +39,37 @@ Statistics = list[tuple[Tensor, Tensor]]
 
 
 class SpikingAgent(BaseAlgorithm):
-    """Mixed into Stable-Baselines3's algorithms, in front of them.
+    """A mixin for Stable-Baselines3's algorithms: list it before them.
 
-    ``recalibrated_at`` is the environment step of each part's last re-calibration, and
-    ``statistics_before`` what its statistics were before it, for measuring.
+    ``recalibrated_at`` holds the environment step of each part's last re-calibration,
+    ``statistics_before`` the statistics from before it, for measuring.
     """
 
     experience: ClassVar[str]
-    """Where inputs are sampled from: ``replay`` or ``rollout``."""
+    """Source of what is learned: ``replay`` (a buffer) or ``rollout`` (the latest one)."""
 
-    losses: Losses
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]]
+    """Kinds of actions that the agent can choose."""
+
+    reads_images: ClassVar[bool] = False
+    """True for an agent whose networks can have convolutions."""
+
+    critics: ClassVar[tuple[str, ...]]
+    """Critics to choose from, by their names in ``critic=``; the first is the default."""
+
+    critic_key: ClassVar[str | None]
+    """Key of the critic's hidden layers in ``net_arch``; ``None``: no critic."""
+
+    usual_readout: ClassVar[str] = "population"
+    """Readout of the actor where ``readout`` is ``auto``."""
+
+    usual_adam: ClassVar[dict[str, Any]] = {}
+    """Arguments of Adam that differ from torch's defaults, as in Stable-Baselines3."""
+
+    without_effect: ClassVar[tuple[str, ...]] = ()
+    """Settings of a normalisation that mean nothing to the agent."""
+
+    loss_log: LossLog
     latest_losses: LatestLosses
     recalibrated_at: dict[str, int]
     statistics_before: dict[str, Statistics]
@@ -56,7 +77,7 @@ class SpikingAgent(BaseAlgorithm):
 
     @property
     def policy_kwargs(self) -> dict[str, Any]:
-        """A copy of what was given: Stable-Baselines3 writes into it."""
+        """A copy of the given arguments: Stable-Baselines3 writes into them."""
         kwargs: dict[str, Any] = vars(self)["policy_kwargs"]
         return kwargs
 
@@ -66,9 +87,9 @@ class SpikingAgent(BaseAlgorithm):
 
     @property
     def logger(self) -> Logger:
-        """As Stable-Baselines3's, with the losses of the last ``train()``.
+        """Stable-Baselines3's logger, with the losses of the last ``train()``.
 
-        They wait on the device until somebody looks.
+        Losses stay on the device until this property is read.
         """
         logger = super().logger
         if (means := self.latest_losses.read()) is not None:
@@ -83,7 +104,7 @@ class SpikingAgent(BaseAlgorithm):
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
-        # ``load`` puts what it was given, and what it read, past the setters.
+        # ``load`` writes its arguments and what it read without calling the setters.
         self.policy_kwargs = vars(self)["policy_kwargs"]
         if (kernel := vars(self).pop("kernel", None)) is not None:
             if not issubclass(self.policy_class, self.policy_aliases["SpikingPolicy"]):
@@ -107,7 +128,7 @@ class SpikingAgent(BaseAlgorithm):
 
     @property
     def kernel(self) -> str:
-        """What computes the spiking networks: ``naive``, ``compile``, ``native`` or ``triton``."""
+        """Kernel of the spiking networks: ``naive``, ``compile``, ``native`` or ``triton``."""
         networks = [
             module
             for part in self.parts().values()
@@ -117,25 +138,25 @@ class SpikingAgent(BaseAlgorithm):
         return networks[0].kernel if networks else "naive"
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
-        """What the part is called with where these observations ``[B, ...]`` are made."""
+        """Return the arguments of the part for observations ``[B, ...]``."""
         raise NotImplementedError
 
     def sample_inputs(
         self, name: str, n: int, generator: np.random.Generator
     ) -> tuple[Tensor, ...] | None:
-        """``n`` inputs of the part from the agent's experience; ``None`` while it has none.
+        """Return ``n`` inputs of the part from the agent's experience; ``None`` while it has none.
 
-        :param generator: what draws; nothing else is drawn
+        :param generator: draws them; no other generator is used
         """
         raise NotImplementedError
 
     def normalize(self, observations: np.ndarray) -> np.ndarray:
-        """Observations as the policy was trained to see them: through ``VecNormalize`` if used."""
+        """Return the observations as the policy sees them: through ``VecNormalize`` if used."""
         env = self.get_vec_normalize_env() or self.normalization
         return observations if env is None else np.asarray(env.normalize_obs(observations))
 
     def keep_statistics(self, name: str) -> None:
-        """Remember the part's moving statistics, and that it is re-calibrated at this step."""
+        """Keep the part's moving statistics, and note a re-calibration at this step."""
         self.statistics_before[name] = [
             (layer.moving_mean.clone(), layer.moving_var.clone())
             for layer in norm_layers(self.parts()[name])
@@ -143,7 +164,7 @@ class SpikingAgent(BaseAlgorithm):
         self.recalibrated_at[name] = self.num_timesteps
 
     def _prepare(self, *, capturable: bool = False) -> None:
-        """To be called at the end of ``_setup_model``.
+        """Prepare optimisers, kernels and logs; call it at the end of ``_setup_model``.
 
         :param capturable: whether gradient steps will be captured as CUDA graphs
         :raises UserError: the kernel that was asked for cannot run on the agent's device, or a
@@ -152,10 +173,10 @@ class SpikingAgent(BaseAlgorithm):
         if self.env is not None:
             refuse_covered_normalization(self.env)
         if self.device.type == "cuda":
-            use_whole_floats()
+            disable_tf32()
         self._prepare_optimizers(capturable)
         self._resolve_kernels()
-        self.losses = Losses()
+        self.loss_log = LossLog()
         self.latest_losses = LatestLosses()
         for part in self.parts().values():
             part.has_agent = True
@@ -171,7 +192,7 @@ class SpikingAgent(BaseAlgorithm):
             print(f"Using kernel {networks[0].kernel}")
 
     def _refuse_normalised_bytes(self) -> None:
-        """Bytes have a range that encoders scale by, and buffers keep them as bytes.
+        """Refuse normalised bytes: encoders scale by their range, and buffers keep them as bytes.
 
         :raises UserError: ``VecNormalize(norm_obs=True)`` around whole numbers
         """
@@ -191,14 +212,14 @@ class SpikingAgent(BaseAlgorithm):
         return {n: recursive_getattr(self, n) for n in names if n.endswith("optimizer")}
 
     def _prepare_optimizers(self, capturable: bool) -> None:
-        """Fused Adam by default, for our policies; Stable-Baselines3's stay as they are."""
+        """Make Adam fused by default for our policies; leave Stable-Baselines3's policies alone."""
         ours = tuple(self.policy_aliases[name] for name in ("AnnPolicy", "SpikingPolicy"))
         if not isinstance(self.policy, ours):
             return
         given = self.policy_kwargs.get("optimizer_kwargs") or {}
         for name, optimizer in self._named_optimizers().items():
-            # SB3 hands them to the optimisers of the policy alone. That of SAC's entropy
-            # coefficient never got them: only uncaptured it goes on computing as if it had.
+            # SB3 passes them only to the policy's optimisers, not to that of SAC's entropy
+            # coefficient; uncaptured, that one computes as if it had got them, as it always did.
             theirs = "." in name or not capturable
             prepare_adam(optimizer, given if theirs else {}, capturable=capturable)
 
@@ -212,18 +233,44 @@ class SpikingAgent(BaseAlgorithm):
 
     @property
     def _optimizer(self) -> torch.optim.Optimizer:
-        """The one whose learning rate is logged."""
+        """The optimiser whose learning rate is logged."""
         part: Any = getattr(self, "actor", self.policy)
         optimizer: torch.optim.Optimizer = part.optimizer
         return optimizer
 
+    def _update_learning_rate(
+        self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer
+    ) -> None:
+        # Not Stable-Baselines3's, which replaces a rate that is a tensor, and logs it.
+        rate = self.lr_schedule(self._current_progress_remaining)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            set_learning_rate(optimizer, rate)
+
+    def _step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        """Take one gradient step.
+
+        :param loss: scalar
+        :param max_grad_norm: largest norm of the gradient of all weights of the policy; ``None``:
+            any
+        """
+        optimizer.zero_grad()
+        loss.backward()
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.policy.parameters(), max_grad_norm)
+        optimizer.step()
+
     def _record_updates(self) -> None:
-        """Hand the losses since the last call and the learning rate to the logger.
+        """Pass the losses since the last call and the learning rate to the logger.
 
         :raises NonFiniteError: a loss is NaN or infinite
         """
         logger = self.logger
-        for name, mean in self.losses.drain(self.num_timesteps).items():
+        for name, mean in self.loss_log.drain(self.num_timesteps).items():
             logger.record(name, mean)
         self._record_progress(logger)
 
@@ -232,14 +279,14 @@ class SpikingAgent(BaseAlgorithm):
         logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _keep_loss(self, name: str, value: Tensor) -> None:
-        """Take a scalar loss, of shape ``[]``, into what is logged; no wait for the device."""
-        self.losses.add(name, value)
+        """Log a scalar loss, of shape ``[]``, without waiting for the device."""
+        self.loss_log.add(name, value)
         self.latest_losses.add(name, value)
 
     # Saving
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """As Stable-Baselines3's; the running statistics of a ``VecNormalize`` go along."""
+        """Save as Stable-Baselines3 does, with the running statistics of a ``VecNormalize``."""
         self.normalization = self.get_vec_normalize_env() or self.normalization
         super().save(*args, **kwargs)
 
@@ -256,16 +303,16 @@ class SpikingAgent(BaseAlgorithm):
         kernel: str | None = None,
         **kwargs: Any,
     ) -> Self:
-        """As Stable-Baselines3's; an environment is wrapped in the saved ``VecNormalize``.
+        """Load as Stable-Baselines3 does; wrap an environment in the saved ``VecNormalize``.
 
-        The file is unpickled: it can run any code. Load only what you trust.
+        The file is unpickled and can run any code. Load only files that you trust.
 
-        :param kernel: what computes the spiking networks, in place of what was asked for when the
-            agent was made; ``auto`` is decided here
+        :param kernel: kernel of the spiking networks, in place of the one given when the agent was
+            made; ``auto`` is decided here
         :param kwargs: arguments of the algorithm, in place of the saved ones
-        :raises UserError: a ``VecNormalize`` that was saved, or one of the environment's, was
-            beneath another wrapper; an argument that does not exist, a kernel that cannot run
-            here, or one for an agent without spiking networks
+        :raises UserError: the saved ``VecNormalize``, or the environment's, is beneath another
+            wrapper; an argument does not exist; the kernel cannot run here, or the agent has no
+            spiking networks
         """
         _check_arguments(cls, kwargs, custom_objects)
         if kernel is not None:
@@ -298,7 +345,7 @@ class SpikingAgent(BaseAlgorithm):
         return agent
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """As Stable-Baselines3's; the environment is wrapped in the saved ``VecNormalize``.
+        """Set the environment, wrapped in the saved ``VecNormalize``.
 
         :raises UserError: it has a ``VecNormalize`` that is not the outermost wrapper
         """
@@ -321,13 +368,13 @@ class SpikingAgent(BaseAlgorithm):
         return kept
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "losses", "latest_losses", "statistics_before"]
+        return [*super()._excluded_save_params(), "loss_log", "latest_losses", "statistics_before"]
 
 
 def _check_arguments(
     agent: type[SpikingAgent], given: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
 ) -> None:
-    """Refuse what ``load`` would pass over without a word."""
+    """Refuse arguments that Stable-Baselines3's ``load`` would ignore."""
     if "kernel" in (custom_objects or {}):
         raise UserError("custom_objects: kernel is none; expected load(path, kernel=...)")
     known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
@@ -337,9 +384,9 @@ def _check_arguments(
 
 @contextmanager
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Inside, ``network`` is in evaluation mode; then every part of it is in its own mode again.
+    """Put ``network`` in evaluation mode; afterwards every module is in its own mode again.
 
-    The parts of a policy differ: its targets are always in evaluation mode.
+    Modes within a policy differ: targets are always in evaluation mode.
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()

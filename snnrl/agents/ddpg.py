@@ -5,85 +5,21 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import stable_baselines3
-import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import get_action_dim
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.td3.policies import TD3Policy
-from torch import Tensor, nn
 
 from snnrl.agents import td3
-from snnrl.agents.actor import SpikingActor
-from snnrl.agents.critic import ActionCritic
-from snnrl.agents.policies import SpikingActorCritic
-from snnrl.errors import UserError
-
-
-class LateActionCritic(ActionCritic):
-    """Q(s, a) whose action enters at the second layer (Lillicrap et al. 2016).
-
-    :param net_arch: hidden neurons; the first layer sees the observation alone
-    :param features_dim: number of features that the extractor makes
-    :param n_critics: number of critics
-    :raises UserError: no hidden layer
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        net_arch: list[int],
-        features_extractor: BaseFeaturesExtractor,
-        features_dim: int,
-        activation_fn: type[nn.Module] = nn.ReLU,
-        normalize_images: bool = True,
-        n_critics: int = 1,
-        share_features_extractor: bool = False,
-    ):
-        super().__init__(
-            observation_space,
-            action_space,
-            features_extractor,
-            normalize_images,
-            share_features_extractor,
-        )
-        if not net_arch:
-            raise UserError(
-                "net_arch: the critic of DDPG needs a hidden layer; expected [400, 300]"
-            )
-        first, *rest = net_arch
-        late = first + get_action_dim(action_space)
-        self.net_arch, self.activation_fn = net_arch, activation_fn
-        self.n_critics = n_critics
-        self.observation_layers = nn.ModuleList(
-            nn.Sequential(nn.Linear(features_dim, first), activation_fn()) for _ in range(n_critics)
-        )
-        self.value_layers = nn.ModuleList(
-            nn.Sequential(*create_mlp(late, 1, rest, activation_fn)) for _ in range(n_critics)
-        )
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        extractor = self.features_extractor
-        assert extractor is not None
-        return {
-            **super()._get_constructor_parameters(),
-            "net_arch": self.net_arch,
-            "activation_fn": self.activation_fn,
-            "features_extractor": extractor,
-            "features_dim": extractor.features_dim,
-        }
-
-    def _value(self, features: Tensor, actions: Tensor, i: int) -> Tensor:
-        hidden = self.observation_layers[i](features)
-        value: Tensor = self.value_layers[i](torch.cat([hidden, actions], dim=1))
-        return value
+from snnrl.agents.policies.actors import SpikingActor
+from snnrl.agents.policies.critics import LateActionCritic
+from snnrl.agents.policies.off_policy import SpikingActorCritic
 
 
 class _LateAction(TD3Policy):
-    """Gives a policy the critic of DDPG, 400-300."""
+    """A mixin for policies: the critic of DDPG, 400-300."""
 
     def __init__(
         self,
@@ -99,7 +35,7 @@ class _LateAction(TD3Policy):
     def make_critic(  # type: ignore[override]
         self, features_extractor: BaseFeaturesExtractor | None = None
     ) -> LateActionCritic:
-        """A new critic, online or target."""
+        """Return a new critic, online or target."""
         arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
         return LateActionCritic(**arguments).to(self.device)
 
@@ -130,6 +66,7 @@ class DDPG(td3.TD3):
         "SpikingPolicy": SpikingPolicy,
         "AnnPolicy": AnnPolicy,
     }
+    critics = ("ann_late", "spiking")
 
     def __init__(
         self,
@@ -151,7 +88,7 @@ class DDPG(td3.TD3):
             learning_rate,
             *args,
             policy_delay=1,
-            # A deviation of 0 would do, but draws no random number where SB3's DDPG draws some.
+            # A standard deviation of 0 would do, but draws no random numbers where SB3's DDPG does.
             target_policy_noise=0.1,
             target_noise_clip=0.0,
             policy_kwargs={"n_critics": 1, **(policy_kwargs or {})},

@@ -9,66 +9,22 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.type_aliases import GymEnv, PyTorchObs, ReplayBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, ReplayBufferSamples, Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
-from torch import Tensor, nn
+from torch import Tensor
 
-from snnrl.agents.buffers import ReplayBuffer
-from snnrl.agents.features import convolve_images
-from snnrl.agents.followers import Followers
-from snnrl.agents.modes import QuickModes
 from snnrl.agents.off_policy import ReplayAgent
-from snnrl.agents.part import SpikingModel
-from snnrl.agents.spiking import SpikingOptions, layer_sizes
+from snnrl.agents.policies.critics import SpikingQNetwork
+from snnrl.agents.policies.features import convolve_images
+from snnrl.agents.policies.modes import QuickModes
+from snnrl.agents.policies.options import SpikingOptions, layer_sizes
+from snnrl.agents.replay.buffer import ReplayBuffer
+from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError, expect
 
 LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
 
 SPIKING_KEYS_WITHOUT_MEANING = ("actor", "critic")
-
-
-class SpikingQNetwork(SpikingModel, BasePolicy):
-    """Q(s, .) of a spiking network.
-
-    :param net_arch: neurons of each hidden layer
-    :param features_extractor: flattens vectors, leaves images as they are
-    :param features_dim: its number of features
-    :param options: what the user asked of spiking networks
-    """
-
-    action_space: spaces.Discrete
-    trains_in = "DQN"
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete,
-        features_extractor: BaseFeaturesExtractor,
-        features_dim: int,
-        net_arch: list[int],
-        options: SpikingOptions,
-        activation_fn: type[nn.Module] = nn.ReLU,
-        normalize_images: bool = True,
-    ):
-        super().__init__(
-            observation_space,
-            action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
-        )
-        self.net_arch, self.options = net_arch, options
-        self.norm = options.norm
-        self.network = options.make_q_network(int(action_space.n), net_arch, features_dim)
-
-    def forward(self, obs: PyTorchObs) -> Tensor:
-        """Observations ``[B, ...]`` -> values ``[B, actions]``."""
-        assert self.features_extractor is not None
-        features = self.extract_features(obs, self.features_extractor)
-        return self._spiking_pass(self.network, features)
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> Tensor:
-        return self(observation).argmax(dim=1).reshape(-1)  # type: ignore[no-any-return]
 
 
 class AnnPolicy(QuickModes, DQNPolicy):
@@ -126,7 +82,7 @@ class SpikingPolicy(QuickModes, DQNPolicy):
         super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
 
     def make_q_net(self) -> Any:
-        """A new Q-network, online or target."""
+        """Return a new Q-network, online or target."""
         arguments = self._update_features_extractor(self.net_args, features_extractor=None)
         return SpikingQNetwork(**arguments, options=self.options).to(self.device)
 
@@ -148,7 +104,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         ``exploration_fraction`` of the environment steps, as in Stable-Baselines3
     :param target_update_updates: gradient steps between copies to the target network; ``None``:
         ``target_update_interval`` environment steps, as in Stable-Baselines3
-    :param replacement: whether a transition can be in a minibatch twice
+    :param replacement: sample minibatches with replacement
     :param kwargs: as in Stable-Baselines3
     :raises UserError: a policy keyword that does not exist, or a value that does not fit
     """
@@ -159,7 +115,13 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         "AnnPolicy": AnnPolicy,
     }
 
+    action_spaces = (spaces.Discrete,)
+    reads_images = True
+    critics = ("none",)
+    critic_key = None
+    usual_readout = "linear"
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "loss", "max_grad_norm")
+    loss_names: ClassVar[dict[str, str]] = {"q_network": "train/loss"}
 
     def __init__(
         self,
@@ -243,12 +205,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
     def _update(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
         values = self.q_net(batch.observations).gather(1, batch.actions.long())
         loss = LOSSES[self.loss](values, targets)
-        self.policy.optimizer.zero_grad()
-        loss.backward()
-        if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        self.policy.optimizer.step()
-        self._keep_loss("train/loss", loss)
+        self._learn("q_network", self.policy.optimizer, loss, self.max_grad_norm)
 
     def _on_step(self) -> None:
         # Stable-Baselines3 updates target network and epsilon here, by environment steps.
@@ -260,11 +217,11 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
         elif self._n_updates == 0:
             self.exploration_rate = self.exploration_initial_eps
-        # Past the property, which would wait for the losses at every step.
+        # Not through the property, which would wait for the losses at every step.
         self._logger.record("rollout/exploration_rate", self.exploration_rate)
 
-    def _make_followers(self) -> Followers:
-        return Followers(
+    def _make_target_networks(self) -> TargetNetworks:
+        return TargetNetworks(
             [(self.q_net, self.q_net_target)], self.batch_norm_stats, self.batch_norm_stats_target
         )
 

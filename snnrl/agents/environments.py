@@ -1,4 +1,4 @@
-"""Environments that no agent can learn in, whoever hands them over."""
+"""Checks of environments that are given to an agent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from snnrl.errors import UserError
 def check_spaces(env: GymEnv) -> None:
     """Check what Stable-Baselines3 asserts, or what would end in NaN.
 
-    :raises UserError: a space is missing or of another kind, or nobody can act in it or read it
+    :raises UserError: a space is missing or of another kind, or has bounds or shapes that no agent
+        can act in or read
     """
     reason = missing_space(env)
     if reason is None and isinstance(env.observation_space, spaces.Box):
@@ -30,7 +31,10 @@ def check_spaces(env: GymEnv) -> None:
 
 
 def refuse_covered_normalization(env: VecEnv) -> None:
-    """Statistics are saved with an agent and then put around an environment: outermost.
+    """Refuse a ``VecNormalize`` beneath another wrapper.
+
+    Its statistics are saved with an agent, and wrapped around an environment when that is loaded:
+    outermost.
 
     :raises UserError: a wrapper stands over a ``VecNormalize`` of ``env``
     """

@@ -1,4 +1,4 @@
-"""What agents that learn from replay share: the buffer, gradient steps, re-calibration."""
+"""Base class of agents that learn from replay: buffer, gradient steps, re-calibration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from stable_baselines3.common.type_aliases import MaybeCallback, PyTorchObs
 from torch import Tensor
 
 from snnrl.agents.base import SpikingAgent, evaluation_mode
-from snnrl.agents.buffers import ReplayBuffer, random_transitions
-from snnrl.agents.captured import CapturedSteps, CudaRecorder, Recorder, Seen, Step
-from snnrl.agents.followers import Followers
-from snnrl.agents.modes import Pass, QuickModes
-from snnrl.agents.optimizers import can_be_captured, set_learning_rate
-from snnrl.agents.recalibration import Recalibration
+from snnrl.agents.policies.modes import Pass, QuickModes
+from snnrl.agents.replay.buffer import ReplayBuffer, random_transitions
+from snnrl.agents.updates.cuda_graphs import CapturedSteps, CudaRecorder, Recorder, Seen, Step
+from snnrl.agents.updates.optimizers import can_be_captured
+from snnrl.agents.updates.recalibration import Recalibration
+from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError
 from snnrl.nn.norm import recalibrating
 from snnrl.nn.structure import Structure
@@ -29,28 +29,31 @@ from snnrl.seeds import SEEDINGS, Independent
 
 
 def squared_errors(values: Iterable[Tensor], targets: Tensor) -> Tensor:
-    """Sum over critics of the mean squared error of their values, ``[B, 1]`` each."""
+    """Return the sum over critics of the mean squared error of their values, ``[B, 1]`` each."""
     return reduce(torch.add, (F.mse_loss(value, targets) for value in values))
 
 
 class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
-    """Mixed into Stable-Baselines3's off-policy algorithms, in front of them.
+    """A mixin for Stable-Baselines3's off-policy algorithms: list it before them.
 
-    With a strategy that re-calibrates, ``learn`` does so each ``recalibrate_every`` environment
+    With a strategy that re-calibrates, ``learn`` does so every ``recalibrate_every`` environment
     steps, after the update, from the replay buffer and with generators of its own. SB3's
-    ``EvalCallback`` acts before the update, so it sees the statistics of the re-calibration before:
-    call :meth:`recalibrate` ahead of an evaluation that should not.
+    ``EvalCallback`` acts before the update, so it sees the statistics of the previous
+    re-calibration: call :meth:`recalibrate` first where that matters.
 
     On CUDA gradient steps and the networks' pass of ``predict`` are captured as graphs
-    (:mod:`snnrl.agents.captured`) where the policy is ours, its optimiser is Adam or AdamW, fused
-    or ``capturable``, and observations are one array. ``captured`` and ``acting`` hold them; with
-    ``captured`` set to ``None`` all runs operator by operator.
+    (:mod:`snnrl.agents.updates.cuda_graphs`) where the policy is ours, its optimiser is Adam or
+    AdamW, fused or ``capturable``, and observations are one array. ``captured`` and ``acting`` hold
+    them; with ``captured`` set to ``None`` everything runs operator by operator.
     """
 
     experience: ClassVar[str] = "replay"
 
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau")
     """Attributes whose values are part of a captured gradient step."""
+
+    loss_names: ClassVar[dict[str, str]] = {}
+    """Names in the log of parts' losses that are not ``train/<part>_loss``."""
 
     captured: CapturedSteps | None
     _structure: Structure | None
@@ -74,11 +77,9 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.seed_recalibration(SEEDINGS["independent"])
 
     def seed_recalibration(self, seeding: Independent) -> None:
-        """Give the re-calibration of each part a new generator; the agent may have no seed."""
+        """Give the re-calibration of each part a new generator."""
         self.recalibration_generators = {
-            name: np.random.default_rng()
-            if self.seed is None
-            else seeding.stream(self.seed, f"recalibration/{name}")
+            name: seeding.stream(self.seed, f"recalibration/{name}")
             for name in ("actor", "q_network", "critic")
         }
 
@@ -89,17 +90,17 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         return CudaRecorder(self.device) if self.device.type == "cuda" else None
 
     def _collect_networks(self) -> None:
-        """Collect what gradient steps use of the networks; anew where a module was replaced."""
+        """Collect the tensors and modules that gradient steps use; again after a replacement."""
         self._structure = Structure(self.policy)
-        self.followers = self._make_followers()
+        self.target_networks = self._make_target_networks()
         if self.captured is not None:
             self.captured.clear()
             self.acting.clear()
 
     def _check_networks(self) -> None:
-        """See that gradient steps and decisions use the networks as they are.
+        """Make sure that gradient steps and decisions use the networks as they are now.
 
-        :raises UserError: hooks, which what is captured would not call
+        :raises UserError: there are hooks, which a captured graph would not call
         """
         if self._structure is None or not self._structure.is_current():
             self._collect_networks()
@@ -110,17 +111,17 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
                 "not call; expected agent.captured = None"
             )
 
-    def _make_followers(self) -> Followers:
-        """The target networks, to be collected once they are there."""
+    def _make_target_networks(self) -> TargetNetworks:
+        """Return the target networks with those that they follow."""
         raise NotImplementedError
 
     def _update_targets(self) -> None:
-        self.followers.follow(self.tau)
+        self.target_networks.update(self.tau)
 
     def _run(self, step: Step, batch_size: int) -> None:
-        """One gradient step on a new minibatch.
+        """Take one gradient step on a new minibatch.
 
-        :param step: a method, which changes nothing but tensors, in place
+        :param step: a method that changes only tensors, in place
         """
         assert self.replay_buffer is not None
         self._check_networks()
@@ -131,7 +132,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """As Stable-Baselines3's."""
+        """Act as Stable-Baselines3's agents do; where captured, by a CUDA graph."""
         policy = self.policy
         if self.captured is None or not isinstance(policy, QuickModes):
             return super().predict(*args, **kwargs)
@@ -152,15 +153,8 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         # The next call overwrites them.
         return actions.to("cpu", copy=True)
 
-    def _update_learning_rate(
-        self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer
-    ) -> None:
-        rate = self.lr_schedule(self._current_progress_remaining)
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            set_learning_rate(optimizer, rate)
-
     def set_parameters(self, *args: Any, **kwargs: Any) -> None:
-        """As Stable-Baselines3's."""
+        """Set parameters as Stable-Baselines3 does."""
         super().set_parameters(*args, **kwargs)
         # Optimisers have new tensors now, and the user may have given others.
         if self.captured is not None:
@@ -169,14 +163,24 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.captured = self.captured if self._can_be_captured() else None
 
     def _excluded_save_params(self) -> list[str]:
-        made_anew = ["captured", "acting", "followers", "fixed_critic", "_structure"]
+        made_anew = ["captured", "acting", "target_networks", "frozen_critic", "_structure"]
         return [*super()._excluded_save_params(), *made_anew]
 
-    @staticmethod
-    def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    def _learn(
+        self,
+        part: str,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        """Take one gradient step on the loss of a part, and log it.
+
+        :param part: ``actor``, ``critic``, ``q_network``, or SAC's ``ent_coef``
+        :param loss: scalar
+        :param max_grad_norm: as in :meth:`_step`
+        """
+        self._step(optimizer, loss, max_grad_norm)
+        self._keep_loss(self.loss_names.get(part, f"train/{part}_loss"), loss)
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
         if name != "critic":
@@ -195,7 +199,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         return (observations, actions) if name == "critic" else (observations,)
 
     def recalibration_due(self) -> list[str]:
-        """The parts whose strategy asks for a re-calibration at this step."""
+        """Return the parts whose strategy asks for a re-calibration at this step."""
         if self.replay_buffer is None or self.replay_buffer.size() == 0:
             return []
         return [
@@ -208,10 +212,10 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     def recalibrate(self, names: list[str] | None = None) -> None:
         """Replace moving statistics by those pooled over replay minibatches.
 
-        ``recalibrate_batches`` minibatches of the training batch size for each part; see
-        :func:`snnrl.nn.norm.recalibrating`. The statistics from before are kept for measuring.
+        Each part sees ``recalibrate_batches`` minibatches of the training batch size; see
+        :func:`snnrl.nn.norm.recalibrating`. The earlier statistics are kept for measuring.
 
-        :param names: which parts; all spiking ones if not given
+        :param names: the parts; all spiking ones if not given
         """
         for name in self.parts() if names is None else names:
             part = self.parts()[name]
@@ -229,7 +233,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         return super()._init_callback([Recalibration(), *callbacks], progress_bar)
 
     def dump_logs(self) -> None:
-        """Write what was logged, losses included.
+        """Write the log, losses included.
 
         :raises NonFiniteError: a loss since the last call is NaN or infinite
         """

@@ -5,27 +5,51 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import stable_baselines3
 import torch
-from stable_baselines3.common.logger import Logger
+import torch.nn.functional as F
+from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy, BaseModel, BasePolicy
+from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
+from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence
 
-from snnrl.agents.actor_critic import AnnPolicy, SpikingPolicy
 from snnrl.agents.base import SpikingAgent, evaluation_mode
-from snnrl.agents.part import SpikingPart
+from snnrl.agents.policies.on_policy import AnnPolicy, SpikingPolicy
+from snnrl.agents.policies.part import SpikingPart
 from snnrl.errors import NonFiniteError
 from snnrl.nn.norm import norm_layers, recalibrating
 
 CHUNK = 512
 """Observations in one pass of a refresh."""
 
-LOSSES = ("train/loss", "train/policy_gradient_loss", "train/value_loss", "train/entropy_loss")
+
+class MinibatchLosses(NamedTuple):
+    """Losses of a minibatch, and how far the policy has moved since the rollout; ``[]`` each.
+
+    :param policy_gradient_loss: the clipped surrogate objective, negated
+    :param value_loss: squared error of the values
+    :param entropy_loss: the mean entropy, negated
+    :param loss: the weighted sum of the three
+    :param approx_kl: an estimate of the divergence from the policy of the rollout (Schulman 2020,
+        http://joschu.net/blog/kl-approx.html)
+    :param clip_fraction: share of the transitions whose importance ratio is beyond the clip range
+    """
+
+    policy_gradient_loss: Tensor
+    value_loss: Tensor
+    entropy_loss: Tensor
+    loss: Tensor
+    approx_kl: Tensor
+    clip_fraction: Tensor
+
+
+MUST_BE_FINITE = ("policy_gradient_loss", "value_loss", "entropy_loss", "loss")
 
 
 class PPO(SpikingAgent, stable_baselines3.PPO):
@@ -37,8 +61,8 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     ratio is 1 before the first update. They are refreshed once an iteration, after the update, from
     the observations of the whole rollout: a strategy that re-calibrates (``carebn``, ``re_only``)
     replaces them, the others (``vanilla``, ``ca_only``) move them once by their rule, as if the
-    rollout were one batch. So ``bn.recalibrate_every`` says only whether they are replaced, and
-    ``re_only`` and ``carebn`` do the same: the rule by which they differ is never asked.
+    rollout were one batch. So ``bn.recalibrate_every`` decides only whether they are replaced, and
+    ``re_only`` and ``carebn`` are the same: their update rules, which differ, are never used.
 
     :raises UserError: a policy keyword that does not exist, a value that does not fit, or
         ``VecNormalize(norm_obs=True)`` around bytes
@@ -46,6 +70,13 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     """
 
     experience: ClassVar[str] = "rollout"
+    action_spaces = (spaces.Box, spaces.Discrete)
+    reads_images = True
+    critics = ("ann", "spiking")
+    critic_key = "vf"
+    usual_adam: ClassVar[dict[str, Any]] = {"eps": 1e-5}
+    # It has neither a replay buffer nor target networks.
+    without_effect = ("recalibrate_batches", "target_stats")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         **stable_baselines3.PPO.policy_aliases,
         "SpikingPolicy": SpikingPolicy,
@@ -79,15 +110,19 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         return self.part_inputs(name, self._to_tensor(self.last_rollout[rows]))
 
     def train(self) -> None:
-        """SB3's update from the rollout, then refresh the statistics from it."""
-        with self._recording() as metrics:
-            try:
-                super().train()
-            except ValueError as error:
-                # SB3's distributions refuse NaN without saying where it came from.
-                self._check_parameters(error)
-                raise
-        self._keep(metrics)
+        """Gradient steps on minibatches of the rollout, then a refresh of the statistics from it.
+
+        ``n_epochs`` passes through the rollout, fewer where ``target_kl`` ends them.
+        """
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        try:
+            epochs = self._update_policy()
+        except ValueError as error:
+            # Torch's distributions refuse NaN without saying where it came from.
+            self._check_parameters(error)
+            raise
+        self._log_update(epochs)
         self._check_parameters()
         parts = self.parts()
         if parts:
@@ -98,10 +133,77 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
                 self._refresh(name)
         self.latest_losses.settle()
 
+    def _update_policy(self) -> list[list[MinibatchLosses]]:
+        """Pass through the rollout; return the losses of each epoch's minibatches."""
+        epochs = []
+        for epoch in range(self.n_epochs):
+            losses = self._epoch()
+            epochs.append(losses)
+            self._n_updates += 1
+            if self._moved_too_far(losses[-1]):
+                if self.verbose >= 1:
+                    kl = losses[-1].approx_kl
+                    print(f"Early stopping at step {epoch} due to reaching max kl: {kl:.2f}")
+                break
+        return epochs
+
+    def _epoch(self) -> list[MinibatchLosses]:
+        """Take a gradient step on each minibatch, up to one where the policy has moved too far."""
+        kept = []
+        for batch in self.rollout_buffer.get(self.batch_size):
+            losses = self._losses(batch)
+            kept.append(MinibatchLosses(*(value.detach() for value in losses)))
+            if self._moved_too_far(losses):
+                break
+            self._step(self.policy.optimizer, losses.loss, self.max_grad_norm)
+        return kept
+
+    def _moved_too_far(self, losses: MinibatchLosses) -> bool:
+        return self.target_kl is not None and bool(losses.approx_kl > 1.5 * self.target_kl)
+
+    def _losses(self, batch: RolloutBufferSamples) -> MinibatchLosses:
+        """Return the losses of a minibatch, with gradients."""
+        actions = batch.actions
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
+        values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)
+        clip_range = _now(self.clip_range, self._current_progress_remaining)
+        advantages = self._advantages(batch)
+
+        log_ratio = log_prob - batch.old_log_prob
+        ratio = log_ratio.exp()
+        clipped = advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
+        policy_gradient_loss = -torch.min(advantages * ratio, clipped).mean()
+        value_loss = F.mse_loss(batch.returns, self._clipped_values(batch, values.flatten()))
+        # Without a formula for the entropy, the log-probability of the actions estimates it.
+        entropy_loss = log_prob.mean() if entropy is None else -entropy.mean()
+        loss = policy_gradient_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+
+        with torch.no_grad():
+            approx_kl = ((ratio - 1) - log_ratio).mean()
+            clip_fraction = ((ratio - 1).abs() > clip_range).float().mean()
+        return MinibatchLosses(
+            policy_gradient_loss, value_loss, entropy_loss, loss, approx_kl, clip_fraction
+        )
+
+    def _advantages(self, batch: RolloutBufferSamples) -> Tensor:
+        """Return the advantages ``[B]``, normalised if asked; a single one has no deviation."""
+        advantages = batch.advantages
+        if not self.normalize_advantage or len(advantages) == 1:
+            return advantages
+        return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+    def _clipped_values(self, batch: RolloutBufferSamples, values: Tensor) -> Tensor:
+        """Return the values ``[B]``, at most ``clip_range_vf`` from those of the rollout."""
+        if self.clip_range_vf is None:
+            return values
+        limit = _now(self.clip_range_vf, self._current_progress_remaining)
+        return batch.old_values + (values - batch.old_values).clamp(-limit, limit)
+
     def recalibrate(self) -> None:
         """Replace the statistics by those of the last rollout, where the strategy re-calibrates.
 
-        Training does so itself, once an iteration. Without a rollout nothing changes.
+        Training does this once an iteration. Without a rollout nothing changes.
         """
         for name, part in self.parts().items():
             if part.norm.recalibrate_every is not None:
@@ -121,16 +223,16 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
                 part(*self.part_inputs(name, observations))
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write what was logged, losses included: means since the last call."""
+        """Write the log, losses included: means since the last call."""
         self._record_updates()
         super().dump_logs(iteration)
 
     @contextmanager
     def _measuring_refresh(self) -> Iterator[None]:
-        """Log how far the policy moves inside: ``train/refresh_kl``, the mean over observations of
-        the last rollout of the divergence of its actions before from those after.
+        """Log how far the policy moves inside, as ``train/refresh_kl``.
 
-        PPO's own ``train/approx_kl`` is of the update alone, whose steps it clips.
+        It is the Kullback-Leibler divergence between the actions before and after, averaged over
+        observations of the last rollout. ``train/approx_kl`` covers the gradient steps alone.
         """
         actor = self.parts().get("actor")
         if actor is None or self.last_rollout is None or not norm_layers(actor):
@@ -151,23 +253,33 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         assert isinstance(distribution, TorchDistribution)
         return distribution
 
-    @contextmanager
-    def _recording(self) -> Iterator[dict[str, Any]]:
-        """Inside, SB3 logs into the mapping: its logger would not outlive a checkpoint."""
-        # Asked for as a property, it takes in what waits for it: SB3 would ask the other one.
-        logger = self.logger
-        self._logger = Logger(folder=None, output_formats=[])
-        try:
-            yield self._logger.name_to_value
-        finally:
-            self._logger = logger
+    def _log_update(self, epochs: list[list[MinibatchLosses]]) -> None:
+        """Log what Stable-Baselines3 logs of an update, rounded as there.
 
-    def _keep(self, metrics: dict[str, Any]) -> None:
-        for name, value in metrics.items():
+        :raises NonFiniteError: a loss is NaN or infinite
+        """
+        progress = self._current_progress_remaining
+        last = _columns(epochs[-1])
+        columns = _columns([losses for epoch in epochs for losses in epoch])
+        buffer = self.rollout_buffer
+        values = {
+            **{name: np.mean(column.astype(np.float64)) for name, column in columns.items()},
+            "loss": last["loss"][-1],
+            "approx_kl": np.mean(last["approx_kl"]),
+            "explained_variance": explained_variance(
+                buffer.values.flatten(), buffer.returns.flatten()
+            ),
+            "clip_range": _now(self.clip_range, progress),
+        }
+        if hasattr(self.policy, "log_std"):
+            values["std"] = self.policy.log_std.exp().mean().item()
+        if self.clip_range_vf is not None:
+            values["clip_range_vf"] = _now(self.clip_range_vf, progress)
+        for name, value in values.items():
             if math.isfinite(value):
-                self._keep_loss(name, torch.tensor(float(value), dtype=torch.float64))
-            elif name in LOSSES:
-                raise NonFiniteError(name, self.num_timesteps)
+                self._keep_loss(f"train/{name}", torch.tensor(float(value), dtype=torch.float64))
+            elif name in MUST_BE_FINITE:
+                raise NonFiniteError(f"train/{name}", self.num_timesteps)
 
     def _check_parameters(self, cause: Exception | None = None) -> None:
         for name, parameter in self.policy.named_parameters():
@@ -179,3 +291,15 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "last_rollout"]
+
+
+def _now(schedule: float | Schedule | None, progress_remaining: float) -> float:
+    """Return the value of a schedule; Stable-Baselines3 has made one of every number."""
+    assert callable(schedule)
+    return schedule(progress_remaining)
+
+
+def _columns(losses: list[MinibatchLosses]) -> dict[str, np.ndarray]:
+    """Return each loss of the minibatches as an array, in one transfer from the device."""
+    table = torch.stack([torch.stack(values) for values in losses])
+    return dict(zip(MinibatchLosses._fields, table.T.cpu().numpy(), strict=True))

@@ -10,97 +10,19 @@ import numpy as np
 import stable_baselines3
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import get_action_dim
-from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
-from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN, SACPolicy
-from torch import Tensor, nn
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.sac.policies import SACPolicy
+from torch import Tensor
 from torch.distributions import Distribution
 
-from snnrl.agents.captured import Recorder
-from snnrl.agents.fixed import Fixed
-from snnrl.agents.followers import Followers
-from snnrl.agents.modes import QuickModes
 from snnrl.agents.off_policy import ReplayAgent, squared_errors
-from snnrl.agents.part import SpikingModel
-from snnrl.agents.policies import SpikingActorCritic
-from snnrl.agents.spiking import SpikingOptions
-from snnrl.errors import UserError
-from snnrl.nn.norm import frozen_statistics
-
-
-class SquashedSpikingActor(SpikingModel, BasePolicy):
-    """Gaussian squashed by tanh; mean and log of the deviation come from one spiking network.
-
-    :param net_arch: neurons of each hidden layer
-    :param features_extractor: flattens the observation
-    :param features_dim: its number of features
-    :param options: what the user asked of spiking networks
-    :param kwargs: of gSDE, which is not there for spiking actors
-    :raises UserError: ``use_sde``
-    """
-
-    trains_in = "SAC"
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        net_arch: list[int],
-        features_extractor: nn.Module,
-        features_dim: int,
-        options: SpikingOptions,
-        activation_fn: type[nn.Module] = nn.ReLU,
-        normalize_images: bool = True,
-        use_sde: bool = False,
-        **kwargs: Any,
-    ):
-        if use_sde:
-            raise UserError("use_sde=True: a spiking actor has no gSDE; expected False")
-        super().__init__(
-            observation_space,
-            action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
-            squash_output=True,
-        )
-        actions = get_action_dim(action_space)
-        self.net_arch, self.options = net_arch, options
-        self.norm = options.norm
-        self.action_dist = SquashedDiagGaussianDistribution(actions)
-        self.network = options.make_actor(2 * actions, net_arch, features_dim)
-
-    def forward(self, obs: PyTorchObs, deterministic: bool = True) -> Tensor:
-        """Observations ``[B, ...]`` -> actions ``[B, A]`` in [-1, 1], the mean's or sampled.
-
-        Unlike in SB3 nothing is drawn unless asked for, so that a pass that only re-calibrates or
-        measures does not change what the agent draws next.
-        """
-        mean, log_std = self._mean_and_log_std(obs)
-        return self.action_dist.actions_from_params(mean, log_std, deterministic)
-
-    def action_log_prob(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """Sampled actions ``[B, A]`` and their log-probabilities ``[B]``.
-
-        Without gradients, as for the next action of a critic's target, the moving statistics are
-        used and do not change, whatever the mode.
-        """
-        learns = torch.is_grad_enabled()
-        with nullcontext() if learns else frozen_statistics(self):
-            mean, log_std = self._mean_and_log_std(obs)
-        return self.action_dist.log_prob_from_params(mean, log_std)
-
-    def _mean_and_log_std(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        assert self.features_extractor is not None
-        features = self.extract_features(obs, self.features_extractor)
-        values = self._spiking_pass(self.network, features)
-        mean, log_std = values.chunk(2, dim=1)
-        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        actions: Tensor = self(observation, deterministic)
-        return actions
+from snnrl.agents.policies.actors import SquashedSpikingActor
+from snnrl.agents.policies.modes import QuickModes
+from snnrl.agents.policies.off_policy import SpikingActorCritic
+from snnrl.agents.updates.cuda_graphs import Recorder
+from snnrl.agents.updates.frozen import Frozen
+from snnrl.agents.updates.targets import TargetNetworks
 
 
 class AnnPolicy(QuickModes, SACPolicy):
@@ -128,18 +50,21 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         "AnnPolicy": AnnPolicy,
     }
 
+    action_spaces = (spaces.Box,)
+    critics = ("ann", "spiking")
+    critic_key = "qf"
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau", "target_entropy")
 
     def _collect_networks(self) -> None:
         super()._collect_networks()
-        self.fixed_critic = Fixed(self.critic)
+        self.frozen_critic = Frozen(self.critic)
 
     def _recorder(self) -> Recorder | None:
         # gSDE's noise is replaced from outside while acting.
         return None if self.use_sde else super()._recorder()
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """As Stable-Baselines3's."""
+        """Act as Stable-Baselines3's agents do; where captured, by a CUDA graph."""
         with nullcontext() if self.captured is None else _unchecked_distributions():
             return super().predict(*args, **kwargs)
 
@@ -172,16 +97,17 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         self._update_actor(batch, actions, log_prob, temperature)
 
     def _update_temperature(self, log_prob: Tensor) -> Tensor:
-        """The temperature alpha before its own update, ``[1]``: the loss is
-        ``-log alpha (log pi + target entropy)``."""
+        """Take a gradient step on the temperature; return it from before the step, ``[1]``.
+
+        The loss is ``-log alpha (log pi + target entropy)``.
+        """
         if self.ent_coef_optimizer is None or self.log_ent_coef is None:
             self._keep_loss("train/ent_coef", self.ent_coef_tensor)
             return self.ent_coef_tensor
         temperature = self.log_ent_coef.detach().exp()
         assert isinstance(self.target_entropy, float)
         loss = -(self.log_ent_coef * (log_prob + self.target_entropy).detach()).mean()
-        self._step(self.ent_coef_optimizer, loss)
-        self._keep_loss("train/ent_coef_loss", loss)
+        self._learn("ent_coef", self.ent_coef_optimizer, loss)
         self._keep_loss("train/ent_coef", temperature.squeeze())
         return temperature
 
@@ -198,29 +124,27 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
     def _update_critic(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
         values = self.critic(batch.observations, batch.actions)
         loss = 0.5 * squared_errors(values, targets)
-        self._step(self.critic.optimizer, loss)
-        self._keep_loss("train/critic_loss", loss)
+        self._learn("critic", self.critic.optimizer, loss)
 
     def _update_actor(
         self, batch: ReplayBufferSamples, actions: Tensor, log_prob: Tensor, temperature: Tensor
     ) -> None:
-        with self.fixed_critic:
+        with self.frozen_critic:
             values = torch.cat(self.critic(batch.observations, actions), dim=1)
         loss = (temperature * log_prob - values.min(dim=1, keepdim=True).values).mean()
-        self._step(self.actor.optimizer, loss)
-        self._keep_loss("train/actor_loss", loss)
+        self._learn("actor", self.actor.optimizer, loss)
 
-    def _make_followers(self) -> Followers:
-        return Followers(
+    def _make_target_networks(self) -> TargetNetworks:
+        return TargetNetworks(
             [(self.critic, self.critic_target)], self.batch_norm_stats, self.batch_norm_stats_target
         )
 
 
 @contextmanager
 def _unchecked_distributions() -> Iterator[None]:
-    """Inside, torch's distributions do not check their parameters: that waits for the device.
+    """Switch off the checks of torch's distributions inside: they wait for the device.
 
-    What is not finite shows in the losses.
+    Values that are not finite show in the losses.
     """
     checked = Distribution._validate_args
     Distribution.set_default_validate_args(False)

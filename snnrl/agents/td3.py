@@ -12,13 +12,13 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor
 
-from snnrl.agents.actor import SpikingActor
-from snnrl.agents.fixed import Fixed
-from snnrl.agents.followers import Followers
-from snnrl.agents.modes import QuickModes
 from snnrl.agents.off_policy import ReplayAgent, squared_errors
-from snnrl.agents.optimizers import set_learning_rate
-from snnrl.agents.policies import SpikingActorCritic
+from snnrl.agents.policies.actors import SpikingActor
+from snnrl.agents.policies.modes import QuickModes
+from snnrl.agents.policies.off_policy import SpikingActorCritic
+from snnrl.agents.updates.frozen import Frozen
+from snnrl.agents.updates.optimizers import set_learning_rate
+from snnrl.agents.updates.targets import TargetNetworks
 
 
 class AnnPolicy(QuickModes, TD3Policy):
@@ -57,6 +57,9 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         "AnnPolicy": AnnPolicy,
     }
 
+    action_spaces = (spaces.Box,)
+    critics = ("ann", "spiking")
+    critic_key = "qf"
     baked_in: ClassVar[tuple[str, ...]] = (
         "gamma",
         "tau",
@@ -66,11 +69,11 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
 
     def _collect_networks(self) -> None:
         super()._collect_networks()
-        self.fixed_critic = Fixed(self.critic)
+        self.frozen_critic = Frozen(self.critic)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Gradient steps on the replay buffer: targets, critics, and each ``policy_delay`` steps
-        the actor and its followers.
+        the actor and the target networks.
 
         A network's pass in its own loss is its only one in training mode: there its
         normalisation uses batch statistics and moves the moving ones.
@@ -105,18 +108,16 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
     def _update_critic(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
         values = self.critic(batch.observations, batch.actions)
         loss = squared_errors(values, targets)
-        self._step(self.critic.optimizer, loss)
-        self._keep_loss("train/critic_loss", loss)
+        self._learn("critic", self.critic.optimizer, loss)
 
     def _update_actor(self, batch: ReplayBufferSamples) -> None:
         actions = self.actor(batch.observations)
-        with self.fixed_critic:
+        with self.frozen_critic:
             loss = -self.critic.q1_forward(batch.observations, actions).mean()
-        self._step(self.actor.optimizer, loss)
-        self._keep_loss("train/actor_loss", loss)
+        self._learn("actor", self.actor.optimizer, loss)
 
-    def _make_followers(self) -> Followers:
-        return Followers(
+    def _make_target_networks(self) -> TargetNetworks:
+        return TargetNetworks(
             [(self.critic, self.critic_target), (self.actor, self.actor_target)],
             [*self.critic_batch_norm_stats, *self.actor_batch_norm_stats],
             [*self.critic_batch_norm_stats_target, *self.actor_batch_norm_stats_target],

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
@@ -43,7 +42,7 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.only_between_episodes = False
         self.obstacle: str | None = None
         self._is_new = True
-        self._seeds = np.random.default_rng()
+        self._seeds = seeding.stream(None, "episodes")
         self._start: tuple[int, dict[str, Any]] | None = None
 
     @property

@@ -14,10 +14,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from snnrl.agents import DDPG, DQN, PPO, SAC, TD3
 from snnrl.agents.base import SpikingAgent
 from snnrl.envs import Stateful, make_env
-from snnrl.experiment.config.choices import environment_arguments, spiking_parts
+from snnrl.experiment.config.choices import agent_class, environment_arguments, spiking_parts
 from snnrl.experiment.config.validate import kernel_for, resolve_device
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
@@ -25,19 +24,8 @@ from snnrl.experiment.workers import Workers
 from snnrl.run_format.settings import CAME_LATER
 from snnrl.seeds import SEEDINGS
 
-AGENTS: dict[str, type[SpikingAgent]] = {
-    "td3": TD3,
-    "ddpg": DDPG,
-    "sac": SAC,
-    "dqn": DQN,
-    "ppo": PPO,
-}
-
 PRELOADED = ("hydra", "snnrl.experiment.builder")
 """Imported once for all processes of environments, in place of once in each."""
-
-PPO_ADAM_EPS = 1e-5
-"""What PPO's Adam adds to its denominator, in Stable-Baselines3 as in OpenAI's Baselines."""
 
 
 def build_environment(cfg: DictConfig, **options: Any) -> gymnasium.Env[Any, Any]:
@@ -53,7 +41,7 @@ def build_training_env(cfg: DictConfig) -> VecEnv:
     """The environments that are learned from, from 2 on each in a process of its own."""
 
     arguments, seeding = environment_arguments(cfg.env), SEEDINGS[cfg.seeding]
-    normalised = cfg.algo.name == "ppo" and cfg.algo.normalize_observations
+    normalised = cfg.algo.get("normalize_observations", False)
 
     def make() -> gymnasium.Env[Any, Any]:
         env = make_env(**arguments)
@@ -94,19 +82,19 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
     algo = OmegaConf.to_container(cfg.algo)
     assert isinstance(algo, dict)
     arguments: dict[str, Any] = {str(key): value for key, value in algo.items()}
-    name = arguments.pop("name")
-    if name in ("td3", "ddpg"):
+    del arguments["name"]
+    if "exploration_noise" in arguments:
         arguments["action_noise"] = _noise(env, arguments.pop("exploration_noise"))
-    if name == "sac" and arguments["ent_coef"] is None:
+    if "ent_coef" in arguments and arguments["ent_coef"] is None:
         arguments["ent_coef"] = "auto"
-    if name == "ppo":
+    if "normalize_observations" in arguments:
         env = _normalised(
             env,
             arguments.pop("normalize_observations"),
             arguments.pop("normalize_rewards"),
             arguments["gamma"],
         )
-    agent: Any = AGENTS[name](
+    agent: Any = agent_class(cfg)(
         "SpikingPolicy" if spiking_parts(cfg) else "AnnPolicy",
         env,
         policy_kwargs=_policy_arguments(cfg),
@@ -125,7 +113,7 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> Spiking
 
     :param env: environment to go on learning in, left as it is (not reset)
     """
-    agent = AGENTS[cfg.algo.name].load(
+    agent = agent_class(cfg).load(
         path,
         env=env,
         device=resolve_device(cfg.device),
@@ -159,9 +147,11 @@ def _noise(env: VecEnv, deviation: float) -> NormalActionNoise:
 
 
 def _policy_arguments(cfg: DictConfig) -> dict[str, Any]:
-    algo = cfg.algo.name
-    adam = {"fused": True, **({"eps": PPO_ADAM_EPS} if algo == "ppo" else {})}
-    shared = {"net_arch": _architecture(cfg), "optimizer_kwargs": adam}
+    agent = agent_class(cfg)
+    shared = {
+        "net_arch": _architecture(cfg),
+        "optimizer_kwargs": {"fused": True, **agent.usual_adam},
+    }
     if cfg.conv.name != "none":
         shared["conv"] = {key: list(cfg.conv[key]) for key in ("channels", "kernels", "strides")}
     if not spiking_parts(cfg):
@@ -175,16 +165,14 @@ def _policy_arguments(cfg: DictConfig) -> dict[str, Any]:
     }
     if cfg.actor.name == "spiking":
         arguments |= {key: cfg.actor[key] for key in ("time_steps", "population", "readout")}
-    if algo != "dqn":
+    if agent.critic_key is not None:
         arguments |= {"actor": cfg.actor.name, "critic": _critic(cfg.critic)}
     return arguments
 
 
 def _architecture(cfg: DictConfig) -> list[int] | dict[str, list[int]]:
-    actor = list(cfg.actor.hidden)
-    if cfg.algo.name == "dqn":
-        return actor
-    return {"pi": actor, ("vf" if cfg.algo.name == "ppo" else "qf"): list(cfg.critic.hidden)}
+    actor, key = list(cfg.actor.hidden), agent_class(cfg).critic_key
+    return actor if key is None else {"pi": actor, key: list(cfg.critic.hidden)}
 
 
 def _critic(critic: DictConfig) -> str | dict[str, Any]:

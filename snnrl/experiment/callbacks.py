@@ -214,7 +214,7 @@ class Supervisor(BaseCallback):
         """
         self._evaluate_and_log_if_due(step)
         # Losses that are logged begin anew.
-        longer = self._position()._replace(losses=deepcopy(self.model.losses))
+        longer = self._position()._replace(losses=deepcopy(self.model.loss_log))
         if self.clocks["evaluation"].last < step:
             self._evaluate(step)
         return longer

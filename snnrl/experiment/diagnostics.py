@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingAgent, Statistics
-from snnrl.agents.part import SpikingPart
+from snnrl.agents.policies.part import SpikingPart
 from snnrl.nn.activity import watch
 from snnrl.nn.norm import PooledBatchNorm, norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from snnrl.errors import UserError
-from snnrl.seeds import child_seed
+from snnrl.seeds import SEEDINGS, child_seed
 
 OFFSET = 100
 """What the published protocol adds to a run's seed for its evaluations."""
@@ -56,7 +56,8 @@ class AdditiveStarts(EpisodeStarts):
         if not discrete:
             for _ in range(episode):
                 observation, _ = env.reset()
-            _give_generator(env.unwrapped, np.random.default_rng([seed, episode]))
+            generator = SEEDINGS["additive"].stream(seed, "evaluation", episode)
+            _give_generator(env.unwrapped, generator)
         return np.asarray(observation), seed
 
 

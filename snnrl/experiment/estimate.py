@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.experiment.builder import build_agent, build_training_env
-from snnrl.experiment.config.choices import normalisations, rollout_size
+from snnrl.experiment.config.choices import normalisations, on_policy, rollout_size
 
 TRIAL_UPDATES = 20
 
@@ -85,7 +85,7 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     """
     env = build_training_env(cfg)
     try:
-        most = _steps_in_time(env) if cfg.algo.name == "ppo" else TRIAL_TRANSITIONS
+        most = _steps_in_time(env) if on_policy(cfg) else TRIAL_TRANSITIONS
         agent, length, updates_a_step = _trial(cfg, env, most)
         # Compiles and warms up; exploration may have left the acting pass out.
         trial = _timed(agent, length)
@@ -139,7 +139,7 @@ def _trial(
     :param most: transitions of a rollout; larger minibatches are timed by smaller ones
     """
     n_envs = cfg.env.n_envs
-    if cfg.algo.name == "ppo":
+    if on_policy(cfg):
         # A whole iteration, which costs the same for each of its steps when it is shorter.
         batch_size, epochs = cfg.algo.batch_size, min(cfg.algo.n_epochs, TRIAL_EPOCHS)
         smallest = math.lcm(batch_size, n_envs)
@@ -156,7 +156,7 @@ def _trial(
         OmegaConf.update(rarely, f"{key}.recalibrate_every", None)
     changes = {"train_freq": 1, "gradient_steps": 1, "learning_starts": 0}
     changes["buffer_size"] = 8 * TRIAL_UPDATES * n_envs
-    if cfg.algo.name == "dqn":
+    if "replacement" in cfg.algo:
         # Minibatches without it are whole only when there are enough transitions.
         changes["replacement"] = True
     each = cfg.algo.gradient_steps

@@ -221,7 +221,7 @@ def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:
     if not knows_its_step:
         position = _of_an_earlier_version(folder, agent.num_timesteps, position)
     if position.losses is not None:
-        agent.losses = position.losses
+        agent.loss_log = position.losses
     if damaged:
         print(
             one_line(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snnrl.agents import DQN
-from snnrl.agents.buffers import ReplayBuffer
+from snnrl.agents.replay.buffer import ReplayBuffer
 from snnrl.errors import UserError
 from tests.envs import Match
 
@@ -77,7 +77,7 @@ def test_the_loss(loss):
     huber = torch.where(error < 1, error**2 / 2, error - 0.5)
     agent._update(batch, targets)
     expected = {"huber": huber, "mse": error**2}[loss].mean().item()
-    assert agent.losses.drain(0)["train/loss"] == pytest.approx(expected)
+    assert agent.loss_log.drain(0)["train/loss"] == pytest.approx(expected)
 
 
 def test_the_loss_changes_what_is_learned():

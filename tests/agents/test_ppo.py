@@ -7,7 +7,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import stable_baselines3
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import Logger
@@ -16,8 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor, nn
 
 from snnrl.agents import PPO
-from snnrl.agents.features import ConvExtractor
-from snnrl.agents.spiking import UnflattenedExtractor
+from snnrl.agents.policies.features import ConvExtractor
+from snnrl.agents.policies.options import UnflattenedExtractor
 from snnrl.errors import NonFiniteError, UserError
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm.error import statistics_error
@@ -46,33 +45,6 @@ def assert_same_outputs(one: PPO, other: PPO, observations: np.ndarray) -> None:
 
 
 # Like Stable-Baselines3's
-
-
-@pytest.mark.parametrize("policy", ["MlpPolicy", "AnnPolicy"])
-@pytest.mark.parametrize("env", ENVS)
-def test_ordinary_networks_learn_as_stable_baselines3s(env, policy):
-    def run(algorithm: Any, policy: str) -> Any:
-        envs = DummyVecEnv([ENVS[env], ENVS[env]])
-        settings = dict(n_steps=16, batch_size=8, n_epochs=2, ent_coef=0.01, clip_range_vf=0.1)
-        settings["policy_kwargs"] = dict(optimizer_kwargs=dict(fused=False))
-        return algorithm(policy, envs, seed=3, device="cpu", **settings).learn(96)
-
-    ours, stock = run(PPO, policy), run(stable_baselines3.PPO, "MlpPolicy")
-    assert ours._n_updates == stock._n_updates == 6
-    assert ours.policy.mlp_extractor.policy_net[0].out_features == 64
-    assert_equal_states(ours.policy, stock.policy)
-
-
-def test_ordinary_convolutions_learn_as_stable_baselines3s():
-    def run(algorithm: Any, policy: str, **policy_kwargs: Any) -> Any:
-        settings = dict(n_steps=16, batch_size=8, n_epochs=1, seed=3, device="cpu")
-        policy_kwargs["optimizer_kwargs"] = dict(fused=False)
-        return algorithm(policy, MatchImage(), policy_kwargs=policy_kwargs, **settings).learn(32)
-
-    ours = run(PPO, "AnnPolicy", conv=CONV)
-    extractor = dict(features_extractor_class=ConvExtractor, features_extractor_kwargs=CONV)
-    stock = run(stable_baselines3.PPO, "MlpPolicy", **extractor)
-    assert_equal_states(ours.policy, stock.policy)
 
 
 def test_without_spiking_networks_there_are_no_parts():

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from snnrl.agents import PPO
-from snnrl.agents.actor_critic import OnPolicyNetwork
+from snnrl.agents.policies.on_policy import OnPolicyNetwork
 from snnrl.nn.norm import STRATEGIES, norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from tests.envs import Follow, Match
@@ -217,13 +217,13 @@ def test_how_far_a_refresh_moves_the_policy_is_logged(env):
         layer.moving_var.copy_(var)
     expected = torch.distributions.kl_divergence(actions(), after).mean().item()
     assert expected > 1e-4
-    logged = agent.losses.drain(32)["train/refresh_kl"]
+    logged = agent.loss_log.drain(32)["train/refresh_kl"]
     assert logged == pytest.approx(expected, rel=1e-4)
 
 
 def test_no_refresh_moves_a_policy_without_normalisation():
     agent = small_ppo(policy_kwargs=dict(bn="none", critic="spiking")).learn(32)
-    assert "train/refresh_kl" not in agent.losses.drain(32)
+    assert "train/refresh_kl" not in agent.loss_log.drain(32)
 
 
 def test_the_refresh_is_dated_and_the_statistics_before_it_are_kept():

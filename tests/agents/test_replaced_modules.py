@@ -8,9 +8,9 @@ from torch import nn
 
 from snnrl.agents.off_policy import ReplayAgent
 from snnrl.errors import UserError
+from tests.agents.updates.tape import TapeRecorder
 
 from .helpers import small
-from .tape import TapeRecorder
 
 
 def filled(variant="td3-spiking", **arguments):

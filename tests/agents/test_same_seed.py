@@ -5,7 +5,7 @@ import pytest
 import torch
 from stable_baselines3.common.noise import NormalActionNoise
 
-from snnrl.agents.buffers import ReplayBuffer
+from snnrl.agents.replay.buffer import ReplayBuffer
 
 from .helpers import VARIANTS, assert_equal_states, small
 

@@ -8,7 +8,8 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.policies import BasePolicy
 
-from snnrl.agents import DDPG, DQN, PPO, SAC, TD3, actor_critic, ddpg, dqn, sac, td3
+from snnrl.agents import DDPG, DQN, PPO, SAC, TD3, ddpg, dqn, sac, td3
+from snnrl.agents.policies import on_policy
 from snnrl.errors import UserError
 from tests.envs import Follow, Match
 
@@ -22,8 +23,8 @@ STOCK = {
     "TD3 with the policy of DDPG": (stable_baselines3.TD3, ddpg, Follow, REPLAY, "TD3 or DDPG"),
     "SAC": (stable_baselines3.SAC, sac, Follow, REPLAY, "SAC"),
     "DQN": (stable_baselines3.DQN, dqn, Match, REPLAY, "DQN"),
-    "PPO": (stable_baselines3.PPO, actor_critic, Follow, ROLLOUT | dict(batch_size=8), "PPO"),
-    "A2C": (stable_baselines3.A2C, actor_critic, Follow, ROLLOUT, "PPO"),
+    "PPO": (stable_baselines3.PPO, on_policy, Follow, ROLLOUT | dict(batch_size=8), "PPO"),
+    "A2C": (stable_baselines3.A2C, on_policy, Follow, ROLLOUT, "PPO"),
 }
 
 

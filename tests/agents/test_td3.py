@@ -80,7 +80,7 @@ def test_a_loss_that_is_not_a_number_stops_at_the_next_log(loss):
 
     def poison(agent):
         if agent.num_timesteps == 30:
-            agent.losses.add(loss, torch.tensor(float("nan")))
+            agent.loss_log.add(loss, torch.tensor(float("nan")))
 
     # Episodes are 8 steps long; logs are written at the end of each.
     with pytest.raises(NonFiniteError, match=rf"^{loss} is not finite at step 32$"):

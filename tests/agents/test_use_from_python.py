@@ -11,7 +11,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from snnrl.agents import DDPG, TD3
-from snnrl.agents.buffers import random_transitions
+from snnrl.agents.replay.buffer import random_transitions
 from tests.envs import Follow
 
 from .helpers import (

@@ -13,7 +13,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from snnrl.experiment.builder import AGENTS
+from snnrl.agents import AGENTS
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.train import main

@@ -12,8 +12,9 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
+from snnrl.agents import AGENTS
 from snnrl.experiment import builder
-from snnrl.experiment.builder import AGENTS, build_agent, build_training_env
+from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.experiment.checkpoint.save import save_model
 from snnrl.experiment.config.compose import compose_config
 from tests.experiment.helpers import arguments

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from snnrl.agents import AGENTS
 from snnrl.errors import UserError
-from snnrl.experiment.builder import AGENTS
 from snnrl.experiment.config.compose import check_override, choices, compose_config
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.folder.run_folder import RunFolder

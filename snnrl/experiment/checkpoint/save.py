@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
-from snnrl.agents.losses import Losses
+from snnrl.agents.updates.loss_log import LossLog
 from snnrl.errors import NonFiniteError, RunFailed, UserError
 from snnrl.experiment.builder import load_agent
 from snnrl.experiment.checkpoint.checksums import Damaged, checksum
@@ -66,7 +66,7 @@ class Position(NamedTuple):
     clocks: dict[str, int]
     tables: dict[str, Fingerprint] = {}  # noqa: RUF012
     best: bytes | None = None
-    losses: Losses | None = None
+    losses: LossLog | None = None
 
 
 class Checkpoints:
@@ -300,7 +300,7 @@ def _state(agent: SpikingAgent, position: Position, longer: Position | None) -> 
     assert agent.env is not None
     normalised = agent.get_vec_normalize_env()
     if position.losses is None:
-        position = position._replace(losses=agent.losses)
+        position = position._replace(losses=agent.loss_log)
     state = {
         "position": position._asdict(),
         "longer": None if longer is None else longer._asdict(),

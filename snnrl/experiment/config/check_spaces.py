@@ -15,24 +15,14 @@ from stable_baselines3.common.preprocessing import (
     is_image_space_channels_first,
 )
 
+from snnrl.agents import AGENTS
 from snnrl.envs import action_problem, blame, make_env, observation_problem
 from snnrl.errors import UserError
-from snnrl.experiment.config.choices import environment_arguments, spiking_parts
+from snnrl.experiment.config.choices import agent_class, environment_arguments, spiking_parts
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.nn.convolution import convolved_shapes
 from snnrl.run_format.settings import CAME_LATER
 from snnrl.seeds import own_global_generators
-
-ACTIONS: dict[str, tuple[type[spaces.Space[Any]], ...]] = {
-    "td3": (spaces.Box,),
-    "ddpg": (spaces.Box,),
-    "sac": (spaces.Box,),
-    "dqn": (spaces.Discrete,),
-    "ppo": (spaces.Box, spaces.Discrete),
-}
-"""Kinds of actions that an algorithm can choose."""
-
-READS_IMAGES = ("dqn", "ppo")
 
 
 def check_environment(cfg: DictConfig) -> None:
@@ -84,10 +74,10 @@ def _shown(space: spaces.Space[Any]) -> str:
 
 
 def _check_actions(cfg: DictConfig, space: spaces.Space[Any]) -> None:
-    kinds = ACTIONS[cfg.algo.name]
+    kinds = agent_class(cfg).action_spaces
     if not isinstance(space, kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
-        fitting = [name for name, taken in ACTIONS.items() if isinstance(space, taken)]
+        fitting = [name for name, a in AGENTS.items() if isinstance(space, a.action_spaces)]
         instead = f", or algo={' or algo='.join(fitting)}" if fitting else ""
         example = "pendulum" if spaces.Box in kinds else "cartpole"
         raise UserError(
@@ -129,10 +119,11 @@ def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
 
 
 def _check_images(cfg: DictConfig, space: spaces.Box) -> None:
-    if cfg.algo.name not in READS_IMAGES:
+    if not agent_class(cfg).reads_images:
+        fitting = [name for name, agent in AGENTS.items() if agent.reads_images]
         raise UserError(
             f"algo={cfg.algo.name}: takes a vector of numbers, and env.id={cfg.env.id} observes "
-            f"images {space.shape}; expected algo={' or algo='.join(READS_IMAGES)}"
+            f"images {space.shape}; expected algo={' or algo='.join(fitting)}"
         )
     if space.dtype != np.uint8:
         raise UserError(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-CRITICS = {
-    "td3": ("ann", "spiking"),
-    "ddpg": ("ann_late", "spiking"),
-    "sac": ("ann", "spiking"),
-    "dqn": ("none",),
-    "ppo": ("ann", "spiking"),
-}
-"""The critics of an algorithm, its usual one first."""
+if TYPE_CHECKING:
+    from snnrl.agents import SpikingAgent
+
+
+def agent_class(cfg: DictConfig) -> type[SpikingAgent]:
+    """Return the class of the agent, whose attributes are the facts of its algorithm."""
+    # It takes a second to import, and ``--help`` needs none.
+    from snnrl.agents import AGENTS
+
+    return AGENTS[cfg.algo.name]
+
+
+def on_policy(cfg: DictConfig) -> bool:
+    """Return whether the agent learns from rollouts; the others learn from replay."""
+    return agent_class(cfg).experience == "rollout"
 
 
 def environment_arguments(env: DictConfig) -> dict[str, Any]:
@@ -42,5 +49,5 @@ def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
 
 def rollout_size(cfg: DictConfig) -> int:
     """Steps of all environments between two updates; a run may end beyond its length by fewer."""
-    steps: int = cfg.algo.n_steps if cfg.algo.name == "ppo" else cfg.algo.train_freq
+    steps: int = cfg.algo.n_steps if on_policy(cfg) else cfg.algo.train_freq
     return steps * int(cfg.env.n_envs)

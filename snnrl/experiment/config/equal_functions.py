@@ -9,6 +9,7 @@ from copy import deepcopy
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
+from snnrl.experiment.config.choices import on_policy
 from snnrl.experiment.config.label import settings_hash
 
 
@@ -34,13 +35,14 @@ def _one_form(cfg: DictConfig) -> DictConfig:
 
     ``1 - tanh(k x)^2`` is ``4 y (1 - y)`` with ``y = sigmoid(2 k x)``; its peak is 1 whatever the
     slope, that of the sigmoid's ``k y (1 - y)`` is a quarter of the slope: with a slope of 4 they
-    are one. PPO replaces the statistics once an iteration, whatever the rule that would move them.
+    are one. An agent that learns from rollouts replaces the statistics at each, whatever the rule
+    that would move them.
     """
     cfg = deepcopy(cfg)
     OmegaConf.set_struct(cfg, False)
     if cfg.surrogate.name == "tanh" and cfg.surrogate.scale == 2:
         cfg.surrogate.name, cfg.surrogate.scale = "sigmoid", 4.0
-    if cfg.algo.name == "ppo":
+    if on_policy(cfg):
         for place in ("bn", "critic.bn"):
             bn = OmegaConf.select(cfg, place)
             if bn is not None and bn.get("recalibrate_every") is not None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from snnrl.experiment.config.choices import on_policy
 from snnrl.nn.norm import STRATEGIES
 
 
 def _off_policy(steps: int, *, _root_: DictConfig) -> int | str:
-    """A number of steps, or ``auto`` with PPO, which has no replay buffer to draw from."""
-    return "auto" if _root_.algo.name == "ppo" else steps
+    """A number of steps, or ``auto`` for an agent without a replay buffer to draw from."""
+    return "auto" if on_policy(_root_) else steps
 
 
 def _where_recalibrated(
@@ -27,8 +28,10 @@ def _where_recalibrated(
 def _where_confident(value: float, *, _parent_: DictConfig, _root_: DictConfig) -> float | None:
     """A setting of the confidence rule, nothing where that rule is not asked."""
     strategy = STRATEGIES[_parent_.name]
-    replaced = _root_.algo.name == "ppo" and _parent_.recalibrate_every is not None
-    return value if strategy.rule == "confidence" and not replaced else None
+    if strategy.rule != "confidence":
+        return None
+    replaced = _parent_.recalibrate_every is not None
+    return None if replaced and on_policy(_root_) else value
 
 
 RESOLVERS: dict[str, Callable[..., Any]] = {

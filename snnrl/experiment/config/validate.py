@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from snnrl.agents.spiking import SPIKING_DEFAULTS
+from snnrl.agents.policies.options import SPIKING_DEFAULTS
 from snnrl.errors import UserError, expect
 from snnrl.experiment.config.check_spaces import check_environment
-from snnrl.experiment.config.choices import CRITICS, normalisations, rollout_size
+from snnrl.experiment.config.choices import agent_class, normalisations, on_policy, rollout_size
 from snnrl.experiment.config.written import check_comes_back
 from snnrl.nn.neurons import NEURONS
 from snnrl.nn.norm import STRATEGIES
@@ -23,9 +23,6 @@ from snnrl.ops.backend import resolve_kernel
 from snnrl.ops.dynamics import FUSED_SURROGATES
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
-
-ONLY_OFF_POLICY = ("recalibrate_batches", "target_stats")
-"""Settings of re-calibration from a replay buffer, and of target networks: PPO has neither."""
 
 SHORT = "experiment=debug, which is short and does everything that a run does"
 
@@ -41,8 +38,8 @@ def validate(cfg: DictConfig) -> None:
     check_bounds(cfg)
     _check_parts(cfg)
     for key, bn in normalisations(cfg).items():
-        _check_normalisation(key, bn, cfg.algo.name)
-    if cfg.algo.name == "ppo":
+        _check_normalisation(key, bn, cfg)
+    if on_policy(cfg):
         _check_rollout(cfg)
     else:
         _check_replay(cfg)
@@ -149,20 +146,21 @@ def _check_bound(key: str, value: Any, bounds: Any) -> None:
         raise UserError(f"{key}={value}: expected at most {high}")
 
 
-def _check_normalisation(key: str, bn: DictConfig, algo: str) -> None:
+def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
+    algo, refreshes = cfg.algo.name, on_policy(cfg)
     choice = "bn" if key == "bn" else f"bn@{key}"
     every = bn.recalibrate_every
     if bn.rule == "none" and every is not None:
         raise UserError(
             f"{key}.recalibrate_every={every}: {key}.rule=none keeps no statistics; expected null"
         )
-    if algo == "ppo" and isinstance(every, int):
+    if refreshes and isinstance(every, int):
         raise UserError(
-            f"{key}.recalibrate_every={every}: algo=ppo refreshes the statistics once a rollout, "
-            "of algo.n_steps; expected auto, or null to refresh them by the update rule"
+            f"{key}.recalibrate_every={every}: algo={algo} refreshes the statistics once a "
+            "rollout, of algo.n_steps; expected auto, or null to refresh them by the update rule"
         )
-    if isinstance(every, str) and not (algo == "ppo" and every == "auto"):
-        fits = "auto or null" if algo == "ppo" else "a number of environment steps, or null"
+    if isinstance(every, str) and not (refreshes and every == "auto"):
+        fits = "auto or null" if refreshes else "a number of environment steps, or null"
         raise UserError(f"{key}.recalibrate_every={every}: expected {fits}")
     if bn.rule != STRATEGIES[bn.name].rule:
         fitting = [name for name, s in STRATEGIES.items() if s.rule == bn.rule]
@@ -177,11 +175,11 @@ def _check_normalisation(key: str, bn: DictConfig, algo: str) -> None:
                 f"{key}.{name}={bn[name]}: has no effect with {choice}={bn.name}, whose rule is "
                 f"{bn.rule}; expected only with the {rule} rule"
             )
-    if algo == "ppo":
-        _check_refresh(key, bn, choice)
+    if refreshes:
+        _check_refresh(key, bn, choice, cfg)
 
 
-def _check_refresh(key: str, bn: DictConfig, choice: str) -> None:
+def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> None:
     published = STRATEGIES[bn.name]
     if bn.recalibrate_every == "auto" and published.recalibrate_every is None:
         fitting = [name for name, s in STRATEGIES.items() if s.recalibrate_every is not None]
@@ -189,16 +187,17 @@ def _check_refresh(key: str, bn: DictConfig, choice: str) -> None:
             f"{key}.recalibrate_every=auto: has no effect with {choice}={bn.name}, which does not "
             f"re-calibrate; expected null, or {choice}={f' or {choice}='.join(fitting)}"
         )
-    for name in ONLY_OFF_POLICY:
+    algo = cfg.algo.name
+    for name in agent_class(cfg).without_effect:
         if bn[name] != getattr(published, name):
             raise UserError(
-                f"{key}.{name}={bn[name]}: has no effect with algo=ppo, which has neither a replay "
-                "buffer nor target networks; expected only with the other algorithms"
+                f"{key}.{name}={bn[name]}: has no effect with algo={algo}, which has neither a "
+                "replay buffer nor target networks; expected only with the other algorithms"
             )
     for name in ONLY_WITH_RULE:
         if bn.recalibrate_every == "auto" and bn[name] != getattr(published, name):
             raise UserError(
-                f"{key}.{name}={bn[name]}: has no effect with algo=ppo and "
+                f"{key}.{name}={bn[name]}: has no effect with algo={algo} and "
                 f"{key}.recalibrate_every=auto, which asks no rule; expected only with "
                 f"{key}.recalibrate_every=null"
             )
@@ -212,7 +211,7 @@ def _check_parts(cfg: DictConfig) -> None:
         )
     if cfg.actor.name == "spiking":
         _check_readout(cfg)
-    critics = CRITICS[cfg.algo.name]
+    critics = agent_class(cfg).critics
     if cfg.critic.name not in critics:
         raise UserError(
             f"critic={cfg.critic.name}: does not fit algo={cfg.algo.name}; "
@@ -222,8 +221,8 @@ def _check_parts(cfg: DictConfig) -> None:
 
 def _check_readout(cfg: DictConfig) -> None:
     actor = cfg.actor
-    linear = actor.readout == "linear" or (actor.readout == "auto" and cfg.algo.name == "dqn")
-    if linear and actor.population != SPIKING_DEFAULTS["population"]:
+    readout = agent_class(cfg).usual_readout if actor.readout == "auto" else actor.readout
+    if readout == "linear" and actor.population != SPIKING_DEFAULTS["population"]:
         raise UserError(
             f"actor.population={actor.population}: has no effect with algo={cfg.algo.name} and "
             f"actor.readout={actor.readout}, which is linear; expected only with "
@@ -249,7 +248,7 @@ def _check_replay(cfg: DictConfig) -> None:
             f"algo.buffer_size={algo.buffer_size}: holds no transition of each of "
             f"env.n_envs={n_envs}; expected at least that"
         )
-    if algo.name == "dqn" and not algo.replacement:
+    if not algo.get("replacement", True):
         for key in ("learning_starts", "buffer_size"):
             if algo[key] < algo.batch_size * n_envs:
                 raise UserError(

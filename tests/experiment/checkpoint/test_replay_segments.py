@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from snnrl.agents.buffers import ReplayBuffer
+from snnrl.agents.replay.buffer import ReplayBuffer
 from snnrl.experiment.checkpoint.replay_segments import (
     ARRAYS,
     Segment,

@@ -473,7 +473,7 @@ def as_earlier_versions_did(monkeypatch: pytest.MonkeyPatch, *, knows_rows: bool
         content = torch.load(file, weights_only=False)
         for name in ("position", "longer", "statistics_before", "last_rollout"):
             del content[name]
-        content |= {"clocks": position.clocks, "losses": agent.losses}
+        content |= {"clocks": position.clocks, "losses": agent.loss_log}
         if knows_rows:
             content["tables"] = tables
         file = io.BytesIO()

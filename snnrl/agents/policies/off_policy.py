@@ -1,0 +1,78 @@
+"""Policies with spiking networks for agents that learn continuous actions from replay."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import Schedule
+
+from snnrl.agents.policies.critics import SpikingCritic
+from snnrl.agents.policies.options import SpikingOptions, hidden_layers
+from snnrl.errors import UserError
+
+
+class SpikingActorCritic(BasePolicy):
+    """A mixin for the policies of TD3, DDPG and SAC: spiking actor, ordinary or spiking critics.
+
+    List it before them.
+
+    :param net_arch: hidden neurons, ``[256, 256]`` or ``dict(pi=[...], qf=[...])``
+    :param actor: ``spiking`` or ``ann``
+    :param critic: ``ann``, ``spiking``, or ``dict(name="spiking", bn=..., time_steps=...)``: its
+        normalisation is its own (default ``carebn``), neuron, surrogate and encoder are the actor's
+    :param neuron: ``lif``, ``clif``, ``dn``; here and below a name or
+        ``dict(name=..., **parameters)``
+    :param surrogate: ``rectangular``, ``sigmoid``, ``tanh``, ``triangle``
+    :param encoder: ``population``, ``direct``
+    :param bn: ``none``, ``vanilla``, ``ca_only``, ``re_only``, ``carebn``
+    :param time_steps: time steps T of one forward pass
+    :param population: output neurons per action dimension
+    :param readout: ``population``, ``linear``, ``auto`` (population)
+    :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
+    :param kwargs: those of SB3's policy; ``activation_fn`` is that of ordinary networks
+    :raises UserError: unknown name or parameter, or observations that are not one vector
+    """
+
+    stock: ClassVar[type[BasePolicy]]
+    """Stable-Baselines3's policy."""
+
+    actor_class: ClassVar[type[BasePolicy]]
+    """The spiking actor."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        **kwargs: Any,
+    ):
+        self.options = SpikingOptions.take(kwargs, observation_space, self.stock, without=["conv"])
+        if len(observation_space.shape or ()) == 3:
+            raise UserError(
+                f"SpikingPolicy: images {observation_space.shape} are for DQN and PPO; "
+                "expected an environment that observes a vector"
+            )
+        hidden = None if net_arch is None else hidden_layers(net_arch, "qf")
+        super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        """Return a new actor, online or target."""
+        if not self.options.spiking_actor:
+            return super().make_actor(features_extractor)  # type: ignore[misc]
+        arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)  # type: ignore[arg-type]
+        return self.actor_class(**arguments, options=self.options).to(self.device)
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        """Return a new critic, online or target."""
+        if not self.options.spiking_critic:
+            return super().make_critic(features_extractor)  # type: ignore[misc]
+        arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)  # type: ignore[arg-type]
+        return SpikingCritic(**arguments, options=self.options).to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        given = {key: value for key, value in self.options.given.items() if key != "conv"}
+        return {**super()._get_constructor_parameters(), **given}

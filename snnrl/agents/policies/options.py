@@ -1,0 +1,235 @@
+"""The spiking part of ``policy_kwargs``, for every algorithm."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from torch import Tensor
+
+from snnrl.errors import UserError, expect
+from snnrl.nn.convolution import conv_lists
+from snnrl.nn.networks import SpikingNetwork
+from snnrl.nn.norm import NormStrategy, make_strategy
+from snnrl.nn.registry import split_spec
+
+SPIKING_DEFAULTS: dict[str, Any] = {
+    "actor": "spiking",
+    "critic": "ann",
+    "neuron": "lif",
+    "surrogate": "rectangular",
+    "encoder": "population",
+    "conv": None,
+    "bn": "carebn",
+    "time_steps": 5,
+    "population": 10,
+    "readout": "auto",
+    "kernel": "auto",
+}
+"""Defaults: the published network with the LIF neuron."""
+
+CRITIC_DEFAULTS: dict[str, Any] = {"bn": "carebn", "time_steps": 5}
+"""Defaults of a spiking critic, ``dict(name="spiking", ...)``."""
+
+
+class SpikingOptions:
+    """The spiking part of ``policy_kwargs``, checked.
+
+    :param given: the user's options; others take :data:`SPIKING_DEFAULTS`
+    :param observation_space: of the environment
+    :raises UserError: a value that does not fit, or observations that are not one array
+    """
+
+    def __init__(self, given: Mapping[str, Any], observation_space: spaces.Space[Any]):
+        if not isinstance(observation_space, spaces.Box):
+            raise UserError(
+                f"SpikingPolicy: takes observations that are one array (Box), not "
+                f"{type(observation_space).__name__}; wrap the environment in FlattenObservation"
+            )
+        self.given = {**SPIKING_DEFAULTS, **given}
+        self.observation_space = observation_space
+        expect("actor", self.given["actor"], ("spiking", "ann"))
+        self.spiking_actor = self.given["actor"] == "spiking"
+        name, critic = split_spec(self.given["critic"])
+        expect("critic", name, ("ann", "spiking"))
+        for key in critic:
+            if name == "ann":
+                raise UserError(f"critic parameter={key}: critic=ann takes no parameters")
+            expect("critic parameter", key, CRITIC_DEFAULTS)
+        self.spiking_critic = name == "spiking"
+        critic = {**CRITIC_DEFAULTS, **critic}
+        self.norm = make_strategy(self.given["bn"])
+        self.critic_norm = make_strategy(critic["bn"])
+        self.critic_time_steps: int = critic["time_steps"]
+        expect("readout", self.given["readout"], ("auto", "population", "linear"))
+        if self.given["conv"] is not None:
+            conv_lists(self.given["conv"])
+
+    @classmethod
+    def take(
+        cls,
+        kwargs: dict[str, Any],
+        observation_space: spaces.Space[Any],
+        policy: type[BasePolicy],
+        without: Sequence[str] = (),
+    ) -> SpikingOptions:
+        """Move the spiking keys out of ``kwargs``, and check that only ``policy``'s own are left.
+
+        :param policy: Stable-Baselines3's policy, which takes the rest
+        :param without: spiking keys that this algorithm does not know
+        :raises UserError: an unknown key, or a value that does not fit
+        """
+        ours = [key for key in SPIKING_DEFAULTS if key not in without]
+        theirs = list(inspect.signature(policy).parameters)
+        known = [*ours, *theirs[theirs.index("net_arch") :]]
+        for key in kwargs:
+            expect("policy_kwargs", key, known)
+        given = {key: kwargs.pop(key) for key in ours if key in kwargs}
+        options = cls(given, observation_space)
+        if options.given["conv"] is not None:
+            given_extractor = kwargs.get("features_extractor_class", UnflattenedExtractor)
+            if given_extractor is not UnflattenedExtractor:
+                raise UserError(
+                    "features_extractor_class: spiking convolutions read the image itself; "
+                    "expected conv alone"
+                )
+            kwargs["features_extractor_class"] = UnflattenedExtractor
+        elif (
+            "conv" in ours
+            and "features_extractor_class" not in kwargs
+            and len(observation_space.shape or ()) == 3
+        ):
+            raise UserError(
+                f"conv=None: observations of shape {observation_space.shape} are images; expected "
+                "dict(channels=[...], kernels=[...], strides=[...])"
+            )
+        return options
+
+    def make_actor(self, outputs: int, hidden: Sequence[int], features: int) -> SpikingNetwork:
+        """Return the network of an actor: population readout unless the user chose another.
+
+        :param features: numbers in an observation, flattened
+        """
+        return self._make(
+            outputs, hidden, features, self.norm, self.given["time_steps"], "population"
+        )
+
+    def make_q_network(self, outputs: int, hidden: Sequence[int], features: int) -> SpikingNetwork:
+        """Return the network of DQN: linear readout unless the user chose another."""
+        return self._make(outputs, hidden, features, self.norm, self.given["time_steps"], "linear")
+
+    def make_critic(self, hidden: Sequence[int], features: int, actions: int = 0) -> SpikingNetwork:
+        """Return the network of a critic: one value, linear readout.
+
+        :param actions: numbers in the action that follows the observation in the input; then the
+            caller scales bytes
+        """
+        return self._make(
+            1,
+            hidden,
+            features + actions,
+            self.critic_norm,
+            self.critic_time_steps,
+            "linear",
+            readout="linear",
+            input_range=None if actions else self.input_range,
+        )
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder."""
+        return split_spec(self.given["encoder"])[0]
+
+    @property
+    def input_range(self) -> tuple[float, float] | None:
+        """Bounds of observations that are bytes; ``None`` for others, which are not scaled.
+
+        Stable-Baselines3 scales images.
+        """
+        space = self.observation_space
+        if space.dtype != np.uint8 or len(space.shape) == 3:
+            return None
+        return float(space.low.min()), float(space.high.max())
+
+    def _make(
+        self,
+        outputs: int,
+        hidden: Sequence[int],
+        features: int,
+        norm: NormStrategy,
+        time_steps: int,
+        usual_readout: str,
+        readout: str | None = None,
+        **changes: Any,
+    ) -> SpikingNetwork:
+        given = self.given
+        chosen = given["readout"] if readout is None else readout
+        arguments: dict[str, Any] = {"input_range": self.input_range, **changes}
+        return SpikingNetwork(
+            self.observation_space.shape if given["conv"] is not None else features,
+            outputs,
+            hidden,
+            neuron=given["neuron"],
+            surrogate=given["surrogate"],
+            encoder=given["encoder"],
+            norm=norm,
+            time_steps=time_steps,
+            population=given["population"],
+            kernel=given["kernel"],
+            readout=usual_readout if chosen == "auto" else chosen,
+            conv=given["conv"],
+            **arguments,
+        )
+
+
+def hidden_layers(net_arch: Any, other: str) -> dict[str, list[int]]:
+    """Return the hidden layers of ``pi``, the actor, and of ``other``, the critic.
+
+    :param net_arch: one list for both, or a mapping with a list for each
+    :param other: ``qf`` or ``vf``
+    :raises UserError: another key, a missing one, or layers that are not integers
+    """
+    mapping = f"dict(pi=[...], {other}=[...])"
+    if not isinstance(net_arch, Mapping):
+        layers = layer_sizes(net_arch, f", or {mapping}")
+        return {"pi": layers, other: list(layers)}
+    for key in net_arch:
+        expect("net_arch", key, ("pi", other))
+    for key in ("pi", other):
+        if key not in net_arch:
+            raise UserError(f"net_arch: has no {key}; expected {mapping}")
+        layer_sizes(net_arch[key], f" in {mapping}", named=net_arch)
+    return {key: list(layers) for key, layers in net_arch.items()}
+
+
+def layer_sizes(layers: Any, or_else: str = "", named: Any = None) -> list[int]:
+    """Return the neurons of each hidden layer, as a list.
+
+    :param or_else: other values that are accepted, for the error
+    :param named: value to show in the error, ``layers`` if not given
+    :raises UserError: not a list of integers
+    """
+    numbers = isinstance(layers, Sequence) and not isinstance(layers, str)
+    if not numbers or any(
+        not isinstance(size, int | np.integer) or isinstance(size, bool) for size in layers
+    ):
+        raise UserError(
+            f"net_arch={layers if named is None else named}: expected numbers of neurons{or_else}"
+        )
+    return list(layers)
+
+
+class UnflattenedExtractor(BaseFeaturesExtractor):
+    """An extractor that passes images ``[B, C, H, W]`` unchanged to networks with convolutions."""
+
+    def __init__(self, observation_space: spaces.Box):
+        super().__init__(observation_space, FlattenExtractor(observation_space).features_dim)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Return the observations."""
+        return observations

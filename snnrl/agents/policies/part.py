@@ -1,0 +1,69 @@
+"""Base classes of an agent's spiking networks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from stable_baselines3.common.policies import BaseModel
+from torch import Tensor, nn
+
+from snnrl.errors import UserError
+from snnrl.nn.networks import SpikingNetwork
+from snnrl.nn.norm import NormStrategy
+
+
+class SpikingPart(nn.Module):
+    """A spiking network of an agent, with the strategy of its normalisation.
+
+    A :class:`snnrl.agents.base.SpikingAgent` keeps its statistics right: it re-calibrates them and
+    copies them to the target networks. An algorithm that does not, such as Stable-Baselines3's own,
+    would train on wrong ones, so in training mode a part raises until it belongs to an agent.
+    """
+
+    norm: NormStrategy
+
+    trains_in: ClassVar[str]
+    """Agents that the part can belong to, for the error."""
+
+    has_agent: bool = False
+
+    def _spiking_pass(self, network: SpikingNetwork, x: Tensor) -> Tensor:
+        """Return ``network(x)``.
+
+        :raises UserError: in training mode, without an agent
+        """
+        if self.training and not self.has_agent:
+            raise UserError(
+                f"{type(self).__name__}: trains in snnrl.agents.{self.trains_in} only, which keeps "
+                "its statistics right; to act without an agent, call set_training_mode(False)"
+            )
+        values: Tensor = network(x)
+        return values
+
+
+class SpikingModel(SpikingPart, BaseModel):
+    """A spiking part with ``save`` and ``load`` of its own, as Stable-Baselines3's networks have.
+
+    Its constructor takes what ``_get_constructor_parameters`` returns.
+    """
+
+    net_arch: list[int]
+    options: Any
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        extractor = self.features_extractor
+        assert extractor is not None
+        return {
+            **super()._get_constructor_parameters(),
+            "net_arch": self.net_arch,
+            "features_extractor": extractor,
+            "features_dim": extractor.features_dim,
+            "options": self.options,
+        }
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
+        """Load as Stable-Baselines3 does, in evaluation mode: the part belongs to no agent."""
+        model = super().load(*args, **kwargs)
+        model.set_training_mode(False)
+        return model

@@ -1,0 +1,121 @@
+"""Replay in single precision."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common import buffers
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+from snnrl.agents.replay.on_device import OnDeviceTransitions
+
+
+class ReplayBuffer(buffers.ReplayBuffer):
+    """Stable-Baselines3's buffer, storing float64 observations (MuJoCo's) as float32.
+
+    Half the memory and no conversion at every sample; the environment's space stays as it is, so
+    that ``load(env=...)`` accepts the environment. On CUDA a copy of the transitions is kept on the
+    device if it takes at most a quarter of the memory that is free there, and minibatches are
+    gathered from it, unless a ``VecNormalize`` has to work on them first. Which minibatches are
+    drawn does not depend on the device.
+
+    :param replacement: sample minibatches with replacement, as SB3 does; without it, a minibatch is
+        smaller while the buffer holds less
+    """
+
+    _on_device: OnDeviceTransitions | None = None
+    _looked_for_room = False
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        *args: Any,
+        replacement: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(buffer_size, _single_precision(observation_space), *args, **kwargs)
+        self.replacement = replacement
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """Add a transition of each environment; arguments as in Stable-Baselines3."""
+        super().add(*args, **kwargs)
+        if self._on_device is not None:
+            self._on_device.note_added()
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        """Return a random minibatch."""
+        if self.replacement:
+            return super().sample(batch_size, env)
+        rows = random.sample(range(self.size()), min(batch_size, self.size()))
+        return self._get_samples(np.array(rows), env)
+
+    def _get_samples(
+        self, batch_inds: np.ndarray, env: VecNormalize | None = None
+    ) -> ReplayBufferSamples:
+        if self.optimize_memory_usage:
+            return super()._get_samples(batch_inds, env)
+        environments = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))
+        index = batch_inds * self.n_envs + environments
+        if env is None and (on_device := self._transitions_on_device()) is not None:
+            return on_device.gather(index)
+
+        def take(array: np.ndarray) -> np.ndarray:
+            return np.take(array.reshape(-1, *array.shape[2:]), index, axis=0)
+
+        ends = take(self.dones) * (1 - take(self.timeouts))
+        arrays = (
+            np.asarray(self._normalize_obs(take(self.observations), env)),
+            take(self.actions),
+            np.asarray(self._normalize_obs(take(self.next_observations), env)),
+            ends.reshape(-1, 1),
+            self._normalize_reward(take(self.rewards).reshape(-1, 1), env),
+        )
+        return ReplayBufferSamples(*(self.to_torch(array, copy=False) for array in arrays))
+
+    def _transitions_on_device(self) -> OnDeviceTransitions | None:
+        if not self._looked_for_room:
+            self._looked_for_room = True
+            if self.device.type == "cuda" and OnDeviceTransitions.fit(self, self.device):
+                self._on_device = OnDeviceTransitions(self, self.device)
+        return self._on_device
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The copy is made again after loading, on the device of that machine.
+        return {**self.__dict__, "_on_device": None, "_looked_for_room": False}
+
+
+def random_transitions(
+    buffer: buffers.ReplayBuffer,
+    batch_size: int,
+    generator: np.random.Generator,
+    env: VecNormalize | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return observations and actions, ``[batch_size, ...]`` each, drawn with replacement.
+
+    ``buffer.sample`` draws from numpy's global generator. This function does not, so it does not
+    change which minibatches are learned from.
+
+    :param buffer: buffer of array observations
+    :param generator: draws them
+    :param env: normalises the observations, if given
+    :raises ValueError: the buffer is empty
+    """
+    rows = generator.integers(buffer.size(), size=batch_size)
+    columns = generator.integers(buffer.n_envs, size=batch_size)
+    normalised = buffer._normalize_obs(buffer.observations[rows, columns], env)
+    observations = np.asarray(normalised, dtype=None if env else buffer.observations.dtype)
+    actions = buffer.actions[rows, columns]
+    return buffer.to_torch(observations, copy=False), buffer.to_torch(actions, copy=False)
+
+
+def _single_precision(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    if isinstance(space, spaces.Box) and space.dtype == np.float64:
+        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+        return spaces.Box(low, high, space.shape, np.float32)
+    return space

@@ -1,0 +1,82 @@
+"""A replay buffer's transitions on the device that learns from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from torch import Tensor
+
+SHARE_OF_FREE_MEMORY = 0.25
+"""Largest share of the device's free memory, when learning starts, for transitions."""
+
+
+class OnDeviceTransitions:
+    """A copy of the transitions on a device, so that a minibatch is gathered there.
+
+    The buffer's arrays stay the source: they are what is saved. Rows added since the last minibatch
+    are sent before the next.
+
+    :param buffer: keeps next observations in an array of their own
+    :param device: where the copy is
+    """
+
+    def __init__(self, buffer: ReplayBuffer, device: torch.device):
+        self._buffer = buffer
+        self._device = device
+        rows = buffer.buffer_size * buffer.n_envs
+        # The first row is there from the start, and has the shapes and types of all.
+        self._kept = [
+            torch.empty((rows, *values.shape[1:]), dtype=values.dtype, device=device)
+            for values in _fields(buffer, slice(0, 1))
+        ]
+        self._unsent = buffer.size()
+
+    @staticmethod
+    def fit(buffer: ReplayBuffer, device: torch.device) -> bool:
+        """Return whether a full buffer takes :data:`SHARE_OF_FREE_MEMORY` at most."""
+        row = sum(values.nbytes for values in _fields(buffer, slice(0, 1)))
+        free, _ = torch.cuda.mem_get_info(device)
+        return row * buffer.buffer_size <= SHARE_OF_FREE_MEMORY * free
+
+    def note_added(self) -> None:
+        """Note that the buffer got a row."""
+        self._unsent = min(self._unsent + 1, self._buffer.buffer_size)
+
+    def gather(self, index: np.ndarray) -> ReplayBufferSamples:
+        """Return transitions ``[len(index), ...]``.
+
+        :param index: ``row * n_envs + environment``
+        """
+        self._send()
+        place = torch.from_numpy(index).to(self._device, non_blocking=True)
+        return ReplayBufferSamples(*(kept.index_select(0, place) for kept in self._kept))
+
+    def _send(self) -> None:
+        buffer, end = self._buffer, self._buffer.pos
+        start = end - self._unsent
+        if start < 0:
+            self._send_rows(slice(start % buffer.buffer_size, buffer.buffer_size))
+            start = 0
+        if start < end:
+            self._send_rows(slice(start, end))
+        self._unsent = 0
+
+    def _send_rows(self, rows: slice) -> None:
+        n = self._buffer.n_envs
+        for kept, values in zip(self._kept, _fields(self._buffer, rows), strict=True):
+            kept[rows.start * n : rows.stop * n].copy_(values, non_blocking=True)
+
+
+def _fields(buffer: ReplayBuffer, rows: slice) -> list[Tensor]:
+    """Return the fields of a minibatch in their order, ``[rows * n_envs, ...]`` each."""
+    ends = buffer.dones[rows] * (1 - buffer.timeouts[rows])
+    arrays = (
+        buffer.observations[rows],
+        buffer.actions[rows],
+        buffer.next_observations[rows],
+        ends[..., None],
+        buffer.rewards[rows][..., None],
+    )
+    return [torch.from_numpy(array).flatten(0, 1) for array in arrays]

@@ -1,0 +1,168 @@
+"""Gradient steps and decisions captured as CUDA graphs: one launch for hundreds of operators."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+Work = Callable[[], None]
+Step = Callable[[Any], Tensor | None]
+"""Takes a minibatch, and may return a tensor; a captured step returns the same tensor at each call,
+with new values."""
+
+
+class Seen(NamedTuple):
+    """Input of a decision.
+
+    :param observations: ``[B, ...]``
+    """
+
+    observations: Tensor
+
+
+EAGER_STEPS = 3
+"""Gradient steps of each kind that run operator by operator before one is captured: optimisers
+make their state there, which must not become part of the graph."""
+
+KEPT_STEPS = 8
+"""Kinds of step that an agent keeps; the least recently used goes. TD3 and SAC have two: a number
+that changes, such as a scheduled ``tau``, and small minibatches at the start bring others."""
+
+
+class Recorder(Protocol):
+    """Captures work as a graph."""
+
+    def run(self, work: Work) -> None:
+        """Do the work on the stream where it will be captured."""
+
+    def capture(self, work: Work) -> Work:
+        """Record the work without doing it; return a function that does it."""
+
+    def fresh(self) -> Self:
+        """Return another recorder like this one, for another agent."""
+
+
+class CudaRecorder:
+    """Captures on a stream of its own, on which the work has run before.
+
+    Random numbers come from the device's default generator, which the graph registers: each replay
+    draws new ones.
+
+    :param device: a CUDA device
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+
+    def run(self, work: Work) -> None:
+        """Do the work on the stream, in order with what is queued before and after."""
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream), warnings.catch_warnings():
+            # Optimisers ask why they are capturable and not captured: they soon are.
+            warnings.filterwarnings("ignore", message="This instance was constructed with captura")
+            work()
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+
+    def capture(self, work: Work) -> Work:
+        """Record the work as a graph; return its replay.
+
+        cuBLAS keeps a workspace for each stream, and streams come from a small pool, so agents may
+        share one. A workspace that a graph uses must lie in the graph's own memory: otherwise
+        dropping another graph, or clearing workspaces, frees it (pytorch issue 193402).
+        """
+        graph = torch.cuda.CUDAGraph()
+        torch._C._cuda_clearCublasWorkspaces()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                work()
+        finally:
+            torch._C._cuda_clearCublasWorkspaces()
+        return graph.replay
+
+    def fresh(self) -> CudaRecorder:
+        """Return one with a stream of its own."""
+        return CudaRecorder(self._device)
+
+
+class CapturedStep:
+    """A gradient step on minibatches of one shape, or a decision on observations of one shape.
+
+    The first :data:`EAGER_STEPS` calls run operator by operator. The next call captures the step
+    and replays it; later calls replay it. No step is done twice or thrown away.
+
+    :param step: a step; its shapes, numbers and choices must not depend on values on the device,
+        and what it changes it must change in place
+    :param batch: a named tuple, the tensors in it of the shapes and types that all will have
+    :param recorder: what captures
+    """
+
+    def __init__(self, step: Step, batch: Any, recorder: Recorder):
+        self._static = type(batch)._make(
+            value.clone() if isinstance(value, Tensor) else value for value in batch
+        )
+        self._step = step
+        self._result: Tensor | None = None
+        self._recorder = recorder
+        self._eager_steps = 0
+        self._replay: Work | None = None
+
+    def __call__(self, batch: Any) -> Tensor | None:
+        """Take one step."""
+        torch._foreach_copy_(_tensors(self._static), _tensors(batch))
+        if self._eager_steps < EAGER_STEPS:
+            self._eager_steps += 1
+            self._recorder.run(self._work)
+            return self._result
+        if self._replay is None:
+            self._replay = self._recorder.capture(self._work)
+        self._replay()
+        return self._result
+
+    def _work(self) -> None:
+        self._result = self._step(self._static)
+
+
+class CapturedSteps:
+    """The steps of an agent, by kind, shape of the minibatch and the numbers baked in.
+
+    :param recorder: what captures
+    """
+
+    def __init__(self, recorder: Recorder):
+        self._recorder = recorder
+        self._steps: OrderedDict[Hashable, CapturedStep] = OrderedDict()
+
+    def __call__(self, step: Step, batch: Any, baked: tuple[Hashable, ...]) -> Tensor | None:
+        """Take one step.
+
+        :param step: a function or a method of the agent, one for each name
+        :param batch: the minibatch, a named tuple, on the device
+        :param baked: Python numbers that the step computes with; when one changes, the step is
+            captured again
+        """
+        shapes = tuple((value.shape, value.dtype) for value in _tensors(batch))
+        key = (step.__name__, shapes, baked)
+        if key not in self._steps:
+            self._steps[key] = CapturedStep(step, batch, self._recorder)
+        self._steps.move_to_end(key)
+        if len(self._steps) > KEPT_STEPS:
+            self._steps.popitem(last=False)
+        return self._steps[key](batch)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> CapturedSteps:
+        """Return an empty copy: captured steps change the tensors of one agent."""
+        return CapturedSteps(self._recorder.fresh())
+
+    def clear(self) -> None:
+        """Forget all steps; call it after a tensor that a step uses was replaced."""
+        self._steps.clear()
+
+
+def _tensors(batch: Any) -> list[Tensor]:
+    return [value for value in batch if isinstance(value, Tensor)]

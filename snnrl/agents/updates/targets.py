@@ -1,0 +1,64 @@
+"""Target networks, which follow the networks that learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from snnrl.agents.policies.part import SpikingPart
+from snnrl.nn.norm.targets import paired_statistics
+
+
+class TargetNetworks:
+    """Target networks, their tensors paired once with those that they follow.
+
+    Weights follow by ``target <- (1 - tau) target + tau online``, rounded as in
+    Stable-Baselines3's ``polyak_update``; the statistics of spiking networks by their strategy's
+    ``target_stats``.
+
+    :param networks: pairs (online, target) of the same structure
+    :param online_stats: running statistics of torch's own layers, in a features extractor
+    :param target_stats: those of the targets, which are copies, as in Stable-Baselines3
+    :raises ValueError: a target has more or fewer weights than what it follows
+    """
+
+    def __init__(
+        self,
+        networks: Iterable[tuple[nn.Module, nn.Module]],
+        online_stats: Sequence[Tensor],
+        target_stats: Sequence[Tensor],
+    ):
+        self._weights: list[tuple[list[Tensor], list[Tensor]]] = []
+        self._statistics: dict[str, tuple[list[Tensor], list[Tensor]]] = {
+            "soft": ([], []),
+            "hard": ([], []),
+        }
+        self._statistics["hard"][0].extend(online_stats)
+        self._statistics["hard"][1].extend(target_stats)
+        for online, target in networks:
+            weights: list[Tensor] = list(online.parameters())
+            targets: list[Tensor] = list(target.parameters())
+            if len(weights) != len(targets):
+                raise ValueError(f"{len(targets)} tensors cannot follow {len(weights)}")
+            self._weights.append((weights, targets))
+            if isinstance(online, SpikingPart):
+                pair = self._statistics[online.norm.target_stats]
+                for ours, theirs in paired_statistics(online, target):
+                    pair[0].append(ours)
+                    pair[1].append(theirs)
+
+    @torch.no_grad()
+    def update(self, tau: float) -> None:
+        """Move every target by ``target <- (1 - tau) target + tau online``."""
+        # One network after the other: two may share a features extractor, which then moves twice.
+        for online, targets in self._weights:
+            torch._foreach_mul_(targets, 1 - tau)
+            torch._foreach_add_(targets, online, alpha=tau)
+        online, targets = self._statistics["soft"]
+        if targets:
+            torch._foreach_lerp_(targets, online, tau)
+        online, targets = self._statistics["hard"]
+        if targets:
+            torch._foreach_copy_(targets, online)
