@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from snnrl.nn import registry
+from snnrl.nn.registry import Component, names
+
 HERE = Path(__file__).parent
 
 TWO_RUNS = ("env=cartpole", "evaluation.episodes=1", "checkpoint.every=10", "total_steps=30")
@@ -74,6 +77,17 @@ def _signals_arrive() -> None:
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, type], None]:
+    """Make a class a choice in this test: ``registered("neuron", "other", Other)``."""
+
+    def register(kind: str, name: str, cls: type) -> None:
+        names(kind)
+        monkeypatch.setitem(registry._components[kind], name, Component(name, cls, {}))
+
+    return register
 
 
 @pytest.fixture

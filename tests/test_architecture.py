@@ -86,7 +86,7 @@ def test_imports_only_point_down():
         ("ops/lif/naive.py", "from snnrl.nn.eager import eager", "snnrl.nn.eager"),
         ("ops/lif/naive.py", "from snnrl import nn", "snnrl.nn"),
         ("ops/lif/naive.py", "from ...nn import eager", "snnrl.nn"),
-        ("nn/coding.py", "def late():\n    import snnrl.agents", "snnrl.agents"),
+        ("nn/encoders/direct.py", "def late():\n    import snnrl.agents", "snnrl.agents"),
         ("nn/convolution.py", "import ale_py", "ale_py"),
         ("agents/td3.py", "from snnrl.compare import main", "snnrl.compare"),
         ("envs/make.py", "from snnrl.agents import DQN", "snnrl.agents"),

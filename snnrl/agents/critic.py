@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snnrl.agents.part import SpikingModel
 from snnrl.agents.spiking import SpikingOptions
-from snnrl.nn.coding import scaled
+from snnrl.nn.encoders.base import scaled
 from snnrl.nn.networks import SpikingNetwork
 
 
