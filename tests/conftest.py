@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from snnrl.experiment.folder import places
+from snnrl.nn import registry
+from snnrl.nn.registry import Component, names
 from snnrl.run_format.names import OWN_RUNS
 
 HERE = Path(__file__).parent
@@ -91,6 +93,17 @@ def _own_runs_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
         return look(environment, name)
 
     monkeypatch.setattr(places, "_of_the_setting", guarded)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, type], None]:
+    """Make a class a choice in this test: ``registered("neuron", "other", Other)``."""
+
+    def register(kind: str, name: str, cls: type) -> None:
+        names(kind)
+        monkeypatch.setitem(registry._components[kind], name, Component(name, cls, {}))
+
+    return register
 
 
 @pytest.fixture

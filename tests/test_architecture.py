@@ -228,7 +228,7 @@ def is_file(name: str) -> bool:
         ("ops/lif/naive.py", "from snnrl.nn.eager import eager", "snnrl.nn.eager"),
         ("ops/lif/naive.py", "from snnrl import nn", "snnrl.nn"),
         ("ops/lif/naive.py", "from ...nn import eager", "snnrl.nn"),
-        ("nn/coding.py", "def late():\n    import snnrl.agents", "snnrl.agents"),
+        ("nn/encoders/direct.py", "def late():\n    import snnrl.agents", "snnrl.agents"),
         ("nn/convolution.py", "import ale_py", "ale_py"),
         ("agents/td3.py", "from snnrl.compare import main", "snnrl.compare"),
         ("envs/make.py", "from snnrl.agents import DQN", "snnrl.agents"),
@@ -240,7 +240,7 @@ def is_file(name: str) -> bool:
         ("errors.py", "from snnrl.ops import backend", "snnrl.ops"),
         ("run_format/done.py", "from snnrl.analysis.runs import Run", "snnrl.analysis.runs"),
         ("run_format/done.py", "from snnrl.envs import make_env", "snnrl.envs"),
-        ("analysis/runs.py", "from snnrl.nn.norm import STRATEGIES", "snnrl.nn.norm"),
+        ("analysis/runs.py", "from snnrl.nn.norm import Norm", "snnrl.nn.norm"),
         (
             "analysis/runs.py",
             "from snnrl.experiment.config.label import label",

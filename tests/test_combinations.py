@@ -15,7 +15,7 @@ import pytest
 from snnrl.errors import UserError
 from snnrl.experiment.config.compose import choices, compose_config
 from snnrl.experiment.config.validate import validate
-from snnrl.nn.norm import STRATEGIES
+from snnrl.nn.norm import make_strategy
 from tests.experiment.helpers import arguments, folder_of, train
 
 ENVIRONMENTS = {
@@ -160,6 +160,6 @@ def schedules(run: Combination) -> list[str]:
     """Re-calibration within the run where the strategy has one."""
     if run.algo == "ppo":
         return []
-    every = "null" if STRATEGIES[run.bn].recalibrate_every is None else "20"
+    every = "null" if make_strategy(run.bn).recalibrate_every is None else "20"
     places = {"bn": run.actor, "critic.bn": run.critic}
     return [f"{key}.recalibrate_every={every}" for key, kind in places.items() if kind == "spiking"]

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from scripts.bench.options import Options
 from snnrl.errors import expect
-from snnrl.nn.norm.pooling import pooled_statistics
 from snnrl.ops.backend import KERNELS
 from snnrl.ops.clif import clif
 from snnrl.ops.dynamic import DynamicParameters, dynamic
@@ -89,8 +88,11 @@ def naive_neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
 
 
 def naive_normalised_neuron(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalisation as in :class:`snnrl.nn.norm.PooledBatchNorm`, then the neuron."""
+    """Normalisation as in :class:`snnrl.nn.norm.batch.PooledBatchNorm`, then the neuron."""
     y = x.float()
-    mean, var = pooled_statistics(y) if layer.statistics is None else layer.statistics
+    if layer.statistics is None:
+        var, mean = torch.var_mean(y, dim=(0, 1), correction=0)
+    else:
+        mean, var = layer.statistics
     y = (y - mean) / torch.sqrt(var + layer.eps) * layer.gamma + layer.beta
     return naive_neuron(y, layer.dynamics).to(x.dtype), mean.detach(), var.detach()

@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor, nn
 
-from snnrl.nn.coding import PopulationDecoder, PopulationEncoder
-from snnrl.nn.networks import SpikingLayer, SpikingNetwork
-from snnrl.nn.norm import PooledBatchNorm
+from snnrl.nn.encoders.population import PopulationEncoder
+from snnrl.nn.layers import SpikingLayer
+from snnrl.nn.networks import SpikingNetwork
+from snnrl.nn.norm.batch import PooledBatchNorm
 from snnrl.nn.norm.confidence import ConfidenceUpdate
+from snnrl.nn.readouts import PopulationDecoder
 
 DECAY, THRESHOLD, WIDTH = 0.75, 0.5, 0.5
 SMOOTHING = 0.8

@@ -29,8 +29,8 @@ from scripts.bench.options import Options
 from scripts.bench.published import PUBLISHED, StepwiseTD3, own_name
 from scripts.bench.race import Contestant, Ready, Table, add_ratios, race
 from snnrl.agents.updates.cuda_graphs import EAGER_STEPS
-from snnrl.nn.networks import SpikingLayer
-from snnrl.nn.norm import PooledBatchNorm
+from snnrl.nn.layers import SpikingLayer
+from snnrl.nn.norm.batch import PooledBatchNorm
 
 LEARNED_STEPS = 20
 CHECKED_STEPS = 2

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingAgent, Statistics
 from snnrl.agents.policies.part import SpikingPart
-from snnrl.nn.activity import watch
-from snnrl.nn.norm import PooledBatchNorm, norm_layers
-from snnrl.nn.norm.confidence import ConfidenceUpdate
+from snnrl.nn.activity import activity as network_activity
+from snnrl.nn.norm import BatchNorm, norm_layers
 from snnrl.nn.norm.error import statistics_error
 
 VECTORS, IMAGES = 4096, 256
@@ -61,17 +60,16 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
     shown = torch.as_tensor(_thinned(observations, limit)).to(agent.device)
     values: dict[str, float] = {}
     for name, part in agent.parts().items():
-        seen = watch(part, *agent.part_inputs(name, shown))
+        seen = network_activity(part, *agent.part_inputs(name, shown))
         values |= {f"firing_rate/{short(name, path)}": rate for path, rate in seen.rates.items()}
         values |= {f"saturation/{short(name, path)}": s for path, s in seen.saturation.items()}
         if agent.experience == "rollout" and part.norm.recalibrate_every is not None:
             # The statistics are replaced at each rollout: the rule is never asked.
             continue
         for path, module in part.named_modules():
-            if isinstance(module, PooledBatchNorm) and isinstance(module.update, ConfidenceUpdate):
-                layer = short(name, path)
-                values[f"gain_mean/{layer}"] = module.update.gain_mean.mean().item()
-                values[f"gain_var/{layer}"] = module.update.gain_var.mean().item()
+            if isinstance(module, BatchNorm):
+                for gain, value in module.gains().items():
+                    values[f"{gain}/{short(name, path)}"] = value.mean().item()
     return values
 
 
@@ -85,7 +83,7 @@ def short(part: str, path: str) -> str:
     where = [] if part in ("actor", "q_network") else [part]
     if one_of_several := re.search(r"\bnetworks\.(\d+)\.", path):
         where.append(f"q{one_of_several[1]}")
-    layer = re.search(r"\blayers\.(\d+)\.", path)
+    layer = re.search(r"\blayers\.(\d+)\b", path)
     if layer is None:
         kind = path.rpartition(".")[2]
     else:

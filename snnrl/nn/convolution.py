@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
-from snnrl.nn.coding import DirectEncoder, Encoder
-from snnrl.nn.fused import Operators, convolved, fire, over_time
-from snnrl.nn.neurons import Neuron
-from snnrl.nn.norm import NormStrategy, make_norm
-
-
-class SpikingConvolution(nn.Module):
-    """Convolution without padding, normalisation per channel, neuron.
-
-    :param inputs: input channels
-    :param channels: output channels N, a neuron at every place of each
-    :param kernel: side of the square kernel, pixels
-    :param stride: pixels between two places
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        channels: int,
-        kernel: int,
-        stride: int,
-        neuron: Neuron,
-        norm: NormStrategy,
-    ):
-        super().__init__()
-        self.linear = nn.Conv2d(inputs, channels, kernel, stride)
-        self.norm = make_norm(norm, channels, affine_start=neuron.threshold / 2)
-        self.neuron = neuron
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes or currents ``[T, B, C, H, W]`` -> spikes ``[T, B, N, H', W']``, from rest."""
-        spikes: Tensor = self.neuron(self.norm(convolved(self.linear, x)))[0]
-        return spikes
+from snnrl.nn.layers import LayerParts
 
 
 class SpikingConvolutions(nn.Module):
-    """A stack of :class:`SpikingConvolution`, flattened at its end.
+    """A stack of spiking convolutions, flattened at its end.
 
     :param shape: ``(C, H, W)`` of the images
-    :param neurons: makes the neurons of one layer
-    :param norm: normalisation strategy of every layer
+    :param parts: what the layers are made of
     :param channels, kernels, strides: of each layer
     :raises UserError: lists of different length, or a kernel that is larger than its image
     """
@@ -56,8 +23,7 @@ class SpikingConvolutions(nn.Module):
     def __init__(
         self,
         shape: tuple[int, ...],
-        neurons: Callable[[], Neuron],
-        norm: NormStrategy,
+        parts: LayerParts,
         channels: Sequence[int],
         kernels: Sequence[int],
         strides: Sequence[int],
@@ -66,7 +32,7 @@ class SpikingConvolutions(nn.Module):
         sizes = convolved_shapes(shape, channels, kernels, strides)
         self.layers = nn.Sequential(
             *(
-                SpikingConvolution(before[0], n, kernel, stride, neurons(), norm)
+                parts.convolution(before[0], n, kernel, stride)
                 for before, n, kernel, stride in zip(
                     sizes[:-1], channels, kernels, strides, strict=True
                 )
@@ -78,18 +44,6 @@ class SpikingConvolutions(nn.Module):
         """Currents ``[T, B, C, H, W]`` -> spikes ``[T, B, features]``."""
         spikes: Tensor = self.layers(x).flatten(2)
         return spikes
-
-    def fused(self, encoder: Encoder, images: Tensor, ops: Operators) -> Tensor:
-        """As ``forward`` of the encoded images ``[B, C, H, W]``, by fused operators."""
-        first, *rest = cast(list[SpikingConvolution], list(self.layers))
-        if type(encoder) is DirectEncoder:
-            currents = over_time(first.linear(images), encoder.time_steps)
-        else:
-            currents = convolved(first.linear, encoder(images))
-        spikes = fire(first.norm, first.neuron, currents, ops)
-        for layer in rest:
-            spikes = fire(layer.norm, layer.neuron, convolved(layer.linear, spikes), ops)
-        return spikes.flatten(2)
 
 
 def conv_lists(conv: Mapping[str, Any]) -> dict[str, Sequence[int]]:

@@ -12,52 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
-from snnrl.nn.coding import (
-    DirectEncoder,
-    Encoder,
-    PopulationDecoder,
-    PopulationEncoder,
-    SpikeCountReadout,
-)
-from snnrl.nn.convolution import SpikingConvolution, SpikingConvolutions, conv_lists
+from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
-from snnrl.nn.fused import Operators, encoded_currents, fire_counts, fire_linear, operators
-from snnrl.nn.inference import can_infer, inferred_counts
-from snnrl.nn.neurons import Neuron, has_fused, make_neuron
-from snnrl.nn.norm import NormStrategy, make_norm
-from snnrl.nn.registry import build, split_spec
+from snnrl.nn.encoders import Encoder
+from snnrl.nn.layers import LayerParts, SpikingLayer
+from snnrl.nn.neurons import Neuron
+from snnrl.nn.norm import NormStrategy
+from snnrl.nn.operators import Operators, operators
+from snnrl.nn.readouts import PopulationDecoder, Readout, SpikeCountReadout
+from snnrl.nn.registry import Spec, build, component, split_spec
+from snnrl.nn.regulations import Regulation
 from snnrl.nn.structure import Structure
+from snnrl.nn.traces import counted
+from snnrl.ops import native
 from snnrl.ops.backend import FUSED, resolve_kernel
 
-Spec = str | Mapping[str, Any]
-
-ENCODERS: dict[str, type[Encoder]] = {
-    "population": PopulationEncoder,
-    "direct": DirectEncoder,
-}
-
 READOUTS = ("population", "linear")
-
-
-class SpikingLayer(nn.Module):
-    """Linear map, normalisation, neuron.
-
-    :param inputs: input features
-    :param outputs: neurons N
-    :param neuron: the neurons
-    :param norm: strategy of the normalisation between the linear map and the neurons
-    """
-
-    def __init__(self, inputs: int, outputs: int, neuron: Neuron, norm: NormStrategy):
-        super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
-        self.norm = make_norm(norm, outputs, affine_start=neuron.threshold / 2)
-        self.neuron = neuron
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes or currents ``[T, B, inputs]`` -> spikes ``[T, B, N]``, from rest."""
-        spikes: Tensor = self.neuron(self.norm(self.linear(x)))[0]
-        return spikes
 
 
 class SpikingNetwork(Compilable):
@@ -83,6 +53,7 @@ class SpikingNetwork(Compilable):
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of spiking convolutions between
         encoder and hidden layers, for images; see :class:`SpikingConvolutions`
     :param input_range: lowest and highest input, for encoders that scale
+    :param regulation: name, class or mapping of what moves the firing thresholds
     :raises UserError: unknown name or parameter, a size below 1, images without convolutions or
         with population coding, or a kernel without its compiler or that does not know the neuron;
         from a pass, a module that was replaced or has hooks where the kernel would leave it out
@@ -107,6 +78,7 @@ class SpikingNetwork(Compilable):
         readout: str = "population",
         conv: Mapping[str, Any] | None = None,
         input_range: tuple[float, float] | None = None,
+        regulation: Spec | None = None,
     ):
         super().__init__()
         expect("readout", readout, READOUTS)
@@ -123,41 +95,38 @@ class SpikingNetwork(Compilable):
                 f"conv=None: inputs of shape {inputs} are images; expected "
                 "dict(channels=[...], kernels=[...], strides=[...])"
             )
-        if images and split_spec(encoder)[0] != "direct":
+        kind = component("encoder", split_spec(encoder)[0])
+        if images and not getattr(kind.maker, "takes_images", False):
             raise UserError(
-                f"encoder={split_spec(encoder)[0]}: takes a vector of numbers, not images; "
-                "expected direct"
+                f"encoder={kind.name}: takes a vector of numbers, not images; expected direct"
             )
         if conv is not None and not images:
             raise UserError(f"conv={dict(conv)}: expected images, not a vector of {inputs} numbers")
-        self.encoder = build(
+        self.encoder: Encoder = build(
             "encoder",
-            ENCODERS,
             encoder,
             inputs=inputs if isinstance(inputs, int) else math.prod(inputs),
             time_steps=time_steps,
             input_range=input_range,
         )
-
-        def neurons() -> Neuron:
-            return make_neuron(neuron, surrogate)
-
+        parts = LayerParts(neuron, surrogate, norm, time_steps, regulated=regulation is not None)
         self.conv: SpikingConvolutions | nn.Identity = nn.Identity()
         features = self.encoder.features
         if conv is not None and not isinstance(inputs, int):
-            self.conv = SpikingConvolutions(inputs, neurons, norm, **conv_lists(conv))
+            self.conv = SpikingConvolutions(inputs, parts, **conv_lists(conv))
             features = self.conv.features
         widths = [features, *hidden]
         if readout == "population":
             widths.append(outputs * population)
-        self.layers = nn.Sequential(
-            *(SpikingLayer(before, after, neurons(), norm) for before, after in pairwise(widths))
-        )
-        self.decoder = (
+        self.layers = nn.Sequential(*(parts.dense(*pair) for pair in pairwise(widths)))
+        self.decoder: Readout = (
             PopulationDecoder(outputs, population)
             if readout == "population"
             else SpikeCountReadout(widths[-1], outputs)
         )
+        self.regulation: Regulation | None = None
+        if regulation is not None:
+            self.regulation = build("regulation", regulation, layers=len(self.stack()))
         self.kernel = kernel
         if kernel != "auto":
             # Where it will run is not known yet: on the device that goes with the kernel.
@@ -167,13 +136,17 @@ class SpikingNetwork(Compilable):
         """Its kernel, for ``print``."""
         return f"kernel={self.kernel}"
 
+    def stack(self) -> list[SpikingLayer]:
+        """Return the spiking layers in the order in which spikes pass them."""
+        convolutions = getattr(self.conv, "layers", ())
+        return cast(list[SpikingLayer], [*convolutions, *self.layers])
+
     def resolve(self, device: torch.device) -> None:
         """Decide what computes the network on this device.
 
         :raises UserError: the kernel that was asked for cannot
         """
-        neurons = [module for module in self.modules() if isinstance(module, Neuron)]
-        known = all(map(has_fused, neurons))
+        known = all(m.known() is not None for m in self.modules() if isinstance(m, Neuron))
         self.kernel = resolve_kernel(self.kernel, str(device), has_fused=known)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,16 +155,30 @@ class SpikingNetwork(Compilable):
             self.resolve(x.device)
         if self.kernel != "naive":
             self._check_structure()
+        if self.regulation is None or not self.regulation.learns():
+            return self._pass(x)
+        with counted(self) as rates:
+            values = self._pass(x)
+            self._regulate(self.regulation, list(rates().values()))
+        return values
+
+    def _pass(self, x: Tensor) -> Tensor:
         if self.kernel in FUSED:
             return self._fused_pass(x, operators(self.kernel))
         return _compiled_pass()(self, x) if self.kernel == "compile" else _eager_pass(self, x)
+
+    @torch.no_grad()
+    def _regulate(self, regulation: Regulation, rates: list[Tensor]) -> None:
+        gains = regulation(torch.stack([rate.mean() for rate in rates]))
+        for layer, gain in zip(self.stack(), gains, strict=True):
+            layer.neuron.threshold.gain.copy_(gain)
 
     def _check_structure(self) -> None:
         """Refuse what only the naive kernel calls: it would be left out without a word."""
         structure = self._structure
         if structure is None or not structure.is_current():
             structure = self._structure = Structure(self)
-            self._stranger = _stranger(self)
+            self._stranger = self._find_stranger()
         if self._stranger is not None and self.kernel in FUSED:
             raise UserError(
                 f"kernel={self.kernel}: knows no operator of {self._stranger}; expected "
@@ -203,53 +190,53 @@ class SpikingNetwork(Compilable):
                 "expected kernel=naive, or a pass inside snnrl.nn.eager.eager(network)"
             )
 
+    def _find_stranger(self) -> str | None:
+        """Return the first module that the fused operators do not know, by name and class.
+
+        ``None``: all are known, or are called where they stand (encoder, normalisations,
+        convolutions).
+        """
+        for name, module, classes in (
+            ("layers", self.layers, (nn.Sequential,)),
+            ("conv", self.conv, (SpikingConvolutions, nn.Identity)),
+        ):
+            if type(module).forward not in [each.forward for each in classes]:
+                return f"{name} ({type(module).__name__})"
+        for prefix, stack in (
+            ("layers", self.layers),
+            ("conv.layers", getattr(self.conv, "layers", ())),
+        ):
+            for i, layer in enumerate(stack):
+                part = layer.unknown() if isinstance(layer, SpikingLayer) else ("", layer)
+                if part is not None:
+                    name = ".".join(filter(None, [prefix, str(i), part[0]]))
+                    return f"{name} ({type(part[1]).__name__})"
+        if not isinstance(self.decoder, Readout) or not self.decoder.is_known():
+            return f"decoder ({type(self.decoder).__name__})"
+        return None
+
     def _fused_pass(self, x: Tensor, ops: Operators) -> Tensor:
-        layers = cast(list[SpikingLayer], list(self.layers))
-        if isinstance(self.conv, SpikingConvolutions):
-            spikes = self.conv.fused(self.encoder, x, ops)
-            if not layers:
-                return self.decoder.read(ops.counts(spikes), len(spikes))
-            first = layers[0].linear
-            currents = ops.spike_linear(spikes, first.weight, first.bias)
-        elif not layers:
+        stack = self.stack()
+        if not stack:
             values: Tensor = self.decoder(self.encoder(x))
             return values
-        elif self.kernel == "native" and can_infer(self.encoder, layers):
-            counts = inferred_counts(self.encoder, layers, x)
+        if (counts := self._acting_counts(x, stack)) is not None:
             return self.decoder.read(counts, self.encoder.time_steps)
-        else:
-            currents = encoded_currents(self.encoder, layers[0].linear, x, ops)
-        for layer, following in pairwise(layers):
-            currents = fire_linear(layer.norm, layer.neuron, currents, following.linear, ops)
-        counts = fire_counts(layers[-1].norm, layers[-1].neuron, currents, ops)
-        return self.decoder.read(counts, len(currents))
+        currents = self.encoder.known_currents(x, stack[0].linear, ops)
+        for layer, following in pairwise(stack):
+            currents = layer.fire_into(following, currents, ops)
+        return self.decoder.read(stack[-1].fire_counts(currents, ops), len(currents))
 
-
-def _stranger(network: SpikingNetwork) -> str | None:
-    """The first module that the fused operators do not know, by name and class; ``None``: all are
-    known, or are called where they stand (the encoder, normalisations, convolutions)."""
-    known: list[tuple[str, nn.Module, tuple[type[nn.Module], ...]]] = [
-        ("layers", network.layers, (nn.Sequential,)),
-        ("conv", network.conv, (SpikingConvolutions, nn.Identity)),
-        ("decoder", network.decoder, (PopulationDecoder, SpikeCountReadout)),
-    ]
-    for name, stack, layer_class in (
-        ("layers", network.layers, SpikingLayer),
-        ("conv.layers", getattr(network.conv, "layers", ()), SpikingConvolution),
-    ):
-        known += [(f"{name}.{i}", layer, (layer_class,)) for i, layer in enumerate(stack)]
-    known += [
-        (f"layers.{i}.linear", layer.linear, (nn.Linear,))
-        for i, layer in enumerate(network.layers)
-        if isinstance(layer, SpikingLayer)
-    ]
-    for name, module, classes in known:
-        if type(module).forward not in [each.forward for each in classes]:
-            return f"{name} ({type(module).__name__})"
-    for name, module in network.named_modules():
-        if name.endswith("neuron") and not has_fused(module):
-            return f"{name} ({type(module).__name__})"
-    return None
+    def _acting_counts(self, x: Tensor, stack: list[SpikingLayer]) -> Tensor | None:
+        """Return the spikes of the last layer by one native operator for the whole network, where
+        this pass needs no gradients and treats every input by itself."""
+        if self.kernel != "native" or torch.is_grad_enabled():
+            return None
+        layers = [layer.for_acting() for layer in stack]
+        known = [layer for layer in layers if layer is not None]
+        if len(known) < len(layers) or (drive := self.encoder.known_input(x)) is None:
+            return None
+        return native.infer(drive.values, self.encoder.time_steps, drive.threshold, known)
 
 
 def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:

@@ -1,22 +1,107 @@
-"""From a name and parameters to an object, with errors that name the key."""
+"""Components by name: what a person can choose for each part of a network."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, NamedTuple, TypeVar
 
 from snnrl.errors import UserError, expect
+from snnrl.parameters import check_parameters, parameters_of
 
-T = TypeVar("T")
+C = TypeVar("C", bound=Callable[..., Any])
+
+Spec = str | type | Mapping[str, Any]
+"""``"lif"``, a class, or ``dict(name="lif", decay=0.5)`` with either."""
+
+GROUPS = {
+    "neuron": "neuron",
+    "surrogate": "surrogate",
+    "norm": "bn",
+    "encoder": "encoder",
+    "regulation": "regulation",
+    "loss": "loss",
+}
+"""Kind of component -> the group of settings that chooses it."""
+
+FOLDERS = {
+    "neuron": "neurons",
+    "surrogate": "surrogates",
+    "norm": "norm",
+    "encoder": "encoders",
+    "regulation": "regulations",
+    "loss": "losses",
+}
+"""Kind of component -> the folder of :mod:`snnrl.nn` whose modules bring the package's own."""
 
 
-def split_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """``"lif"`` or ``dict(name="lif", decay=0.5)`` -> the name and the parameters.
+class Component(NamedTuple):
+    """One choice.
+
+    :param name: as it is written
+    :param maker: the class
+    :param presets: parameters of this choice that differ from the class's defaults
+    """
+
+    name: str
+    maker: Callable[..., Any]
+    presets: dict[str, Any]
+
+
+_components: dict[str, dict[str, Component]] = {kind: {} for kind in GROUPS}
+
+
+def register(kind: str, name: str, **presets: Any) -> Callable[[C], C]:
+    """Make a class a choice: ``@register("neuron", "my_lif")``.
+
+    One class can be several choices, each with presets of its own.
+
+    :param kind: a key of :data:`GROUPS`
+    :param name: what people write to choose it
+    :param presets: parameters that differ from the class's defaults
+    :raises UserError: no such kind, or another class has the name
+    """
+    expect("register", kind, GROUPS)
+
+    def add(maker: C) -> C:
+        there = _components[kind].get(name)
+        if there is not None and _origin(there.maker) != _origin(maker):
+            raise UserError(
+                f"{GROUPS[kind]}={name}: is {_origin(there.maker)} already; expected another name "
+                f"for {_origin(maker)}"
+            )
+        _components[kind][name] = Component(name, maker, presets)
+        return maker
+
+    return add
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of all choices of a kind, the package's own and others."""
+    _import_own(kind)
+    return sorted(_components[kind])
+
+
+def component(kind: str, name: str | type) -> Component:
+    """Return a choice; a class that was not registered is one by itself.
+
+    :raises UserError: unknown name
+    """
+    if isinstance(name, type):
+        return Component(name.__name__, name, {})
+    _import_own(kind)
+    expect(GROUPS[kind], name, sorted(_components[kind]))
+    return _components[kind][name]
+
+
+def split_spec(spec: Spec) -> tuple[Any, dict[str, Any]]:
+    """``"lif"`` or ``dict(name="lif", decay=0.5)`` -> the name (or class) and the parameters.
 
     :raises UserError: neither a name nor a mapping with a name
     """
-    if isinstance(spec, str):
+    if isinstance(spec, str | type):
         return spec, {}
     if not isinstance(spec, Mapping):
         raise UserError(f"{spec}: expected a name or dict(name=..., **parameters)")
@@ -26,47 +111,33 @@ def split_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return parameters.pop("name"), parameters
 
 
-def build(
-    kind: str,
-    makers: Mapping[str, Callable[..., T]],
-    spec: str | Mapping[str, Any],
-    *,
-    pass_name: bool = False,
-    **context: Any,
-) -> T:
-    """Call the maker that ``spec`` names with its parameters and with ``context``.
+def build(kind: str, spec: Spec, **context: Any) -> Any:
+    """Make a component.
 
-    :param kind: what is made, for the error message: ``neuron``, ``encoder``, ...
-    :param makers: name -> class or function
-    :param spec: a name, or a mapping with ``name`` and parameters
-    :param pass_name: hand the name on as ``name=``
-    :param context: arguments that do not come from the user
-    :raises UserError: unknown name or unknown parameter
+    :param kind: a key of :data:`GROUPS`
+    :param spec: a name or a class, or a mapping with it and with parameters
+    :param context: arguments that do not come from a person: those that the constructor names are
+        handed on
+    :raises UserError: unknown name or parameter, another type or a value out of bounds
     """
-    name, parameters = split_spec(spec)
-    expect(kind, name, makers)
-    maker = makers[name]
-    known = sorted(_parameters_of(maker) - {"name", *context})
-    for key in parameters:
-        if not known:
-            raise UserError(f"{kind} parameter={key}: {kind}={name} takes no parameters")
-        expect(f"{kind} parameter", key, known)
-    if pass_name:
-        context["name"] = name
-    return maker(**parameters, **context)
+    name, given = split_spec(spec)
+    chosen = component(kind, name)
+    parameters = {**chosen.presets, **given}
+    check_parameters(GROUPS[kind], chosen.name, chosen.maker, parameters, context=context)
+    takes = parameters_of(chosen.maker)
+    return chosen.maker(**parameters, **{k: v for k, v in context.items() if k in takes})
 
 
-def _parameters_of(maker: Callable[..., Any]) -> set[str]:
-    """Keyword parameters of a function, or of a class and the classes it hands keywords on to."""
-    targets = (
-        [vars(c)["__init__"] for c in maker.__mro__ if "__init__" in vars(c)]
-        if isinstance(maker, type)
-        else [maker]
-    )
-    names: set[str] = set()
-    for target in targets:
-        parameters = inspect.signature(target).parameters.values()
-        names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return names - {"self"}
+def import_folder(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that what it brings is registered."""
+    for module in iter_modules(path):
+        import_module(f"{package}.{module.name}")
+
+
+def _import_own(kind: str) -> None:
+    import_module(f"snnrl.nn.{FOLDERS[kind]}")
+
+
+def _origin(maker: Callable[..., Any]) -> str:
+    module = inspect.getmodule(maker)
+    return f"{module.__name__ if module else '?'}.{maker.__qualname__}"

@@ -20,6 +20,15 @@ class Surrogate(NamedTuple):
     name: str
     scale: float
 
+    def __call__(self, membrane: Tensor, threshold: float | Tensor, step: int) -> Tensor:
+        """Return the spikes of a time step, see :func:`spike`; the same in every step."""
+        return spike(membrane, threshold, self)
+
+
+Firing = Callable[[Tensor, float | Tensor, int], Tensor]
+"""Called with the membrane potential ``[B, ...]``, the threshold and the number of the time step;
+returns spikes, with a surrogate gradient."""
+
 
 def _rectangular(distance: Tensor, width: float) -> Tensor:
     """``1{|v - th| < w}``."""
@@ -53,26 +62,32 @@ DERIVATIVES: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(membrane: Tensor, threshold: float, surrogate: Surrogate) -> Tensor:
+    def forward(membrane: Tensor, threshold: float | Tensor, surrogate: Surrogate) -> Tensor:
         return (membrane > threshold).to(membrane.dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float, Surrogate], output: Tensor) -> None:
-        membrane, ctx.threshold, ctx.surrogate = inputs
-        ctx.save_for_backward(membrane)
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, float | Tensor, Surrogate], output: Tensor
+    ) -> None:
+        membrane, threshold, ctx.surrogate = inputs
+        tensors = (membrane, threshold) if isinstance(threshold, Tensor) else (membrane,)
+        ctx.number = None if isinstance(threshold, Tensor) else threshold
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        (membrane,) = ctx.saved_tensors
+        membrane, *threshold = ctx.saved_tensors
+        distance = membrane - (threshold[0] if threshold else ctx.number)
         derivative = DERIVATIVES[ctx.surrogate.name]
-        return upstream * derivative(membrane - ctx.threshold, ctx.surrogate.scale), None, None
+        return upstream * derivative(distance, ctx.surrogate.scale), None, None
 
 
-def spike(membrane: Tensor, threshold: float, surrogate: Surrogate) -> Tensor:
+def spike(membrane: Tensor, threshold: float | Tensor, surrogate: Surrogate) -> Tensor:
     """``s = 1{v > th}`` (strict), with ``ds/dv`` replaced by the surrogate's derivative.
 
     :param membrane: membrane potential, any shape
-    :param threshold: firing threshold, in units of the membrane potential
+    :param threshold: firing threshold, a number or a tensor of shape ``[]``, in units of the
+        membrane potential; it gets no gradient
     :param surrogate: which derivative stands for that of the step
     :return: spikes, 0 or 1, of the membrane's shape and dtype
     """

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from snnrl.agents import DQN
-from snnrl.nn.activity import firing_rates
+from snnrl.nn.activity import activity
 from snnrl.nn.norm import norm_layers
 from tests.envs import MatchImage
 
@@ -26,11 +26,11 @@ def test_images_are_scaled_as_in_sb3_and_keep_their_shape():
     image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8) * 4
     agent.predict(image, deterministic=True)
     assert torch.equal(seen[0], torch.as_tensor(image).float()[None] / 255)
-    assert list(firing_rates(agent.q_net.network, seen[0])) == [
-        "conv.layers.0.neuron",
-        "conv.layers.1.neuron",
-        "layers.0.neuron",
-        "layers.1.neuron",
+    assert list(activity(agent.q_net.network, seen[0]).rates) == [
+        "conv.layers.0",
+        "conv.layers.1",
+        "layers.0",
+        "layers.1",
     ]
 
 

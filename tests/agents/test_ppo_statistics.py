@@ -12,9 +12,10 @@ from torch import nn
 
 from snnrl.agents import PPO
 from snnrl.agents.policies.on_policy import OnPolicyNetwork
-from snnrl.nn.norm import STRATEGIES, norm_layers
+from snnrl.nn.norm import norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from tests.envs import Follow, Match
+from tests.nn.parts import NORMS
 
 from .helpers import Watcher, buffers, changed
 from .ppo_helpers import small_ppo
@@ -56,7 +57,7 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 @pytest.mark.parametrize("env", [Follow, Match])
-@pytest.mark.parametrize("bn", STRATEGIES)
+@pytest.mark.parametrize("bn", NORMS)
 def test_the_ratio_is_1_before_the_first_update(ratios, bn, env, critic):
     critic = critic if critic == "ann" else dict(name="spiking", bn=bn)
     agent = small_ppo(env(), policy_kwargs=dict(bn=bn, critic=critic))
@@ -93,7 +94,7 @@ def test_a_shift_that_a_refresh_takes_away_is_not_learned(critic):
             assert layer.linear.bias.grad.abs().max() < 1e-4 * largest
 
 
-@pytest.mark.parametrize("bn", [name for name in STRATEGIES if name != "none"])
+@pytest.mark.parametrize("bn", [name for name in NORMS if name != "none"])
 def test_the_statistics_move_between_iterations_and_never_within(bn):
     agent = small_ppo(policy_kwargs=dict(bn=bn, critic=dict(name="spiking", bn=bn)))
     parts = agent.parts()

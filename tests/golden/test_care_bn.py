@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from snnrl.nn.norm import PooledBatchNorm, recalibrating
-from snnrl.nn.norm.confidence import ConfidenceUpdate
+from snnrl.nn.norm import recalibrating
+from snnrl.nn.norm.batch import PooledBatchNorm
+from snnrl.nn.shape import LayerShape
 
 from .helpers import close
 
@@ -10,11 +11,11 @@ from .helpers import close
 @pytest.fixture
 def layer_after_updates(golden):
     data = golden("care_bn")
-    features = data["gamma"].numel()
     layer = PooledBatchNorm(
-        features,
-        ConfidenceUpdate(features, smoothing=float(data["smoothing"])),
-        affine_start=0.25,
+        LayerShape(data["gamma"].numel(), len(data["x0"])),
+        threshold=0.5,
+        rule="confidence",
+        smoothing=float(data["smoothing"]),
         eps=float(data["eps"]),
     )
     with torch.no_grad():

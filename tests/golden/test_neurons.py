@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from snnrl.nn.neurons import make_neuron
 from snnrl.ops import native
+from tests.nn.parts import make_neuron
 
 from .helpers import close
 
@@ -15,7 +15,7 @@ def test_spikes_and_input_gradient(golden, recorded, name, kernel):
     data = golden("neurons")
     x = data[f"{recorded}_x"].clone().requires_grad_()
     neuron = make_neuron(name, "rectangular")
-    spikes = neuron(x)[0] if kernel == "naive" else native.neuron(x, neuron.dynamics())
+    spikes = neuron(x)[0] if kernel == "naive" else native.neuron(x, neuron.constants())
     assert torch.equal(spikes, data[f"{recorded}_spikes"])
     spikes.backward(data[f"{recorded}_g"])
     close(x.grad, data[f"{recorded}_dx"])

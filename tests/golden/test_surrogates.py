@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from snnrl.nn.neurons import make_surrogate
-from snnrl.ops.surrogate import spike
+from snnrl.nn.registry import build
+from snnrl.nn.shape import LayerShape
 
 from .helpers import close
 
@@ -14,7 +14,7 @@ from .helpers import close
 def test_gradient_of_the_spike(golden, recorded, name):
     data = golden("surrogates")
     v = data[f"{recorded}_v"].clone().requires_grad_()
-    spikes = spike(v, 0.5, make_surrogate(name))
+    spikes = build("surrogate", name, shape=LayerShape(1, 1))(v, 0.5, 0)
     assert torch.equal(spikes, (data[f"{recorded}_v"] > 0.5).float())
     spikes.sum().backward()
     close(v.grad, data[f"{recorded}_grad"])

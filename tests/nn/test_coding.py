@@ -3,12 +3,9 @@ import math
 import pytest
 import torch
 
-from snnrl.nn.coding import (
-    DirectEncoder,
-    PopulationDecoder,
-    PopulationEncoder,
-    SpikeCountReadout,
-)
+from snnrl.nn.encoders.direct import DirectEncoder
+from snnrl.nn.encoders.population import PopulationEncoder
+from snnrl.nn.readouts import PopulationDecoder, SpikeCountReadout
 
 
 def drive_of(encoder, observation):

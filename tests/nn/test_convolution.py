@@ -3,12 +3,13 @@ import torch
 import torch.nn.functional as F
 
 from snnrl.errors import UserError
-from snnrl.nn.activity import firing_rates
+from snnrl.nn.activity import activity
 from snnrl.nn.convolution import convolved_shapes
-from snnrl.nn.norm import make_norm, make_strategy, norm_layers, recalibrating
+from snnrl.nn.norm import norm_layers, recalibrating
 from snnrl.nn.norm.error import statistics_error
 
 from .networks import CONV, images, tiny_conv
+from .parts import make_norm
 
 
 def test_shapes():
@@ -63,7 +64,7 @@ def pooled(x):
 
 
 def test_statistics_of_a_channel_are_over_time_batch_and_space():
-    layer = make_norm(make_strategy(dict(name="vanilla", momentum=1.0)), 4, affine_start=0.25)
+    layer = make_norm(dict(name="vanilla", momentum=1.0), 4)
     x = torch.stack([torch.randn(8, 4, 5, 6) * (t + 1) + t for t in range(3)])
     y = layer(x)
     mean, var = pooled(x)
@@ -82,7 +83,7 @@ def test_statistics_of_a_channel_are_over_time_batch_and_space():
 
 
 def test_the_gradient_through_the_statistics_is_torchs():
-    layer = make_norm(make_strategy("carebn"), 3, affine_start=0.25)
+    layer = make_norm("carebn", 3)
     x = torch.randn(2, 4, 3, 5, 5, requires_grad=True)
     upstream = torch.randn(2, 4, 3, 5, 5)
     (layer(x) * upstream).sum().backward()
@@ -95,10 +96,7 @@ def test_the_gradient_through_the_statistics_is_torchs():
 
 def test_an_image_counts_once_for_the_confidence():
     """The published rule has batch size - 1 observations, whatever time steps and pixels."""
-    default, given = (
-        make_norm(make_strategy(dict(name="carebn", effective_n=n)), 3, affine_start=0.25)
-        for n in (None, 7)
-    )
+    default, given = (make_norm(dict(name="carebn", effective_n=n), 3) for n in (None, 7))
     x = torch.randn(4, 8, 3, 5, 5)
     default(x)
     given(x)
@@ -134,15 +132,13 @@ def test_after_recalibration_on_one_batch_its_statistics_are_right():
 
 def test_firing_rates():
     network = tiny_conv().eval()
-    rates = firing_rates(network, images())
+    rates = activity(network, images()).rates
     spikes = network.encoder(images())
-    for name, layer in zip(
-        ("conv.layers.0.neuron", "conv.layers.1.neuron"), network.conv.layers, strict=True
-    ):
+    for name, layer in zip(("conv.layers.0", "conv.layers.1"), network.conv.layers, strict=True):
         spikes = layer(spikes)
         assert rates[name] == pytest.approx(spikes.mean().item())
         assert 0 < rates[name] < 1
-    assert list(rates) == ["conv.layers.0.neuron", "conv.layers.1.neuron", "layers.0.neuron"]
+    assert list(rates) == ["conv.layers.0", "conv.layers.1", "layers.0"]
 
 
 def test_rows_do_not_depend_on_each_other_in_evaluation():

@@ -4,15 +4,17 @@ import pytest
 import torch
 
 from snnrl.errors import UserError
-from snnrl.nn import networks
-from snnrl.nn.activity import firing_rates
-from snnrl.nn.coding import PopulationEncoder
-from snnrl.nn.neurons import DEFAULT_SCALES, LIF, NEURONS, Neuron
-from snnrl.nn.norm import STRATEGIES, frozen_statistics, norm_layers, recalibrating
+from snnrl.nn.activity import activity
+from snnrl.nn.adaptive import frozen
+from snnrl.nn.encoders.population import PopulationEncoder
+from snnrl.nn.neurons import Neuron
+from snnrl.nn.neurons.lif import LIF
+from snnrl.nn.norm import norm_layers, recalibrating
+from snnrl.nn.surrogates import Surrogate
 from snnrl.ops import native as native_operators
-from snnrl.ops.surrogate import DERIVATIVES
 
 from .networks import images, observations, tiny, tiny_conv
+from .parts import FUSED_SURROGATES, NEURONS, NORMS
 
 CLOSE = dict(rtol=1e-3, atol=2e-5)
 POPULATION, DIRECT = dict(), dict(encoder="direct")
@@ -50,7 +52,7 @@ def assert_same_pass(naive, native, *, learns=True):
 
 
 @pytest.mark.parametrize("network", [POPULATION, DIRECT, LINEAR, CONV])
-@pytest.mark.parametrize("bn", STRATEGIES)
+@pytest.mark.parametrize("bn", NORMS)
 def test_training_evaluation_and_recalibration(bn, network):
     naive, native = pair(bn=bn, **network)
     learned = assert_same_pass(naive, native)
@@ -68,7 +70,7 @@ def test_training_evaluation_and_recalibration(bn, network):
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
-@pytest.mark.parametrize("surrogate", ["rectangular", "sigmoid", "tanh", "triangle"])
+@pytest.mark.parametrize("surrogate", FUSED_SURROGATES)
 def test_neurons(neuron, surrogate):
     changes = dict(neuron=dict(name=neuron, detach_reset=True), surrogate=surrogate)
     assert_same_pass(*pair(**changes))
@@ -97,13 +99,13 @@ def test_acting_is_one_call(monkeypatch):
         network(observations())
 
 
-def test_frozen_statistics_and_renormalisation():
+def test_frozen_networks_and_renormalisation():
     naive, native = pair(bn="vanilla")
     for network in (naive, native):
         for layer in norm_layers(network):
             layer.moving_var.fill_(0.5)
     moving = {name: buffer.clone() for name, buffer in native.named_buffers()}
-    with frozen_statistics(naive), frozen_statistics(native):
+    with frozen(naive), frozen(native):
         assert_same_pass(naive, native)
     naive.eval(), native.eval()
     for network in (naive, native):
@@ -116,7 +118,7 @@ def test_frozen_statistics_and_renormalisation():
 
 def test_layers_can_be_watched():
     naive, native = pair()
-    assert firing_rates(native, observations()) == firing_rates(naive, observations())
+    assert activity(native, observations()).rates == activity(naive, observations()).rates
     assert native.kernel == "native"
 
 
@@ -127,8 +129,8 @@ class Other(Neuron):
         return (x > 0).to(x.dtype), state
 
 
-def test_auto_is_naive_for_a_neuron_without_fused_operators(monkeypatch):
-    monkeypatch.setitem(NEURONS, "other", Other)
+def test_auto_is_naive_for_a_neuron_without_fused_operators(registered):
+    registered("neuron", "other", Other)
     network = tiny(neuron="other", kernel="auto", surrogate="rectangular")
     network(observations())
     assert network.kernel == "naive"
@@ -143,16 +145,22 @@ class Loud(LIF):
         return torch.ones_like(x), state
 
 
-def test_a_neuron_that_computes_something_else_is_not_taken_for_its_parent(monkeypatch):
-    monkeypatch.setitem(NEURONS, "loud", Loud)
+def test_a_neuron_that_computes_something_else_is_not_taken_for_its_parent(registered):
+    registered("neuron", "loud", Loud)
     network = tiny(neuron="loud", kernel="auto")
     network(observations())
     assert network.kernel == "naive"
 
 
-def test_a_surrogate_that_fused_operators_do_not_know(monkeypatch):
-    monkeypatch.setitem(DERIVATIVES, "flat", lambda distance, scale: torch.ones_like(distance))
-    monkeypatch.setitem(DEFAULT_SCALES, "flat", 1.0)
+class Flat(Surrogate):
+    """A surrogate that no fused operator knows."""
+
+    def forward(self, membrane, threshold, step):
+        return (membrane > threshold).to(membrane.dtype) + membrane - membrane.detach()
+
+
+def test_a_surrogate_that_fused_operators_do_not_know(registered):
+    registered("surrogate", "flat", Flat)
     network = tiny(surrogate="flat", kernel="auto")
     network(observations())
     assert network.kernel == "naive"
@@ -167,8 +175,8 @@ class Silent(PopulationEncoder):
         return torch.zeros_like(super().forward(observation))
 
 
-def test_an_encoder_that_computes_something_else_is_called(monkeypatch):
-    monkeypatch.setitem(networks.ENCODERS, "silent", Silent)
+def test_an_encoder_that_computes_something_else_is_called(registered):
+    registered("encoder", "silent", Silent)
     naive, native = pair(encoder="silent")
     assert_same_pass(naive, native, learns=False)
     naive.eval(), native.eval()

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from snnrl.errors import UserError
-from snnrl.nn.neurons import make_neuron, make_surrogate
 from snnrl.ops.surrogate import Surrogate
+from tests.nn.parts import make_neuron
 
 NAMES = ["lif", "clif", "dn"]
 
@@ -93,8 +93,9 @@ def test_two_forward_passes_before_one_backward(name):
 
 
 def test_a_surrogate_has_its_published_scale_unless_given():
-    assert make_surrogate("sigmoid") == Surrogate("sigmoid", 4.0)
-    assert make_surrogate(dict(name="rectangular", scale=0.25)) == Surrogate("rectangular", 0.25)
+    assert make_neuron("lif", "sigmoid").surrogate.known() == Surrogate("sigmoid", 4.0)
+    narrow = make_neuron("lif", dict(name="rectangular", scale=0.25))
+    assert narrow.surrogate.known() == Surrogate("rectangular", 0.25)
 
 
 def test_the_scale_reaches_the_gradient():
@@ -107,7 +108,7 @@ def test_the_scale_reaches_the_gradient():
 @pytest.mark.parametrize(
     ("neuron", "surrogate", "message"),
     [
-        ("lief", "rectangular", r"^neuron=lief: expected one of lif, clif, dn; .*'lif'\?$"),
+        ("lief", "rectangular", r"^neuron=lief: expected one of clif, dn, lif; .*'lif'\?$"),
         ("lif", "sigmod", r"^surrogate=sigmod: .*'sigmoid'\?$"),
         (dict(name="lif", decy=0.5), "rectangular", r"^neuron parameter=decy: .*'decay'\?$"),
         ("lif", dict(name="tanh", scal=1.0), r"^surrogate parameter=scal: .*'scale'\?$"),

@@ -2,13 +2,15 @@ import pytest
 import torch
 
 from snnrl.errors import UserError
-from snnrl.nn.norm import make_norm, make_strategy, norm_layers, sync_target
+from snnrl.nn.norm import make_strategy, norm_layers
+
+from .parts import follow, make_norm
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("carbn", r"^bn=carbn: expected one of none, vanilla, .*; did you mean 'carebn'\?$"),
+        ("carbn", r"^bn=carbn: expected one of .*ca_only, carebn, .*; did you mean 'carebn'\?$"),
         (dict(name="vanila"), r"^bn=vanila: .*'vanilla'\?$"),
         (dict(name="vanilla", momentm=0.2), r"^bn parameter=momentm: .*'momentum'\?$"),
         (dict(name="carebn", target_stats="sotf"), r"^bn.target_stats=sotf: .*'soft'\?$"),
@@ -21,30 +23,30 @@ def test_an_unknown_name_parameter_or_value_is_refused(spec, message):
 
 
 def test_changes_to_a_strategy_reach_its_layer():
-    strategy = make_strategy(dict(name="carebn", smoothing=0.5, effective_n=7, eps=1e-3))
-    layer = make_norm(strategy, 2, affine_start=0.3)
+    spec = dict(name="carebn", smoothing=0.5, effective_n=7, eps=1e-3)
+    layer = make_norm(spec, 2, threshold=0.6)
     assert (layer.update.smoothing, layer.update.effective_n, layer.eps) == (0.5, 7, 1e-3)
     assert torch.equal(layer.gamma, torch.full((2,), 0.3))
     assert torch.equal(layer.beta, torch.full((2,), 0.3))
-    assert make_strategy("carebn").smoothing == 0.8
+    assert make_strategy("carebn").settings()["smoothing"] == 0.8
 
 
-@pytest.mark.parametrize(("target_stats", "expected"), [("soft", 1.2), ("hard", 3.0)])
-def test_statistics_of_a_target_follow(target_stats, expected):
-    online, target = (make_norm(make_strategy("carebn"), 2, 0.25) for _ in range(2))
+@pytest.mark.parametrize(("share", "expected"), [(0.1, 1.2), (1.0, 3.0)])
+def test_statistics_of_a_target_follow(share, expected):
+    online, target = (make_norm("carebn", 2) for _ in range(2))
     online.moving_mean.fill_(3.0)
     target.moving_mean.fill_(1.0)
     address = target.moving_mean.data_ptr()
-    sync_target(online, target, tau=0.1, target_stats=target_stats)
+    follow(online, target, share)
     torch.testing.assert_close(target.moving_mean, torch.full((2,), expected))
     assert target.moving_mean.data_ptr() == address
     assert torch.equal(online.moving_mean, torch.full((2,), 3.0))
 
 
 def test_a_network_without_normalisation_has_no_statistics_to_follow():
-    layer = make_norm(make_strategy("none"), 2, 0.25)
+    layer = make_norm("none", 2)
     assert norm_layers(layer) == []
-    sync_target(layer, layer, tau=0.1)
+    assert layer.followed() == []
 
 
 @pytest.mark.parametrize(
@@ -53,12 +55,15 @@ def test_a_network_without_normalisation_has_no_statistics_to_follow():
         (dict(target_stats="hard"), "has no name"),
         (
             dict(name="carebn", recalibrate_batches=0),
-            "bn.recalibrate_batches=0: expected more than 0",
+            "bn.recalibrate_batches=0: expected at least 1",
         ),
-        (dict(name="carebn", recalibrate_every=0), "bn.recalibrate_every=0: expected"),
+        (dict(name="carebn", recalibrate_every=0), "bn.recalibrate_every=0: expected at least 1"),
         (dict(name="carebn", effective_n=0), "bn.effective_n=0: expected more than 0"),
-        (dict(name="vanilla", momentum=5), "bn.momentum=5: expected 0 to 1"),
-        (dict(name="none", recalibrate_every=10), "nothing to re-calibrate"),
+        (dict(name="vanilla", momentum=5), "bn.momentum=5: expected at most 1"),
+        (
+            dict(name="none", recalibrate_every=10),
+            "^bn.recalibrate_every=10: bn=none keeps no statistics",
+        ),
         (None, "expected a name or dict"),
     ],
 )

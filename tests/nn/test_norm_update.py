@@ -3,15 +3,18 @@
 import pytest
 import torch
 
-from snnrl.nn.norm import PooledBatchNorm, make_norm, make_strategy
+from snnrl.nn.norm import make_strategy
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.norm.ema import ExponentialUpdate
+from snnrl.nn.norm.none import NoNorm
+
+from .parts import make_norm
 
 STRATEGIES = ["vanilla", "carebn", "ca_only", "re_only"]
 
 
 def layer_of(bn, features=1):
-    return make_norm(make_strategy(bn), features, affine_start=0.25)
+    return make_norm(bn, features)
 
 
 def series(*values):
@@ -76,11 +79,12 @@ def test_confidence_update(effective_n, n):
 
 
 def test_effective_n_is_the_batch_size_less_one_whatever_the_time_steps():
-    default, given = ConfidenceUpdate(3), ConfidenceUpdate(3, effective_n=15)
-    for rule in (default, given):
-        layer = PooledBatchNorm(3, rule, affine_start=0.25)
+    gains = []
+    for effective_n in (None, 15):
+        layer = layer_of(dict(name="carebn", effective_n=effective_n), features=3)
         layer(random_input(batch=16))
-    assert torch.equal(default.gain_mean, given.gain_mean)
+        gains.append(layer.update.gain_mean)
+    assert torch.equal(*gains)
 
 
 def test_a_batch_of_one_counts_as_one_observation():
@@ -158,4 +162,4 @@ def test_the_named_strategies_are_these_parts():
         "ca_only": (ConfidenceUpdate, False),
         "carebn": (ConfidenceUpdate, True),
     }
-    assert isinstance(layer_of("none"), torch.nn.Identity)
+    assert isinstance(layer_of("none"), NoNorm)

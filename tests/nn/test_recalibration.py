@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from snnrl.nn.norm import make_norm, make_strategy, norm_layers, recalibrating
+from snnrl.nn.norm import norm_layers, recalibrating
 
 from .networks import observations, tiny
+from .parts import make_norm
 
 
 def random_inputs():
@@ -25,7 +26,7 @@ def assert_unchanged(network, before):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("bn", ["vanilla", "carebn"])
 def test_it_gives_the_statistics_of_all_batches_together(bn, training):
-    layer = make_norm(make_strategy(bn), 3, affine_start=0.25).train(training)
+    layer = make_norm(bn, 3).train(training)
     batches = random_inputs()
     confidence = statistics(layer.update)
     addresses = layer.moving_mean.data_ptr(), layer.moving_var.data_ptr()
@@ -41,7 +42,7 @@ def test_it_gives_the_statistics_of_all_batches_together(bn, training):
 
 
 def test_each_batch_is_normalised_with_the_statistics_so_far():
-    layer = make_norm(make_strategy("carebn"), 3, affine_start=0.25).eval()
+    layer = make_norm("carebn", 3).eval()
     batches = random_inputs()
     with recalibrating(layer):
         for k, x in enumerate(batches):
@@ -98,8 +99,7 @@ def test_it_builds_no_graph_and_training_goes_on_after():
 
 def by_rule(bn, batches, **changes):
     """A layer that was moved by its rule at the end of a re-calibration, and what it was before."""
-    strategy = make_strategy(dict(name=bn, **changes))
-    layer, other = (make_norm(strategy, 3, affine_start=0.25) for _ in range(2))
+    layer, other = (make_norm(dict(name=bn, **changes), 3) for _ in range(2))
     first = random_inputs()[1] * 3
     layer(first)
     other(first)
@@ -152,8 +152,7 @@ def test_nothing_by_an_exception_or_without_a_batch(rule):
 
 
 def test_images_count_once_by_rule():
-    strategy = make_strategy("ca_only")
-    layer, other = (make_norm(strategy, 3, affine_start=0.25) for _ in range(2))
+    layer, other = (make_norm("ca_only", 3) for _ in range(2))
     x = torch.randn(4, 10, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     with recalibrating(layer, by_rule=True):
         layer(x[:, :4])

@@ -1,16 +1,17 @@
 import pytest
 import torch
 
-from snnrl.nn.norm import make_norm, make_strategy, norm_layers
+from snnrl.nn.norm import norm_layers
 
 from .networks import observations, tiny
+from .parts import make_norm
 
 
 def layers(shape):
     """A layer that renormalises and one in training mode, with the same statistics."""
     made = []
     for _ in range(2):
-        layer = make_norm(make_strategy("vanilla"), shape[2], affine_start=0.25)
+        layer = make_norm("vanilla", shape[2])
         layer.moving_mean.copy_(torch.tensor([0.5, -1.0, 2.0]))
         layer.moving_var.copy_(torch.tensor([4.0, 0.25, 1.0]))
         made.append(layer)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from snnrl.agents import TD3
-from snnrl.nn.neurons import NEURONS, make_neuron
 from tests.envs import Follow
 
 from .networks import tiny
+from .parts import NEURONS, make_neuron
 
 
 def test_an_agents_policy() -> None:
@@ -20,7 +20,9 @@ def test_an_agents_policy() -> None:
     )
     text = str(agent.policy)
     for shown in (
-        "CLIF(threshold=0.5, surrogate=rectangular(0.5), decay=0.6, current_decay=0.5)",
+        "decay=0.6, current_decay=0.5",
+        "(threshold): Threshold(0.5)",
+        "(surrogate): Rectangular(scale=0.5)",
         "8, eps=1e-05",
         "ConfidenceUpdate(smoothing=0.8, effective_n=batch size - 1)",
         "PopulationEncoder(2, population=10, time_steps=5)",
@@ -37,7 +39,8 @@ def test_every_number_of_a_neuron(name: str) -> None:
     numbers = [key for key, value in vars(neuron).items() if isinstance(value, float)]
     for key in numbers:
         assert f"{key}={getattr(neuron, key):g}" in text
-    assert "surrogate=tanh(2)" in text
+    assert "Threshold(0.25)" in text
+    assert "Tanh(scale=2)" in text
     assert "detach_reset=True" in text
     if name == "dn":
         assert "tv=-0.172, tu=0.529, tr=0.021, ts=0.132" in text

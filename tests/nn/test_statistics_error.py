@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from snnrl.nn.norm import PooledBatchNorm, error, norm_layers, recalibrating
-from snnrl.nn.norm.ema import ExponentialUpdate
+from snnrl.nn.norm import error, norm_layers, recalibrating
+from snnrl.nn.norm.batch import PooledBatchNorm
+from snnrl.nn.shape import LayerShape
 
 from .networks import observations, tiny
 
@@ -14,7 +15,7 @@ def statistics_error(network, batches):
 
 
 def layer_without_eps():
-    return PooledBatchNorm(2, ExponentialUpdate(), affine_start=1.0, eps=0.0)
+    return PooledBatchNorm(LayerShape(2, 2), threshold=2.0, eps=0.0)
 
 
 def series(mean, sd):

@@ -10,16 +10,20 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from snnrl.errors import UserError
-from snnrl.nn.activity import firing_rates
-from snnrl.nn.coding import DirectEncoder, PopulationDecoder, PopulationEncoder
+from snnrl.nn.activity import activity
 from snnrl.nn.eager import eager
-from snnrl.nn.networks import SpikingLayer
-from snnrl.nn.neurons import LIF, Neuron
+from snnrl.nn.encoders.direct import DirectEncoder
+from snnrl.nn.encoders.population import PopulationEncoder
+from snnrl.nn.layers import LayerParts, SpikingLayer
+from snnrl.nn.neurons import Neuron
+from snnrl.nn.neurons.lif import LIF
 from snnrl.nn.norm import make_strategy, recalibrating
-from snnrl.nn.norm.pooled import PooledBatchNorm
-from snnrl.ops.surrogate import Surrogate
+from snnrl.nn.norm.batch import PooledBatchNorm
+from snnrl.nn.readouts import PopulationDecoder
+from snnrl.nn.surrogates import Surrogate
 
 from .networks import images, observations, tiny, tiny_conv
+from .parts import make_neuron, make_norm
 
 HOOKS = {
     "forward hook": "register_forward_hook",
@@ -116,7 +120,7 @@ def test_hooks_fire_in_an_eager_pass():
         play(network, "acting")
     assert seen == [1]
     assert network.kernel == "native"
-    assert firing_rates(network, observations())
+    assert activity(network, observations()).rates
 
 
 def test_a_forward_put_onto_a_module_is_refused():
@@ -179,12 +183,12 @@ def replaced(network, name, module):
 
 
 def halved():
-    return Halved(12, 8, LIF(), make_strategy("carebn"))
+    return Halved(nn.Linear(12, 8), make_norm("carebn", 8), make_neuron("lif"))
 
 
 STRANGERS = {
     "layers.1": halved,
-    "layers.0.neuron": Quiet,
+    "layers.0.neuron": lambda: make_neuron(Quiet),
     "layers.2.neuron": nn.Identity,
     "layers.2.linear": lambda: HalfLinear(8, 6),
     "decoder": lambda: Doubled(2, 3),
@@ -214,9 +218,14 @@ def test_a_container_that_does_more_is_refused():
         play(network, "acting")
 
 
+class Unknown(Surrogate):
+    def forward(self, membrane, threshold, step):
+        return (membrane > threshold).to(membrane.dtype)
+
+
 def test_a_surrogate_that_no_operator_knows_is_refused():
     network = tiny(kernel="native")
-    network.layers[0].neuron = LIF(surrogate=Surrogate("arctan", 2.0))
+    network.layers[0].neuron = make_neuron("lif", Unknown)
     with pytest.raises(UserError, match=r"knows no operator of layers\.0\.neuron"):
         play(network, "training")
 
@@ -242,11 +251,11 @@ def layer_norm(network):
 
 def shifted(network):
     norm = network.layers[0].norm
-    network.layers[0].norm = Shifted(12, norm.update, 0.25)
+    network.layers[0].norm = Shifted(norm.shape, 0.5, rule="confidence")
 
 
 def own_neuron(network):
-    network.layers[0].neuron = LIF(decay=0.3, threshold=0.3)
+    network.layers[0].neuron = make_neuron(dict(name="lif", decay=0.3, threshold=0.3))
 
 
 def brighter(network):
@@ -273,7 +282,9 @@ def without_bias(network):
 
 
 def one_more(network):
-    network.layers.insert(1, SpikingLayer(12, 12, LIF(), make_strategy("vanilla")))
+    network.layers.insert(
+        1, LayerParts("lif", "rectangular", make_strategy("vanilla"), 4).dense(12, 12)
+    )
 
 
 def wider(network):
@@ -316,13 +327,13 @@ def test_a_changed_network_computes_what_the_naive_one_does(make, bn, change, se
 
 def test_neurons_that_declare_their_own_dynamics_are_known():
     class Named(LIF):
-        def dynamics(self):
-            return super().dynamics()
+        def constants(self):
+            return super().constants()
 
         def forward(self, x, state=None):
             return super().forward(x, state)
 
     network = tiny(kernel="native")
-    network.layers[0].neuron = Named()
+    network.layers[0].neuron = make_neuron(Named)
     assert isinstance(network.layers[0].neuron, Neuron)
     play(network, "training")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from snnrl.agents.policies.options import SpikingOptions
 from snnrl.agents.policies.part import SpikingModel
 from snnrl.errors import UserError
-from snnrl.nn.norm import frozen_statistics
+from snnrl.nn.adaptive import frozen
 
 
 class SpikingActor(SpikingModel, BasePolicy):
@@ -121,7 +121,7 @@ class SquashedSpikingActor(SpikingModel, BasePolicy):
         used and do not change, whatever the mode.
         """
         learns = torch.is_grad_enabled()
-        with nullcontext() if learns else frozen_statistics(self):
+        with nullcontext() if learns else frozen(self):
             mean, log_std = self._mean_and_log_std(obs)
         return self.action_dist.log_prob_from_params(mean, log_std)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from snnrl.agents.policies.options import SpikingOptions
 from snnrl.agents.policies.part import SpikingModel
 from snnrl.errors import UserError
-from snnrl.nn.coding import scaled
+from snnrl.nn.encoders.base import scaled
 from snnrl.nn.networks import SpikingNetwork
 
 

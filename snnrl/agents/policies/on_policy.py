@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.distributions import (
@@ -22,12 +22,12 @@ from snnrl.agents.policies.part import SpikingPart
 from snnrl.errors import UserError
 from snnrl.nn.convolution import convolved_shapes
 from snnrl.nn.networks import SpikingNetwork
-from snnrl.nn.norm import STRATEGIES, NormStrategy, norm_layers
+from snnrl.nn.norm import NormStrategy, make_strategy, norm_layers
 from snnrl.nn.registry import split_spec
 
 
 class OnPolicyNetwork(SpikingPart):
-    """A spiking network of features whose normalisation stays in evaluation mode.
+    """A spiking network of features whose normalisation is frozen.
 
     PPO compares the probability of an action now with the one when it was taken. Both must come
     from the same statistics, the moving ones, or the ratio is not 1 before the first update;
@@ -46,19 +46,11 @@ class OnPolicyNetwork(SpikingPart):
         self.network = network
         self.norm = norm
         for layer in norm_layers(self):
-            layer.renormalises = True
-        self.train(self.training)
+            layer.renormalises = layer.frozen = True
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``[B, ...]`` -> means or logits ``[B, A]``, or values ``[B, 1]``."""
         return self._spiking_pass(self.network, features)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of everything but the normalisation."""
-        super().train(mode)
-        for layer in norm_layers(self):
-            layer.eval()
-        return self
 
 
 class AnnPolicy(ActorCriticPolicy):
@@ -180,7 +172,7 @@ class SpikingPolicy(ActorCriticPolicy):
 
 
 def _check_schedule(kind: str, spec: str | Mapping[str, Any], norm: NormStrategy) -> None:
-    usual = STRATEGIES[split_spec(spec)[0]].recalibrate_every
+    usual = make_strategy(split_spec(spec)[0]).recalibrate_every
     if norm.recalibrate_every not in (None, usual):
         raise UserError(
             f"{kind} parameter recalibrate_every={norm.recalibrate_every}: PPO refreshes "

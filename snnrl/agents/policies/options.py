@@ -143,7 +143,7 @@ class SpikingOptions:
     @property
     def encoder(self) -> str:
         """Name of the encoder."""
-        return split_spec(self.given["encoder"])[0]
+        return str(split_spec(self.given["encoder"])[0])
 
     @property
     def input_range(self) -> tuple[float, float] | None:

@@ -6,15 +6,14 @@ from types import TracebackType
 
 from torch import nn
 
-from snnrl.nn.norm import norm_layers
+from snnrl.nn.adaptive import adaptive_modules
 
 
 class Frozen:
     """Inside ``with Frozen(network):`` passes of ``network`` are functions of their inputs alone.
 
-    No gradients are computed for its weights, and its pooled layers normalise with their moving
-    statistics, which do not change; the mode of everything else stays as it is. Weights and layers
-    are collected once; use it again for each pass.
+    No gradients are computed for its weights, and nothing adaptive in it moves; modes stay as they
+    are. Weights and modules are collected once; use it again for each pass.
 
     :param network: the critic, in the loss of an actor
     """
@@ -22,13 +21,13 @@ class Frozen:
     def __init__(self, network: nn.Module):
         self._weights = list(network.parameters())
         self._learning: list[nn.Parameter] = []
-        self._layers = norm_layers(network)
-        self._modes = [layer.training for layer in self._layers]
+        self._adaptive = adaptive_modules(network)
+        self._frozen = [module.frozen for module in self._adaptive]
 
     def __enter__(self) -> None:
-        self._modes = [layer.training for layer in self._layers]
-        for layer in self._layers:
-            layer.training = False
+        self._frozen = [module.frozen for module in self._adaptive]
+        for module in self._adaptive:
+            module.frozen = True
         self._learning = [weight for weight in self._weights if weight.requires_grad]
         for weight in self._learning:
             weight.requires_grad_(False)
@@ -41,5 +40,5 @@ class Frozen:
     ) -> None:
         for weight in self._learning:
             weight.requires_grad_(True)
-        for layer, mode in zip(self._layers, self._modes, strict=True):
-            layer.training = mode
+        for module, before in zip(self._adaptive, self._frozen, strict=True):
+            module.frozen = before

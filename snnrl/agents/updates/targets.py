@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.agents.policies.part import SpikingPart
-from snnrl.nn.norm.targets import paired_statistics
+from snnrl.nn.adaptive import followed_pairs
 
 
 class TargetNetworks:
@@ -45,7 +45,7 @@ class TargetNetworks:
             self._weights.append((weights, targets))
             if isinstance(online, SpikingPart):
                 pair = self._statistics[online.norm.target_stats]
-                for ours, theirs in paired_statistics(online, target):
+                for ours, theirs in followed_pairs(online, target):
                     pair[0].append(ours)
                     pair[1].append(theirs)
 

@@ -17,10 +17,10 @@ from snnrl.errors import UserError, expect
 from snnrl.experiment.config.check_spaces import check_environment
 from snnrl.experiment.config.choices import agent_class, normalisations, on_policy, rollout_size
 from snnrl.experiment.config.written import check_comes_back
-from snnrl.nn.neurons import NEURONS
-from snnrl.nn.norm import STRATEGIES
+from snnrl.nn.neurons import has_fused
+from snnrl.nn.norm import make_strategy
+from snnrl.nn.registry import names
 from snnrl.ops.backend import resolve_kernel
-from snnrl.ops.dynamics import FUSED_SURROGATES
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
 
@@ -56,9 +56,8 @@ def kernel_for(cfg: DictConfig) -> str:
     :raises UserError: a device that is not there, or a kernel that cannot run on it
     """
     device = str(resolve_device(cfg.device))
-    neuron = NEURONS[cfg.neuron.name]
-    has_fused = neuron.has_dynamics() and cfg.surrogate.name in FUSED_SURROGATES
-    return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, has_fused)
+    fused = has_fused(cfg.neuron.name, cfg.surrogate.name)
+    return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, fused)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -162,15 +161,16 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
     if isinstance(every, str) and not (refreshes and every == "auto"):
         fits = "auto or null" if refreshes else "a number of environment steps, or null"
         raise UserError(f"{key}.recalibrate_every={every}: expected {fits}")
-    if bn.rule != STRATEGIES[bn.name].rule:
-        fitting = [name for name, s in STRATEGIES.items() if s.rule == bn.rule]
+    published = make_strategy(bn.name)
+    if bn.rule != published.rule:
+        fitting = [name for name in names("norm") if make_strategy(name).rule == bn.rule]
         raise UserError(
             f"{key}.rule={bn.rule}: does not fit {choice}={bn.name}; "
             f"expected {choice}={f' or {choice}='.join(fitting)}"
         )
-    published = STRATEGIES[bn.name]
+    usual = published.settings()
     for name, rule in ONLY_WITH_RULE.items():
-        if bn.rule != rule and bn[name] != getattr(published, name):
+        if bn.rule != rule and bn[name] != usual[name]:
             raise UserError(
                 f"{key}.{name}={bn[name]}: has no effect with {choice}={bn.name}, whose rule is "
                 f"{bn.rule}; expected only with the {rule} rule"
@@ -180,22 +180,25 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
 
 
 def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> None:
-    published = STRATEGIES[bn.name]
+    published = make_strategy(bn.name)
+    usual = published.settings()
     if bn.recalibrate_every == "auto" and published.recalibrate_every is None:
-        fitting = [name for name, s in STRATEGIES.items() if s.recalibrate_every is not None]
+        fitting = [
+            name for name in names("norm") if make_strategy(name).recalibrate_every is not None
+        ]
         raise UserError(
             f"{key}.recalibrate_every=auto: has no effect with {choice}={bn.name}, which does not "
             f"re-calibrate; expected null, or {choice}={f' or {choice}='.join(fitting)}"
         )
     algo = cfg.algo.name
     for name in agent_class(cfg).without_effect:
-        if bn[name] != getattr(published, name):
+        if bn[name] != usual[name]:
             raise UserError(
                 f"{key}.{name}={bn[name]}: has no effect with algo={algo}, which has neither a "
                 "replay buffer nor target networks; expected only with the other algorithms"
             )
     for name in ONLY_WITH_RULE:
-        if bn.recalibrate_every == "auto" and bn[name] != getattr(published, name):
+        if bn.recalibrate_every == "auto" and bn[name] != usual[name]:
             raise UserError(
                 f"{key}.{name}={bn[name]}: has no effect with algo={algo} and "
                 f"{key}.recalibrate_every=auto, which asks no rule; expected only with "

@@ -1,19 +1,14 @@
-"""Normalisation strategies: a small layer, an update rule for its moving statistics, a schedule."""
+"""Normalisation: layers, update rules of their moving statistics, and the schedule beside them.
 
-from snnrl.nn.norm.frozen import frozen_statistics
-from snnrl.nn.norm.pooled import PooledBatchNorm, norm_layers
-from snnrl.nn.norm.recalibration import recalibrating
-from snnrl.nn.norm.strategies import STRATEGIES, NormStrategy, make_norm, make_strategy
-from snnrl.nn.norm.targets import sync_target
+One file a layer (:class:`Norm`), one a rule.
+"""
 
-__all__ = [
-    "STRATEGIES",
-    "NormStrategy",
-    "PooledBatchNorm",
-    "frozen_statistics",
-    "make_norm",
-    "make_strategy",
-    "norm_layers",
-    "recalibrating",
-    "sync_target",
-]
+from snnrl.nn.norm.base import Norm as Norm
+from snnrl.nn.norm.batch import BatchNorm as BatchNorm
+from snnrl.nn.norm.batch import norm_layers as norm_layers
+from snnrl.nn.norm.recalibration import recalibrating as recalibrating
+from snnrl.nn.norm.strategy import NormStrategy as NormStrategy
+from snnrl.nn.norm.strategy import make_strategy as make_strategy
+from snnrl.nn.registry import import_folder
+
+import_folder(__name__, __path__)

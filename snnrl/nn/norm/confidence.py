@@ -20,10 +20,10 @@ class ConfidenceUpdate(nn.Module):
 
     Source: CaRe-BN (arXiv 2509.23791).
 
-    :param features: number of features N
+    :param size: shape of the statistics, ``[N]`` or ``[T, N]``
     :param smoothing: ``q``, how slowly the prior variance follows
-    :param effective_n: ``n``, how many independent observations a batch is worth; ``None`` is
-        batch size - 1, the published choice at batch 256
+    :param effective_n: ``n``, the effective sample size of a batch; ``None`` is batch size - 1,
+        the published choice at batch 256
     """
 
     prior_mean: Tensor
@@ -31,12 +31,14 @@ class ConfidenceUpdate(nn.Module):
     gain_mean: Tensor
     gain_var: Tensor
 
-    def __init__(self, features: int, smoothing: float = 0.8, effective_n: float | None = None):
+    def __init__(
+        self, size: tuple[int, ...], smoothing: float = 0.8, effective_n: float | None = None
+    ):
         super().__init__()
         self.smoothing = smoothing
         self.effective_n = effective_n
         for name in ("prior_mean", "prior_var", "gain_mean", "gain_var"):
-            self.register_buffer(name, torch.zeros(features))
+            self.register_buffer(name, torch.zeros(size))
 
     def extra_repr(self) -> str:
         """Its parameters, for ``print``."""
@@ -46,10 +48,14 @@ class ConfidenceUpdate(nn.Module):
     def forward(
         self, moving_mean: Tensor, moving_var: Tensor, mean: Tensor, var: Tensor, batch_size: int
     ) -> None:
-        """Move ``moving_mean`` and ``moving_var`` in place; all tensors ``[N]``."""
+        """Move ``moving_mean`` and ``moving_var`` in place; all tensors of one shape."""
         n = max(batch_size - 1, 1) if self.effective_n is None else self.effective_n
         self._fuse(moving_mean, mean, var / n, self.prior_mean, self.gain_mean)
         self._fuse(moving_var, var, 2 * var * var / n, self.prior_var, self.gain_var)
+
+    def gains(self) -> dict[str, Tensor]:
+        """Return the gains of the last update, of the shape of the statistics."""
+        return {"gain_mean": self.gain_mean, "gain_var": self.gain_var}
 
     def _fuse(
         self, moving: Tensor, batch: Tensor, observation: Tensor, prior: Tensor, gain: Tensor

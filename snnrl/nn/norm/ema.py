@@ -24,6 +24,6 @@ class ExponentialUpdate(nn.Module):
     def forward(
         self, moving_mean: Tensor, moving_var: Tensor, mean: Tensor, var: Tensor, batch_size: int
     ) -> None:
-        """Move ``moving_mean`` and ``moving_var`` in place; all tensors ``[N]``."""
+        """Move ``moving_mean`` and ``moving_var`` in place; all tensors of one shape."""
         moving_mean.lerp_(mean, self.momentum)
         moving_var.lerp_(var, self.momentum)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snnrl.nn.eager import eager
 from snnrl.nn.norm.accumulation import Accumulation
-from snnrl.nn.norm.pooled import PooledBatchNorm
+from snnrl.nn.norm.batch import BatchNorm
 
 
 class StatisticsError(NamedTuple):
@@ -39,12 +39,12 @@ def statistics_error(
     The true statistics are those of each layer's inputs pooled over time and all batches, while
     every layer before it normalises with its moving statistics, as in acting.
 
-    :param network: network with :class:`PooledBatchNorm` layers; its mode is put back
+    :param network: network with :class:`BatchNorm` layers; its mode is put back
     :param batches: what the network is called with, ``[B, ...]`` each
     :return: name of the layer -> its error; empty for a network without such layers
     """
-    layers = {n: m for n, m in network.named_modules() if isinstance(m, PooledBatchNorm)}
-    seen = {name: Accumulation() for name in layers}
+    layers = {n: m for n, m in network.named_modules() if isinstance(m, BatchNorm)}
+    seen = {name: Accumulation(layer.statistics) for name, layer in layers.items()}
     hooks = [
         layer.register_forward_pre_hook(
             lambda _, inputs, acc=seen[name]: acc.add(inputs[0]) and None
@@ -64,7 +64,7 @@ def statistics_error(
     return {name: _compare(layer, seen[name]) for name, layer in layers.items()}
 
 
-def _compare(layer: PooledBatchNorm, true: Accumulation) -> StatisticsError:
+def _compare(layer: BatchNorm, true: Accumulation) -> StatisticsError:
     if true.mean is None or true.var is None:
         raise ValueError("no batch was given")
     # eps as in the normalisation itself: a silent feature has no variance to divide by.

@@ -10,12 +10,12 @@ from torch import nn
 
 from snnrl.nn.eager import eager
 from snnrl.nn.norm.accumulation import Accumulation
-from snnrl.nn.norm.pooled import norm_layers
+from snnrl.nn.norm.batch import norm_layers
 
 
 @contextmanager
 def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None]:
-    """Inside, every pooled layer of ``network`` normalises with what it accumulated so far.
+    """Inside, every batch normalisation of ``network`` normalises with what it accumulated so far.
 
     At the end the accumulated statistics replace the moving ones. An exception inside, or no
     forward pass at all, changes nothing; the confidence state is left as it is.
@@ -27,7 +27,7 @@ def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None
     """
     layers = norm_layers(network)
     for layer in layers:
-        layer.accumulation = Accumulation()
+        layer.accumulation = Accumulation(layer.statistics)
     try:
         with eager(network, instead_of=("compile",)), torch.no_grad():
             yield
@@ -36,7 +36,7 @@ def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None
                 if done is None or done.mean is None or done.var is None:
                     continue
                 if by_rule:
-                    layer.move(done.mean, done.var, done.batch_size)
+                    layer.saw(done.mean, done.var, done.batch_size)
                 else:
                     layer.moving_mean.copy_(done.mean)
                     layer.moving_var.copy_(done.var)

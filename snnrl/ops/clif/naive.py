@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snnrl.ops.surrogate import Surrogate, spike
+from snnrl.ops.surrogate import Firing
 
 
 class CLIFState(NamedTuple):
@@ -23,8 +23,8 @@ def clif(
     state: CLIFState | None,
     current_decay: float,
     decay: float,
-    threshold: float,
-    surrogate: Surrogate,
+    threshold: float | Tensor,
+    surrogate: Firing,
     detach_reset: bool,
 ) -> tuple[Tensor, CLIFState]:
     """``i[t] = c i[t-1] + x[t]``; ``v[t] = d v[t-1] (1 - s[t-1]) + i[t]``; ``s[t] = 1{v[t] > th}``.
@@ -36,17 +36,17 @@ def clif(
     :param current_decay: ``c``, the share of the synaptic current kept in a step
     :param decay: ``d``, the share of the membrane potential kept in a step
     :param threshold: firing threshold ``th``
-    :param surrogate: derivative that stands for that of the step function
+    :param surrogate: makes spikes of membrane potentials, with a gradient of its own
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
     """
     rest = torch.zeros_like(x[0])
     v, s, i = state or CLIFState(rest, rest, rest)
     spikes = []
-    for drive in x.unbind(0):
+    for step, drive in enumerate(x.unbind(0)):
         reset = s.detach() if detach_reset else s
         i = current_decay * i + drive
         v = (v * decay) * (1 - reset) + i
-        s = spike(v, threshold, surrogate)
+        s = surrogate(v, threshold, step)
         spikes.append(s)
     return torch.stack(spikes), CLIFState(v, s, i)

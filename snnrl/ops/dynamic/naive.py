@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snnrl.ops.surrogate import Surrogate, spike
+from snnrl.ops.surrogate import Firing
 
 
 class DynamicParameters(NamedTuple):
@@ -39,8 +39,8 @@ def dynamic(
     state: DynamicState | None,
     current_decay: float,
     parameters: DynamicParameters,
-    threshold: float,
-    surrogate: Surrogate,
+    threshold: float | Tensor,
+    surrogate: Firing,
     detach_reset: bool,
 ) -> tuple[Tensor, DynamicState]:
     """Second-order dynamics with a recovery variable ``u``; a spike sets ``v`` and moves ``u``.
@@ -56,7 +56,7 @@ def dynamic(
     :param current_decay: ``c``, the share of the synaptic current kept in a step
     :param parameters: constants of the dynamics
     :param threshold: firing threshold ``th``
-    :param surrogate: derivative that stands for that of the step function
+    :param surrogate: makes spikes of membrane potentials, with a gradient of its own
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
     """
@@ -64,13 +64,13 @@ def dynamic(
     rest = torch.zeros_like(x[0])
     v, s, i, u = state or DynamicState(rest, rest, rest, rest)
     spikes = []
-    for drive in x.unbind(0):
+    for step, drive in enumerate(x.unbind(0)):
         reset = s.detach() if detach_reset else s
         i = current_decay * i + drive
         a = v * (1 - reset) + tr * reset
         b = u + ts * reset
         v = a + (a * a - a - b + i)
         u = b + (tv * a + tu * b)
-        s = spike(v, threshold, surrogate)
+        s = surrogate(v, threshold, step)
         spikes.append(s)
     return torch.stack(spikes), DynamicState(v, s, i, u)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from snnrl.ops.surrogate import Surrogate, spike
+from snnrl.ops.surrogate import Firing
 
 
 class LIFState(NamedTuple):
@@ -21,8 +21,8 @@ def lif(
     x: Tensor,
     state: LIFState | None,
     decay: float,
-    threshold: float,
-    surrogate: Surrogate,
+    threshold: float | Tensor,
+    surrogate: Firing,
     detach_reset: bool,
 ) -> tuple[Tensor, LIFState]:
     """``v[t] = d v[t-1] (1 - s[t-1]) + x[t]``, ``s[t] = 1{v[t] > th}``: hard reset to zero.
@@ -33,15 +33,15 @@ def lif(
     :param state: state after the step before, or ``None`` for a neuron at rest
     :param decay: ``d``, the share of the membrane potential kept in a step
     :param threshold: firing threshold ``th``
-    :param surrogate: derivative that stands for that of the step function
+    :param surrogate: makes spikes of membrane potentials, with a gradient of its own
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
     """
     v, s = state or LIFState(torch.zeros_like(x[0]), torch.zeros_like(x[0]))
     spikes = []
-    for current in x.unbind(0):
+    for step, current in enumerate(x.unbind(0)):
         reset = s.detach() if detach_reset else s
         v = (v * decay) * (1 - reset) + current
-        s = spike(v, threshold, surrogate)
+        s = surrogate(v, threshold, step)
         spikes.append(s)
     return torch.stack(spikes), LIFState(v, s)

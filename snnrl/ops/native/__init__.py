@@ -99,7 +99,7 @@ def encoded_linear(
 ) -> Tensor:
     """The spikes of a regularly spiking encoder through a linear map: ``[T, B, N]``.
 
-    The encoder is that of :class:`snnrl.nn.coding.PopulationEncoder`: each step adds the drive to
+    The encoder is that of :class:`snnrl.nn.encoders.population.PopulationEncoder`: each step adds the drive to
     a potential, which spikes above the threshold and loses it, and lets gradients straight through.
     As their weights in time are fixed, the gradient of the drive needs one product for all steps.
 

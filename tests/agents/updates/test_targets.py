@@ -7,8 +7,8 @@ import torch
 from stable_baselines3.common.utils import polyak_update
 
 from snnrl.agents.updates.targets import TargetNetworks
-from snnrl.nn.norm import sync_target
 from tests.agents.helpers import VARIANTS, small
+from tests.nn.parts import follow
 
 
 def disturbed(network):
@@ -33,7 +33,7 @@ def test_bit_for_bit(variant, kind):
         for _ in range(3):
             polyak_update(online.parameters(), target.parameters(), 0.07)
             if online in agent.parts().values():
-                sync_target(online, target, 0.07, kind)
+                follow(online, target, {"soft": 0.07, "hard": 1.0}[kind])
     for _ in range(3):
         agent.target_networks.update(0.07)
     for (_, target), other in zip(pairs, expected, strict=True):

@@ -23,10 +23,11 @@ from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.schema import NODES, RunConfig, setting_types
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.run import run
-from snnrl.nn.coding import PopulationEncoder
-from snnrl.nn.neurons import DEFAULT_SCALES, NEURONS, make_neuron
-from snnrl.nn.norm import STRATEGIES
+from snnrl.nn.norm import make_strategy
+from snnrl.nn.registry import component, names
+from snnrl.nn.threshold import Threshold
 from snnrl.ops.backend import KERNELS
+from snnrl.parameters import parameters_of
 from tests.experiment.helpers import arguments
 
 CHOICES = [(group, choice) for group in GROUPS for choice in choices(group)]
@@ -179,37 +180,31 @@ def test_public_keys_exist() -> None:
 @pytest.mark.parametrize("bn", choices("bn"))
 def test_bn_files_are_the_strategies_of_python(bn: str) -> None:
     cfg = compose_config([f"bn={bn}", "critic=spiking", f"bn@critic.bn={bn}"])
-    published = {"name": bn, **dataclasses.asdict(STRATEGIES[bn])}
+    published = {"name": bn, **make_strategy(bn).settings()}
     assert OmegaConf.to_container(cfg.bn) == published
     assert OmegaConf.to_container(cfg.critic.bn) == published
 
 
 def test_names_are_those_of_python() -> None:
-    assert choices("bn") == sorted(STRATEGIES)
-    assert choices("neuron") == sorted(NEURONS)
-    assert choices("surrogate") == sorted(DEFAULT_SCALES)
+    assert choices("bn") == names("norm")
+    for group in ("neuron", "surrogate", "encoder"):
+        assert choices(group) == names(group)
     assert choices("kernel") == sorted(KERNELS)
 
 
-@pytest.mark.parametrize("name", choices("neuron"))
-def test_neuron_files_are_the_defaults_of_python(name: str) -> None:
-    values = read("neuron", name)
-    neuron = make_neuron(name, "rectangular")
-    recovery = getattr(neuron, "recovery", None)
-    found = {**vars(neuron), **(recovery._asdict() if recovery else {})}
-    assert values == {key: found[key] for key in values}
-    constants = {key for key, value in found.items() if isinstance(value, float | bool)}
-    assert constants - {"training"} == values.keys()
-
-
-@pytest.mark.parametrize("name", choices("surrogate"))
-def test_surrogate_files_are_the_defaults_of_python(name: str) -> None:
-    assert read("surrogate", name) == {"scale": DEFAULT_SCALES[name]}
-
-
-def test_encoder_files_are_the_defaults_of_python() -> None:
-    encoder = PopulationEncoder(inputs=1, time_steps=1)
-    assert encoder.features == read("encoder", "population")["population"]
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(g, name) for g in ("neuron", "surrogate", "encoder") for name in choices(g)],
+)
+def test_files_are_the_defaults_of_python(group: str, name: str) -> None:
+    chosen = component(group, name)
+    parameters = parameters_of(chosen.maker)
+    if group == "neuron":
+        parameters["threshold"] = parameters_of(Threshold)["threshold"]
+    defaults = {key: p.default for key, p in parameters.items()} | chosen.presets
+    not_settings = ("shape", "surrogate", "inputs", "time_steps", "input_range")
+    expected = {key: value for key, value in defaults.items() if key not in not_settings}
+    assert read(group, name) == expected
 
 
 # The published settings: TD3 and DDPG, https://arxiv.org/abs/2509.23791

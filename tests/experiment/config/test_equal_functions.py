@@ -10,10 +10,10 @@ import torch
 from snnrl.errors import UserError
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.equal_functions import check_functions
-from snnrl.nn.neurons import DEFAULT_SCALES
 from snnrl.ops.surrogate import DERIVATIVES
 from snnrl.train import main
 from tests.experiment.helpers import arguments
+from tests.nn.parts import FUSED_SURROGATES, make_neuron
 
 PPO = ["algo=ppo", "env=pendulum"]
 
@@ -58,7 +58,10 @@ def test_others_are_not(one: list[str], other: list[str]) -> None:
 
 def test_which_surrogates_are_one_function() -> None:
     x = torch.linspace(-2, 2, 401, dtype=torch.float64)
-    curves = {name: DERIVATIVES[name](x, scale) for name, scale in DEFAULT_SCALES.items()}
+    curves = {
+        name: DERIVATIVES[name](x, make_neuron("lif", name).surrogate.constants.scale)
+        for name in FUSED_SURROGATES
+    }
     torch.testing.assert_close(curves["tanh"], curves["sigmoid"], rtol=1e-12, atol=1e-12)
     same = [
         {one, other}

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from snnrl.errors import UserError
-from snnrl.nn.coding import PopulationEncoder
-from snnrl.nn.neurons import DEFAULT_SCALES, NEURONS, make_neuron
+from snnrl.nn.encoders.population import PopulationEncoder
 from snnrl.ops import native
 from snnrl.ops.dynamics import NormalisedNeurons
 from snnrl.ops.native import calls
+from tests.nn.parts import FUSED_SURROGATES, NEURONS, make_neuron
 
 CLOSE = dict(rtol=1e-4, atol=1e-5)
 EPS = 1e-5
@@ -30,7 +30,7 @@ def neuron_of(name="lif", surrogate="rectangular", detach_reset=False):
 def both(neuron, x, g):
     """Spikes and gradient of x by the naive and by the fused operator."""
     results = []
-    for fire in (lambda x: neuron(x)[0], lambda x: native.neuron(x, neuron.dynamics())):
+    for fire in (lambda x: neuron(x)[0], lambda x: native.neuron(x, neuron.constants())):
         leaf = x.detach().clone().requires_grad_()
         spikes = fire(leaf)
         spikes.backward(g)
@@ -48,7 +48,7 @@ def assert_same(neuron, x, g):
 # 1, 64 and 130 neurons: less than a block, one, and two with a rest.
 @pytest.mark.parametrize("shape", [(5, 1, 1), (5, 4, 16), (1, 3, 65), (7, 2, 65), (40, 3, 5)])
 @pytest.mark.parametrize("detach_reset", [False, True])
-@pytest.mark.parametrize("surrogate", DEFAULT_SCALES)
+@pytest.mark.parametrize("surrogate", FUSED_SURROGATES)
 @pytest.mark.parametrize("name", NEURONS)
 def test_neuron(name, surrogate, detach_reset, shape):
     x, g = draw(*shape, scale=0.6, shift=0.2), draw(*shape, seed=1)
@@ -71,7 +71,7 @@ def test_a_membrane_on_the_threshold_does_not_spike():
 @pytest.mark.parametrize("value", [-3.0, 1.0, 1e6, float("inf"), float("nan")])
 def test_any_input(value):
     x = torch.full((4, 2, 3), value)
-    naive, own = (neuron_of()(x)[0], native.neuron(x, neuron_of().dynamics()))
+    naive, own = (neuron_of()(x)[0], native.neuron(x, neuron_of().constants()))
     assert torch.equal(own, naive)
 
 
@@ -94,7 +94,7 @@ def test_gradients_of_any_layout(layout):
 def test_two_passes_before_one_gradient():
     neuron = neuron_of()
     first, second = (draw(5, 3, 9, seed=s, shift=0.3).requires_grad_() for s in (0, 1))
-    a, b = (native.neuron(x, neuron.dynamics()) for x in (first, second))
+    a, b = (native.neuron(x, neuron.constants()) for x in (first, second))
     (a.sum() + 2 * b.sum()).backward()
     for x, factor in ((first, 1), (second, 2)):
         leaf = x.detach().clone().requires_grad_()
@@ -126,7 +126,7 @@ def test_normalised_neuron(name, surrogate, given, shape):
     for fire in (
         lambda x, gamma, beta: normalised(neuron, x, statistics, gamma, beta),
         lambda x, gamma, beta: native.normalised_neuron(
-            x, NormalisedNeurons(statistics, gamma, beta, EPS, neuron.dynamics())
+            x, NormalisedNeurons(statistics, gamma, beta, EPS, neuron.constants())
         ),
     ):
         leaves = [
@@ -151,7 +151,7 @@ def test_statistics_far_from_zero_keep_their_digits():
     neuron = neuron_of()
     one = torch.ones(3)
     _, mean, var = native.normalised_neuron(
-        x, NormalisedNeurons(None, one, one, EPS, neuron.dynamics())
+        x, NormalisedNeurons(None, one, one, EPS, neuron.constants())
     )
     exact = x.double()
     torch.testing.assert_close(mean, exact.mean((0, 1)).float(), rtol=1e-6, atol=0)
@@ -162,7 +162,7 @@ def test_moving_statistics_may_move_before_the_gradient():
     neuron, mean, var = neuron_of(), torch.zeros(4), torch.ones(4)
     x, gamma = draw(3, 5, 4).requires_grad_(), torch.ones(4)
     spikes, *_ = native.normalised_neuron(
-        x, NormalisedNeurons((mean, var), gamma, gamma, EPS, neuron.dynamics())
+        x, NormalisedNeurons((mean, var), gamma, gamma, EPS, neuron.constants())
     )
     mean.add_(5)
     spikes.sum().backward()
@@ -223,7 +223,7 @@ def test_encoded_linear(time_steps):
 
 def test_nothing_but_the_currents_is_kept_of_a_layer():
     x = draw(5, 8, 6).requires_grad_()
-    gamma, dynamics = torch.ones(6), neuron_of("dn").dynamics()
+    gamma, dynamics = torch.ones(6), neuron_of("dn").constants()
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         native.neuron(x, dynamics)
@@ -234,7 +234,7 @@ def test_nothing_but_the_currents_is_kept_of_a_layer():
 
 def test_a_layer_that_fires_into_the_next_keeps_no_spikes():
     x = draw(5, 8, 6).requires_grad_()
-    gamma, dynamics, weight = torch.ones(6), neuron_of().dynamics(), draw(3, 6, seed=1)
+    gamma, dynamics, weight = torch.ones(6), neuron_of().constants(), draw(3, 6, seed=1)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         layer = NormalisedNeurons(None, gamma, gamma, EPS, dynamics)
@@ -247,7 +247,7 @@ def test_a_layer_that_fires_into_the_next_keeps_no_spikes():
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize(("batch", "features"), [(1, 5), (40, 70), (9, 300)])
 def test_firing_into_the_next_layer_and_into_counts(given, batch, features):
-    dynamics, statistics = neuron_of("clif").dynamics(), None
+    dynamics, statistics = neuron_of("clif").constants(), None
     if given:
         statistics = (draw(features, seed=2), draw(features, seed=3).abs() + 0.5)
     results = []
@@ -280,7 +280,7 @@ def test_too_many_inputs_for_the_indices_are_refused():
 
 def test_the_same_bits_every_time():
     x, gamma = draw(5, 300, 70), torch.full((70,), 0.3)
-    dynamics = neuron_of().dynamics()
+    dynamics = neuron_of().constants()
 
     def once():
         leaf = x.clone().requires_grad_()
@@ -297,7 +297,7 @@ def test_the_same_bits_every_time():
 
 def test_without_gradients_nothing_is_recorded():
     with torch.no_grad():
-        spikes = native.neuron(draw(3, 2, 4, shift=0.5).requires_grad_(), neuron_of().dynamics())
+        spikes = native.neuron(draw(3, 2, 4, shift=0.5).requires_grad_(), neuron_of().constants())
     assert spikes.grad_fn is None
     assert spikes.sum() > 0
 
@@ -305,7 +305,7 @@ def test_without_gradients_nothing_is_recorded():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_numbers_are_refused(dtype):
     with pytest.raises(UserError, match=r"^kernel=native: takes float32 on a CPU.*kernel=naive"):
-        native.neuron(torch.zeros(2, 3, dtype=dtype), neuron_of().dynamics())
+        native.neuron(torch.zeros(2, 3, dtype=dtype), neuron_of().constants())
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_other_numbers_are_refused(dtype):
 )
 def test_wrong_shapes_are_refused(call):
     with pytest.raises(ValueError, match=r"^expected a tensor of shape \("):
-        call(neuron_of().dynamics())
+        call(neuron_of().constants())
 
 
 def test_weights_of_any_layout():
@@ -336,7 +336,7 @@ def test_weights_of_any_layout():
     weight = draw(5, 4).t()
     torch.testing.assert_close(native.spike_linear(spikes, weight, None), spikes @ weight.t())
     affine = torch.tensor(0.4).expand(5)
-    x, dynamics = draw(2, 30, 5), neuron_of().dynamics()
+    x, dynamics = draw(2, 30, 5), neuron_of().constants()
     spikes, *_ = native.normalised_neuron(x, NormalisedNeurons(None, affine, affine, EPS, dynamics))
     plain = affine.contiguous()
     assert torch.equal(
@@ -346,7 +346,7 @@ def test_weights_of_any_layout():
 
 def test_second_derivatives_are_refused():
     x = draw(3, 4, 5).requires_grad_()
-    spikes = native.neuron(x, neuron_of(surrogate="sigmoid").dynamics())
+    spikes = native.neuron(x, neuron_of(surrogate="sigmoid").constants())
     with pytest.raises(RuntimeError, match=r"^kernel=native: has no second derivatives"):
         torch.autograd.grad(spikes.sum(), x, create_graph=True)
 
@@ -359,4 +359,4 @@ def test_memory_that_is_not_there_is_an_error_of_python(monkeypatch):
 
     monkeypatch.setattr(calls, "library", lambda: Full)
     with pytest.raises(MemoryError, match=r"^kernel=native: no memory for snn_neuron_forward"):
-        native.neuron(draw(2, 3), neuron_of().dynamics())
+        native.neuron(draw(2, 3), neuron_of().constants())

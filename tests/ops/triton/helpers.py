@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnrl.nn.coding import _StraightThrough
+from snnrl.nn.encoders.population import StraightThrough
 from snnrl.ops.clif import clif
 from snnrl.ops.dynamic import DynamicParameters, dynamic
 from snnrl.ops.dynamics import Dynamics
@@ -53,7 +53,7 @@ def naive_encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
     potential, spikes = torch.zeros_like(drive), []
     for _ in range(time_steps):
         potential = potential + drive
-        spike = _StraightThrough.apply(potential, threshold)
+        spike = StraightThrough.apply(potential, threshold)
         potential = potential - threshold * spike
         spikes.append(spike)
     return torch.stack(spikes)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from snnrl.nn.coding import PopulationEncoder
+from snnrl.nn.encoders.population import PopulationEncoder
 from snnrl.ops.triton import register
 
 from .helpers import (

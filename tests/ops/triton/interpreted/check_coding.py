@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snnrl.nn.coding import PopulationEncoder
+from snnrl.nn.encoders.population import PopulationEncoder
 from snnrl.ops.triton.coding import (
     encode_backward,
     encode_forward,

@@ -1,0 +1,27 @@
+"""Whether what a class says of itself still holds for a class derived from it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from torch import nn
+
+
+def answers(module: nn.Module, method: str) -> bool:
+    """Return whether ``method`` describes what ``module.forward`` computes.
+
+    A class that overrides ``forward`` computes something else than its base class, whose ``method``
+    (what a fused operator needs to know, say) is then not to be trusted.
+    """
+    return _answers(type(module), method)  # type: ignore[arg-type]
+
+
+@cache
+def _answers(cls: type[nn.Module], method: str) -> bool:
+    if not hasattr(cls, method):
+        return False
+    position = {
+        name: next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
+        for name in (method, "forward")
+    }
+    return position[method] <= position["forward"]

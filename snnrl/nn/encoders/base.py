@@ -1,0 +1,87 @@
+"""What all encoders share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from snnrl.nn.answers import answers
+from snnrl.nn.operators import Operators
+
+
+class Drive(NamedTuple):
+    """What a network's first layer sees, for an operator that does all steps by itself.
+
+    :param values: ``[B, K]``
+    :param threshold: of an encoder that spikes regularly: each step adds the values to a potential,
+        which spikes above the threshold and loses it; ``None``: the values are the input of
+        every step
+    """
+
+    values: Tensor
+    threshold: float | None
+
+
+class Encoder(nn.Module):
+    """``forward(observation[B, D]) -> [T, B, features]``.
+
+    :param inputs: number of observations D
+    :param time_steps: number of time steps T
+    :param input_range: lowest and highest observation, where they need scaling
+    """
+
+    features: int
+
+    takes_images = False
+    """Whether it can stand in front of convolutions."""
+
+    def __init__(
+        self, inputs: int, time_steps: int, input_range: tuple[float, float] | None = None
+    ):
+        super().__init__()
+        self.time_steps = time_steps
+        self.input_range = input_range
+        self.features = inputs
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Observations ``[B, ...]`` -> spikes or currents ``[T, B, ...]``."""
+        raise NotImplementedError
+
+    def saturation(self, observation: Tensor) -> Tensor | None:
+        """Return the share of observations ``[B, D]`` that are too large to be told apart, ``[]``;
+        ``None``: it does not spike, and tells all apart."""
+        return None
+
+    def constant_input(self, observation: Tensor) -> Drive | None:
+        """Return the observations as one operator takes them for all steps; ``None``: as none."""
+        return None
+
+    def currents(self, observation: Tensor, linear: nn.Module, ops: Operators) -> Tensor:
+        """Return the first layer's currents ``[T, B, N, ...]``.
+
+        :param linear: the first layer's linear map or convolution
+        :param ops: the fused operators
+        """
+        return over_steps(linear, self(observation))
+
+    def known_input(self, observation: Tensor) -> Drive | None:
+        """Return :meth:`constant_input` where it still describes :meth:`forward`."""
+        return self.constant_input(observation) if answers(self, "constant_input") else None
+
+    def known_currents(self, observation: Tensor, linear: nn.Module, ops: Operators) -> Tensor:
+        """Return :meth:`currents` where they still describe :meth:`forward`, or by that."""
+        if answers(self, "currents"):
+            return self.currents(observation, linear, ops)
+        return over_steps(linear, self(observation))
+
+
+def over_steps(linear: nn.Module, x: Tensor) -> Tensor:
+    """Apply a map of ``[B, ...]`` to every time step of ``x[T, B, ...]`` at once."""
+    mapped: Tensor = linear(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return mapped
+
+
+def scaled(x: Tensor, low: float, high: float) -> Tensor:
+    """Return ``x`` of any shape, from [low, high] to [-1, 1]."""
+    return (x - low) * (2 / (high - low)) - 1

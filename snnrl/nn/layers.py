@@ -1,0 +1,183 @@
+"""A spiking layer: linear map, normalisation, neurons. Their order is known here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from snnrl.nn.answers import answers
+from snnrl.nn.encoders.base import over_steps
+from snnrl.nn.neurons import Neuron, make_neuron
+from snnrl.nn.norm import Norm, NormStrategy
+from snnrl.nn.norm.base import Affine
+from snnrl.nn.operators import Operators
+from snnrl.nn.registry import Spec
+from snnrl.nn.shape import LayerShape
+from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+from snnrl.ops.native import InferenceLayer
+
+
+class SpikingLayer(nn.Module):
+    """Linear map or convolution, normalisation, neurons: from rest, for every pass.
+
+    :meth:`forward` is the specification; the other passes are the same by fused operators.
+
+    :param linear: ``nn.Linear``, or ``nn.Conv2d`` for images
+    :param norm: normalisation of the currents
+    :param neuron: the neurons
+    """
+
+    def __init__(self, linear: nn.Module, norm: Norm, neuron: Neuron):
+        super().__init__()
+        self.linear = linear
+        self.norm = norm
+        self.neuron = neuron
+        self.rates: Tensor | None = None
+        self._counts = 0
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether its linear map is a matrix."""
+        return isinstance(self.linear, nn.Linear)
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Inside, each pass puts the spikes per time step of each neuron, ``[N, ...]``, into
+        ``rates``."""
+        self._counts += 1
+        try:
+            yield
+        finally:
+            self._counts -= 1
+            if not self._counts:
+                self.rates = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return spikes ``[T, B, N, ...]`` of spikes or currents ``x[T, B, ...]``."""
+        currents = self.linear(x) if self.is_dense else over_steps(self.linear, x)
+        spikes: Tensor = self.neuron(self.norm(currents))[0]
+        if self._counts:
+            self.rates = spikes.mean((0, 1))
+        return spikes
+
+    def unknown(self) -> tuple[str, nn.Module] | None:
+        """Return the first part that fused operators do not know, by its name in the layer (empty:
+        the layer itself); ``None``: all are known, or are called."""
+        if not answers(self, "fire"):
+            return "", self
+        if self.is_dense and type(self.linear).forward is not nn.Linear.forward:
+            return "linear", self.linear
+        if not isinstance(self.neuron, Neuron) or self.neuron.known() is None:
+            return "neuron", self.neuron
+        return None
+
+    def currents_of(self, spikes: Tensor, ops: Operators) -> Tensor:
+        """Return the currents ``[T, B, N, ...]`` that spikes ``[T, B, ...]`` cause."""
+        if isinstance(self.linear, nn.Linear):
+            return ops.spike_linear(spikes.flatten(2), self.linear.weight, self.linear.bias)
+        return over_steps(self.linear, spikes)
+
+    def fire(self, currents: Tensor, ops: Operators) -> Tensor:
+        """Return the spikes ``[T, B, N, ...]`` of currents."""
+        affine = self._affine(currents)
+        if affine is None:
+            spikes = ops.neuron(self.norm(currents), self._constants())
+        else:
+            spikes, *seen = ops.normalised_neuron(currents, self._fused(affine))
+            self._saw(affine, seen, currents)
+        if self._counts:
+            self.rates = spikes.mean((0, 1))
+        return spikes
+
+    def fire_into(self, following: SpikingLayer, currents: Tensor, ops: Operators) -> Tensor:
+        """Return the currents of the following layer."""
+        affine = self._affine(currents)
+        if affine is None or self._counts or not isinstance(following.linear, nn.Linear):
+            return following.currents_of(self.fire(currents, ops), ops)
+        linear = following.linear
+        currents_after, *seen = ops.fire_linear(
+            currents, self._fused(affine), linear.weight, linear.bias
+        )
+        self._saw(affine, seen, currents)
+        return currents_after
+
+    def fire_counts(self, currents: Tensor, ops: Operators) -> Tensor:
+        """Return how often each neuron spiked in all time steps, ``[B, N * ...]``."""
+        affine = self._affine(currents)
+        if affine is None:
+            return ops.counts(self.fire(currents, ops)).flatten(1)
+        counts, *seen = ops.fire_counts(currents, self._fused(affine))
+        self._saw(affine, seen, currents)
+        if self._counts:
+            self.rates = counts.mean(0) / len(currents)
+        return counts
+
+    def for_acting(self) -> InferenceLayer | None:
+        """Return the layer for the operator that runs a whole network without gradients; ``None``:
+        it cannot, as this is a convolution, or as statistics would move or mix samples."""
+        linear, norm = self.linear, self.norm
+        if not isinstance(linear, nn.Linear) or not isinstance(norm, Norm) or self._counts:
+            return None
+        constant = norm.known_constant()
+        if constant is None:
+            return None
+        return InferenceLayer(linear.weight, linear.bias, *constant, self._constants())
+
+    def _affine(self, currents: Tensor) -> Affine | None:
+        return self.norm.fusable(currents) if isinstance(self.norm, Norm) else None
+
+    def _fused(self, affine: Affine) -> NormalisedNeurons:
+        return NormalisedNeurons(*affine, self._constants())
+
+    def _saw(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
+        if affine.statistics is None:
+            mean, var = seen
+            self.norm.saw(mean, var, currents.shape[1])
+
+    def _constants(self) -> Dynamics:
+        constants = self.neuron.known()
+        assert constants is not None
+        return constants
+
+
+class LayerParts(NamedTuple):
+    """What the layers of a network are made of.
+
+    :param neuron, surrogate: names, classes, or mappings with parameters
+    :param norm: normalisation of every layer
+    :param time_steps: T
+    :param regulated: whether a regulation moves the thresholds
+    """
+
+    neuron: Spec
+    surrogate: Spec
+    norm: NormStrategy
+    time_steps: int
+    regulated: bool = False
+
+    def dense(self, inputs: int, features: int) -> SpikingLayer:
+        """Make a layer of ``features`` neurons that each read all inputs.
+
+        :raises UserError: unknown name or parameter, another type or a value out of bounds
+        """
+        linear = nn.Linear(inputs, features, bias=self.norm.layer.linear_bias)
+        return self._layer(linear, LayerShape(features, self.time_steps))
+
+    def convolution(self, inputs: int, channels: int, kernel: int, stride: int) -> SpikingLayer:
+        """Make a convolution without padding: a neuron at every place of each channel.
+
+        :param inputs: input channels
+        :param kernel: side of the square kernel, pixels
+        :param stride: pixels between two places
+        :raises UserError: as :meth:`dense`
+        """
+        bias = self.norm.layer.linear_bias
+        linear = nn.Conv2d(inputs, channels, kernel, stride, bias=bias)
+        return self._layer(linear, LayerShape(channels, self.time_steps, is_image=True))
+
+    def _layer(self, linear: nn.Module, shape: LayerShape) -> SpikingLayer:
+        neuron = make_neuron(self.neuron, self.surrogate, shape, regulated=self.regulated)
+        return SpikingLayer(linear, self.norm.make(shape, neuron.threshold.value), neuron)

@@ -1,0 +1,54 @@
+"""What all loss terms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from snnrl.nn.traces import Rates, Trace, counted, traced
+
+
+class Pass(NamedTuple):
+    """What a loss term reads of the pass that the loss is about.
+
+    :param rates: name of the layer -> spikes of each neuron per time step, ``[N, ...]``
+    :param traces: name of the layer -> its trace, where a term asks for traces
+    """
+
+    rates: Rates
+    traces: dict[str, Trace]
+
+
+class LossTerm(nn.Module):
+    """A number that is added to the loss of a spiking network.
+
+    ``needs_traces``: it reads traces, so that the pass runs by the naive kernel.
+    """
+
+    needs_traces: ClassVar[bool] = False
+
+    def forward(self, seen: Pass) -> Tensor:
+        """Return the term, ``[]``, weight included."""
+        raise NotImplementedError
+
+
+@contextmanager
+def watched(network: nn.Module, terms: Sequence[LossTerm]) -> Iterator[Callable[[], Tensor | None]]:
+    """Inside, passes of ``network`` keep what the terms read.
+
+    :return: called inside, after the pass: the sum of the terms, ``[]``; ``None`` without terms
+    """
+    with ExitStack() as stack:
+        rates = stack.enter_context(counted(network)) if terms else dict
+        needs_traces = any(term.needs_traces for term in terms)
+        traces = stack.enter_context(traced(network)) if needs_traces else {}
+
+        def total() -> Tensor | None:
+            seen = Pass(rates(), traces)
+            values = [term(seen) for term in terms]
+            return sum(values[1:], values[0]) if values else None
+
+        yield total

@@ -1,0 +1,104 @@
+"""What all neurons share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from snnrl.nn.answers import answers
+from snnrl.nn.registry import Spec, build, split_spec
+from snnrl.nn.shape import LayerShape
+from snnrl.nn.surrogates import Surrogate
+from snnrl.nn.threshold import Threshold
+from snnrl.ops.dynamics import Dynamics
+from snnrl.parameters import parameters_of
+
+
+class Neuron(nn.Module):
+    """A layer of neurons: ``forward(x[T, B, N, ...], state=None) -> (spikes, state)``.
+
+    The state is an argument and a return value, never kept: ``None`` is a neuron at rest. Spikes
+    come from ``self.surrogate(membrane, self.threshold.level(), step)``, where traces look.
+
+    :param shape: of the layer
+    :param threshold: firing threshold; a spike is ``v > threshold``
+    :param surrogate: makes spikes of membrane potentials
+    :param detach_reset: whether no gradient flows through the reset
+    """
+
+    def __init__(
+        self,
+        shape: LayerShape,
+        threshold: Threshold,
+        surrogate: Surrogate,
+        detach_reset: bool = False,
+    ):
+        super().__init__()
+        self.shape = shape
+        self.threshold = threshold
+        self.surrogate = surrogate
+        self.detach_reset = detach_reset
+
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        own = [f"{key}={value:g}" for key, value in self._constants().items()]
+        return ", ".join([*own, *(["detach_reset=True"] if self.detach_reset else [])])
+
+    def _constants(self) -> dict[str, float]:
+        """Return what this kind of neuron alone has, by name."""
+        return {key: value for key, value in vars(self).items() if isinstance(value, float)}
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Return spikes ``[T, B, N, ...]`` and the state after the last step.
+
+        :param x: currents ``[T, B, N, ...]``
+        :param state: after the step before, ``None``: at rest
+        """
+        raise NotImplementedError
+
+    def constants(self) -> Dynamics | None:
+        """Return what the fused operators need to know; ``None``: they do not know this neuron."""
+        return None
+
+    def known(self) -> Dynamics | None:
+        """Return :meth:`constants` where they still describe :meth:`forward`."""
+        return self.constants() if answers(self, "constants") else None
+
+    def _dynamics(self, neuron: str, **constants: Any) -> Dynamics | None:
+        surrogate, threshold = self.surrogate.known(), self.threshold.level()
+        if surrogate is None or isinstance(threshold, Tensor):
+            return None
+        return Dynamics(neuron, threshold, surrogate, self.detach_reset, **constants)
+
+
+def has_fused(spec: Spec, surrogate: Spec) -> bool:
+    """Return whether the fused operators know these neurons and their surrogate.
+
+    :raises UserError: as :func:`make_neuron`
+    """
+    return make_neuron(spec, surrogate, LayerShape(1, 1)).known() is not None
+
+
+def make_neuron(
+    spec: Spec, surrogate: Spec, shape: LayerShape, *, regulated: bool = False
+) -> Neuron:
+    """Make the neurons of a layer.
+
+    :param spec: name, class, or a mapping with parameters; ``threshold`` is one of every neuron
+    :param surrogate: name, class, or a mapping with parameters
+    :param regulated: whether a regulation moves the threshold
+    :raises UserError: unknown name or parameter, another type or a value out of bounds
+    """
+    name, parameters = split_spec(spec)
+    own = parameters_of(Threshold)["threshold"]
+    value = parameters.pop("threshold", own.default)
+    own.check("neuron.threshold", value)
+    neuron: Neuron = build(
+        "neuron",
+        {"name": name, **parameters},
+        shape=shape,
+        threshold=Threshold(value, regulated),
+        surrogate=build("surrogate", surrogate, shape=shape),
+    )
+    return neuron

@@ -1,0 +1,56 @@
+"""The second-order dynamic neuron."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from torch import Tensor
+
+from snnrl.nn.neurons.base import Neuron
+from snnrl.nn.registry import register
+from snnrl.ops.dynamic import DynamicParameters, DynamicState, dynamic
+from snnrl.ops.dynamics import Dynamics
+from snnrl.parameters import Between
+
+
+@register("neuron", "dn")
+class DynamicNeuron(Neuron):
+    """Second-order dynamic neuron of MDC-SAN: :func:`snnrl.ops.dynamic.dynamic`.
+
+    :param current_decay: share of the synaptic current kept in a step
+    :param tv: pull of the membrane on the recovery variable
+    :param tu: pull of the recovery variable on itself
+    :param tr: membrane potential after a spike
+    :param ts: jump of the recovery variable at a spike
+    """
+
+    def __init__(
+        self,
+        *,
+        current_decay: Annotated[float, Between(0, 1)] = 0.5,
+        tv: float = -0.172,
+        tu: float = 0.529,
+        tr: float = 0.021,
+        ts: float = 0.132,
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        self.current_decay = current_decay
+        self.recovery = DynamicParameters(tv, tu, tr, ts)
+
+    def forward(self, x: Tensor, state: DynamicState | None = None) -> tuple[Tensor, DynamicState]:
+        return dynamic(
+            x,
+            state,
+            self.current_decay,
+            self.recovery,
+            self.threshold.level(),
+            self.surrogate,
+            self.detach_reset,
+        )
+
+    def _constants(self) -> dict[str, float]:
+        return {**super()._constants(), **self.recovery._asdict()}
+
+    def constants(self) -> Dynamics | None:
+        return self._dynamics("dn", current_decay=self.current_decay, parameters=self.recovery)

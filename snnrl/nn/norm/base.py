@@ -1,0 +1,80 @@
+"""What all normalisations share."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from snnrl.nn.adaptive import Adaptive
+from snnrl.nn.answers import answers
+from snnrl.nn.shape import LayerShape
+
+
+class Affine(NamedTuple):
+    """A normalisation that a fused operator can do together with the neurons:
+    ``y = (x - mean) / sqrt(var + eps) * gamma + beta`` per feature.
+
+    :param statistics: mean and variance ``[N]`` to take as constants; ``None``: those of x over
+        time and batch (biased variance), through which gradients flow
+    :param gamma, beta: ``[N]``
+    :param eps: added to the variance
+    """
+
+    statistics: tuple[Tensor, Tensor] | None
+    gamma: Tensor
+    beta: Tensor
+    eps: float
+
+
+class Constant(NamedTuple):
+    """A normalisation by constants.
+
+    :param values: mean, variance, gamma and beta ``[N]``; ``None``: inputs stay as they are
+    :param eps: added to the variance
+    """
+
+    values: tuple[Tensor, Tensor, Tensor, Tensor] | None
+    eps: float = 0.0
+
+
+class Norm(Adaptive):
+    """A normalisation of currents between a linear map and neurons.
+
+    :param shape: of the layer
+    :param threshold: firing threshold of the neurons behind it, without gain
+    """
+
+    linear_bias: ClassVar[bool] = True
+    """Whether the linear map in front of it has a bias."""
+
+    def __init__(self, shape: LayerShape, threshold: float):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise currents ``x[T, B, N, ...]``."""
+        raise NotImplementedError
+
+    def fused(self, x: Tensor) -> Affine | None:
+        """Return this pass as a fused operator does it; ``None``: the layer must be called.
+
+        After a pass with the batch's statistics whoever ran the operator calls :meth:`saw`.
+        """
+        return None
+
+    def fusable(self, x: Tensor) -> Affine | None:
+        """Return :meth:`fused` where it still describes :meth:`forward`."""
+        return self.fused(x) if answers(self, "fused") else None
+
+    def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
+        """Take in the statistics ``[N]`` of a batch that a fused operator normalised."""
+
+    def constant(self) -> Constant | None:
+        """Return what this pass computes where it treats every input by itself and moves nothing;
+        ``None``: it does not, or is no affine map."""
+        return None
+
+    def known_constant(self) -> Constant | None:
+        """Return :meth:`constant` where it still describes :meth:`forward`."""
+        return self.constant() if answers(self, "constant") else None

@@ -1,0 +1,190 @@
+"""Batch normalisation: over what statistics are pooled, how they move, what follows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from snnrl.nn.norm.accumulation import Accumulation
+from snnrl.nn.norm.base import Affine, Constant, Norm
+from snnrl.nn.norm.confidence import ConfidenceUpdate
+from snnrl.nn.norm.ema import ExponentialUpdate
+from snnrl.nn.registry import register
+from snnrl.nn.shape import LayerShape
+from snnrl.parameters import Above, Between
+
+
+class BatchNorm(Norm):
+    """Normalisation by the mean and variance of each feature.
+
+    Which statistics a pass uses:
+
+    - one that learns (training mode, with gradients, not frozen): those of the batch, through
+      which gradients flow, and the update rule moves ``moving_mean`` and ``moving_var``;
+    - inside :func:`snnrl.nn.norm.recalibrating`: those accumulated so far;
+    - any other: the moving ones, which do not change.
+
+    With ``renormalises``, a pass with gradients that does not learn takes the value of the moving
+    statistics and the gradient of the batch's, ``(x - mean) / sd r + d`` with the constants
+    ``r = sd / moving sd`` and ``d = (mean - moving mean) / moving sd``. That gradient has no part
+    along a shift or a scaling of x, which later statistics would take away again.
+
+    A derived class says over what statistics are pooled (:meth:`statistics`, and their shape,
+    ``statistics_shape``) and what follows (:meth:`affine`).
+
+    Source: CaRe-BN (arXiv 2509.23791). ``renormalises``: batch renormalisation (Ioffe 2017, arXiv
+    1702.03275) without bounds on r and d.
+
+    :param shape: of the layer
+    :param threshold: firing threshold of the neurons behind it
+    :param rule: rule that moves the statistics in training
+    :param momentum: gain of the ema rule
+    :param smoothing: how slowly the confidence rule's prior variance follows
+    :param effective_n: effective sample size of a batch for the confidence rule (null: batch size
+        - 1)
+    :param eps: added to the variance
+    """
+
+    moving_mean: Tensor
+    moving_var: Tensor
+
+    def __init__(
+        self,
+        shape: LayerShape,
+        threshold: float,
+        rule: Literal["ema", "confidence"] = "ema",
+        momentum: Annotated[float, Above(0, 1)] = 0.1,
+        smoothing: Annotated[float, Between(0, 1)] = 0.8,
+        effective_n: Annotated[float, Above(0)] | None = None,
+        eps: Annotated[float, Above(0)] = 1e-5,
+    ):
+        super().__init__(shape, threshold)
+        self.eps = eps
+        size = self.statistics_shape()
+        self.update: nn.Module = (
+            ExponentialUpdate(momentum)
+            if rule == "ema"
+            else ConfidenceUpdate(size, smoothing, effective_n)
+        )
+        self.register_buffer("moving_mean", torch.zeros(size))
+        self.register_buffer("moving_var", torch.ones(size))
+        self.accumulation: Accumulation | None = None
+        self.renormalises = False
+
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        return f"{self.shape.features}, eps={self.eps:g}"
+
+    def statistics_shape(self) -> tuple[int, ...]:
+        """Return the shape of the statistics: ``[N]``, or ``[T, N]`` for those of each step."""
+        raise NotImplementedError
+
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and biased variance of ``x[T, B, N, ...]``."""
+        raise NotImplementedError
+
+    def affine(self, normalised: Tensor) -> Tensor:
+        """Return what follows the normalisation, ``[T, B, N, ...]``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self._statistics_for(x)
+        normalised = self._normalise(x, mean, var)
+        if self._renormalises():
+            batch_mean, batch_var = self.statistics(x)
+            r = torch.sqrt((batch_var + self.eps) / (var + self.eps)).detach()
+            learns = self._normalise(x, batch_mean, batch_var) * beside(r, x)
+            normalised = normalised.detach() + (learns - learns.detach())
+        return self.affine(normalised)
+
+    def uses_moving(self) -> bool:
+        """Return whether a pass now uses the moving statistics, with their own gradient."""
+        return not self.learns() and self.accumulation is None and not self._renormalises()
+
+    @torch.no_grad()
+    def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
+        """Let the update rule move the moving statistics towards those of a batch."""
+        self.update(self.moving_mean, self.moving_var, mean, var, batch_size)
+
+    def followed(self) -> list[Tensor]:
+        return [self.moving_mean, self.moving_var]
+
+    def gains(self) -> dict[str, Tensor]:
+        """Return the gains of the last update by name, of a rule that adapts them."""
+        rule = self.update
+        return rule.gains() if isinstance(rule, ConfidenceUpdate) else {}
+
+    def _renormalises(self) -> bool:
+        return self.renormalises and not self.learns() and torch.is_grad_enabled()
+
+    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        return (x - beside(mean, x)) / torch.sqrt(beside(var, x) + self.eps)
+
+    def _statistics_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.accumulation is not None:
+            return self.accumulation.add(x)
+        if not self.learns():
+            return self.moving_mean, self.moving_var
+        mean, var = self.statistics(x)
+        self.saw(mean, var, x.shape[1])
+        return mean, var
+
+
+@register("norm", "vanilla", rule="ema")
+@register("norm", "ca_only", rule="confidence")
+@register("norm", "re_only", rule="ema", recalibrate_every=5_000)
+@register("norm", "carebn", rule="confidence", recalibrate_every=5_000)
+class PooledBatchNorm(BatchNorm):
+    """``y = gamma (x - mean) / sqrt(var + eps) + beta``, one mean and variance per feature.
+
+    Statistics are pooled over time and batch, and for images over space (one per channel); the
+    variance is the biased one.
+
+    Source: CaRe-BN (arXiv 2509.23791); gamma and beta start at half the firing threshold.
+    """
+
+    def __init__(self, shape: LayerShape, threshold: float, **shared: Any):
+        super().__init__(shape, threshold, **shared)
+        gamma, beta = self.affine_start(threshold)
+        self.gamma = nn.Parameter(torch.full((shape.features,), gamma))
+        self.beta = nn.Parameter(torch.full((shape.features,), beta))
+
+    def affine_start(self, threshold: float) -> tuple[float, float]:
+        """Return the first value of gamma and of beta."""
+        return threshold / 2, threshold / 2
+
+    def statistics_shape(self) -> tuple[int, ...]:
+        return (self.shape.features,)
+
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        var, mean = torch.var_mean(x, dim=(0, 1, *range(3, x.dim())), correction=0)
+        return mean, var
+
+    def affine(self, normalised: Tensor) -> Tensor:
+        return normalised * beside(self.gamma, normalised) + beside(self.beta, normalised)
+
+    def constant(self) -> Constant | None:
+        if not self.uses_moving():
+            return None
+        return Constant((self.moving_mean, self.moving_var, self.gamma, self.beta), self.eps)
+
+    def fused(self, x: Tensor) -> Affine | None:
+        if x.dim() != 3 or self.accumulation is not None or self._renormalises():
+            return None
+        given = None if self.learns() else (self.moving_mean, self.moving_var)
+        return Affine(given, self.gamma, self.beta, self.eps)
+
+
+def beside(values: Tensor, x: Tensor) -> Tensor:
+    """Return ``[N]`` or ``[T, N]`` in a shape that goes with ``x[T, B, N, ...]``."""
+    if values.dim() == 2:
+        values = values.unsqueeze(1)
+    return values.view(*values.shape, *[1] * (x.dim() - 3))
+
+
+def norm_layers(network: nn.Module) -> list[BatchNorm]:
+    """Return the layers of ``network`` that keep moving statistics, in the order of their
+    definition."""
+    return [module for module in network.modules() if isinstance(module, BatchNorm)]

@@ -1,0 +1,41 @@
+"""No normalisation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from torch import Tensor
+
+from snnrl.nn.norm.base import Constant, Norm
+from snnrl.nn.registry import register
+from snnrl.nn.shape import LayerShape
+from snnrl.parameters import Above, Between
+
+
+@register("norm", "none")
+class NoNorm(Norm):
+    """Currents as they are.
+
+    Its parameters mean nothing: configurations have had them from the first version on.
+
+    :param rule: keeps no statistics
+    :param momentum, smoothing, effective_n, eps: see :class:`snnrl.nn.norm.batch.PooledBatchNorm`
+    """
+
+    def __init__(
+        self,
+        shape: LayerShape,
+        threshold: float,
+        rule: Literal["none"] = "none",
+        momentum: Annotated[float, Above(0, 1)] = 0.1,
+        smoothing: Annotated[float, Between(0, 1)] = 0.8,
+        effective_n: Annotated[float, Above(0)] | None = None,
+        eps: Annotated[float, Above(0)] = 1e-5,
+    ):
+        super().__init__(shape, threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def constant(self) -> Constant:
+        return Constant(None)

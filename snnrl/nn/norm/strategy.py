@@ -1,0 +1,107 @@
+"""A normalisation and the schedule beside it: re-calibration, and how targets follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from snnrl.errors import UserError, expect
+from snnrl.nn.norm.base import Norm
+from snnrl.nn.norm.batch import BatchNorm
+from snnrl.nn.registry import GROUPS, Spec, component, split_spec
+from snnrl.nn.shape import LayerShape
+from snnrl.parameters import AtLeast, parameters_of
+
+CONTEXT = ("shape", "threshold")
+"""What a layer is built with that does not come from a person."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is done with statistics beside training.
+
+    :param recalibrate_every: environment steps between re-calibrations (null: never)
+    :param recalibrate_batches: replay minibatches in a re-calibration
+    :param target_stats: how target networks' statistics follow
+    """
+
+    recalibrate_every: Annotated[int, AtLeast(1)] | None = None
+    recalibrate_batches: Annotated[int, AtLeast(1)] = 100
+    target_stats: Literal["soft", "hard"] = "soft"
+
+
+@dataclass(frozen=True)
+class NormStrategy:
+    """A normalisation of every layer, and its schedule.
+
+    :param name: of the choice
+    :param layer: class of the layers
+    :param parameters: of a layer, all of them by name
+    :param schedule: re-calibration and targets
+    """
+
+    name: str
+    layer: type[Norm]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Schedule = Schedule()
+
+    @property
+    def recalibrate_every(self) -> int | None:
+        """Environment steps between re-calibrations, ``None``: never."""
+        return self.schedule.recalibrate_every
+
+    @property
+    def recalibrate_batches(self) -> int:
+        """Minibatches that a re-calibration pools."""
+        return self.schedule.recalibrate_batches
+
+    @property
+    def target_stats(self) -> str:
+        """How target networks' statistics follow, ``soft`` or ``hard``."""
+        return self.schedule.target_stats
+
+    @property
+    def rule(self) -> str:
+        """Rule that moves the statistics; ``none`` where there are no moving ones."""
+        return str(self.parameters.get("rule", "none"))
+
+    def settings(self) -> dict[str, Any]:
+        """Return every parameter of the layer and of the schedule by name."""
+        return {**self.parameters, **vars(self.schedule)}
+
+    def make(self, shape: LayerShape, threshold: float) -> Norm:
+        """Make the layer that stands before neurons with this threshold."""
+        return self.layer(shape, threshold, **self.parameters)
+
+
+def make_strategy(spec: Spec) -> NormStrategy:
+    """Make a strategy from its name, from a class, or from ``dict(name=..., **changes)``.
+
+    :raises UserError: unknown name or parameter, another type or a value out of bounds, or a
+        re-calibration of what keeps no statistics
+    """
+    name, changes = split_spec(spec)
+    chosen = component("norm", name)
+    assert isinstance(chosen.maker, type)
+    given = {**chosen.presets, **changes}
+    group = GROUPS["norm"]
+    own = {key: p for key, p in parameters_of(chosen.maker).items() if key not in CONTEXT}
+    known = {**own, **parameters_of(Schedule)}
+    for key, value in given.items():
+        expect(f"{group} parameter", key, sorted(known))
+        known[key].check(f"{group}.{key}", value)
+    values = {**{key: p.default for key, p in known.items()}, **given}
+    strategy = NormStrategy(
+        chosen.name,
+        chosen.maker,
+        {key: values[key] for key in own},
+        Schedule(**{key: value for key, value in values.items() if key not in own}),
+    )
+    every = strategy.recalibrate_every
+    if every is not None and not issubclass(chosen.maker, BatchNorm):
+        raise UserError(
+            f"{group}.recalibrate_every={every}: {group}={chosen.name} keeps no statistics to "
+            "re-calibrate; expected null"
+        )
+    return strategy

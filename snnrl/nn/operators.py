@@ -1,0 +1,51 @@
+"""The fused operators that a network's passes are made of."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from torch import Tensor
+
+from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+
+
+class Operators(Protocol):
+    """What :mod:`snnrl.ops.native` and :mod:`snnrl.ops.triton` offer."""
+
+    def neuron(self, x: Tensor, dynamics: Dynamics) -> Tensor:
+        """Currents ``[T, B, ...]`` -> spikes."""
+
+    def normalised_neuron(
+        self, x: Tensor, layer: NormalisedNeurons
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``x[T, B, N]`` -> spikes, mean, variance."""
+
+    def fire_linear(
+        self, x: Tensor, layer: NormalisedNeurons, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``x[T, B, N]`` -> currents ``[T, B, M]`` of the next layer, mean, variance."""
+
+    def fire_counts(self, x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+        """``x[T, B, N]`` -> spikes over time ``[B, N]``, mean, variance."""
+
+    def spike_linear(self, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Spikes ``[T, B, K]`` -> currents ``[T, B, N]``."""
+
+    def encoded_linear(
+        self, drive: Tensor, time_steps: int, threshold: float, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        """Drive ``[B, K]`` -> currents ``[T, B, N]``."""
+
+    def counts(self, spikes: Tensor) -> Tensor:
+        """Spikes ``[T, B, N]`` -> ``[B, N]``."""
+
+
+def operators(kernel: str) -> Operators:
+    """Those of ``native`` or ``triton``."""
+    if kernel == "triton":
+        from snnrl.ops import triton
+
+        return cast(Operators, triton)
+    from snnrl.ops import native
+
+    return cast(Operators, native)

@@ -1,0 +1,44 @@
+"""What all surrogates share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from snnrl.nn.answers import answers
+from snnrl.nn.shape import LayerShape
+from snnrl.ops import surrogate as ops
+
+
+class Surrogate(nn.Module):
+    """Spikes of membrane potentials: ``s = 1{v > th}``, with a derivative that is not 0.
+
+    It may own parameters, such as one for each time step.
+
+    :param shape: of the layer
+    """
+
+    def __init__(self, shape: LayerShape):
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, membrane: Tensor, threshold: float | Tensor, step: int) -> Tensor:
+        """Return the spikes of one time step.
+
+        :param membrane: ``[B, N, ...]``
+        :param threshold: firing threshold, a number or of shape ``[]``
+        :param step: number of the time step, from 0
+        """
+        raise NotImplementedError
+
+    def operand(self) -> ops.Surrogate | None:
+        """Return what the fused operators need to know; ``None``: they do not know it."""
+        return None
+
+    def known(self) -> ops.Surrogate | None:
+        """Return :meth:`operand` where it still describes :meth:`forward`."""
+        return self.operand() if answers(self, "operand") else None
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring the parameters back to where they are allowed: called after each gradient step."""

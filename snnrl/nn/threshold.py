@@ -1,0 +1,39 @@
+"""Firing thresholds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from snnrl.nn.adaptive import Adaptive
+from snnrl.parameters import Above
+
+
+class Threshold(Adaptive):
+    """A number, or a number times a gain that a regulation moves.
+
+    :param threshold: membrane potential above which a neuron spikes
+    :param regulated: whether there is a gain
+    """
+
+    gain: Tensor
+
+    def __init__(self, threshold: Annotated[float, Above(0)] = 0.5, regulated: bool = False):
+        super().__init__()
+        self.value = threshold
+        self.regulated = regulated
+        if regulated:
+            self.register_buffer("gain", torch.ones(()))
+
+    def extra_repr(self) -> str:
+        """Its value, for ``print``."""
+        return f"{self.value:g}{' times a gain' if self.regulated else ''}"
+
+    def level(self) -> float | Tensor:
+        """Return the threshold as it is now: a number, or a tensor of shape ``[]``."""
+        return self.value * self.gain if self.regulated else self.value
+
+    def followed(self) -> list[Tensor]:
+        return [self.gain] if self.regulated else []

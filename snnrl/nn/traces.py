@@ -1,0 +1,104 @@
+"""What layers do in a pass, seen from outside: rates by any kernel, traces by the naive one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from snnrl.errors import UserError
+from snnrl.nn.eager import eager
+from snnrl.nn.layers import SpikingLayer
+
+
+class Trace(NamedTuple):
+    """One layer in one pass, each ``[T, B, N, ...]``; gradients flow through all of them.
+
+    :param currents: what the neurons take in, normalised
+    :param membranes: membrane potentials before the reset
+    :param spikes: what the neurons send out
+    """
+
+    currents: Tensor
+    membranes: Tensor
+    spikes: Tensor
+
+    @property
+    def rates(self) -> Tensor:
+        """Spikes of each neuron per time step, ``[N, ...]``."""
+        return self.spikes.mean((0, 1))
+
+
+@contextmanager
+def traced(network: nn.Module) -> Iterator[dict[str, Trace]]:
+    """Inside, passes of ``network`` run by the naive kernel, and each leaves its traces.
+
+    ``with traced(network) as traces: network(x)``; then ``traces["layers.0"].membranes``. The
+    last pass counts. Membrane potentials are what neurons hand to ``self.surrogate``.
+
+    :return: name of the layer -> its trace
+    :raises UserError: from a pass, a neuron that does not ask its surrogate once a time step
+    """
+    traces: dict[str, Trace] = {}
+    handles: list[RemovableHandle] = []
+    for name, module in network.named_modules():
+        if isinstance(module, SpikingLayer):
+            handles += _watch(name, module, traces)
+    try:
+        with eager(network):
+            yield traces
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _watch(name: str, layer: SpikingLayer, traces: dict[str, Trace]) -> list[RemovableHandle]:
+    membranes: list[Tensor] = []
+
+    def step(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        membranes.append(inputs[0])
+
+    def start(module: nn.Module, inputs: Any) -> None:
+        membranes.clear()
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+        currents, spikes = inputs[0], output[0]
+        if len(membranes) != len(currents):
+            raise UserError(
+                f"{name}.neuron ({type(module).__name__}): called its surrogate {len(membranes)} "
+                f"times in {len(currents)} time steps, so that its membranes are not known; "
+                "expected self.surrogate(membrane, self.threshold.level(), step) once a step"
+            )
+        traces[name] = Trace(currents, torch.stack(membranes), spikes)
+
+    return [
+        layer.neuron.surrogate.register_forward_hook(step),
+        layer.neuron.register_forward_pre_hook(start),
+        layer.neuron.register_forward_hook(end),
+    ]
+
+
+Rates = dict[str, Tensor]
+"""Spikes per time step of each neuron, ``[N, ...]``, by the name of the layer."""
+
+
+@contextmanager
+def counted(network: nn.Module) -> Iterator[Callable[[], Rates]]:
+    """Inside, passes of ``network`` count spikes, whatever the kernel.
+
+    ``with counted(network) as rates: network(x)``, and, still inside, ``rates()``: the firing rates
+    of the last pass, through which gradients flow.
+    """
+    layers = {n: m for n, m in network.named_modules() if isinstance(m, SpikingLayer)}
+
+    def rates() -> Rates:
+        return {name: layer.rates for name, layer in layers.items() if layer.rates is not None}
+
+    with ExitStack() as stack:
+        for layer in layers.values():
+            stack.enter_context(layer.counting())
+        yield rates

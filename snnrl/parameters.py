@@ -1,0 +1,207 @@
+"""Parameters of a component, as its constructor states them: type, bounds, default, meaning."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Container, Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from snnrl.errors import UserError, expect
+
+
+class Bounds(NamedTuple):
+    """Numbers that a parameter may be, in ``Annotated[float, Between(0, 1)]``.
+
+    :param minimum: smallest allowed number
+    :param above: the number must be larger than this
+    :param maximum: largest allowed number
+    """
+
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+
+    def check(self, key: str, value: float) -> None:
+        """:raises UserError: the number is out of bounds, or not finite"""
+        if not math.isfinite(value):
+            raise UserError(f"{key}={value}: expected a finite number")
+        if self.minimum is not None and value < self.minimum:
+            raise UserError(f"{key}={value}: expected at least {self.minimum}")
+        if self.above is not None and not value > self.above:
+            raise UserError(f"{key}={value}: expected more than {self.above}")
+        if self.maximum is not None and value > self.maximum:
+            raise UserError(f"{key}={value}: expected at most {self.maximum}")
+
+
+def Between(minimum: float, maximum: float) -> Bounds:
+    """Bounds that are themselves allowed."""
+    return Bounds(minimum=minimum, maximum=maximum)
+
+
+def AtLeast(minimum: float) -> Bounds:
+    """A lower bound that is itself allowed."""
+    return Bounds(minimum=minimum)
+
+
+def Above(bound: float, maximum: float | None = None) -> Bounds:
+    """A lower bound that is not allowed itself, and an upper bound that is."""
+    return Bounds(above=bound, maximum=maximum)
+
+
+class Parameter(NamedTuple):
+    """One parameter of a constructor.
+
+    :param name: as it is written
+    :param type: without its bounds: ``float``, ``int | None``, ``Literal["a", "b"]``, ...
+    :param default: ``inspect.Parameter.empty`` where a value must be given
+    :param bounds: of numbers
+    :param meaning: its line of the docstring; empty if there is none
+    """
+
+    name: str
+    type: Any
+    default: Any
+    bounds: Bounds
+    meaning: str
+
+    def check(self, key: str, value: Any) -> None:
+        """Check a value that somebody gave.
+
+        :param key: what to call the parameter in the error
+        :raises UserError: another type, out of bounds, or not one of the choices
+        """
+        kinds = _alternatives(self.type)
+        literals = [choice for kind in kinds for choice in _literals(kind)]
+        if isinstance(value, str) and literals:
+            expect(key, value, literals)
+            return
+        if not any(_fits(value, kind) for kind in kinds):
+            raise UserError(f"{key}={value}: expected {_words(self.type)}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            self.bounds.check(key, value)
+
+
+def parameters_of(maker: Callable[..., Any]) -> dict[str, Parameter]:
+    """Return the keyword parameters of a function, or of a class and its base classes.
+
+    A constructor with ``**kwargs`` hands them on to its base class, whose parameters follow.
+
+    :raises TypeError: a parameter without a type
+    """
+    found: dict[str, Parameter] = {}
+    for owner, function in _constructors(maker):
+        meanings = _meanings(owner.__doc__ or "")
+        hints = get_type_hints(function, include_extras=True)
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in ("self", *found) or parameter.kind in (
+                parameter.VAR_KEYWORD,
+                parameter.VAR_POSITIONAL,
+            ):
+                continue
+            if name not in hints:
+                raise TypeError(f"{owner.__name__}: parameter {name} has no type")
+            kind, bounds = _split(hints[name])
+            meaning = meanings.get(name, "")
+            found[name] = Parameter(name, kind, parameter.default, bounds, meaning)
+    return found
+
+
+def check_parameters(
+    kind: str,
+    choice: str,
+    maker: Callable[..., Any],
+    given: Mapping[str, Any],
+    *,
+    context: Container[str],
+) -> None:
+    """Check what somebody gave for a component.
+
+    :param kind: what is made, for the error: ``neuron``, ``bn``, ...
+    :param choice: its name, for the error
+    :param maker: class or function that takes the parameters
+    :param given: names and values
+    :param context: parameters that do not come from a person
+    :raises UserError: an unknown parameter, another type or a value out of bounds
+    """
+    known = {name: p for name, p in parameters_of(maker).items() if name not in context}
+    for name, value in given.items():
+        if not known:
+            raise UserError(f"{kind} parameter={name}: {kind}={choice} takes no parameters")
+        expect(f"{kind} parameter", name, sorted(known))
+        known[name].check(f"{kind}.{name}", value)
+
+
+def _constructors(maker: Callable[..., Any]) -> list[tuple[Any, Callable[..., Any]]]:
+    if not isinstance(maker, type):
+        return [(maker, maker)]
+    found = []
+    for owner in maker.__mro__:
+        if owner is object or "__init__" not in vars(owner):
+            continue
+        function = vars(owner)["__init__"]
+        found.append((owner, function))
+        kinds = {p.kind for p in inspect.signature(function).parameters.values()}
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return found
+
+
+def _split(hint: Any) -> tuple[Any, Bounds]:
+    if get_origin(hint) is Annotated:
+        kind, *extras = get_args(hint)
+        bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds())
+        return kind, bounds
+    for kind in _alternatives(hint):
+        # ``Annotated[float, Above(0)] | None``
+        if get_origin(kind) is Annotated:
+            inner, bounds = _split(kind)
+            others = [other for other in _alternatives(hint) if other is not kind]
+            return Union[(inner, *others)], bounds
+    return hint, Bounds()
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _literals(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is Any:
+        return True
+    if literals := _literals(kind):
+        return value in literals
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:
+        return isinstance(value, int | float)
+    kind = get_origin(kind) or kind
+    return isinstance(value, kind)
+
+
+def _words(kind: Any) -> str:
+    words = {
+        float: "a number",
+        int: "an integer",
+        bool: "true or false",
+        str: "a word",
+        NoneType: "null",
+    }
+    shown = [words.get(each, getattr(each, "__name__", str(each))) for each in _alternatives(kind)]
+    return " or ".join(shown)
+
+
+def _meanings(docstring: str) -> dict[str, str]:
+    """``:param name, other: text`` of a docstring, by name; a text may go on on further lines."""
+    meanings = {}
+    for names, text in re.findall(
+        r"^\s*:param ([\w, ]+):((?:.|\n(?!\s*:|\s*\n|\s*$))*)", docstring, re.MULTILINE
+    ):
+        for name in names.split(","):
+            meanings[name.strip()] = " ".join(text.split())
+    return meanings

@@ -1,0 +1,32 @@
+"""Parts of a layer by themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from snnrl.nn.adaptive import followed_pairs
+from snnrl.nn.neurons import Neuron
+from snnrl.nn.neurons import make_neuron as make_neuron_of_shape
+from snnrl.nn.norm import Norm, make_strategy
+from snnrl.nn.registry import names
+from snnrl.nn.shape import LayerShape
+
+NEURONS, SURROGATES, NORMS = names("neuron"), names("surrogate"), names("norm")
+
+FUSED_SURROGATES = ["rectangular", "sigmoid", "tanh", "triangle"]
+
+
+def make_neuron(spec: Any, surrogate: Any = "rectangular", features: int = 1) -> Neuron:
+    return make_neuron_of_shape(spec, surrogate, LayerShape(features, 5))
+
+
+def make_norm(spec: Any, features: int, threshold: float = 0.5, steps: int = 5) -> Norm:
+    return make_strategy(spec).make(LayerShape(features, steps), threshold)
+
+
+@torch.no_grad()
+def follow(online: torch.nn.Module, target: torch.nn.Module, share: float) -> None:
+    for ours, theirs in followed_pairs(online, target):
+        theirs.lerp_(ours, share)
