@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from snnrl.nn.registry import build
-from snnrl.ops.clif import CLIFState, clif
-from snnrl.ops.dynamic import DynamicParameters, DynamicState, dynamic
+from snnrl.ops.clif import CLIFConstants, CLIFState, clif
+from snnrl.ops.dynamic import DynamicConstants, DynamicState, dynamic
 from snnrl.ops.dynamics import FUSED_SURROGATES, Dynamics
-from snnrl.ops.lif import LIFState, lif
+from snnrl.ops.lif import LIFConstants, LIFState, lif
 from snnrl.ops.surrogate import DERIVATIVES, Surrogate
 
 DEFAULT_SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
@@ -69,8 +69,8 @@ class Neuron(nn.Module):
         }
         return owner["dynamics"] is not Neuron and owner["dynamics"] is owner["forward"]
 
-    def _dynamics(self, neuron: str, **constants: Any) -> Dynamics:
-        return Dynamics(neuron, self.threshold, self.surrogate, self.detach_reset, **constants)
+    def _dynamics(self, neuron: str, constants: tuple[float, ...]) -> Dynamics:
+        return Dynamics(neuron, self.threshold, self.surrogate, self.detach_reset, constants)
 
 
 class LIF(Neuron):
@@ -84,10 +84,11 @@ class LIF(Neuron):
         self.decay = decay
 
     def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
-        return lif(x, state, self.decay, self.threshold, self.surrogate, self.detach_reset)
+        constants = LIFConstants(self.decay)
+        return lif(x, state, constants, self.threshold, self.surrogate, self.detach_reset)
 
     def dynamics(self) -> Dynamics:
-        return self._dynamics("lif", decay=self.decay)
+        return self._dynamics("lif", LIFConstants(self.decay))
 
 
 class CLIF(Neuron):
@@ -103,25 +104,17 @@ class CLIF(Neuron):
         self.current_decay = current_decay
 
     def forward(self, x: Tensor, state: CLIFState | None = None) -> tuple[Tensor, CLIFState]:
-        return clif(
-            x,
-            state,
-            self.current_decay,
-            self.decay,
-            self.threshold,
-            self.surrogate,
-            self.detach_reset,
-        )
+        constants = CLIFConstants(self.current_decay, self.decay)
+        return clif(x, state, constants, self.threshold, self.surrogate, self.detach_reset)
 
     def dynamics(self) -> Dynamics:
-        return self._dynamics("clif", decay=self.decay, current_decay=self.current_decay)
+        return self._dynamics("clif", CLIFConstants(self.current_decay, self.decay))
 
 
 class DynamicNeuron(Neuron):
     """Second-order dynamic neuron of MDC-SAN: :func:`snnrl.ops.dynamic.dynamic`.
 
-    :param current_decay: share of the synaptic current kept in a step
-    :param tv, tu, tr, ts: see :class:`snnrl.ops.dynamic.DynamicParameters`
+    :param current_decay, tv, tu, tr, ts: see :class:`snnrl.ops.dynamic.DynamicConstants`
     """
 
     def __init__(
@@ -135,24 +128,17 @@ class DynamicNeuron(Neuron):
     ):
         super().__init__(**shared)
         self.current_decay = current_decay
-        self.recovery = DynamicParameters(tv, tu, tr, ts)
+        self.tv, self.tu, self.tr, self.ts = tv, tu, tr, ts
 
     def forward(self, x: Tensor, state: DynamicState | None = None) -> tuple[Tensor, DynamicState]:
-        return dynamic(
-            x,
-            state,
-            self.current_decay,
-            self.recovery,
-            self.threshold,
-            self.surrogate,
-            self.detach_reset,
-        )
-
-    def _constants(self) -> dict[str, float]:
-        return {**super()._constants(), **self.recovery._asdict()}
+        constants = self._own()
+        return dynamic(x, state, constants, self.threshold, self.surrogate, self.detach_reset)
 
     def dynamics(self) -> Dynamics:
-        return self._dynamics("dn", current_decay=self.current_decay, parameters=self.recovery)
+        return self._dynamics("dynamic", self._own())
+
+    def _own(self) -> DynamicConstants:
+        return DynamicConstants(self.current_decay, self.tv, self.tu, self.tr, self.ts)
 
 
 NEURONS: dict[str, type[Neuron]] = {"lif": LIF, "clif": CLIF, "dn": DynamicNeuron}

@@ -188,9 +188,7 @@ def test_names_are_those_of_python() -> None:
 @pytest.mark.parametrize("name", choices("neuron"))
 def test_neuron_files_are_the_defaults_of_python(name: str) -> None:
     values = read("neuron", name)
-    neuron = make_neuron(name, "rectangular")
-    recovery = getattr(neuron, "recovery", None)
-    found = {**vars(neuron), **(recovery._asdict() if recovery else {})}
+    found = vars(make_neuron(name, "rectangular"))
     assert values == {key: found[key] for key in values}
     constants = {key for key, value in found.items() if isinstance(value, float | bool)}
     assert constants - {"training"} == values.keys()

@@ -1,0 +1,5 @@
+"""Spikes forward, surrogate gradients backward: a file for each language that computes them."""
+
+from snnrl.ops.surrogate.naive import DERIVATIVES, Surrogate, spike
+
+__all__ = ["DERIVATIVES", "Surrogate", "spike"]
