@@ -13,19 +13,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snnrl.errors import UserError, exit_status
-from snnrl.ops.dynamic import DynamicParameters
-from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.clif import CLIFConstants
+from snnrl.ops.dynamic import DynamicConstants
+from snnrl.ops.dynamics import Dynamics, run
+from snnrl.ops.lif import LIFConstants
 from snnrl.ops.surrogate import Surrogate
-from snnrl.ops.triton import check_device, reference, register
+from snnrl.ops.triton import check_device, register
 
-NEURONS = ("lif", "clif", "dn")
+NEURONS: dict[str, tuple[float, ...]] = {
+    "lif": LIFConstants(decay=0.75),
+    "clif": CLIFConstants(current_decay=0.5, decay=0.75),
+    "dynamic": DynamicConstants(current_decay=0.5, tv=-0.172, tu=0.529, tr=0.021, ts=0.132),
+}
+"""With the published constants."""
+
 SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
 ODD = (5, 33, 257)
 SHAPES = ((5, 256, 256), (8, 64, 4096), (1, 256, 256), (40, 16, 128), ODD, (5, 4096, 64))
@@ -56,9 +64,8 @@ class Case(NamedTuple):
 
 def make_dynamics(neuron: str, surrogate: str, detach_reset: bool) -> Dynamics:
     """A neuron with the published constants."""
-    constants = DynamicParameters(tv=-0.172, tu=0.529, tr=0.021, ts=0.132)
     shape = Surrogate(surrogate, SCALES[surrogate])
-    return Dynamics(neuron, 0.5, shape, detach_reset, 0.75, 0.5, constants)
+    return Dynamics(neuron, 0.5, shape, detach_reset, NEURONS[neuron])
 
 
 def naive_encode(drive: Tensor, time_steps: int) -> Tensor:
@@ -98,12 +105,12 @@ def neuron_case(
 
     def ours() -> Run:
         leaf = x.clone().requires_grad_()
-        spikes = operators.neuron(leaf, dynamics)
+        spikes = operators.neuron(leaf, dynamics)[0]
         return Run([spikes], differentiate(spikes, g, leaf))
 
     def naive() -> Run:
         leaf = x.float().requires_grad_()
-        spikes = reference.neuron(leaf, dynamics)
+        spikes = run(leaf, dynamics)[0]
         return Run([spikes], differentiate(spikes, g, leaf))
 
     surrogate = dynamics.surrogate.name + (" detached" if dynamics.detach_reset else "")
@@ -117,23 +124,29 @@ def normalised_case(
     device: torch.device,
     operators: Any,
     given: bool,
+    counts: bool,
 ) -> Case:
-    """Normalisation and neuron, with statistics that are given or the batch's."""
+    """Normalisation and neuron, with statistics that are given or the batch's; with counts the
+    spikes' sum over time too."""
     x = (normal(shape, 0, device) * 1.5 + 0.7).to(dtype)
     g = normal(shape, 1, device).to(dtype)
     gamma, beta = (normal(shape[2:], seed, device) * 0.2 + 0.6 for seed in (2, 3))
     fixed = (normal(shape[2:], 4, device) * 0.3, normal(shape[2:], 5, device).abs() + 0.5)
 
-    def call(values: Tensor, *affine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        result: tuple[Tensor, Tensor, Tensor] = operators.normalised_neuron(
-            values, fixed if given else None, *affine, EPS, dynamics
+    def call(values: Tensor, *affine: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        result: tuple[Tensor, Tensor, Tensor, Tensor] = operators.normalised_neuron(
+            values, fixed if given else None, *affine, EPS, dynamics, counts
         )
         return result
 
+    def read(spikes: Tensor, counted: Tensor) -> Tensor:
+        return spikes * 0.5 + counted if counts else spikes
+
     def ours() -> Run:
         leaves = [value.clone().requires_grad_() for value in (x, gamma, beta)]
-        spikes, mean, var = call(*leaves)
-        return Run([spikes], [mean, var, *differentiate(spikes, g, *leaves)])
+        spikes, mean, var, counted = call(*leaves)
+        gradients = differentiate(read(spikes, counted), g, *leaves)
+        return Run([spikes, counted] if counts else [spikes], [mean, var, *gradients])
 
     def naive() -> Run:
         leaves = [value.float().requires_grad_() for value in (x, gamma, beta)]
@@ -145,47 +158,37 @@ def normalised_case(
             statistics = [mean.detach(), var.detach()]
             # The kernel sums in another order. With its statistics as the values and the batch's
             # gradients, no membrane falls to the other side of the threshold.
-            _, our_mean, our_var = call(x, gamma, beta)
+            _, our_mean, our_var, _ = call(x, gamma, beta)
             mean = mean + (our_mean - mean).detach()
             var = var + (our_var - var).detach()
         y = (leaves[0] - mean) / torch.sqrt(var + EPS) * leaves[1] + leaves[2]
-        spikes = reference.neuron(y, dynamics)
-        return Run([spikes], [*statistics, *differentiate(spikes, g, *leaves)])
+        spikes = run(y, dynamics)[0]
+        counted = spikes.sum(0)
+        gradients = differentiate(read(spikes, counted), g, *leaves)
+        return Run([spikes, counted] if counts else [spikes], [*statistics, *gradients])
 
-    kind = "given" if given else "batch"
+    kind = ("given" if given else "batch") + (", counts" if counts else "")
     return Case(f"{dynamics.neuron} normalised ({kind})", shape, dtype, ours, naive)
 
 
-def coding_cases(
+def encoder_case(
     shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, operators: Any
-) -> Iterator[Case]:
-    """The encoder and the rates."""
+) -> Case:
+    """The encoder."""
     drive = normal(shape[1:], 0, device).abs().to(dtype)
-    spikes = (normal(shape, 1, device) > 0).to(dtype)
     g = normal(shape, 2, device).to(dtype)
 
-    def ours_encode() -> Run:
+    def ours() -> Run:
         leaf = drive.clone().requires_grad_()
         fired = operators.encode(leaf, shape[0], THRESHOLD)
         return Run([fired], differentiate(fired, g, leaf))
 
-    def naive_encoded() -> Run:
+    def naive() -> Run:
         leaf = drive.float().requires_grad_()
         fired = naive_encode(leaf, shape[0])
         return Run([fired.detach()], differentiate(fired, g, leaf))
 
-    def ours_rates() -> Run:
-        leaf = spikes.clone().requires_grad_()
-        rates = operators.rates(leaf)
-        return Run([], [rates, *differentiate(rates, g[0], leaf)])
-
-    def naive_rates() -> Run:
-        leaf = spikes.float().requires_grad_()
-        rates = leaf.mean(0)
-        return Run([], [rates, *differentiate(rates, g[0], leaf)])
-
-    yield Case("encode", shape, dtype, ours_encode, naive_encoded)
-    yield Case("rates", shape, dtype, ours_rates, naive_rates)
+    return Case("encode", shape, dtype, ours, naive)
 
 
 def cases(
@@ -197,9 +200,9 @@ def cases(
             for neuron in NEURONS:
                 dynamics = make_dynamics(neuron, "rectangular", False)
                 yield neuron_case(shape, dtype, dynamics, device, operators)
-                for given in (False, True):
-                    yield normalised_case(shape, dtype, dynamics, device, operators, given)
-            yield from coding_cases(shape, dtype, device, operators)
+                for given, counts in product((False, True), repeat=2):
+                    yield normalised_case(shape, dtype, dynamics, device, operators, given, counts)
+            yield encoder_case(shape, dtype, device, operators)
         for neuron in NEURONS:
             for surrogate in SCALES:
                 for detach_reset in (False, True):
@@ -255,16 +258,21 @@ def check(found: Iterator[Case]) -> int:
 
 
 def captured_graph_replays(device: torch.device) -> bool:
-    """Whether forward and backward, captured as a CUDA graph, compute the same on new inputs."""
-    dynamics = make_dynamics("lif", "rectangular", False)
+    """Whether forward and backward, captured as a CUDA graph, compute the same on new inputs, with
+    another threshold and another scale of the surrogate."""
+    threshold, scale = (torch.tensor(0.5, device=device) for _ in range(2))
+    dynamics = make_dynamics("lif", "rectangular", False)._replace(
+        threshold=threshold, surrogate=Surrogate("rectangular", scale)
+    )
     x, g = (normal((5, 64, 48), seed, device) for seed in (0, 1))
     x.requires_grad_()
     gamma, beta = (torch.full((48,), 0.5, device=device, requires_grad=True) for _ in range(2))
 
     def step() -> list[Tensor]:
-        spikes, mean, var = register.normalised_neuron(x, None, gamma, beta, EPS, dynamics)
-        rates = register.rates(spikes)
-        return [rates, mean, var, *differentiate(rates, g[0], x, gamma, beta)]
+        _, mean, var, counts = register.normalised_neuron(
+            x, None, gamma, beta, EPS, dynamics, counts=True
+        )
+        return [counts, mean, var, *differentiate(counts, g[0], x, gamma, beta)]
 
     side = torch.cuda.Stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
@@ -276,6 +284,8 @@ def captured_graph_replays(device: torch.device) -> bool:
         captured = step()
     with torch.no_grad():
         x.copy_(normal((5, 64, 48), 7, device) * 2)
+        threshold.fill_(0.7)
+        scale.fill_(0.3)
     graph.replay()
     expected = step()
     return all(torch.equal(one, other) for one, other in zip(captured, expected, strict=True))

@@ -13,29 +13,25 @@ from torch import Tensor
 from scripts.bench.options import Options
 from snnrl.errors import expect
 from snnrl.ops.backend import KERNELS
-from snnrl.ops.clif import clif
-from snnrl.ops.dynamic import DynamicParameters, dynamic
-from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
-from snnrl.ops.lif import lif
+from snnrl.ops.clif import CLIFConstants
+from snnrl.ops.dynamic import DynamicConstants
+from snnrl.ops.dynamics import Dynamics, FusedLayer, run
+from snnrl.ops.lif import LIFConstants
 from snnrl.ops.surrogate import Surrogate
 
 ONLY_ON = {"native": "cpu", "triton": "cuda"}
 
 RECTANGULAR = Surrogate("rectangular", 0.5)
-LIF = Dynamics("lif", 0.5, RECTANGULAR, detach_reset=False, decay=0.75)
+LIF = Dynamics("lif", 0.5, RECTANGULAR, detach_reset=False, constants=LIFConstants(decay=0.75))
 
 DYNAMICS = {
     "lif": LIF,
     # The surrogate that peers have in fused kernels, or have at all.
     "lif-triangle": LIF._replace(surrogate=Surrogate("triangle", 1.0)),
-    "clif": LIF._replace(neuron="clif", current_decay=0.5),
-    "dn": Dynamics(
-        "dn",
-        0.5,
-        RECTANGULAR,
-        detach_reset=False,
-        current_decay=0.5,
-        parameters=DynamicParameters(tv=-0.172, tu=0.529, tr=0.021, ts=0.132),
+    "clif": LIF._replace(neuron="clif", constants=CLIFConstants(current_decay=0.5, decay=0.75)),
+    "dn": LIF._replace(
+        neuron="dynamic",
+        constants=DynamicConstants(current_decay=0.5, tv=-0.172, tu=0.529, tr=0.021, ts=0.132),
     ),
     "normalised-lif": LIF,
 }
@@ -45,7 +41,7 @@ class Operators(NamedTuple):
     """What a backend offers; neurons start at rest."""
 
     neuron: Callable[[Tensor, Dynamics], Tensor]
-    normalised_neuron: Callable[[Tensor, NormalisedNeurons], tuple[Tensor, Tensor, Tensor]]
+    normalised_neuron: Callable[[Tensor, FusedLayer], tuple[Tensor, ...]]
 
 
 def kernels(options: Options) -> list[str]:
@@ -76,18 +72,10 @@ def operators(kernel: str) -> Operators:
 
 def naive_neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
     """Spikes of ``x[T, B, N]``, in its type; the state is kept in single precision."""
-    drive, d = x.float(), dynamics
-    shared = (d.threshold, d.surrogate, d.detach_reset)
-    if d.neuron == "lif":
-        spikes = lif(drive, None, d.decay, *shared)[0]
-    elif d.neuron == "clif":
-        spikes = clif(drive, None, d.current_decay, d.decay, *shared)[0]
-    else:
-        spikes = dynamic(drive, None, d.current_decay, d.parameters, *shared)[0]
-    return spikes.to(x.dtype)
+    return run(x.float(), dynamics)[0].to(x.dtype)
 
 
-def naive_normalised_neuron(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+def naive_normalised_neuron(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
     """Normalisation as in :class:`snnrl.nn.norm.batch.PooledBatchNorm`, then the neuron."""
     y = x.float()
     if layer.statistics is None:

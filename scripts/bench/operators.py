@@ -13,7 +13,7 @@ from scripts.bench.kernels import DYNAMICS, kernels, operators
 from scripts.bench.options import Options, Shape
 from scripts.bench.peers import Peer, peers
 from scripts.bench.race import OTHER, Contestant, Ready, Table, race
-from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+from snnrl.ops.dynamics import Dynamics, FusedLayer
 
 SHAPES: tuple[Shape, ...] = ((5, 256, 256), (5, 1, 256), (8, 64, 4096))
 LARGE: Shape = (8, 64, 65536)
@@ -106,7 +106,7 @@ def ours(kernel: str, kind: str, data: Data) -> Ready:
         return timed(lambda x: run.neuron(x, dynamics), {"x": data.x}, data.upstream)
 
     def normalised(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        return run.normalised_neuron(x, NormalisedNeurons(None, gamma, beta, EPS, dynamics))[0]
+        return run.normalised_neuron(x, FusedLayer(None, gamma, beta, EPS, dynamics))[0]
 
     inputs = {"x": data.x, "gamma": data.gamma, "beta": data.beta}
     return timed(normalised, inputs, data.upstream)

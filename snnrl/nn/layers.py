@@ -16,7 +16,7 @@ from snnrl.nn.norm.base import Affine
 from snnrl.nn.operators import Operators
 from snnrl.nn.registry import Spec
 from snnrl.nn.shape import LayerShape
-from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.native import InferenceLayer
 
 
@@ -84,22 +84,21 @@ class SpikingLayer(nn.Module):
         """Return the spikes ``[T, B, N, ...]`` of currents."""
         affine = self._affine(currents)
         if affine is None:
-            spikes = ops.neuron(self.norm(currents), self._constants())
-        else:
-            spikes, *seen = ops.normalised_neuron(currents, self._fused(affine))
-            self._saw(affine, seen, currents)
-        if self._counts:
-            self.rates = spikes.mean((0, 1))
+            spikes: Tensor = ops.neuron(self.norm(currents), self._constants())
+            if self._counts:
+                self.rates = spikes.mean((0, 1))
+            return spikes
+        spikes, *seen = ops.normalised_neuron(currents, self._fused(affine), bool(self._counts))
+        self._saw(affine, seen, currents)
         return spikes
 
     def fire_into(self, following: SpikingLayer, currents: Tensor, ops: Operators) -> Tensor:
         """Return the currents of the following layer."""
-        affine = self._affine(currents)
-        if affine is None or self._counts or not isinstance(following.linear, nn.Linear):
+        affine, linear = self._affine(currents), following.linear
+        if affine is None or not isinstance(linear, nn.Linear):
             return following.currents_of(self.fire(currents, ops), ops)
-        linear = following.linear
         currents_after, *seen = ops.fire_linear(
-            currents, self._fused(affine), linear.weight, linear.bias
+            currents, self._fused(affine), linear.weight, linear.bias, bool(self._counts)
         )
         self._saw(affine, seen, currents)
         return currents_after
@@ -109,10 +108,8 @@ class SpikingLayer(nn.Module):
         affine = self._affine(currents)
         if affine is None:
             return ops.counts(self.fire(currents, ops)).flatten(1)
-        counts, *seen = ops.fire_counts(currents, self._fused(affine))
-        self._saw(affine, seen, currents)
-        if self._counts:
-            self.rates = counts.mean(0) / len(currents)
+        counts, mean, var = ops.fire_counts(currents, self._fused(affine))
+        self._saw(affine, [mean, var, counts], currents)
         return counts
 
     def for_acting(self) -> InferenceLayer | None:
@@ -129,13 +126,17 @@ class SpikingLayer(nn.Module):
     def _affine(self, currents: Tensor) -> Affine | None:
         return self.norm.fusable(currents) if isinstance(self.norm, Norm) else None
 
-    def _fused(self, affine: Affine) -> NormalisedNeurons:
-        return NormalisedNeurons(*affine, self._constants())
+    def _fused(self, affine: Affine) -> FusedLayer:
+        return FusedLayer(*affine, self._constants())
 
     def _saw(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
+        """Take in what an operator tells besides its result: mean, variance, and spikes over time
+        ``[B, N]`` where they are counted."""
+        mean, var, *counts = seen
         if affine.statistics is None:
-            mean, var = seen
             self.norm.saw(mean, var, currents.shape[1])
+        if self._counts:
+            self.rates = counts[0].mean(0) / len(currents)
 
     def _constants(self) -> Dynamics:
         constants = self.neuron.known()

@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+from snnrl.ops.dynamics import Dynamics, FusedLayer
 
 
 class Operators(Protocol):
@@ -16,16 +16,22 @@ class Operators(Protocol):
         """Currents ``[T, B, ...]`` -> spikes."""
 
     def normalised_neuron(
-        self, x: Tensor, layer: NormalisedNeurons
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """``x[T, B, N]`` -> spikes, mean, variance."""
+        self, x: Tensor, layer: FusedLayer, counts: bool = False
+    ) -> tuple[Tensor, ...]:
+        """``x[T, B, N]`` -> spikes, mean, variance, and with ``counts`` spikes over time."""
 
     def fire_linear(
-        self, x: Tensor, layer: NormalisedNeurons, weight: Tensor, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """``x[T, B, N]`` -> currents ``[T, B, M]`` of the next layer, mean, variance."""
+        self,
+        x: Tensor,
+        layer: FusedLayer,
+        weight: Tensor,
+        bias: Tensor | None,
+        counts: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """``x[T, B, N]`` -> currents ``[T, B, M]`` of the next layer, mean, variance, and with
+        ``counts`` spikes over time ``[B, N]``."""
 
-    def fire_counts(self, x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+    def fire_counts(self, x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
         """``x[T, B, N]`` -> spikes over time ``[B, N]``, mean, variance."""
 
     def spike_linear(self, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
 
 from torch import Tensor
 
-from snnrl.ops.dynamic import DynamicParameters
-from snnrl.ops.surrogate import Surrogate
+from snnrl.ops.surrogate import DERIVATIVES, Surrogate
 
-FUSED_NEURONS = ("lif", "clif", "dn")
-"""Neurons that the fused kernels know."""
+OPERATORS = Path(__file__).parent
+STEP_FILES = ("step.hpp", "triton_step.py")
 
-FUSED_SURROGATES = ("rectangular", "sigmoid", "tanh", "triangle")
+FUSED_NEURONS = tuple(
+    sorted(
+        folder.name
+        for folder in OPERATORS.iterdir()
+        if all((folder / name).exists() for name in STEP_FILES)
+    )
+)
+"""Neurons that the fused kernels know: folders with a step for each of them."""
+
+NAIVE: dict[str, Callable[..., tuple[Tensor, Any]]] = {
+    neuron: getattr(import_module(f"snnrl.ops.{neuron}"), neuron) for neuron in FUSED_NEURONS
+}
+"""Their specifications: the function that bears its folder's name."""
+
+CONSTANTS: dict[str, Callable[..., tuple[float, ...]]] = {
+    neuron: get_type_hints(operator)["constants"] for neuron, operator in NAIVE.items()
+}
+"""The class of their constants, as the specification names it."""
+
+FUSED_SURROGATES = tuple(DERIVATIVES)
 """Surrogates that the fused kernels know."""
 
 
 class Dynamics(NamedTuple):
-    """The constants of one kind of neuron; the equations stand in the operators' docstrings.
+    """One kind of neuron; the equations stand in the docstring of its naive operator.
+
+    Threshold and scale of the surrogate are operands of a kernel: numbers, or tensors of float32
+    without dimensions on the kernel's device, which may hold another number in the next call. They
+    get no gradients from fused kernels, and must keep their numbers until the gradients of a call
+    are computed.
 
     :param neuron: one of :data:`FUSED_NEURONS`
     :param threshold: firing threshold; a spike is ``v > threshold``
     :param surrogate: derivative that stands for that of the step function
     :param detach_reset: no gradient through the reset
-    :param decay: share of the membrane potential kept in a step; not of ``dn``
-    :param current_decay: share of the synaptic current kept in a step; not of ``lif``
-    :param parameters: of ``dn`` alone
+    :param constants: those of this neuron, such as :class:`snnrl.ops.lif.LIFConstants`
     """
 
     neuron: str
-    threshold: float
+    threshold: float | Tensor
     surrogate: Surrogate
     detach_reset: bool
-    decay: float = 0.0
-    current_decay: float = 0.0
-    parameters: DynamicParameters = DynamicParameters(0.0, 0.0, 0.0, 0.0)
+    constants: tuple[float, ...]
 
 
-class NormalisedNeurons(NamedTuple):
+class FusedLayer(NamedTuple):
     """``y = (x - mean) / sqrt(var + eps) * gamma + beta`` per feature, then neurons, from rest.
 
     :param statistics: mean and variance ``[N]`` to take as constants; ``None``: those of x over
@@ -52,3 +74,14 @@ class NormalisedNeurons(NamedTuple):
     beta: Tensor
     eps: float
     dynamics: Dynamics
+
+
+def run(x: Tensor, dynamics: Dynamics, state: Any = None) -> tuple[Tensor, Any]:
+    """Call the naive operator of a neuron.
+
+    :param x: ``[T, B, ...]``
+    :param state: after the step before; ``None``: at rest
+    :return: spikes ``[T, B, ...]`` and the state after the last step
+    """
+    neuron, threshold, surrogate, detach_reset, constants = dynamics
+    return NAIVE[neuron](x, state, constants, threshold, surrogate, detach_reset)

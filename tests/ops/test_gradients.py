@@ -7,13 +7,13 @@ detached. These loops share nothing with the operators but the constants.
 import pytest
 import torch
 
-from snnrl.ops.clif import clif
-from snnrl.ops.dynamic import DynamicParameters, dynamic
-from snnrl.ops.lif import lif
+from snnrl.ops.clif import CLIFConstants, clif
+from snnrl.ops.dynamic import DynamicConstants, dynamic
+from snnrl.ops.lif import LIFConstants, lif
 from snnrl.ops.surrogate import Surrogate
 
 DECAY, CURRENT_DECAY, THRESHOLD, WIDTH = 0.75, 0.5, 0.5, 0.5
-CONSTANTS = DynamicParameters(tv=-0.172, tu=0.529, tr=0.021, ts=0.132)
+CONSTANTS = DynamicConstants(CURRENT_DECAY, tv=-0.172, tu=0.529, tr=0.021, ts=0.132)
 RECTANGULAR = Surrogate("rectangular", WIDTH)
 T, B, N = 6, 4, 32
 
@@ -42,7 +42,7 @@ def clif_gradient(v, s, g, reset):
 
 
 def dynamic_gradient(v, s, g, reset):
-    tv, tu, tr, ts = CONSTANTS
+    _, tv, tu, tr, ts = CONSTANTS
     surrogate = ((v - THRESHOLD).abs() < WIDTH).double()
     gradients = []
     lv = lu = li = torch.zeros_like(v[0])
@@ -61,10 +61,10 @@ def dynamic_gradient(v, s, g, reset):
 def run(name, x, detach_reset, state=None):
     shared = (THRESHOLD, RECTANGULAR, detach_reset)
     if name == "lif":
-        return lif(x, state, DECAY, *shared)
+        return lif(x, state, LIFConstants(DECAY), *shared)
     if name == "clif":
-        return clif(x, state, CURRENT_DECAY, DECAY, *shared)
-    return dynamic(x, state, CURRENT_DECAY, CONSTANTS, *shared)
+        return clif(x, state, CLIFConstants(CURRENT_DECAY, DECAY), *shared)
+    return dynamic(x, state, CONSTANTS, *shared)
 
 
 FORMULAS = {"lif": lif_gradient, "clif": clif_gradient, "dn": dynamic_gradient}

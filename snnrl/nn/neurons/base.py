@@ -65,11 +65,11 @@ class Neuron(nn.Module):
         """Return :meth:`constants` where they still describe :meth:`forward`."""
         return self.constants() if answers(self, "constants") else None
 
-    def _dynamics(self, neuron: str, **constants: Any) -> Dynamics | None:
-        surrogate, threshold = self.surrogate.known(), self.threshold.level()
-        if surrogate is None or isinstance(threshold, Tensor):
+    def _dynamics(self, operator: str, constants: tuple[float, ...]) -> Dynamics | None:
+        surrogate = self.surrogate.known()
+        if surrogate is None:
             return None
-        return Dynamics(neuron, threshold, surrogate, self.detach_reset, **constants)
+        return Dynamics(operator, self.threshold.level(), surrogate, self.detach_reset, constants)
 
 
 def has_fused(spec: Spec, surrogate: Spec) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snnrl.nn.neurons.base import Neuron
 from snnrl.nn.registry import register
-from snnrl.ops.clif import CLIFState, clif
+from snnrl.ops.clif import CLIFConstants, CLIFState, clif
 from snnrl.ops.dynamics import Dynamics
 from snnrl.parameters import Between
 
@@ -33,15 +33,11 @@ class CLIF(Neuron):
         self.current_decay = current_decay
 
     def forward(self, x: Tensor, state: CLIFState | None = None) -> tuple[Tensor, CLIFState]:
-        return clif(
-            x,
-            state,
-            self.current_decay,
-            self.decay,
-            self.threshold.level(),
-            self.surrogate,
-            self.detach_reset,
-        )
+        threshold = self.threshold.level()
+        return clif(x, state, self._own(), threshold, self.surrogate, self.detach_reset)
 
     def constants(self) -> Dynamics | None:
-        return self._dynamics("clif", decay=self.decay, current_decay=self.current_decay)
+        return self._dynamics("clif", self._own())
+
+    def _own(self) -> CLIFConstants:
+        return CLIFConstants(self.current_decay, self.decay)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snnrl.nn.neurons.base import Neuron
 from snnrl.nn.registry import register
-from snnrl.ops.dynamic import DynamicParameters, DynamicState, dynamic
+from snnrl.ops.dynamic import DynamicConstants, DynamicState, dynamic
 from snnrl.ops.dynamics import Dynamics
 from snnrl.parameters import Between
 
@@ -36,21 +36,14 @@ class DynamicNeuron(Neuron):
     ):
         super().__init__(**shared)
         self.current_decay = current_decay
-        self.recovery = DynamicParameters(tv, tu, tr, ts)
+        self.tv, self.tu, self.tr, self.ts = tv, tu, tr, ts
 
     def forward(self, x: Tensor, state: DynamicState | None = None) -> tuple[Tensor, DynamicState]:
-        return dynamic(
-            x,
-            state,
-            self.current_decay,
-            self.recovery,
-            self.threshold.level(),
-            self.surrogate,
-            self.detach_reset,
-        )
-
-    def _constants(self) -> dict[str, float]:
-        return {**super()._constants(), **self.recovery._asdict()}
+        threshold = self.threshold.level()
+        return dynamic(x, state, self._own(), threshold, self.surrogate, self.detach_reset)
 
     def constants(self) -> Dynamics | None:
-        return self._dynamics("dn", current_decay=self.current_decay, parameters=self.recovery)
+        return self._dynamics("dynamic", self._own())
+
+    def _own(self) -> DynamicConstants:
+        return DynamicConstants(self.current_decay, self.tv, self.tu, self.tr, self.ts)

@@ -9,7 +9,7 @@ from torch import Tensor
 from snnrl.nn.neurons.base import Neuron
 from snnrl.nn.registry import register
 from snnrl.ops.dynamics import Dynamics
-from snnrl.ops.lif import LIFState, lif
+from snnrl.ops.lif import LIFConstants, LIFState, lif
 from snnrl.parameters import Between
 
 
@@ -25,7 +25,11 @@ class LIF(Neuron):
         self.decay = decay
 
     def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
-        return lif(x, state, self.decay, self.threshold.level(), self.surrogate, self.detach_reset)
+        threshold = self.threshold.level()
+        return lif(x, state, self._own(), threshold, self.surrogate, self.detach_reset)
 
     def constants(self) -> Dynamics | None:
-        return self._dynamics("lif", decay=self.decay)
+        return self._dynamics("lif", self._own())
+
+    def _own(self) -> LIFConstants:
+        return LIFConstants(self.decay)

@@ -12,10 +12,9 @@ from snnrl.parameters import Above
 
 @register("norm", "tdbn")
 class ThresholdDependentBatchNorm(PooledBatchNorm):
-    """``y = gamma (x - mean) / sqrt(var + eps) + beta``, from ``gamma = alpha * threshold``, ``beta =
-    0``.
+    """``y = gamma (x - mean) / sqrt(var + eps) + beta``; gamma starts at ``alpha * threshold``.
 
-    Statistics are those of :class:`PooledBatchNorm`. Source: tdBN (Zheng et al., AAAI 2021, arXiv
+    beta starts at 0. Statistics are those of :class:`PooledBatchNorm`. Source: tdBN (Zheng et al., AAAI 2021, arXiv
     2011.05280), its scale read as the start of gamma, as in SpikingJelly's
     ``ThresholdDependentBatchNorm``. Moving variances are the biased ones here, unbiased there.
 

@@ -1,5 +1,5 @@
 """Current-based leaky integrate-and-fire."""
 
-from snnrl.ops.clif.naive import CLIFState, clif
+from snnrl.ops.clif.naive import CLIFConstants, CLIFState, clif
 
-__all__ = ["CLIFState", "clif"]
+__all__ = ["CLIFConstants", "CLIFState", "clif"]

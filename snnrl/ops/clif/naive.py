@@ -10,6 +10,17 @@ from torch import Tensor
 from snnrl.ops.surrogate import Firing
 
 
+class CLIFConstants(NamedTuple):
+    """What a kind of these neurons has.
+
+    :param current_decay: ``c``, the share of the synaptic current kept in a step
+    :param decay: ``d``, the share of the membrane potential kept in a step
+    """
+
+    current_decay: float
+    decay: float
+
+
 class CLIFState(NamedTuple):
     """Each ``[B, ...]``: membrane before reset, spikes, synaptic current."""
 
@@ -21,8 +32,7 @@ class CLIFState(NamedTuple):
 def clif(
     x: Tensor,
     state: CLIFState | None,
-    current_decay: float,
-    decay: float,
+    constants: CLIFConstants,
     threshold: float | Tensor,
     surrogate: Firing,
     detach_reset: bool,
@@ -33,13 +43,13 @@ def clif(
 
     :param x: input to the synapse ``[T, B, ...]``
     :param state: state after the step before, or ``None`` for a neuron at rest
-    :param current_decay: ``c``, the share of the synaptic current kept in a step
-    :param decay: ``d``, the share of the membrane potential kept in a step
-    :param threshold: firing threshold ``th``
+    :param constants: of the dynamics
+    :param threshold: firing threshold ``th``; a number or a tensor without dimensions
     :param surrogate: makes spikes of membrane potentials, with a gradient of its own
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
     """
+    current_decay, decay = constants
     rest = torch.zeros_like(x[0])
     v, s, i = state or CLIFState(rest, rest, rest)
     spikes = []

@@ -1,5 +1,5 @@
 """The second-order dynamic neuron."""
 
-from snnrl.ops.dynamic.naive import DynamicParameters, DynamicState, dynamic
+from snnrl.ops.dynamic.naive import DynamicConstants, DynamicState, dynamic
 
-__all__ = ["DynamicParameters", "DynamicState", "dynamic"]
+__all__ = ["DynamicConstants", "DynamicState", "dynamic"]

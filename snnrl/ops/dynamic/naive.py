@@ -10,15 +10,17 @@ from torch import Tensor
 from snnrl.ops.surrogate import Firing
 
 
-class DynamicParameters(NamedTuple):
-    """Constants of the dynamics (MDC-SAN, Zhang et al. 2022).
+class DynamicConstants(NamedTuple):
+    """What a kind of these neurons has (MDC-SAN, Zhang et al. 2022).
 
+    :param current_decay: ``c``, the share of the synaptic current kept in a step
     :param tv: pull of the membrane on the recovery variable
     :param tu: pull of the recovery variable on itself
     :param tr: membrane potential after a spike
     :param ts: jump of the recovery variable at a spike
     """
 
+    current_decay: float
     tv: float
     tu: float
     tr: float
@@ -37,8 +39,7 @@ class DynamicState(NamedTuple):
 def dynamic(
     x: Tensor,
     state: DynamicState | None,
-    current_decay: float,
-    parameters: DynamicParameters,
+    constants: DynamicConstants,
     threshold: float | Tensor,
     surrogate: Firing,
     detach_reset: bool,
@@ -53,14 +54,13 @@ def dynamic(
 
     :param x: input to the synapse ``[T, B, ...]``
     :param state: state after the step before, or ``None`` for a neuron at rest
-    :param current_decay: ``c``, the share of the synaptic current kept in a step
-    :param parameters: constants of the dynamics
-    :param threshold: firing threshold ``th``
+    :param constants: of the dynamics
+    :param threshold: firing threshold ``th``; a number or a tensor without dimensions
     :param surrogate: makes spikes of membrane potentials, with a gradient of its own
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
     """
-    tv, tu, tr, ts = parameters
+    current_decay, tv, tu, tr, ts = constants
     rest = torch.zeros_like(x[0])
     v, s, i, u = state or DynamicState(rest, rest, rest, rest)
     spikes = []

@@ -1,5 +1,5 @@
 """Leaky integrate-and-fire."""
 
-from snnrl.ops.lif.naive import LIFState, lif
+from snnrl.ops.lif.naive import LIFConstants, LIFState, lif
 
-__all__ = ["LIFState", "lif"]
+__all__ = ["LIFConstants", "LIFState", "lif"]

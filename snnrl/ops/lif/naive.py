@@ -10,6 +10,15 @@ from torch import Tensor
 from snnrl.ops.surrogate import Firing
 
 
+class LIFConstants(NamedTuple):
+    """What a kind of these neurons has.
+
+    :param decay: ``d``, the share of the membrane potential kept in a step
+    """
+
+    decay: float
+
+
 class LIFState(NamedTuple):
     """What one time step hands to the next, each ``[B, ...]``: membrane before reset, spikes."""
 
@@ -20,7 +29,7 @@ class LIFState(NamedTuple):
 def lif(
     x: Tensor,
     state: LIFState | None,
-    decay: float,
+    constants: LIFConstants,
     threshold: float | Tensor,
     surrogate: Firing,
     detach_reset: bool,
@@ -31,8 +40,8 @@ def lif(
 
     :param x: input current ``[T, B, ...]``
     :param state: state after the step before, or ``None`` for a neuron at rest
-    :param decay: ``d``, the share of the membrane potential kept in a step
-    :param threshold: firing threshold ``th``
+    :param constants: of the dynamics
+    :param threshold: firing threshold ``th``; a number or a tensor without dimensions
     :param surrogate: makes spikes of membrane potentials, with a gradient of its own
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
@@ -41,7 +50,7 @@ def lif(
     spikes = []
     for step, current in enumerate(x.unbind(0)):
         reset = s.detach() if detach_reset else s
-        v = (v * decay) * (1 - reset) + current
+        v = (v * constants.decay) * (1 - reset) + current
         s = surrogate(v, threshold, step)
         spikes.append(s)
     return torch.stack(spikes), LIFState(v, s)

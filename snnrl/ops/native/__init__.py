@@ -9,13 +9,16 @@ event-driven, as on a neuromorphic chip.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.native import calls
 from snnrl.ops.native.arguments import InferenceLayer as InferenceLayer
+from snnrl.ops.native.arguments import with_numbers
 from snnrl.ops.native.functions import (
     EncodedLinearFunction,
     FireCountsFunction,
@@ -30,51 +33,66 @@ FEWEST_ROWS = 16
 batch of one observation does not pay back."""
 
 
-def neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
+@overload
+def neuron(x: Tensor, dynamics: Dynamics) -> Tensor: ...
+@overload
+def neuron(x: Tensor, dynamics: Dynamics, counts: Literal[True]) -> tuple[Tensor, Tensor]: ...
+def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> Tensor | tuple[Tensor, Tensor]:
     """Neurons from rest: currents ``[T, B, ...]`` -> spikes, as :mod:`snnrl.ops.lif` and others.
 
-    :raises UserError: not float32 on a CPU
+    :param counts: return their sum over time ``[B, ...]`` too, with gradients
+    :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
     """
-    spikes: Tensor = NeuronFunction.apply(x, dynamics)  # type: ignore[no-untyped-call]
-    return spikes
+    spikes, counted = NeuronFunction.apply(x, with_numbers(dynamics), counts)  # type: ignore[no-untyped-call]
+    return (spikes, counted) if counts else spikes
 
 
-def normalised_neuron(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+def normalised_neuron(x: Tensor, layer: FusedLayer, counts: bool = False) -> tuple[Tensor, ...]:
     """Currents ``[T, B, N]`` through a layer.
 
+    :param counts: return the spikes' sum over time ``[B, N]`` as well, with gradients
     :return: spikes ``[T, B, N]``, and the mean and variance that were used, without gradients
-    :raises UserError: not float32 on a CPU
+    :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
     """
-    result: tuple[Tensor, Tensor, Tensor] = NormalisedNeuronFunction.apply(  # type: ignore[no-untyped-call]
-        x, layer.gamma, layer.beta, layer
+    result: tuple[Tensor, ...] = NormalisedNeuronFunction.apply(  # type: ignore[no-untyped-call]
+        x, layer.gamma, layer.beta, _with_numbers(layer), counts
     )
-    return result
+    return result if counts else result[:3]
 
 
 def fire_linear(
-    x: Tensor, layer: NormalisedNeurons, weight: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+    x: Tensor,
+    layer: FusedLayer,
+    weight: Tensor,
+    bias: Tensor | None,
+    counts: bool = False,
+) -> tuple[Tensor, ...]:
     """:func:`normalised_neuron`, then :func:`spike_linear`: the spikes are never in memory.
 
+    :param counts: return the spikes' sum over time ``[B, N]`` as well, with gradients
     :return: currents ``[T, B, M]`` of the next layer, and the mean and variance that were used
-    :raises UserError: not float32 on a CPU
+    :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
     """
-    result: tuple[Tensor, Tensor, Tensor] = FireLinearFunction.apply(  # type: ignore[no-untyped-call]
-        x, layer.gamma, layer.beta, weight, bias, layer
+    result: tuple[Tensor, ...] = FireLinearFunction.apply(  # type: ignore[no-untyped-call]
+        x, layer.gamma, layer.beta, weight, bias, _with_numbers(layer), counts
     )
-    return result
+    return result if counts else result[:3]
 
 
-def fire_counts(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+def fire_counts(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normalised_neuron`, then :func:`counts`: the spikes are never in memory.
 
     :return: spikes over time ``[B, N]``, and the mean and variance that were used
-    :raises UserError: not float32 on a CPU
+    :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
     """
     result: tuple[Tensor, Tensor, Tensor] = FireCountsFunction.apply(  # type: ignore[no-untyped-call]
-        x, layer.gamma, layer.beta, layer
+        x, layer.gamma, layer.beta, _with_numbers(layer)
     )
     return result
+
+
+def _with_numbers(layer: FusedLayer) -> FusedLayer:
+    return layer._replace(dynamics=with_numbers(layer.dynamics))
 
 
 def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -99,9 +117,9 @@ def encoded_linear(
 ) -> Tensor:
     """The spikes of a regularly spiking encoder through a linear map: ``[T, B, N]``.
 
-    The encoder is that of :class:`snnrl.nn.encoders.population.PopulationEncoder`: each step adds the drive to
-    a potential, which spikes above the threshold and loses it, and lets gradients straight through.
-    As their weights in time are fixed, the gradient of the drive needs one product for all steps.
+    The encoder is that of :class:`snnrl.nn.encoders.population.PopulationEncoder`: each step adds
+    the drive to a potential, which spikes above the threshold and loses it, and lets gradients
+    straight through. As their weights in time are fixed, the gradient of the drive needs one product for all steps.
 
     :param drive: ``[B, K]``
     :param time_steps: T
@@ -119,9 +137,25 @@ def counts(spikes: Tensor) -> Tensor:
     return spikes.sum(0)
 
 
+@overload
 def infer(
     drive: Tensor, time_steps: int, threshold: float | None, layers: Sequence[InferenceLayer]
-) -> Tensor:
+) -> Tensor: ...
+@overload
+def infer(
+    drive: Tensor,
+    time_steps: int,
+    threshold: float | None,
+    layers: Sequence[InferenceLayer],
+    counts: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+def infer(
+    drive: Tensor,
+    time_steps: int,
+    threshold: float | None,
+    layers: Sequence[InferenceLayer],
+    counts: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
     """A whole network without gradients, with constant statistics: ``[B, M]`` -> ``[B, N]``.
 
     :param drive: of the encoder of :func:`encoded_linear`, or with ``threshold=None`` the input of
@@ -129,7 +163,11 @@ def infer(
     :param time_steps: T
     :param threshold: of the encoder
     :param layers: at least one
+    :param counts: return all spikes of each layer too, int64 of the layers' number
     :return: spikes of the last layer, added up over time
     :raises UserError: not float32 on a CPU
     """
-    return calls.infer(drive, time_steps, threshold, layers)
+    layers = [layer._replace(dynamics=with_numbers(layer.dynamics)) for layer in layers]
+    sums = torch.zeros(len(layers), dtype=torch.int64) if counts else None
+    spikes = calls.infer(drive, time_steps, threshold, layers, sums)
+    return spikes if sums is None else (spikes, sums)

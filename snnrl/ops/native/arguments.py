@@ -1,9 +1,9 @@
-"""What the C++ operators are called with: constants, events and layers, checked and laid out."""
+"""What the C++ operators are called with: dynamics, events and layers, checked and laid out."""
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_float, c_int, c_void_p
+from ctypes import POINTER, c_float, c_int, c_void_p
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,26 +12,22 @@ from torch import Tensor
 
 from snnrl.errors import UserError
 from snnrl.ops.dynamics import FUSED_NEURONS, FUSED_SURROGATES, Dynamics
+from snnrl.ops.surrogate import Surrogate
 
 MOST_INPUTS, MOST_EVENTS = 2**16, 2**31 - 1
 
 
-class Constants(ctypes.Structure):
-    """The constants of a :class:`Dynamics` for the C++ side."""
+class DynamicsPointers(ctypes.Structure):
+    """A :class:`Dynamics` for the C++ side."""
 
-    _fields_ = tuple(
-        (name, c_float)
-        for name in (
-            "threshold",
-            "decay",
-            "current_decay",
-            "tv",
-            "tu",
-            "tr",
-            "ts",
-            "scale",
-            "reset_gradient",
-        )
+    _fields_ = (
+        ("neuron", c_int),
+        ("surrogate", c_int),
+        ("count", c_int),
+        ("constants", POINTER(c_float)),
+        ("threshold", c_float),
+        ("scale", c_float),
+        ("reset_gradient", c_float),
     )
 
 
@@ -98,8 +94,7 @@ class LayerPointers(ctypes.Structure):
     """An :class:`InferenceLayer` for the C++ side."""
 
     _fields_ = (
-        ("neuron", c_int),
-        ("constants", c_void_p),
+        ("dynamics", POINTER(DynamicsPointers)),
         ("inputs", c_int),
         ("outputs", c_int),
         *((name, c_void_p) for name in ("weight", "bias", "mean", "var", "gamma", "beta")),
@@ -107,19 +102,42 @@ class LayerPointers(ctypes.Structure):
     )
 
 
+def with_numbers(d: Dynamics) -> Dynamics:
+    """A dynamics whose threshold and scale are numbers, as they are now.
+
+    :raises UserError: one of them is to get a gradient
+    """
+    threshold, (surrogate, scale) = d.threshold, d.surrogate
+    if not (isinstance(threshold, Tensor) or isinstance(scale, Tensor)):
+        return d
+    return d._replace(
+        threshold=_number("threshold", threshold),
+        surrogate=Surrogate(surrogate, _number("scale of a surrogate", scale)),
+    )
+
+
+def _number(name: str, value: float | Tensor) -> float:
+    if isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled():
+        raise UserError(
+            f"kernel=native: has no gradient of the {name}; expected one that needs none, or "
+            "kernel=naive"
+        )
+    return float(value)
+
+
 @lru_cache(maxsize=64)
-def constants_of(d: Dynamics) -> tuple[int, int, Constants]:
-    """Number of the neuron and of the surrogate, and their constants."""
-    # The enumerations in operators.cpp are in the order of FUSED_NEURONS and FUSED_SURROGATES.
-    constants = Constants(
+def described(d: Dynamics) -> DynamicsPointers:
+    """A dynamics with numbers, as C++ reads it."""
+    # The library is compiled with FUSED_NEURONS and FUSED_SURROGATES in their order.
+    return DynamicsPointers(
+        FUSED_NEURONS.index(d.neuron),
+        FUSED_SURROGATES.index(d.surrogate.name),
+        len(d.constants),
+        (c_float * len(d.constants))(*d.constants),
         d.threshold,
-        d.decay,
-        d.current_decay,
-        *d.parameters,
         d.surrogate.scale,
         0.0 if d.detach_reset else 1.0,
     )
-    return FUSED_NEURONS.index(d.neuron), FUSED_SURROGATES.index(d.surrogate.name), constants
 
 
 def ready(tensor: Tensor, *shape: int) -> Tensor:

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.native.arguments import (
     MOST_INPUTS,
     Events,
     InferenceLayer,
     LayerPointers,
-    constants_of,
+    described,
     pointer,
     ready,
     too_many,
@@ -27,8 +27,16 @@ COLUMNS = 32  # as in operators.cpp
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """:raises MemoryError: there is no room for what the operator needs for itself"""
-    if getattr(library(), name)(*arguments):
+    """Call an operator.
+
+    :raises MemoryError: there is no room for what the operator needs for itself
+    :raises TypeError: a neuron's constants are not those of its step.hpp
+    """
+    # As the enumeration Status in operators.cpp.
+    status = getattr(library(), name)(*arguments)
+    if status == 2:
+        raise TypeError(f"{name}: a neuron's constants are not as many as its step.hpp has")
+    if status:
         raise MemoryError(f"kernel=native: no memory for {name}")
 
 
@@ -40,33 +48,32 @@ def _over_time(gradient: Tensor, x: Tensor) -> tuple[Tensor, int]:
     return gradient, gradient[0].numel()
 
 
-def neuron_forward(x: Tensor, dynamics: Dynamics) -> Tensor:
-    """Contiguous currents ``[T, B, ...]`` -> spikes."""
-    neuron, _, constants = constants_of(dynamics)
+def neuron_forward(x: Tensor, dynamics: Dynamics, counts: Tensor | None = None) -> Tensor:
+    """Contiguous currents ``[T, B, ...]`` -> spikes.
+
+    :param counts: written if given, spikes over all time steps ``[B, ...]``
+    """
     x = ready(x, *x.shape)
     spikes = torch.empty_like(x)
     _call(
         "snn_neuron_forward",
-        neuron,
-        byref(constants),
+        byref(described(dynamics)),
         len(x),
         c_int64(x.numel() // max(len(x), 1)),
         pointer(x),
         pointer(spikes),
+        pointer(counts),
     )
     return spikes
 
 
 def neuron_backward(x: Tensor, gradient: Tensor, dynamics: Dynamics) -> Tensor:
     """Gradient of the currents from that of the spikes, ``[T, B, ...]``."""
-    neuron, surrogate, constants = constants_of(dynamics)
     gradient, stride = _over_time(gradient, x)
     dx = torch.empty_like(x)
     _call(
         "snn_neuron_backward",
-        neuron,
-        surrogate,
-        byref(constants),
+        byref(described(dynamics)),
         len(x),
         c_int64(x.numel() // max(len(x), 1)),
         pointer(x),
@@ -79,19 +86,18 @@ def neuron_backward(x: Tensor, gradient: Tensor, dynamics: Dynamics) -> Tensor:
 
 def normalised_forward(
     x: Tensor,
-    layer: NormalisedNeurons,
+    layer: FusedLayer,
     *,
     spikes: Tensor | None = None,
     events: Events | None = None,
-    totals: Tensor | None = None,
+    counts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``x[T, B, N]`` -> the mean and variance that were used, ``[N]``, and what is asked for.
 
     :param spikes: written if given, ``[T, B, N]``
     :param events: written if given, of the rows ``[T * B, N]``
-    :param totals: written if given, spikes over all time steps ``[B, N]``
+    :param counts: written if given, spikes over all time steps ``[B, N]``
     """
-    neuron, _, constants = constants_of(layer.dynamics)
     steps, batch, features = x.shape
     x, gamma, beta = ready(x, *x.shape), ready(layer.gamma, features), ready(layer.beta, features)
     if layer.statistics is None:
@@ -100,8 +106,7 @@ def normalised_forward(
         mean, var = (ready(value, features) for value in layer.statistics)
     _call(
         "snn_normalised_forward",
-        neuron,
-        byref(constants),
+        byref(described(layer.dynamics)),
         steps,
         c_int64(batch),
         c_int64(features),
@@ -114,20 +119,19 @@ def normalised_forward(
         c_float(layer.eps),
         pointer(spikes),
         None if events is None else byref(events.pointers()),
-        pointer(totals),
+        pointer(counts),
     )
     return mean, var
 
 
 def normalised_backward(
-    x: Tensor, layer: NormalisedNeurons, gradient: Tensor, *, of_batch: bool
+    x: Tensor, layer: FusedLayer, gradient: Tensor, *, of_batch: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``x[T, B, N]``, gamma and beta from that of the spikes.
 
     :param layer: with the statistics that were used
     :param of_batch: whether those were the batch's, so that gradients flow through them
     """
-    neuron, surrogate, constants = constants_of(layer.dynamics)
     gradient, stride = _over_time(gradient, x)
     steps, batch, features = x.shape
     assert layer.statistics is not None
@@ -136,9 +140,7 @@ def normalised_backward(
     dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
     _call(
         "snn_normalised_backward",
-        neuron,
-        surrogate,
-        byref(constants),
+        byref(described(layer.dynamics)),
         steps,
         c_int64(batch),
         c_int64(features),
@@ -221,19 +223,23 @@ def event_gradient(events: Events, gradient: Tensor) -> Tensor:
 
 
 def infer(
-    drive: Tensor, time_steps: int, threshold: float | None, layers: Sequence[InferenceLayer]
+    drive: Tensor,
+    time_steps: int,
+    threshold: float | None,
+    layers: Sequence[InferenceLayer],
+    sums: Tensor | None = None,
 ) -> Tensor:
     """``drive[B, M]`` through all layers -> spikes of the last over time ``[B, N]``.
 
     :param threshold: of the encoder; ``None``: the drive itself is the input of every step
+    :param sums: if given, all spikes of each layer are added, int64 of the layers' number
     """
     inputs = layers[0].weight.shape[1]
     drive = ready(drive, len(drive), inputs)
-    described, held = (LayerPointers * len(layers))(), []
-    for to, layer in zip(described, layers, strict=True):
+    pointers, held = (LayerPointers * len(layers))(), []
+    for to, layer in zip(pointers, layers, strict=True):
         if inputs > MOST_INPUTS:
             raise too_many(time_steps * len(drive), inputs)
-        to.neuron, _, constants = constants_of(layer.dynamics)
         weight = ready(layer.weight, len(layer.weight), inputs)
         to.inputs, to.outputs = inputs, len(weight)
         inputs = len(weight)
@@ -245,9 +251,9 @@ def infer(
         to.bias, to.mean, to.var, to.gamma, to.beta = (
             None if tensor is None else tensor.data_ptr() for tensor in rest
         )
-        to.constants, to.eps = ctypes.addressof(constants), layer.eps
-        held.append((weight, rest, constants))
-    totals = drive.new_empty(len(drive), inputs)
+        to.dynamics, to.eps = ctypes.pointer(described(layer.dynamics)), layer.eps
+        held.append((weight, rest))
+    counts = drive.new_empty(len(drive), inputs)
     _call(
         "snn_infer",
         time_steps,
@@ -257,7 +263,8 @@ def infer(
         c_float(threshold or 0.0),
         pointer(drive),
         len(layers),
-        described,
-        pointer(totals),
+        pointers,
+        pointer(counts),
+        pointer(sums),
     )
-    return totals
+    return counts

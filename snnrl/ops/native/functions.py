@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.native import calls
 from snnrl.ops.native.arguments import Events
 
@@ -21,25 +21,41 @@ def _refuse_second_derivatives() -> None:
         raise RuntimeError("kernel=native: has no second derivatives; use kernel=naive for them")
 
 
+def _both(spikes: Tensor | None, counts: Tensor | None, x: Tensor) -> Tensor:
+    """The gradient of spikes ``[T, B, ...]`` from what reaches them and their sum over time."""
+    if counts is None:
+        assert spikes is not None
+        return spikes
+    # The same array at every step: calls.py takes it as it is.
+    over_time = counts.contiguous().expand(x.shape)
+    return over_time if spikes is None else spikes + over_time
+
+
 class NeuronFunction(torch.autograd.Function):
-    """Currents -> spikes; see :func:`snnrl.ops.native.neuron`."""
+    """Currents -> spikes, and their sum over time; see :func:`snnrl.ops.native.neuron`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dynamics: Dynamics) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, dynamics: Dynamics, counts: bool
+    ) -> tuple[Tensor, Tensor | None]:
         x = x.contiguous()
         ctx.save_for_backward(x)
         ctx.dynamics = dynamics
-        return calls.neuron_forward(x, dynamics)
+        ctx.set_materialize_grads(False)
+        counted = torch.empty_like(x[0]) if counts else None
+        return calls.neuron_forward(x, dynamics, counted), counted
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: Any, spikes: Tensor | None, counts: Tensor | None
+    ) -> tuple[Tensor, None, None]:
         _refuse_second_derivatives()
         (x,) = ctx.saved_tensors
-        return calls.neuron_backward(x, gradient, ctx.dynamics), None
+        return calls.neuron_backward(x, _both(spikes, counts, x), ctx.dynamics), None, None
 
 
 def _keep(
-    ctx: Any, x: Tensor, layer: NormalisedNeurons, used: tuple[Tensor, Tensor], *more: Tensor
+    ctx: Any, x: Tensor, layer: FusedLayer, used: tuple[Tensor, Tensor], *more: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Keep what the gradient of a layer needs, and ``more``; return its mean and variance."""
     mean, var = used
@@ -47,6 +63,7 @@ def _keep(
         # The moving statistics may move between this pass and its gradient.
         mean, var = mean.clone(), var.clone()
     ctx.of_batch = layer.statistics is None
+    ctx.set_materialize_grads(False)
     ctx.eps, ctx.dynamics = layer.eps, layer.dynamics
     ctx.mark_non_differentiable(mean, var)
     ctx.save_for_backward(x, mean, var, layer.gamma, layer.beta, *more)
@@ -56,26 +73,30 @@ def _keep(
 def _through(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
     """Gradients of x, gamma and beta from that of the spikes ``[T, B, N]``."""
     x, mean, var, gamma, beta = ctx.saved_tensors[:5]
-    layer = NormalisedNeurons((mean, var), gamma, beta, ctx.eps, ctx.dynamics)
+    layer = FusedLayer((mean, var), gamma, beta, ctx.eps, ctx.dynamics)
     return calls.normalised_backward(x, layer, gradient, of_batch=ctx.of_batch)
 
 
 class NormalisedNeuronFunction(torch.autograd.Function):
-    """Currents -> spikes, mean, variance; see :func:`snnrl.ops.native.normalised_neuron`."""
+    """Currents -> spikes, mean, variance, and the spikes' sum over time; see
+    :func:`snnrl.ops.native.normalised_neuron`."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: NormalisedNeurons
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: FusedLayer, counts: bool
+    ) -> tuple[Tensor | None, ...]:
         x = x.contiguous()
-        spikes = torch.empty_like(x)
-        used = calls.normalised_forward(x, layer, spikes=spikes)
-        return spikes, *_keep(ctx, x, layer, used)
+        spikes, counted = torch.empty_like(x), torch.empty_like(x[0]) if counts else None
+        used = calls.normalised_forward(x, layer, spikes=spikes, counts=counted)
+        return spikes, *_keep(ctx, x, layer, used), counted
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, spikes: Tensor | None, mean: None, var: None, counts: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
-        return *_through(ctx, gradient), None
+        x = ctx.saved_tensors[0]
+        return *_through(ctx, _both(spikes, counts, x)), None, None
 
 
 class FireCountsFunction(torch.autograd.Function):
@@ -83,22 +104,22 @@ class FireCountsFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: NormalisedNeurons
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: FusedLayer
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous()
-        totals = torch.empty_like(x[0])
-        used = calls.normalised_forward(x, layer, totals=totals)
-        return totals, *_keep(ctx, x, layer, used)
+        counts = torch.empty_like(x[0])
+        used = calls.normalised_forward(x, layer, counts=counts)
+        return counts, *_keep(ctx, x, layer, used)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, counts: Tensor, *_: None) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
-        x = ctx.saved_tensors[0]
-        return *_through(ctx, gradient.contiguous().expand(x.shape)), None
+        return *_through(ctx, _both(None, counts, ctx.saved_tensors[0])), None
 
 
 class FireLinearFunction(torch.autograd.Function):
-    """Currents -> the next layer's currents; see :func:`snnrl.ops.native.fire_linear`."""
+    """Currents -> the next layer's currents, mean, variance, and the spikes' sum over time; see
+    :func:`snnrl.ops.native.fire_linear`."""
 
     @staticmethod
     def forward(
@@ -108,22 +129,29 @@ class FireLinearFunction(torch.autograd.Function):
         beta: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        layer: NormalisedNeurons,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        layer: FusedLayer,
+        counts: bool,
+    ) -> tuple[Tensor | None, ...]:
         x = x.contiguous()
         events = Events.room_for(x.shape[0] * x.shape[1], x.shape[2])
-        used = calls.normalised_forward(x, layer, events=events)
+        counted = torch.empty_like(x[0]) if counts else None
+        used = calls.normalised_forward(x, layer, events=events, counts=counted)
         mean, var = _keep(ctx, x, layer, used, *events[:3], weight)
         currents = calls.event_product(events, weight, bias)
-        return currents.view(*x.shape[:2], len(weight)), mean, var
+        return currents.view(*x.shape[:2], len(weight)), mean, var, counted
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, currents: Tensor | None, mean: None, var: None, counts: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
-        weight = ctx.saved_tensors[-1]
-        needs_weight, needs_bias = ctx.needs_input_grad[3:5]
-        dweight, dbias = _of_map(ctx, gradient, needs_weight, needs_bias)
-        return *_through(ctx, gradient @ weight), dweight, dbias, None
+        x, weight = ctx.saved_tensors[0], ctx.saved_tensors[-1]
+        spikes = dweight = dbias = None
+        if currents is not None:
+            needs_weight, needs_bias = ctx.needs_input_grad[3:5]
+            dweight, dbias = _of_map(ctx, currents, needs_weight, needs_bias)
+            spikes = currents @ weight
+        return *_through(ctx, _both(spikes, counts, x)), dweight, dbias, None, None
 
 
 class SpikeLinearFunction(torch.autograd.Function):

@@ -12,9 +12,14 @@ from functools import cache
 from pathlib import Path
 
 from snnrl.errors import UserError
+from snnrl.ops.dynamics import FUSED_NEURONS, FUSED_SURROGATES, OPERATORS
 from snnrl.ops.native.cache import install, is_whole, private_folder
 
 SOURCE = Path(__file__).with_name("operators.cpp")
+
+STEPS = [OPERATORS / neuron / "step.hpp" for neuron in FUSED_NEURONS]
+
+SURROGATES = OPERATORS / "surrogate" / "derivative.hpp"
 
 # Contracted multiply-adds would round differently from the naive operators.
 FLAGS = (
@@ -29,6 +34,19 @@ FLAGS = (
 )
 
 
+def sources() -> list[Path]:
+    """Every file that is compiled: machinery, steps of neurons, derivatives of surrogates."""
+    return [SOURCE, *sorted(SOURCE.parent.glob("*.hpp")), *STEPS, SURROGATES]
+
+
+def composition() -> list[str]:
+    """Arguments of the compiler that put steps and derivatives into the machinery."""
+    included = [argument for path in [*STEPS, SURROGATES] for argument in ("-include", str(path))]
+    neurons = ",".join(f"{path.parent.name}::Neuron" for path in STEPS)
+    surrogates = ",".join(f"surrogate::{name}" for name in FUSED_SURROGATES)
+    return [*included, f"-DSNN_NEURONS={neurons}", f"-DSNN_SURROGATES={surrogates}"]
+
+
 def compiler() -> str | None:
     """The C++ compiler of this machine, or ``None``."""
     return shutil.which("g++") or shutil.which("clang++")
@@ -39,7 +57,7 @@ def library() -> ctypes.CDLL:
     """The compiled operators, built (two to three seconds) if nobody has yet.
 
     They are kept in :func:`snnrl.ops.native.cache.private_folder`, under a name made of the
-    source, the compiler and the processor, and made anew when they are not what was kept.
+    sources, the compiler and the processor, and made anew when they are not what was kept.
 
     :raises UserError: no compiler, a compiler that fails, no room for the result, or no
         place for it that is this user's alone
@@ -76,7 +94,9 @@ def _fingerprint(path: str) -> str:
             f"kernel=native: {path} --version failed; expected a compiler of C++20, or use "
             "kernel=naive"
         )
-    facts = [SOURCE.read_text(), version.stdout, *FLAGS, platform.machine(), _processor()]
+    texts = [path.read_text() for path in sources()]
+    names = [*FUSED_NEURONS, *FUSED_SURROGATES]
+    facts = [*texts, *names, version.stdout, *FLAGS, platform.machine(), _processor()]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
@@ -92,7 +112,7 @@ def _processor() -> str:
 def _build(path: str, built: Path) -> None:
     with tempfile.TemporaryDirectory(dir=built.parent) as folder:
         compiled = Path(folder) / built.name
-        done = _run([path, *FLAGS, str(SOURCE), "-o", str(compiled)])
+        done = _run([path, *FLAGS, *composition(), str(SOURCE), "-o", str(compiled)])
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["it said nothing"]
             first = next((line for line in said if "error" in line), said[0])

@@ -6,10 +6,12 @@ one number a channel. On a CPU each raises :class:`snnrl.errors.UserError`.
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics, NormalisedNeurons
+from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.triton import register
 from snnrl.ops.triton.requirements import check_device, check_input
 
@@ -26,23 +28,31 @@ __all__ = [
 ]
 
 
-def neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
+@overload
+def neuron(x: Tensor, dynamics: Dynamics) -> Tensor: ...
+@overload
+def neuron(x: Tensor, dynamics: Dynamics, counts: Literal[True]) -> tuple[Tensor, Tensor]: ...
+def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> Tensor | tuple[Tensor, Tensor]:
     """Spikes of currents ``x[T, B, ...]``, of its shape and dtype.
 
+    :param counts: return their sum over time ``[B, ...]`` too, with gradients
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
     check_input(x)
-    return register.neuron(x, dynamics)
+    spikes, counted = register.neuron(x, dynamics, counts)
+    return (spikes, counted) if counts else spikes
 
 
-def normalised_neuron(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+def normalised_neuron(x: Tensor, layer: FusedLayer, counts: bool = False) -> tuple[Tensor, ...]:
     """Currents ``[T, B, N]`` through a layer.
 
+    :param counts: return the spikes' sum over time ``[B, N]`` as well, with gradients
     :return: spikes of the shape and dtype of ``x``; mean and variance ``[N]`` without gradient
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
     check_input(x)
-    return register.normalised_neuron(x, *layer)
+    result = register.normalised_neuron(x, *layer, counts)
+    return result if counts else result[:3]
 
 
 def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
@@ -85,20 +95,25 @@ def encoded_linear(
 
 
 def fire_linear(
-    x: Tensor, layer: NormalisedNeurons, weight: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+    x: Tensor,
+    layer: FusedLayer,
+    weight: Tensor,
+    bias: Tensor | None,
+    counts: bool = False,
+) -> tuple[Tensor, ...]:
     """:func:`normalised_neuron`, then :func:`spike_linear`: currents ``[T, B, M]``, statistics.
 
+    :param counts: return the spikes' sum over time ``[B, N]`` as well, with gradients
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
-    spikes, mean, var = normalised_neuron(x, layer)
-    return spike_linear(spikes, weight, bias), mean, var
+    spikes, *rest = normalised_neuron(x, layer, counts)
+    return spike_linear(spikes, weight, bias), *rest
 
 
-def fire_counts(x: Tensor, layer: NormalisedNeurons) -> tuple[Tensor, Tensor, Tensor]:
+def fire_counts(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normalised_neuron`, then :func:`counts`: spikes over time ``[B, N]``, statistics.
 
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
-    spikes, mean, var = normalised_neuron(x, layer)
-    return counts(spikes), mean, var
+    _, mean, var, counted = normalised_neuron(x, layer, counts=True)
+    return counted, mean, var

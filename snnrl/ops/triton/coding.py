@@ -1,9 +1,6 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-not-found"
 # mypy: disable-error-code="import-untyped, misc"
-"""Population coding: the encoder's spikes from its drive, and firing rates from spikes.
-
-Each is a single pass: a read of ``[B, M]`` and T planes written, or T planes read and one written.
-"""
+"""Population coding: the encoder's spikes from its drive, in one pass."""
 
 import torch
 import triton
@@ -57,30 +54,6 @@ def encode_backward_kernel(
     tl.store(ddrive_ptr + offsets, total, mask=mask)
 
 
-@triton.jit
-def rates_kernel(spikes_ptr, rates_ptr, plane, T: tl.constexpr, BLOCK: tl.constexpr):
-    """Mean over time."""
-    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = offsets < plane
-    at = offsets
-    total = tl.zeros((BLOCK,), tl.float32)
-    for _ in range(T):
-        total += load(spikes_ptr, at, mask)
-        at += plane
-    tl.store(rates_ptr + offsets, total / T, mask=mask)
-
-
-@triton.jit
-def rates_backward_kernel(g_ptr, dspikes_ptr, plane, T: tl.constexpr, BLOCK: tl.constexpr):
-    """``dL/ds[t] = g / T``, the same at every step."""
-    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = offsets < plane
-    share = load(g_ptr, offsets, mask) / T
-    for _ in range(T):
-        tl.store(dspikes_ptr + offsets, share, mask=mask)
-        offsets += plane
-
-
 def encode_forward(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
     """Spikes ``[T, B, M]`` of the drive ``[B, M]``, of its dtype."""
     drive = drive.contiguous()
@@ -107,26 +80,6 @@ def encode_backward(g: Tensor, threshold: float) -> Tensor:
         enable_fp_fusion=False,
     )
     return ddrive
-
-
-def rates_forward(spikes: Tensor) -> Tensor:
-    """Rates ``[B, N]`` of spikes ``[T, B, N]``."""
-    spikes = spikes.contiguous()
-    rates = torch.empty_like(spikes[0])
-    rates_kernel[_grid(rates)](
-        spikes, rates, rates.numel(), spikes.shape[0], BLOCK, enable_fp_fusion=False
-    )
-    return rates
-
-
-def rates_backward(g: Tensor, time_steps: int) -> Tensor:
-    """``dL/ds[T, B, N]`` from ``g[B, N]``."""
-    g = g.contiguous()
-    dspikes = g.new_empty(time_steps, *g.shape)
-    rates_backward_kernel[_grid(g)](
-        g, dspikes, g.numel(), time_steps, BLOCK, enable_fp_fusion=False
-    )
-    return dspikes
 
 
 def _grid(plane: Tensor) -> tuple[int]:

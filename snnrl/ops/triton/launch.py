@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Operands = tuple[Tensor, Tensor]
+"""Threshold and scale of the surrogate: float32 without dimensions, on the kernel's device."""
+
 LONGEST_UNROLLED = 32
 """Time steps up to which a backward kernel keeps membranes in registers."""
 
@@ -38,3 +41,8 @@ def membrane_scratch(x: Tensor) -> Tensor | None:
     if x.shape[0] <= LONGEST_UNROLLED:
         return None
     return torch.empty(x.shape, dtype=torch.float32, device=x.device)
+
+
+def counts_of(x: Tensor, wanted: bool) -> Tensor:
+    """Memory for the sum over time of the spikes of ``x[T, ...]``; empty where it is not wanted."""
+    return x.new_empty(x.shape[1:] if wanted else 0)

@@ -11,24 +11,40 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics
-from snnrl.ops.triton.launch import membrane_scratch, tile_size
-from snnrl.ops.triton.sweeps import gradient_sweep, spike_train
+from snnrl.ops.triton.launch import Operands, counts_of, membrane_scratch, tile_size
+from snnrl.ops.triton.program import Program
+from snnrl.ops.triton.sweeps import gradient_sweep, load_operands, spike_train
 
 
 @triton.jit
-def forward_kernel(x_ptr, spikes_ptr, plane, T: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr):
+def forward_kernel(
+    x_ptr,
+    spikes_ptr,
+    counts_ptr,
+    threshold_ptr,
+    scale_ptr,
+    plane,
+    T: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """A block of neurons a program."""
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    spike_train(x_ptr, spikes_ptr, offsets, offsets < plane, plane, None, T, D)
+    operands = load_operands(threshold_ptr, scale_ptr)
+    spike_train(
+        x_ptr, spikes_ptr, counts_ptr, offsets, offsets < plane, plane, None, operands, T, D
+    )
 
 
 @triton.jit
 def backward_kernel(
     x_ptr,
     g_ptr,
+    g_counts_ptr,
     dx_ptr,
     membranes_ptr,
+    threshold_ptr,
+    scale_ptr,
     plane,
     T: tl.constexpr,
     D: tl.constexpr,
@@ -39,36 +55,73 @@ def backward_kernel(
     mask = offsets < plane
     zero = tl.zeros((BLOCK,), tl.float32)
     gradient_sweep(
-        x_ptr, g_ptr, dx_ptr, membranes_ptr, offsets, mask, plane, None, None, (zero, zero), T, D
+        x_ptr,
+        g_ptr,
+        g_counts_ptr,
+        dx_ptr,
+        membranes_ptr,
+        offsets,
+        mask,
+        plane,
+        None,
+        None,
+        (zero, zero),
+        load_operands(threshold_ptr, scale_ptr),
+        T,
+        D,
     )
 
 
-def neuron_forward(x: Tensor, dynamics: Dynamics) -> Tensor:
-    """Spikes of currents ``x[T, B, ...]``, of its shape and dtype."""
+def neuron_forward(
+    x: Tensor, counts: bool, operands: Operands, program: Program
+) -> tuple[Tensor, Tensor]:
+    """Spikes of currents ``x[T, B, ...]``, of its shape and dtype.
+
+    :param counts: return their sum over time ``[B, ...]`` too; otherwise an empty tensor
+    """
     x = x.contiguous()
     time_steps = x.shape[0]
-    spikes = torch.empty_like(x)
+    spikes, counted = torch.empty_like(x), counts_of(x, counts)
     plane, block = x[0].numel(), tile_size(time_steps)
     forward_kernel[(triton.cdiv(plane, block),)](
-        x, spikes, plane, time_steps, dynamics, block, enable_fp_fusion=False
+        x,
+        spikes,
+        counted if counts else None,
+        *operands,
+        plane,
+        time_steps,
+        program,
+        block,
+        enable_fp_fusion=False,
     )
-    return spikes
+    return spikes, counted
 
 
-def neuron_backward(g: Tensor, x: Tensor, dynamics: Dynamics) -> Tensor:
-    """``dL/dx`` from ``g = dL/ds``, both of the shape of ``x[T, B, ...]``."""
-    x, g = x.contiguous(), g.contiguous()
+def neuron_backward(
+    g: Tensor | None,
+    g_counts: Tensor | None,
+    x: Tensor,
+    operands: Operands,
+    program: Program,
+) -> Tensor:
+    """``dL/dx`` from ``g = dL/ds``, both of the shape of ``x[T, B, ...]``.
+
+    :param g_counts: gradient of the spikes' sum over time; of the two one may be ``None``
+    """
+    x = x.contiguous()
     time_steps = x.shape[0]
     dx = torch.empty_like(x)
     plane, block = x[0].numel(), tile_size(time_steps)
     backward_kernel[(triton.cdiv(plane, block),)](
         x,
-        g,
+        None if g is None else g.contiguous(),
+        None if g_counts is None else g_counts.contiguous(),
         dx,
         membrane_scratch(x),
+        *operands,
         plane,
         time_steps,
-        dynamics,
+        program,
         block,
         enable_fp_fusion=False,
     )

@@ -13,11 +13,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.triton.channels import affine_channel, row_tile, stored_channel
-from snnrl.ops.triton.launch import CHANNELS, MOMENT_TILE, tile_size
+from snnrl.ops.triton.launch import CHANNELS, MOMENT_TILE, Operands, counts_of, tile_size
 from snnrl.ops.triton.moments import moments, split_moments
-from snnrl.ops.triton.sweeps import spike_train
+from snnrl.ops.triton.program import Program
+from snnrl.ops.triton.sweeps import load_operands, spike_train
 
 LARGEST_OWNED = 4096
 """Rows T * B up to which one program owns all rows of its channels."""
@@ -33,10 +33,13 @@ OWNED_WARPS = 8
 def owned_forward_kernel(
     x_ptr,
     spikes_ptr,
+    counts_ptr,
     mean_ptr,
     var_ptr,
     gamma_ptr,
     beta_ptr,
+    threshold_ptr,
+    scale_ptr,
     eps,
     B,
     N,
@@ -54,19 +57,23 @@ def owned_forward_kernel(
     tl.store(mean_ptr + columns, mean, mask=columns < N)
     tl.store(var_ptr + columns, var, mask=columns < N)
     channel = affine_channel(mean, var, gamma_ptr, beta_ptr, eps, columns, N)
+    operands = load_operands(threshold_ptr, scale_ptr)
     for row in range(0, B, ROWS):
         offsets, mask = row_tile(row, B, columns, N, ROWS)
-        spike_train(x_ptr, spikes_ptr, offsets, mask, plane, channel, T, D)
+        spike_train(x_ptr, spikes_ptr, counts_ptr, offsets, mask, plane, channel, operands, T, D)
 
 
 @triton.jit
 def given_forward_kernel(
     x_ptr,
     spikes_ptr,
+    counts_ptr,
     mean_ptr,
     var_ptr,
     gamma_ptr,
     beta_ptr,
+    threshold_ptr,
+    scale_ptr,
     eps,
     B,
     N,
@@ -80,40 +87,53 @@ def given_forward_kernel(
     columns = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     offsets, mask = row_tile(tl.program_id(0) * ROWS, B, columns, N, ROWS)
     channel = stored_channel(mean_ptr, var_ptr, gamma_ptr, beta_ptr, eps, columns, N)
-    spike_train(x_ptr, spikes_ptr, offsets, mask, plane, channel, T, D)
+    operands = load_operands(threshold_ptr, scale_ptr)
+    spike_train(x_ptr, spikes_ptr, counts_ptr, offsets, mask, plane, channel, operands, T, D)
 
 
 def normalised_forward(
-    x: Tensor, gamma: Tensor, beta: Tensor, eps: float, dynamics: Dynamics
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes of ``x[T, B, N]`` with the batch's statistics, and these: float32 ``[N]`` each."""
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    counts: bool,
+    operands: Operands,
+    program: Program,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Spikes of ``x[T, B, N]`` with the batch's statistics, and these: float32 ``[N]`` each.
+
+    :param counts: return the spikes' sum over time ``[B, N]`` too; otherwise an empty tensor
+    """
     x = x.contiguous()
     time_steps, batch, features = x.shape
     if time_steps * batch > LARGEST_OWNED:
         mean, var = split_moments(x)
-        return given_forward(x, mean, var, gamma, beta, eps, dynamics), mean, var
-    spikes = torch.empty_like(x)
+        spikes, counted = given_forward(x, mean, var, gamma, beta, eps, counts, operands, program)
+        return spikes, mean, var, counted
+    spikes, counted = torch.empty_like(x), counts_of(x, counts)
     mean, var = (torch.empty(features, dtype=torch.float32, device=x.device) for _ in range(2))
     owned_forward_kernel[(triton.cdiv(features, OWNED_CHANNELS),)](
         x,
         spikes,
+        counted if counts else None,
         mean,
         var,
         gamma.contiguous(),
         beta.contiguous(),
+        *operands,
         eps,
         batch,
         features,
         batch * features,
         time_steps,
-        dynamics,
+        program,
         2 * MOMENT_TILE // OWNED_CHANNELS,
         2 * tile_size(time_steps) // OWNED_CHANNELS,
         OWNED_CHANNELS,
         num_warps=OWNED_WARPS,
         enable_fp_fusion=False,
     )
-    return spikes, mean, var
+    return spikes, mean, var, counted
 
 
 def given_forward(
@@ -123,28 +143,35 @@ def given_forward(
     gamma: Tensor,
     beta: Tensor,
     eps: float,
-    dynamics: Dynamics,
-) -> Tensor:
-    """Spikes of ``x[T, B, N]`` with the statistics ``[N]`` that are given."""
+    counts: bool,
+    operands: Operands,
+    program: Program,
+) -> tuple[Tensor, Tensor]:
+    """Spikes of ``x[T, B, N]`` with the statistics ``[N]`` that are given.
+
+    :param counts: return the spikes' sum over time ``[B, N]`` too; otherwise an empty tensor
+    """
     x = x.contiguous()
     time_steps, batch, features = x.shape
-    spikes = torch.empty_like(x)
+    spikes, counted = torch.empty_like(x), counts_of(x, counts)
     rows = tile_size(time_steps) // CHANNELS
     given_forward_kernel[(triton.cdiv(batch, rows), triton.cdiv(features, CHANNELS))](
         x,
         spikes,
+        counted if counts else None,
         mean.contiguous(),
         var.contiguous(),
         gamma.contiguous(),
         beta.contiguous(),
+        *operands,
         eps,
         batch,
         features,
         batch * features,
         time_steps,
-        dynamics,
+        program,
         rows,
         CHANNELS,
         enable_fp_fusion=False,
     )
-    return spikes
+    return spikes, counted

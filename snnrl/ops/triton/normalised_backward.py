@@ -16,23 +16,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.triton import normalised
 from snnrl.ops.triton.channels import row_tile, stored_channel
 from snnrl.ops.triton.launch import (
     CHANNELS,
     MOST_SPLITS,
+    Operands,
     membrane_scratch,
     split_rows,
     tile_size,
 )
-from snnrl.ops.triton.sweeps import gradient_sweep
+from snnrl.ops.triton.program import Program
+from snnrl.ops.triton.sweeps import gradient_sweep, load_operands
 
 
 @triton.jit
 def owned_backward_kernel(
     x_ptr,
     g_ptr,
+    g_counts_ptr,
     dx_ptr,
     membranes_ptr,
     mean_ptr,
@@ -41,6 +43,8 @@ def owned_backward_kernel(
     beta_ptr,
     dgamma_ptr,
     dbeta_ptr,
+    threshold_ptr,
+    scale_ptr,
     eps,
     B,
     N,
@@ -53,12 +57,26 @@ def owned_backward_kernel(
     """A block of channels in one program: the sums, then, going back once more, ``dx``."""
     columns = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     channel = stored_channel(mean_ptr, var_ptr, gamma_ptr, beta_ptr, eps, columns, N)
+    operands = load_operands(threshold_ptr, scale_ptr)
     zero = tl.zeros((ROWS, CHANNELS), tl.float32)
     sums = (zero, zero)
     for row in range(0, B, ROWS):
         at, mask = row_tile(row, B, columns, N, ROWS)
         sums = gradient_sweep(
-            x_ptr, g_ptr, None, membranes_ptr, at, mask, plane, channel, None, sums, T, D
+            x_ptr,
+            g_ptr,
+            g_counts_ptr,
+            None,
+            membranes_ptr,
+            at,
+            mask,
+            plane,
+            channel,
+            None,
+            sums,
+            operands,
+            T,
+            D,
         )
     dbeta, dgamma = tl.sum(sums[0], axis=0), tl.sum(sums[1], axis=0)
     tl.store(dbeta_ptr + columns, dbeta, mask=columns < N)
@@ -67,7 +85,20 @@ def owned_backward_kernel(
     for row in range(0, B, ROWS):
         at, mask = row_tile(row, B, columns, N, ROWS)
         gradient_sweep(
-            x_ptr, g_ptr, dx_ptr, membranes_ptr, at, mask, plane, channel, means, sums, T, D
+            x_ptr,
+            g_ptr,
+            g_counts_ptr,
+            dx_ptr,
+            membranes_ptr,
+            at,
+            mask,
+            plane,
+            channel,
+            means,
+            sums,
+            operands,
+            T,
+            D,
         )
 
 
@@ -75,6 +106,7 @@ def owned_backward_kernel(
 def split_kernel(
     x_ptr,
     g_ptr,
+    g_counts_ptr,
     dx_ptr,
     membranes_ptr,
     mean_ptr,
@@ -83,6 +115,8 @@ def split_kernel(
     beta_ptr,
     dgammas_ptr,
     dbetas_ptr,
+    threshold_ptr,
+    scale_ptr,
     eps,
     B,
     N,
@@ -97,6 +131,7 @@ def split_kernel(
     split = tl.program_id(0)
     columns = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     channel = stored_channel(mean_ptr, var_ptr, gamma_ptr, beta_ptr, eps, columns, N)
+    operands = load_operands(threshold_ptr, scale_ptr)
     zero = tl.zeros((ROWS, CHANNELS), tl.float32)
     sums = (zero, zero)
     first = split * rows_each
@@ -104,7 +139,20 @@ def split_kernel(
     for row in range(first, end, ROWS):
         at, mask = row_tile(row, end, columns, N, ROWS)
         sums = gradient_sweep(
-            x_ptr, g_ptr, dx_ptr, membranes_ptr, at, mask, plane, channel, (0.0, 0.0), sums, T, D
+            x_ptr,
+            g_ptr,
+            g_counts_ptr,
+            dx_ptr,
+            membranes_ptr,
+            at,
+            mask,
+            plane,
+            channel,
+            (0.0, 0.0),
+            sums,
+            operands,
+            T,
+            D,
         )
     tl.store(dbetas_ptr + split * N + columns, tl.sum(sums[0], axis=0), mask=columns < N)
     tl.store(dgammas_ptr + split * N + columns, tl.sum(sums[1], axis=0), mask=columns < N)
@@ -134,6 +182,7 @@ def merge_kernel(
 def pooled_kernel(
     x_ptr,
     g_ptr,
+    g_counts_ptr,
     dx_ptr,
     membranes_ptr,
     mean_ptr,
@@ -142,6 +191,8 @@ def pooled_kernel(
     beta_ptr,
     dgamma_ptr,
     dbeta_ptr,
+    threshold_ptr,
+    scale_ptr,
     eps,
     B,
     N,
@@ -155,17 +206,32 @@ def pooled_kernel(
     columns = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     at, mask = row_tile(tl.program_id(0) * ROWS, B, columns, N, ROWS)
     channel = stored_channel(mean_ptr, var_ptr, gamma_ptr, beta_ptr, eps, columns, N)
+    operands = load_operands(threshold_ptr, scale_ptr)
     dbeta = tl.load(dbeta_ptr + columns, mask=columns < N, other=0.0)
     dgamma = tl.load(dgamma_ptr + columns, mask=columns < N, other=0.0)
     means = ((dbeta / (T * B))[None, :], (dgamma / (T * B))[None, :])
     zero = tl.zeros((ROWS, CHANNELS), tl.float32)
     gradient_sweep(
-        x_ptr, g_ptr, dx_ptr, membranes_ptr, at, mask, plane, channel, means, (zero, zero), T, D
+        x_ptr,
+        g_ptr,
+        g_counts_ptr,
+        dx_ptr,
+        membranes_ptr,
+        at,
+        mask,
+        plane,
+        channel,
+        means,
+        (zero, zero),
+        operands,
+        T,
+        D,
     )
 
 
 def normalised_backward(
-    g: Tensor,
+    g: Tensor | None,
+    g_counts: Tensor | None,
     x: Tensor,
     mean: Tensor,
     var: Tensor,
@@ -173,29 +239,33 @@ def normalised_backward(
     beta: Tensor,
     eps: float,
     pooled: bool,
-    dynamics: Dynamics,
+    operands: Operands,
+    program: Program,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``dx[T, B, N]``, ``dgamma[N]`` and ``dbeta[N]`` from ``g = dL/ds``.
 
+    :param g_counts: gradient of the spikes' sum over time; of the two one may be ``None``
     :param pooled: mean and var are those of ``x`` and not constants
     """
-    x, g = x.contiguous(), g.contiguous()
+    x = x.contiguous()
+    upstream = tuple(None if value is None else value.contiguous() for value in (g, g_counts))
     time_steps, batch, features = x.shape
     dx, membranes = torch.empty_like(x), membrane_scratch(x)
     dgamma, dbeta = (torch.empty(features, dtype=torch.float32, device=x.device) for _ in range(2))
     statistics = (mean.contiguous(), var.contiguous(), gamma.contiguous(), beta.contiguous())
     sizes = (eps, batch, features, batch * features)
-    steps = (time_steps, dynamics)
+    steps = (time_steps, program)
     if pooled and time_steps * batch <= normalised.LARGEST_OWNED:
         channels = normalised.OWNED_CHANNELS
         owned_backward_kernel[(triton.cdiv(features, channels),)](
             x,
-            g,
+            *upstream,
             dx,
             membranes,
             *statistics,
             dgamma,
             dbeta,
+            *operands,
             *sizes,
             *steps,
             2 * tile_size(time_steps) // channels,
@@ -212,12 +282,13 @@ def normalised_backward(
     )
     split_kernel[(splits, blocks)](
         x,
-        g,
+        *upstream,
         None if pooled else dx,
         membranes,
         *statistics,
         dgammas,
         dbetas,
+        *operands,
         *sizes,
         rows_each,
         *steps,
@@ -239,12 +310,13 @@ def normalised_backward(
     if pooled:
         pooled_kernel[(triton.cdiv(batch, rows), blocks)](
             x,
-            g,
+            *upstream,
             dx,
             membranes,
             *statistics,
             dgamma,
             dbeta,
+            *operands,
             *sizes,
             *steps,
             rows,

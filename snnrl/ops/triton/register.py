@@ -1,82 +1,106 @@
-"""The operators ``snnrl::triton_*``: Triton on CUDA, plain torch on a CPU, gradients by operators.
+"""The operators ``snnrl::triton_*``: Triton on CUDA, gradients by operators of their own.
 
 They are opaque to ``torch.compile``, which neither traces nor breaks at them. A dynamics travels
-through an operator's schema as its last four arguments, see :func:`pack`.
+through an operator's schema as its last six arguments, see :func:`pack`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snnrl.ops.dynamic import DynamicParameters
+from snnrl.errors import UserError
 from snnrl.ops.dynamics import Dynamics
-from snnrl.ops.surrogate import Surrogate
-from snnrl.ops.triton import reference, reference_backward
 
-Packed = tuple[str, str, bool, list[float]]
+Packed = tuple[Tensor, Tensor, str, str, bool, list[float]]
 
-DYNAMICS = "str neuron, str surrogate, bool detach_reset, float[] constants"
-PACKED = 4
+DYNAMICS = (
+    "Tensor threshold, Tensor scale, str neuron, str surrogate, bool detach_reset, "
+    "float[] constants"
+)
+PACKED = 6
 AFFINE = "Tensor gamma, Tensor beta, float eps"
 
 _LIBRARY = torch.library.Library("snnrl", "FRAGMENT")
 
 
-def pack(dynamics: Dynamics) -> Packed:
-    """What a schema can hold: the names, the switch and the numbers of a dynamics."""
-    neuron, threshold, (surrogate, scale), detach_reset, decay, current_decay, parameters = dynamics
-    constants = [threshold, scale, decay, current_decay, *parameters]
-    return neuron, surrogate, detach_reset, constants
+def pack(dynamics: Dynamics, device: torch.device) -> Packed:
+    """What a schema can hold: the operands, the names, the switch and the numbers of a dynamics.
 
-
-def unpack(neuron: str, surrogate: str, detach_reset: bool, constants: list[float]) -> Dynamics:
-    """The inverse of :func:`pack`."""
-    threshold, scale, decay, current_decay, *parameters = constants
-    return Dynamics(
+    :raises UserError: an operand that is no number of float32 on the device, or is to get a
+        gradient
+    """
+    neuron, threshold, (surrogate, scale), detach_reset, constants = dynamics
+    return (
+        _operand("threshold", threshold, device),
+        _operand("scale of a surrogate", scale, device),
         neuron,
-        threshold,
-        Surrogate(surrogate, scale),
+        surrogate,
         detach_reset,
-        decay,
-        current_decay,
-        DynamicParameters(*parameters),
+        list(constants),
     )
 
 
-def _unpacking(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function(..., dynamics)`` as an operator calls it."""
-    return lambda *args: function(*args[:-PACKED], unpack(*args[-PACKED:]))
+def _operand(name: str, value: float | Tensor, device: torch.device) -> Tensor:
+    if not isinstance(value, Tensor):
+        in_graph = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        if in_graph or torch.compiler.is_compiling():
+            # What belongs to a graph cannot be kept for what is outside of it.
+            return torch.full((), value, dtype=torch.float32, device=device)
+        return _kept_operand(value, device)
+    if value.requires_grad and torch.is_grad_enabled():
+        raise UserError(
+            f"kernel=triton: has no gradient of the {name}; expected one that needs none, or "
+            "kernel=naive"
+        )
+    if value.dim() or value.dtype != torch.float32 or value.device != device:
+        raise UserError(
+            f"kernel=triton: takes a {name} of float32 without dimensions on {device}, not "
+            f"{value.dtype} of shape {tuple(value.shape)} on {value.device}"
+        )
+    return value
+
+
+@lru_cache(maxsize=64)
+def _kept_operand(value: float, device: torch.device) -> Tensor:
+    # It is saved for gradients later, whatever is computed now.
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=torch.float32, device=device)
+
+
+def _composed(function: Callable[..., Any], *args: Any) -> Any:
+    """Call ``function(..., operands, program)`` with the arguments of an operator."""
+    *own, threshold, scale, neuron, surrogate, detach_reset, constants = args
+    made = _loaded("program", "program")(neuron, surrogate, detach_reset, tuple(constants))
+    return function(*own, (threshold, scale), made)
 
 
 @cache
-def _launcher(module: str, function: str) -> Callable[..., Any]:
+def _loaded(module: str, function: str) -> Callable[..., Any]:
     # Triton is imported when a kernel is launched and not before: the package works without it.
-    launcher: Callable[..., Any] = getattr(import_module(f"snnrl.ops.triton.{module}"), function)
-    return launcher
+    found: Callable[..., Any] = getattr(import_module(f"snnrl.ops.triton.{module}"), function)
+    return found
 
 
 def _launch(module: str, function: str, *args: Any) -> Any:
-    # Triton launches on the current device, which need not be the tensor's.
-    with torch.cuda.device(args[0].device):
-        return _launcher(module, function)(*args)
+    # Triton launches on the current device, which need not be the tensors'.
+    device = next(arg.device for arg in args if isinstance(arg, Tensor))
+    with torch.cuda.device(device):
+        return _loaded(module, function)(*args)
 
 
-def _define(
-    schema: str, cpu: Callable[..., Any], module: str, function: str, fake: Callable[..., Any]
-) -> None:
+def _define(schema: str, module: str, function: str, fake: Callable[..., Any]) -> None:
     name = schema.partition("(")[0]
-    cuda: Callable[..., Any] = partial(_launch, module, function)
+    launch: Callable[..., Any] = partial(_launch, module, function)
     if DYNAMICS in schema:
-        cpu, cuda = _unpacking(cpu), _unpacking(cuda)
+        launch = partial(_composed, launch)
     _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, cpu, "CPU")
-    _LIBRARY.impl(name, cuda, "CUDA")
+    _LIBRARY.impl(name, launch, "CUDA")
     torch.library.register_fake(f"snnrl::{name}", fake, lib=_LIBRARY)
 
 
@@ -85,42 +109,57 @@ def _like(x: Tensor) -> Tensor:
     return x.new_empty(x.shape)
 
 
+def _counts_like(x: Tensor, counts: bool) -> Tensor:
+    return x.new_empty(x.shape[1:] if counts else 0)
+
+
+def _keep(ctx: Any, tensors: Sequence[Tensor], packed: Sequence[Any]) -> None:
+    """Keep tensors and a dynamics for a gradient."""
+    threshold, scale, *ctx.names = packed
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors, threshold, scale)
+
+
 # The neuron alone.
 
 
-def _keep_x(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, *ctx.packed = inputs
-    ctx.save_for_backward(x)
+def _keep_x(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, counts, *packed = inputs
+    if not counts:
+        ctx.mark_non_differentiable(output[1])
+    _keep(ctx, (x,), packed)
 
 
-def _neuron_gradient(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-    (x,) = ctx.saved_tensors
-    return torch.ops.snnrl.triton_neuron_backward(g, x, *ctx.packed), *[None] * PACKED
+def _neuron_gradient(ctx: Any, g: Tensor | None, g_counts: Tensor | None) -> tuple[Any, ...]:
+    dx = torch.ops.snnrl.triton_neuron_backward(g, g_counts, *ctx.saved_tensors, *ctx.names)
+    return dx, None, *[None] * PACKED
 
 
 _define(
-    f"triton_neuron(Tensor x, {DYNAMICS}) -> Tensor",
-    reference.neuron,
+    f"triton_neuron(Tensor x, bool counts, {DYNAMICS}) -> (Tensor, Tensor)",
     "neurons",
     "neuron_forward",
-    lambda x, *_: _like(x),
+    lambda x, counts, *_: (_like(x), _counts_like(x, counts)),
 )
 _define(
-    f"triton_neuron_backward(Tensor g, Tensor x, {DYNAMICS}) -> Tensor",
-    reference_backward.neuron,
+    f"triton_neuron_backward(Tensor? g, Tensor? g_counts, Tensor x, {DYNAMICS}) -> Tensor",
     "neurons",
     "neuron_backward",
-    lambda g, x, *_: _like(x),
+    lambda g, g_counts, x, *_: _like(x),
 )
 torch.library.register_autograd(
     "snnrl::triton_neuron", _neuron_gradient, setup_context=_keep_x, lib=_LIBRARY
 )
 
 
-def neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
-    """Spikes of currents ``x[T, B, ...]``, of its shape and dtype; the neurons start at rest."""
-    spikes: Tensor = torch.ops.snnrl.triton_neuron(x, *pack(dynamics))
-    return spikes
+def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> tuple[Tensor, Tensor]:
+    """Spikes of currents ``x[T, B, ...]``, of its shape and dtype; the neurons start at rest.
+
+    :return: spikes, and their sum over time ``[B, ...]``, which is empty without ``counts``
+    """
+    packed = pack(dynamics, x.device)
+    spikes, counted = torch.ops.snnrl.triton_neuron(x, counts, *packed)
+    return spikes, counted
 
 
 # Normalisation and neuron.
@@ -131,54 +170,60 @@ def _per_feature(x: Tensor) -> Tensor:
 
 
 def _keep_normalised(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, gamma, beta, ctx.eps, *ctx.packed = inputs
-    _, mean, var = output
-    ctx.mark_non_differentiable(mean, var)
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, mean, var, gamma, beta)
+    x, gamma, beta, ctx.eps, counts, *packed = inputs
+    _, mean, var, counted = output
+    ctx.mark_non_differentiable(mean, var, *([] if counts else [counted]))
+    _keep(ctx, (x, mean, var, gamma, beta), packed)
 
 
-def _normalised_gradient(ctx: Any, g: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+def _normalised_gradient(ctx: Any, g: Any, mean: None, var: None, g_counts: Any) -> tuple[Any, ...]:
+    *tensors, threshold, scale = ctx.saved_tensors
     dx, dgamma, dbeta = torch.ops.snnrl.triton_normalised_neuron_backward(
-        g, *ctx.saved_tensors, ctx.eps, True, *ctx.packed
+        g, g_counts, *tensors, ctx.eps, True, threshold, scale, *ctx.names
     )
-    return dx, dgamma, dbeta, None, *[None] * PACKED
+    return dx, dgamma, dbeta, None, None, *[None] * PACKED
 
 
-def _keep_given(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.eps = inputs[:-PACKED]
-    ctx.packed = inputs[-PACKED:]
-    ctx.save_for_backward(*tensors)
+def _keep_given(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.eps, counts = inputs[:-PACKED]
+    if not counts:
+        ctx.mark_non_differentiable(output[1])
+    _keep(ctx, tensors, inputs[-PACKED:])
 
 
-def _given_gradient(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+def _given_gradient(ctx: Any, g: Tensor | None, g_counts: Tensor | None) -> tuple[Any, ...]:
+    *tensors, threshold, scale = ctx.saved_tensors
     dx, dgamma, dbeta = torch.ops.snnrl.triton_normalised_neuron_backward(
-        g, *ctx.saved_tensors, ctx.eps, False, *ctx.packed
+        g, g_counts, *tensors, ctx.eps, False, threshold, scale, *ctx.names
     )
-    return dx, None, None, dgamma, dbeta, None, *[None] * PACKED
+    return dx, None, None, dgamma, dbeta, None, None, *[None] * PACKED
 
 
 _define(
-    f"triton_normalised_neuron(Tensor x, {AFFINE}, {DYNAMICS}) -> (Tensor, Tensor, Tensor)",
-    reference.normalised_neuron,
+    f"triton_normalised_neuron(Tensor x, {AFFINE}, bool counts, {DYNAMICS}) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
     "normalised",
     "normalised_forward",
-    lambda x, *_: (_like(x), _per_feature(x), _per_feature(x)),
+    lambda x, gamma, beta, eps, counts, *_: (
+        _like(x),
+        _per_feature(x),
+        _per_feature(x),
+        _counts_like(x, counts),
+    ),
 )
 _define(
-    f"triton_given_neuron(Tensor x, Tensor mean, Tensor var, {AFFINE}, {DYNAMICS}) -> Tensor",
-    reference.given_neuron,
+    f"triton_given_neuron(Tensor x, Tensor mean, Tensor var, {AFFINE}, bool counts, {DYNAMICS}) "
+    "-> (Tensor, Tensor)",
     "normalised",
     "given_forward",
-    lambda x, *_: _like(x),
+    lambda x, mean, var, gamma, beta, eps, counts, *_: (_like(x), _counts_like(x, counts)),
 )
 _define(
-    "triton_normalised_neuron_backward(Tensor g, Tensor x, Tensor mean, Tensor var, "
-    f"{AFFINE}, bool pooled, {DYNAMICS}) -> (Tensor, Tensor, Tensor)",
-    reference_backward.normalised_neuron,
+    "triton_normalised_neuron_backward(Tensor? g, Tensor? g_counts, Tensor x, Tensor mean, "
+    f"Tensor var, {AFFINE}, bool pooled, {DYNAMICS}) -> (Tensor, Tensor, Tensor)",
     "normalised_backward",
     "normalised_backward",
-    lambda g, x, mean, var, gamma, beta, *_: (_like(x), _like(gamma), _like(beta)),
+    lambda g, g_counts, x, mean, var, gamma, beta, *_: (_like(x), _like(gamma), _like(beta)),
 )
 torch.library.register_autograd(
     "snnrl::triton_normalised_neuron",
@@ -198,22 +243,26 @@ def normalised_neuron(
     beta: Tensor,
     eps: float,
     dynamics: Dynamics,
-) -> tuple[Tensor, Tensor, Tensor]:
+    counts: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Spikes of ``(x - mean) / sqrt(var + eps) gamma + beta``, and the statistics used.
 
     :param x: ``[T, B, N]``
     :param statistics: mean and variance ``[N]``, constants; ``None``: those of ``x`` over (T, B),
         the variance biased, with gradients through them
-    :return: spikes of the shape and dtype of ``x``; mean and variance ``[N]`` without gradient
+    :return: spikes of the shape and dtype of ``x``; mean and variance ``[N]`` without gradient; the
+        spikes' sum over time ``[B, N]``, which is empty without ``counts``
     """
+    packed = pack(dynamics, x.device)
+    ops = torch.ops.snnrl
     if statistics is None:
-        spikes, mean, var = torch.ops.snnrl.triton_normalised_neuron(
-            x, gamma, beta, eps, *pack(dynamics)
+        spikes, mean, var, counted = ops.triton_normalised_neuron(
+            x, gamma, beta, eps, counts, *packed
         )
-        return spikes, mean, var
+        return spikes, mean, var, counted
     mean, var = statistics
-    spikes = torch.ops.snnrl.triton_given_neuron(x, mean, var, gamma, beta, eps, *pack(dynamics))
-    return spikes, mean, var
+    spikes, counted = ops.triton_given_neuron(x, mean, var, gamma, beta, eps, counts, *packed)
+    return spikes, mean, var, counted
 
 
 # Population coding.
@@ -227,48 +276,20 @@ def _encode_gradient(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
     return torch.ops.snnrl.triton_encode_backward(g, ctx.threshold), None, None
 
 
-def _keep_time_steps(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.time_steps = inputs[0].shape[0]
-
-
-def _rates_gradient(ctx: Any, g: Tensor) -> Tensor:
-    dspikes: Tensor = torch.ops.snnrl.triton_rates_backward(g, ctx.time_steps)
-    return dspikes
-
-
 _define(
     "triton_encode(Tensor drive, SymInt time_steps, float threshold) -> Tensor",
-    reference.encode,
     "coding",
     "encode_forward",
     lambda drive, time_steps, _: drive.new_empty(time_steps, *drive.shape),
 )
 _define(
     "triton_encode_backward(Tensor g, float threshold) -> Tensor",
-    reference_backward.encode,
     "coding",
     "encode_backward",
     lambda g, _: g.new_empty(g.shape[1:]),
 )
-_define(
-    "triton_rates(Tensor spikes) -> Tensor",
-    reference.rates,
-    "coding",
-    "rates_forward",
-    lambda spikes: spikes.new_empty(spikes.shape[1:]),
-)
-_define(
-    "triton_rates_backward(Tensor g, SymInt time_steps) -> Tensor",
-    reference_backward.rates,
-    "coding",
-    "rates_backward",
-    lambda g, time_steps: g.new_empty(time_steps, *g.shape),
-)
 torch.library.register_autograd(
     "snnrl::triton_encode", _encode_gradient, setup_context=_keep_threshold, lib=_LIBRARY
-)
-torch.library.register_autograd(
-    "snnrl::triton_rates", _rates_gradient, setup_context=_keep_time_steps, lib=_LIBRARY
 )
 
 
@@ -276,9 +297,3 @@ def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
     """Spikes ``[T, B, M]`` of a drive ``[B, M]``: integrate, spike, soft reset."""
     spikes: Tensor = torch.ops.snnrl.triton_encode(drive, time_steps, threshold)
     return spikes
-
-
-def rates(spikes: Tensor) -> Tensor:
-    """Mean over time ``[B, N]`` of spikes ``[T, B, N]``."""
-    result: Tensor = torch.ops.snnrl.triton_rates(spikes)
-    return result

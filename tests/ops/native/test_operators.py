@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from snnrl.errors import UserError
 from snnrl.nn.encoders.population import PopulationEncoder
 from snnrl.ops import native
-from snnrl.ops.dynamics import NormalisedNeurons
+from snnrl.ops.dynamics import FusedLayer
 from snnrl.ops.native import calls
 from tests.nn.parts import FUSED_SURROGATES, NEURONS, make_neuron
 
@@ -126,7 +126,7 @@ def test_normalised_neuron(name, surrogate, given, shape):
     for fire in (
         lambda x, gamma, beta: normalised(neuron, x, statistics, gamma, beta),
         lambda x, gamma, beta: native.normalised_neuron(
-            x, NormalisedNeurons(statistics, gamma, beta, EPS, neuron.constants())
+            x, FusedLayer(statistics, gamma, beta, EPS, neuron.constants())
         ),
     ):
         leaves = [
@@ -150,9 +150,7 @@ def test_statistics_far_from_zero_keep_their_digits():
     x = draw(5, 256, 3, scale=0.01, shift=100.0)
     neuron = neuron_of()
     one = torch.ones(3)
-    _, mean, var = native.normalised_neuron(
-        x, NormalisedNeurons(None, one, one, EPS, neuron.constants())
-    )
+    _, mean, var = native.normalised_neuron(x, FusedLayer(None, one, one, EPS, neuron.constants()))
     exact = x.double()
     torch.testing.assert_close(mean, exact.mean((0, 1)).float(), rtol=1e-6, atol=0)
     torch.testing.assert_close(var, exact.var((0, 1), correction=0).float(), rtol=1e-2, atol=0)
@@ -162,7 +160,7 @@ def test_moving_statistics_may_move_before_the_gradient():
     neuron, mean, var = neuron_of(), torch.zeros(4), torch.ones(4)
     x, gamma = draw(3, 5, 4).requires_grad_(), torch.ones(4)
     spikes, *_ = native.normalised_neuron(
-        x, NormalisedNeurons((mean, var), gamma, gamma, EPS, neuron.constants())
+        x, FusedLayer((mean, var), gamma, gamma, EPS, neuron.constants())
     )
     mean.add_(5)
     spikes.sum().backward()
@@ -227,7 +225,7 @@ def test_nothing_but_the_currents_is_kept_of_a_layer():
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         native.neuron(x, dynamics)
-        native.normalised_neuron(x, NormalisedNeurons(None, gamma, gamma, EPS, dynamics))
+        native.normalised_neuron(x, FusedLayer(None, gamma, gamma, EPS, dynamics))
     assert [t.numel() for t in kept if t.numel() > 6] == [x.numel()] * 2
     assert all(t.data_ptr() == x.data_ptr() for t in kept if t.numel() > 6)
 
@@ -237,7 +235,7 @@ def test_a_layer_that_fires_into_the_next_keeps_no_spikes():
     gamma, dynamics, weight = torch.ones(6), neuron_of().constants(), draw(3, 6, seed=1)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        layer = NormalisedNeurons(None, gamma, gamma, EPS, dynamics)
+        layer = FusedLayer(None, gamma, gamma, EPS, dynamics)
         native.fire_linear(x, layer, weight, None)
         native.fire_counts(x, layer)
     large = [t for t in kept if t.numel() >= x.numel() and t.dtype == torch.float32]
@@ -258,7 +256,7 @@ def test_firing_into_the_next_layer_and_into_counts(given, batch, features):
             draw(features, seed=5, scale=0.1, shift=0.3).requires_grad_(),
         )
         weight, bias = draw(7, features, seed=6).requires_grad_(), draw(7, seed=7).requires_grad_()
-        layer = NormalisedNeurons(statistics, gamma, beta, EPS, dynamics)
+        layer = FusedLayer(statistics, gamma, beta, EPS, dynamics)
         if fused:
             currents, mean, var = native.fire_linear(x, layer, weight, bias)
             counted, *_ = native.fire_counts(x, layer)
@@ -285,7 +283,7 @@ def test_the_same_bits_every_time():
     def once():
         leaf = x.clone().requires_grad_()
         spikes, mean, var = native.normalised_neuron(
-            leaf, NormalisedNeurons(None, gamma, gamma, EPS, dynamics)
+            leaf, FusedLayer(None, gamma, gamma, EPS, dynamics)
         )
         weight = draw(9, 70, seed=2).requires_grad_()
         native.spike_linear(spikes, weight, None).backward(draw(5, 300, 9, seed=3))
@@ -312,11 +310,11 @@ def test_other_numbers_are_refused(dtype):
     "call",
     [
         lambda d: native.normalised_neuron(
-            draw(2, 3, 5), NormalisedNeurons(None, torch.ones(4), torch.ones(5), EPS, d)
+            draw(2, 3, 5), FusedLayer(None, torch.ones(4), torch.ones(5), EPS, d)
         ),
         lambda d: native.normalised_neuron(
             draw(2, 3, 5),
-            NormalisedNeurons((torch.ones(5), torch.ones(6)), torch.ones(5), torch.ones(5), EPS, d),
+            FusedLayer((torch.ones(5), torch.ones(6)), torch.ones(5), torch.ones(5), EPS, d),
         ),
         lambda d: native.spike_linear(torch.ones(2, 30, 5), draw(4, 6), None),
         lambda d: native.spike_linear(torch.ones(2, 30, 5), draw(4, 5), draw(3)),
@@ -337,10 +335,10 @@ def test_weights_of_any_layout():
     torch.testing.assert_close(native.spike_linear(spikes, weight, None), spikes @ weight.t())
     affine = torch.tensor(0.4).expand(5)
     x, dynamics = draw(2, 30, 5), neuron_of().constants()
-    spikes, *_ = native.normalised_neuron(x, NormalisedNeurons(None, affine, affine, EPS, dynamics))
+    spikes, *_ = native.normalised_neuron(x, FusedLayer(None, affine, affine, EPS, dynamics))
     plain = affine.contiguous()
     assert torch.equal(
-        spikes, native.normalised_neuron(x, NormalisedNeurons(None, plain, plain, EPS, dynamics))[0]
+        spikes, native.normalised_neuron(x, FusedLayer(None, plain, plain, EPS, dynamics))[0]
     )
 
 

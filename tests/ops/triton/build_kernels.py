@@ -19,6 +19,7 @@ from snnrl.ops.triton import coding, neurons, normalised
 from snnrl.ops.triton.normalised_backward import normalised_backward
 
 from .helpers import EPS, make_dynamics
+from .interpreted.launchers import compiled
 
 
 class Driver:
@@ -53,16 +54,17 @@ def compile_only(run):
 def launch_all(dynamics: Dynamics, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
     x, vector = torch.zeros(shape, dtype=dtype), torch.ones(shape[2])
     statistics = (vector, vector, vector, vector)
-    neurons.neuron_forward(x, dynamics)
-    neurons.neuron_backward(x, x, dynamics)
-    for normalised.LARGEST_OWNED in (0, 4096):
-        normalised.normalised_forward(x, vector, vector, EPS, dynamics)
-        normalised_backward(x, x, *statistics, EPS, True, dynamics)
-    normalised_backward(x, x, *statistics, EPS, False, dynamics)
+    for counts in (False, True):
+        neurons.neuron_forward(x, counts, *compiled(dynamics))
+        for normalised.LARGEST_OWNED in (0, 4096):
+            normalised.normalised_forward(x, vector, vector, EPS, counts, *compiled(dynamics))
+    for upstream in ((x, None), (None, x[0]), (x, x[0])):
+        neurons.neuron_backward(*upstream, x, *compiled(dynamics))
+        for normalised.LARGEST_OWNED in (0, 4096):
+            for pooled in (False, True):
+                normalised_backward(*upstream, x, *statistics, EPS, pooled, *compiled(dynamics))
     coding.encode_forward(x[0], len(x), 0.999)
     coding.encode_backward(x, 0.999)
-    coding.rates_forward(x)
-    coding.rates_backward(x[0], len(x))
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def main() -> None:
     launch_all(make_dynamics("clif", "tanh", True), (1, 1, 37), torch.bfloat16)
     triton.runtime.driver.set_active(Driver(90))
     launch_all(make_dynamics("lif"), (5, 256, 256), torch.float32)
-    launch_all(make_dynamics("dn", "sigmoid"), (40, 3, 37), torch.float16)
+    launch_all(make_dynamics("dynamic", "sigmoid"), (40, 3, 37), torch.float16)
 
 
 if __name__ == "__main__":

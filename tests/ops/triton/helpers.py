@@ -6,15 +6,19 @@ import torch
 from torch import Tensor
 
 from snnrl.nn.encoders.population import StraightThrough
-from snnrl.ops.clif import clif
-from snnrl.ops.dynamic import DynamicParameters, dynamic
-from snnrl.ops.dynamics import Dynamics
-from snnrl.ops.lif import lif
+from snnrl.ops.clif import CLIFConstants
+from snnrl.ops.dynamic import DynamicConstants
+from snnrl.ops.dynamics import Dynamics, run
+from snnrl.ops.lif import LIFConstants
 from snnrl.ops.surrogate import Surrogate
 
-NEURONS = ["lif", "clif", "dn"]
 SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
-CONSTANTS = DynamicParameters(tv=-0.172, tu=0.529, tr=0.021, ts=0.132)
+CONSTANTS = {
+    "lif": LIFConstants(decay=0.75),
+    "clif": CLIFConstants(current_decay=0.5, decay=0.75),
+    "dynamic": DynamicConstants(current_decay=0.5, tv=-0.172, tu=0.529, tr=0.021, ts=0.132),
+}
+NEURONS = list(CONSTANTS)
 EPS = 1e-5
 
 
@@ -22,16 +26,11 @@ def make_dynamics(
     neuron: str, surrogate: str = "rectangular", detach_reset: bool = False
 ) -> Dynamics:
     shape = Surrogate(surrogate, SCALES[surrogate])
-    return Dynamics(neuron, 0.5, shape, detach_reset, 0.75, 0.5, CONSTANTS)
+    return Dynamics(neuron, 0.5, shape, detach_reset, CONSTANTS[neuron])
 
 
 def naive_neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
-    shared = (dynamics.threshold, dynamics.surrogate, dynamics.detach_reset)
-    if dynamics.neuron == "lif":
-        return lif(x, None, dynamics.decay, *shared)[0]
-    if dynamics.neuron == "clif":
-        return clif(x, None, dynamics.current_decay, dynamics.decay, *shared)[0]
-    return dynamic(x, None, dynamics.current_decay, dynamics.parameters, *shared)[0]
+    return run(x, dynamics)[0]
 
 
 def naive_normalised(

@@ -10,6 +10,10 @@ import torch
 
 from snnrl.ops.triton import register
 
+from .reference import register_for_a_cpu
+
+register_for_a_cpu()
+
 SCRIPT = Path(__file__).parents[3] / "scripts" / "bench" / "check_kernels.py"
 CPU = torch.device("cpu")
 SMALL = ((5, 6, 7), (1, 6, 7), (40, 2, 3))
@@ -25,14 +29,14 @@ def script():
 
 
 def operators(**replaced):
-    names = ("neuron", "normalised_neuron", "encode", "rates")
+    names = ("neuron", "normalised_neuron", "encode")
     return SimpleNamespace(**{name: getattr(register, name) for name in names} | replaced)
 
 
 def test_correct_operators_pass(script, capsys):
     assert script.check(script.cases(CPU, operators(), SMALL)) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
-    assert len(lines) == 2 * (3 * (3 * 3 + 2) + 3 * (4 * 2 + 2))
+    assert len(lines) == 2 * (3 * (3 * 5 + 1) + 3 * (4 * 2 + 2))
     assert not any("MISMATCH" in line for line in lines)
 
 
@@ -57,16 +61,22 @@ def late(x, dynamics):
 
 
 def other_gradient(x, dynamics):
-    return register.neuron(x, dynamics._replace(decay=0.75, detach_reset=not dynamics.detach_reset))
+    return register.neuron(x, dynamics._replace(detach_reset=not dynamics.detach_reset))
 
 
-def not_a_number(x, statistics, gamma, beta, eps, dynamics):
-    spikes, mean, var = register.normalised_neuron(x, statistics, gamma, beta, eps, dynamics)
-    return spikes, mean, var * float("nan")
+def not_a_number(*arguments):
+    spikes, mean, var, counts = register.normalised_neuron(*arguments)
+    return spikes, mean, var * float("nan"), counts
 
 
-def different_each_time(spikes):
-    return register.rates(spikes) * (1 + torch.rand(()) * 1e-5)
+def different_each_time(*arguments):
+    spikes, mean, var, counts = register.normalised_neuron(*arguments)
+    return spikes, mean, var * (1 + torch.rand(()) * 1e-5), counts
+
+
+def one_spike_too_many(*arguments):
+    spikes, mean, var, counts = register.normalised_neuron(*arguments)
+    return spikes, mean, var, counts + 1
 
 
 @pytest.mark.quick_cases(2)
@@ -77,9 +87,10 @@ def different_each_time(spikes):
         {"neuron": other_gradient},
         {"normalised_neuron": not_a_number},
         {"encode": lambda drive, time_steps, _: register.encode(drive, time_steps, 0.9)},
-        {"rates": different_each_time},
+        {"normalised_neuron": different_each_time},
+        {"normalised_neuron": one_spike_too_many},
     ],
-    ids=["threshold", "gradient", "nan", "encoder", "repeat"],
+    ids=["threshold", "gradient", "nan", "encoder", "repeat", "counts"],
 )
 def test_a_wrong_operator_is_found(script, capsys, wrong):
     assert script.check(script.cases(CPU, operators(**wrong), SMALL[:1])) > 0

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from snnrl.errors import UserError
 from snnrl.nn.encoders.population import PopulationEncoder
 from snnrl.ops.triton import register
 
@@ -17,6 +18,9 @@ from .helpers import (
     naive_normalised,
     normal,
 )
+from .reference import register_for_a_cpu
+
+register_for_a_cpu()
 
 T, B, N = 5, 4, 6
 LIF = make_dynamics("lif")
@@ -38,25 +42,42 @@ def some_statistics():
 def operator_calls():
     x, gamma, beta = make()
     g, plain = normal(T, B, N, seed=1), [value.detach() for value in (gamma, beta)]
-    packed = register.pack(LIF)
+    packed = register.pack(LIF, g.device)
     given = some_statistics()
     ops = torch.ops.snnrl
     backward = ops.triton_normalised_neuron_backward
     return {
-        "neuron": (ops.triton_neuron, (x, *packed)),
-        "neuron of images": (ops.triton_neuron, (normal(T, 2, 3, 4, 4).requires_grad_(), *packed)),
-        "neuron_backward": (ops.triton_neuron_backward, (g, x.detach(), *packed)),
-        "normalised_neuron": (ops.triton_normalised_neuron, (x, gamma, beta, EPS, *packed)),
-        "given_neuron": (ops.triton_given_neuron, (x, *given, gamma, beta, EPS, *packed)),
+        "neuron": (ops.triton_neuron, (x, False, *packed)),
+        "neuron and counts": (ops.triton_neuron, (x, True, *packed)),
+        "neuron of images": (
+            ops.triton_neuron,
+            (normal(T, 2, 3, 4, 4).requires_grad_(), True, *packed),
+        ),
+        "neuron_backward": (ops.triton_neuron_backward, (g, None, x.detach(), *packed)),
+        "neuron_backward of counts": (
+            ops.triton_neuron_backward,
+            (None, g[0], x.detach(), *packed),
+        ),
+        "normalised_neuron": (ops.triton_normalised_neuron, (x, gamma, beta, EPS, False, *packed)),
+        "normalised_neuron and counts": (
+            ops.triton_normalised_neuron,
+            (x, gamma, beta, EPS, True, *packed),
+        ),
+        "given_neuron": (ops.triton_given_neuron, (x, *given, gamma, beta, EPS, False, *packed)),
+        "given_neuron and counts": (
+            ops.triton_given_neuron,
+            (x, *given, gamma, beta, EPS, True, *packed),
+        ),
         "normalised_neuron_backward": (
             backward,
-            (g, x.detach(), *given, *plain, EPS, True, *packed),
+            (g, g[0], x.detach(), *given, *plain, EPS, True, *packed),
         ),
-        "given_neuron_backward": (backward, (g, x.detach(), *given, *plain, EPS, False, *packed)),
+        "given_neuron_backward": (
+            backward,
+            (g, None, x.detach(), *given, *plain, EPS, False, *packed),
+        ),
         "encode": (ops.triton_encode, (torch.rand(B, N, requires_grad=True), T, 0.999)),
         "encode_backward": (ops.triton_encode_backward, (g, 0.999)),
-        "rates": (ops.triton_rates, (x,)),
-        "rates_backward": (ops.triton_rates_backward, (g[0], T)),
     }
 
 
@@ -67,10 +88,43 @@ def test_opcheck(name):
     assert len(results) == 4 and set(results.values()) == {"SUCCESS"}
 
 
-@pytest.mark.parametrize("neuron", NEURONS)
-def test_dynamics_survive_packing(neuron):
-    dynamics = make_dynamics(neuron, "tanh", detach_reset=True)
-    assert register.unpack(*register.pack(dynamics)) == dynamics
+def test_a_number_is_put_on_a_device_once():
+    first, second = (register.pack(LIF, torch.device("cpu")) for _ in range(2))
+    assert [value.item() for value in first[:2]] == [0.5, 0.5]
+    assert first[0] is second[0] and first[1] is second[1]
+
+
+def test_a_tensor_is_taken_as_it_is():
+    threshold, scale = torch.tensor(0.4), torch.tensor(0.3)
+    dynamics = LIF._replace(threshold=threshold, surrogate=LIF.surrogate._replace(scale=scale))
+    packed = register.pack(dynamics, torch.device("cpu"))
+    assert packed[0] is threshold and packed[1] is scale
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [torch.full((1,), 0.4), torch.tensor(0.4, dtype=torch.float64), torch.empty((), device="meta")],
+)
+def test_another_tensor_is_refused(threshold):
+    dynamics = LIF._replace(threshold=threshold)
+    with pytest.raises(UserError, match=r"^kernel=triton: takes a threshold of float32 without"):
+        register.neuron(make()[0], dynamics)
+
+
+def test_a_threshold_that_is_to_get_a_gradient_is_refused():
+    dynamics = LIF._replace(threshold=torch.tensor(0.4, requires_grad=True))
+    with pytest.raises(UserError, match=r"^kernel=triton: has no gradient of the threshold.*naive"):
+        register.neuron(make()[0], dynamics)
+    with torch.no_grad():
+        register.neuron(make()[0], dynamics)
+
+
+def test_a_threshold_that_moves_before_the_gradient_is_refused():
+    threshold = torch.tensor(0.4)
+    spikes, _ = register.neuron(make()[0], LIF._replace(threshold=threshold))
+    threshold.add_(0.1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        spikes.sum().backward()
 
 
 @pytest.mark.parametrize("detach_reset", [False, True])
@@ -79,7 +133,7 @@ def test_dynamics_survive_packing(neuron):
 def test_neuron_on_a_cpu(neuron, surrogate, detach_reset):
     dynamics = make_dynamics(neuron, surrogate, detach_reset)
     x, g = normal(T, B, N, shift=0.3).requires_grad_(), normal(T, B, N, seed=1)
-    spikes, expected = register.neuron(x, dynamics), naive_neuron(x, dynamics)
+    spikes, expected = register.neuron(x, dynamics)[0], naive_neuron(x, dynamics)
     assert torch.equal(spikes, expected)
     torch.testing.assert_close(gradients(spikes, g, x), gradients(expected, g, x))
 
@@ -89,7 +143,7 @@ def test_neuron_on_a_cpu(neuron, surrogate, detach_reset):
 def test_normalised_neuron_on_a_cpu(neuron, given):
     dynamics, tensors, g = make_dynamics(neuron), make(), normal(T, B, N, seed=1)
     x, gamma, beta = tensors
-    spikes, mean, var = register.normalised_neuron(x, given, gamma, beta, EPS, dynamics)
+    spikes, mean, var, _ = register.normalised_neuron(x, given, gamma, beta, EPS, dynamics)
     expected = naive_normalised(x, given, gamma, beta, dynamics)
     assert torch.equal(spikes, expected)
     for one, other in zip(
@@ -107,7 +161,7 @@ def test_normalised_neuron_on_a_cpu(neuron, given):
 def test_given_statistics_get_no_gradient():
     x, gamma, beta = make()
     mean, var = leaves(*some_statistics())
-    spikes, _, _ = register.normalised_neuron(x, (mean, var), gamma, beta, EPS, LIF)
+    spikes, *_ = register.normalised_neuron(x, (mean, var), gamma, beta, EPS, LIF)
     spikes.sum().backward()
     assert x.grad.abs().sum() > 0 and mean.grad is None and var.grad is None
 
@@ -126,31 +180,24 @@ def test_encode_is_the_encoder():
         torch.testing.assert_close(one, other)
 
 
-def test_rates_are_a_mean_over_time():
-    spikes = (normal(T, B, N) > 0).double().requires_grad_()
-    assert torch.equal(register.rates(spikes), spikes.mean(0))
-    assert torch.autograd.gradcheck(register.rates, spikes)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_types(dtype):
     x, gamma, beta = make()
     x = x.detach().to(dtype).requires_grad_()
-    spikes, mean, _ = register.normalised_neuron(x, None, gamma, beta, EPS, LIF)
-    rates = register.rates(spikes + register.neuron(x, LIF))
-    rates.sum().backward()
-    assert spikes.dtype == rates.dtype == x.grad.dtype == dtype
+    spikes, mean, _, counts = register.normalised_neuron(x, None, gamma, beta, EPS, LIF, True)
+    (counts + register.neuron(x, LIF)[0].sum(0)).sum().backward()
+    assert spikes.dtype == counts.dtype == x.grad.dtype == dtype
     assert mean.dtype == gamma.grad.dtype == torch.float32
     assert register.encode(x.detach()[0].abs(), T, 0.999).dtype == dtype
 
 
 def everything(x, gamma, beta, drive):
-    spikes = register.neuron(x, make_dynamics("dn", "tanh")) * 0.5
+    spikes = register.neuron(x, make_dynamics("dynamic", "tanh"))[0] * 0.5
     spikes = spikes + register.encode(drive, T, 0.999)
     given = (torch.zeros(N), torch.ones(N))
-    pooled, mean, _ = register.normalised_neuron(x, None, gamma, beta, EPS, LIF)
-    fixed, _, _ = register.normalised_neuron(x, given, gamma, beta, EPS, LIF)
-    return register.rates(spikes + pooled + fixed * 2) + mean
+    pooled, mean, *_ = register.normalised_neuron(x, None, gamma, beta, EPS, LIF)
+    fixed, *_, counts = register.normalised_neuron(x, given, gamma, beta, EPS, LIF, counts=True)
+    return (spikes + pooled + fixed * 2).mean(0) + mean + counts * 0.1
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
@@ -213,13 +260,12 @@ def saved_shapes(function):
 def test_nothing_is_saved_but_x_and_vectors():
     x, gamma, beta = make()
     given, drive = some_statistics(), torch.rand(B, N, requires_grad=True)
-    vectors = [(N,)] * 4
+    vectors, operands = [(N,)] * 4, [()] * 2
     for neuron in NEURONS:
         dynamics = make_dynamics(neuron)
         affine = (gamma, beta, EPS, dynamics)
-        assert saved_shapes(lambda: register.neuron(x, dynamics)) == [(T, B, N)]  # noqa: B023
+        assert saved_shapes(lambda: register.neuron(x, dynamics)) == [(T, B, N), *operands]  # noqa: B023
         for statistics in (None, given):
             shapes = saved_shapes(lambda: register.normalised_neuron(x, statistics, *affine))  # noqa: B023
-            assert shapes == [(T, B, N), *vectors]
+            assert shapes == [(T, B, N), *vectors, *operands]
     assert saved_shapes(lambda: register.encode(drive, T, 0.999)) == []
-    assert saved_shapes(lambda: register.rates(x)) == []

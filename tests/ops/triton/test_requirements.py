@@ -10,7 +10,7 @@ import torch
 
 from snnrl.errors import UserError
 from snnrl.ops import triton
-from snnrl.ops.dynamics import NormalisedNeurons
+from snnrl.ops.dynamics import FusedLayer
 from snnrl.ops.triton import requirements
 
 from .helpers import EPS, make_dynamics
@@ -30,7 +30,7 @@ def test_no_module_takes_the_name_of_a_function():
     ("function", "arguments"),
     [
         ("neuron", (X, LIF)),
-        ("normalised_neuron", (X, NormalisedNeurons(None, VECTOR, VECTOR, EPS, LIF))),
+        ("normalised_neuron", (X, FusedLayer(None, VECTOR, VECTOR, EPS, LIF))),
         ("encode", (X[0], 5, 0.999)),
         ("counts", (X,)),
         ("spike_linear", (X, torch.zeros(5, 4), None)),

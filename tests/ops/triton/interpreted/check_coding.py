@@ -1,15 +1,10 @@
-"""The encoder's and the rates' kernels in Triton's interpreter, against autograd of the loops."""
+"""The encoder's kernels in Triton's interpreter, against autograd of the loop."""
 
 import pytest
 import torch
 
 from snnrl.nn.encoders.population import PopulationEncoder
-from snnrl.ops.triton.coding import (
-    encode_backward,
-    encode_forward,
-    rates_backward,
-    rates_forward,
-)
+from snnrl.ops.triton.coding import encode_backward, encode_forward
 
 from ..helpers import gradients, naive_encode, normal
 
@@ -45,22 +40,3 @@ def test_encode_takes_any_layout():
     drive = normal(6, 4).abs().T
     check_encode(drive, normal(6, 4, 5).transpose(0, 2), rtol=1e-5, atol=1e-5)
     check_encode(drive, normal(4, 6).expand(5, 4, 6), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(1, 2, 19), (5, 2, 19), (40, 3, 7), (5, 3, 200)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rates(shape, dtype):
-    spikes = (normal(*shape) > 0).to(dtype)
-    g = normal(*shape[1:], seed=1).to(dtype)
-    assert rates_forward(spikes).dtype == dtype
-    torch.testing.assert_close(rates_forward(spikes), spikes.mean(0))
-    dspikes = rates_backward(g, shape[0])
-    assert dspikes.dtype == dtype and dspikes.is_contiguous()
-    torch.testing.assert_close(dspikes, (g / shape[0]).expand(shape))
-
-
-def test_rates_take_any_layout():
-    spikes = (normal(6, 4, 5) > 0).float().transpose(0, 2)
-    torch.testing.assert_close(rates_forward(spikes), spikes.mean(0))
-    g = torch.tensor(0.25).expand(4, 6)
-    torch.testing.assert_close(rates_backward(g, 5), torch.full((5, 4, 6), 0.05))

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from snnrl.ops.triton.neurons import neuron_backward, neuron_forward
+from snnrl.ops.triton import neurons
 
 from ..helpers import NEURONS, SCALES, gradients, make_dynamics, naive_neuron, normal
+from .launchers import compiled, neuron_backward, neuron_forward
 
 
 def check(x, g, dynamics, rtol=1e-5, atol=1e-5):
@@ -107,10 +108,44 @@ def test_bfloat16_keeps_its_state_in_float32(neuron, time_steps):
     torch.testing.assert_close(dx.float(), expected, rtol=2**-7, atol=1e-4)
 
 
-@pytest.mark.parametrize(("recorded", "neuron"), [("LIF", "lif"), ("CLIF", "clif"), ("DN", "dn")])
+@pytest.mark.parametrize(
+    ("recorded", "neuron"), [("LIF", "lif"), ("CLIF", "clif"), ("DN", "dynamic")]
+)
 def test_recordings_of_the_published_implementation(golden, recorded, neuron):
     data, dynamics = golden("neurons"), make_dynamics(neuron)
     x, g = data[f"{recorded}_x"], data[f"{recorded}_g"]
     assert torch.equal(neuron_forward(x, dynamics), data[f"{recorded}_spikes"])
     dx = neuron_backward(g, x, dynamics)
     torch.testing.assert_close(dx, data[f"{recorded}_dx"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("time_steps", [1, 5, 40])
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_spike_counts_and_their_gradient(neuron, time_steps):
+    dynamics = make_dynamics(neuron, "sigmoid")
+    (x, g), g_counts = make(time_steps, 3, 7), normal(3, 7, seed=2)
+    spikes, counts = neurons.neuron_forward(x, True, *compiled(dynamics))
+    assert torch.equal(spikes, neuron_forward(x, dynamics))
+    assert torch.equal(counts, spikes.sum(0)) and counts.sum() > 0
+    over_time = g_counts.expand_as(x)
+    for own, total in ((None, over_time), (g, g + over_time)):
+        dx = neuron_backward(own, x, dynamics, g_counts)
+        torch.testing.assert_close(dx, neuron_backward(total, x, dynamics), rtol=1e-5, atol=1e-5)
+
+
+def test_no_counts_take_no_memory():
+    assert neurons.neuron_forward(make(5, 2, 7)[0], False, *compiled(make_dynamics("lif")))[
+        1
+    ].shape == (0,)
+
+
+@pytest.mark.parametrize("surrogate", SCALES)
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_threshold_and_scale_are_read_when_it_runs(neuron, surrogate):
+    """One program, and so one compiled kernel, for all of their values."""
+    start = make_dynamics(neuron, surrogate)
+    x, g = make(5, 2, 19)
+    for threshold, scale in ((0.5, 0.5), (0.9, 0.3), (-0.1, 1.7)):
+        moved = start._replace(threshold=threshold, surrogate=start.surrogate._replace(scale=scale))
+        assert compiled(moved)[1] is compiled(start)[1]
+        check(x, g, moved)

@@ -8,10 +8,9 @@ import torch
 
 from snnrl.ops.surrogate import Surrogate
 from snnrl.ops.triton import launch, normalised
-from snnrl.ops.triton.normalised import given_forward, normalised_forward
-from snnrl.ops.triton.normalised_backward import normalised_backward
 
 from ..helpers import EPS, NEURONS, gradients, make_dynamics, naive_normalised, normal
+from .launchers import compiled, given_forward, gradients_of_normalised, normalised_forward
 
 
 @pytest.fixture(params=["owned", "split"])
@@ -31,7 +30,7 @@ def check_pooled(x, g, gamma, beta, dynamics, eps=EPS, tolerance=1e-4):
     spikes = naive_normalised(leaves[0], None, *leaves[1:], dynamics, eps)
     expected = gradients(spikes, g.float(), *leaves)
     fired, mean, var = normalised_forward(x, gamma, beta, eps, dynamics)
-    actual = normalised_backward(g, x, mean, var, gamma, beta, eps, True, dynamics)
+    actual = gradients_of_normalised(g, x, mean, var, gamma, beta, eps, True, dynamics)
     double = x.double()
     torch.testing.assert_close(mean.double(), double.mean((0, 1)), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(var.double(), double.var((0, 1), correction=0), rtol=1e-5, atol=1e-7)
@@ -43,7 +42,7 @@ def check_given(x, g, gamma, beta, statistics, dynamics, eps=EPS, tolerance=1e-4
     spikes = naive_normalised(leaves[0], statistics, *leaves[1:], dynamics, eps)
     expected = gradients(spikes, g.float(), *leaves)
     fired = given_forward(x, *statistics, gamma, beta, eps, dynamics)
-    actual = normalised_backward(g, x, *statistics, gamma, beta, eps, False, dynamics)
+    actual = gradients_of_normalised(g, x, *statistics, gamma, beta, eps, False, dynamics)
     check(fired, spikes, actual, expected, x, tolerance)
 
 
@@ -135,7 +134,7 @@ def test_layouts(path, layout):
     else:
         g = normal(4, 6, seed=1).expand(5, 4, 6)
         beta = torch.tensor(0.4).expand(6)
-    dynamics = make_dynamics("dn")
+    dynamics = make_dynamics("dynamic")
     check_pooled(x, g, gamma, beta, dynamics)
     mean, var = some_statistics(12)
     check_given(x, g, gamma, beta, (mean[::2], var[::2]), dynamics)
@@ -152,9 +151,29 @@ def test_a_diverging_membrane_outside_the_tensor_does_not_reach_the_sums(path):
     """Rows beyond the batch hold x = 0, which a mean far from it turns into a large current."""
     x, g, _, _ = make(12, 3, 2)
     x, gamma, beta = x - 1000, torch.full((2,), 0.05), torch.zeros(2)
-    never_fires = make_dynamics("dn")._replace(
+    never_fires = make_dynamics("dynamic")._replace(
         threshold=1e30, surrogate=Surrogate("rectangular", 2e30)
     )
     statistics = (torch.full((2,), -1000.0), torch.ones(2))
     check_given(x, g, gamma, beta, statistics, never_fires)
     check_pooled(x, g, gamma, beta, never_fires, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_spike_counts_and_their_gradient(path, given):
+    x, g, gamma, beta = make(5, 20, 11)
+    dynamics, g_counts = make_dynamics("clif", "sigmoid"), normal(20, 11, seed=6)
+    statistics = some_statistics(11)
+    if given:
+        arguments = (x, *statistics, gamma, beta, EPS, True, *compiled(dynamics))
+        spikes, counts = normalised.given_forward(*arguments)
+    else:
+        arguments = (x, gamma, beta, EPS, True, *compiled(dynamics))
+        spikes, *statistics, counts = normalised.normalised_forward(*arguments)
+    assert torch.equal(counts, spikes.sum(0)) and counts.sum() > 0
+    arguments = (x, *statistics, gamma, beta, EPS, not given, dynamics)
+    over_time = g_counts.expand_as(x)
+    for own, total in ((None, over_time), (g, g + over_time)):
+        actual = gradients_of_normalised(own, *arguments, g_counts=g_counts)
+        for one, other in zip(actual, gradients_of_normalised(total, *arguments), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

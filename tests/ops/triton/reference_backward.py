@@ -1,4 +1,4 @@
-"""The operators in plain torch, backward: what runs on a CPU.
+"""The operators ``snnrl::triton_*`` in plain torch, backward.
 
 Formulas and not autograd, which an operator cannot rely on: it may be called below it. Their
 derivations stand with the kernels.
@@ -9,9 +9,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.dynamics import Dynamics, run
 from snnrl.ops.surrogate import DERIVATIVES
-from snnrl.ops.triton.reference import as_state, run
+
+
+def as_state(x: Tensor) -> Tensor:
+    """``x``, contiguous, in float32 or longer if it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32)).contiguous()
+
+
+def upstream(g: Tensor | None, g_counts: Tensor | None, x: Tensor) -> Tensor:
+    """``dL/ds`` from above and through the spikes' sum over time."""
+    total = torch.zeros_like(as_state(x))
+    for value in (g, g_counts):
+        if value is not None:
+            total = total + as_state(value)
+    return total
 
 
 def membranes(x: Tensor, dynamics: Dynamics) -> Tensor:
@@ -23,9 +36,9 @@ def membranes(x: Tensor, dynamics: Dynamics) -> Tensor:
     return torch.stack(potentials)
 
 
-def neuron(g: Tensor, x: Tensor, dynamics: Dynamics) -> Tensor:
-    """``dL/dx`` from ``g = dL/ds``; :func:`snnrl.ops.triton.steps.step_backward` derives it."""
-    gradient = _neuron(as_state(g), as_state(x), dynamics)
+def neuron(g: Tensor | None, g_counts: Tensor | None, x: Tensor, dynamics: Dynamics) -> Tensor:
+    """``dL/dx`` from ``g = dL/ds``; the neurons' ``triton_step.py`` derive it."""
+    gradient = _neuron(upstream(g, g_counts, x), as_state(x), dynamics)
     return gradient.to(x.dtype)
 
 
@@ -34,20 +47,21 @@ def _neuron(g: Tensor, x: Tensor, dynamics: Dynamics) -> Tensor:
     s = (v > dynamics.threshold).to(v.dtype)
     derivative = DERIVATIVES[dynamics.surrogate.name]
     slope = derivative(v - dynamics.threshold, dynamics.surrogate.scale)
-    tv, tu, tr, ts = dynamics.parameters
-    current_decay = 0.0 if dynamics.neuron == "lif" else dynamics.current_decay
+    constants = dynamics.constants._asdict()
+    current_decay = constants.get("current_decay", 0.0)
     lv = li = lu = torch.zeros_like(x[0])
     gradients = []
     for t in reversed(range(len(x))):
-        if dynamics.neuron == "dn":
+        if dynamics.neuron == "dynamic":
+            tv, tu, tr, ts = (constants[name] for name in ("tv", "tu", "tr", "ts"))
             alpha = 2 * torch.where(s[t] > 0, tr, v[t]) * lv + tv * lu
             beta = lu + tu * lu - lv
             kept = alpha * (1 - s[t])
             through_reset = alpha * (tr - v[t]) + ts * beta
             lu = beta
         else:
-            kept = dynamics.decay * (1 - s[t]) * lv
-            through_reset = -dynamics.decay * v[t] * lv
+            kept = constants["decay"] * (1 - s[t]) * lv
+            through_reset = -constants["decay"] * v[t] * lv
         through_spike = g[t] if dynamics.detach_reset else g[t] + through_reset
         lv = kept + slope[t] * through_spike
         li = lv + current_decay * li
@@ -56,7 +70,8 @@ def _neuron(g: Tensor, x: Tensor, dynamics: Dynamics) -> Tensor:
 
 
 def normalised_neuron(
-    g: Tensor,
+    g: Tensor | None,
+    g_counts: Tensor | None,
     x: Tensor,
     mean: Tensor,
     var: Tensor,
@@ -72,7 +87,7 @@ def normalised_neuron(
     """
     sd = torch.sqrt(var + eps)
     xhat = (as_state(x) - mean) / sd
-    delta = _neuron(as_state(g), xhat * gamma + beta, dynamics)
+    delta = _neuron(upstream(g, g_counts, x), xhat * gamma + beta, dynamics)
     dgamma, dbeta = (delta * xhat).sum((0, 1)), delta.sum((0, 1))
     if pooled:
         count = x.shape[0] * x.shape[1]
@@ -88,8 +103,3 @@ def encode(g: Tensor, threshold: float) -> Tensor:
         adjoint = adjoint + (step - threshold * adjoint)
         total = total + adjoint
     return total.to(g.dtype)
-
-
-def rates(g: Tensor, time_steps: int) -> Tensor:
-    """``dL/ds[t] = g / T``."""
-    return (g / time_steps).expand(time_steps, *g.shape).contiguous()

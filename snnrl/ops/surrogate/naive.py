@@ -1,4 +1,4 @@
-"""Spikes forward, surrogate gradients backward."""
+"""The specification of a spike and of the derivatives that stand for that of the step function."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ class Surrogate(NamedTuple):
 
     :param name: a key of :data:`DERIVATIVES`
     :param scale: half width of ``rectangular`` and ``triangle``, slope of ``sigmoid`` and
-        ``tanh``, in units of the membrane potential (slopes: of its inverse)
+        ``tanh``, in units of the membrane potential (slopes: of its inverse); a number, or a
+        tensor without dimensions
     """
 
     name: str
-    scale: float
+    scale: float | Tensor
 
     def __call__(self, membrane: Tensor, threshold: float | Tensor, step: int) -> Tensor:
         """Return the spikes of a time step, see :func:`spike`; the same in every step."""
@@ -30,29 +31,29 @@ Firing = Callable[[Tensor, float | Tensor, int], Tensor]
 returns spikes, with a surrogate gradient."""
 
 
-def _rectangular(distance: Tensor, width: float) -> Tensor:
+def _rectangular(distance: Tensor, width: float | Tensor) -> Tensor:
     """``1{|v - th| < w}``."""
     return (distance.abs() < width).to(distance.dtype)
 
 
-def _sigmoid(distance: Tensor, slope: float) -> Tensor:
+def _sigmoid(distance: Tensor, slope: float | Tensor) -> Tensor:
     """``k y (1 - y)`` with ``y = sigmoid(k (v - th))``."""
     y = torch.sigmoid(slope * distance)
     return slope * y * (1 - y)
 
 
-def _tanh(distance: Tensor, slope: float) -> Tensor:
+def _tanh(distance: Tensor, slope: float | Tensor) -> Tensor:
     """``1 - y^2`` with ``y = tanh(k (v - th))``; its peak is 1 whatever the slope."""
     y = torch.tanh(slope * distance)
     return 1 - y * y
 
 
-def _triangle(distance: Tensor, width: float) -> Tensor:
+def _triangle(distance: Tensor, width: float | Tensor) -> Tensor:
     """``max(0, w - |v - th|) / w^2``."""
     return torch.clamp(width - distance.abs(), min=0) / width**2
 
 
-DERIVATIVES: dict[str, Callable[[Tensor, float], Tensor]] = {
+DERIVATIVES: dict[str, Callable[[Tensor, float | Tensor], Tensor]] = {
     "rectangular": _rectangular,
     "sigmoid": _sigmoid,
     "tanh": _tanh,
@@ -66,28 +67,29 @@ class _Spike(torch.autograd.Function):
         return (membrane > threshold).to(membrane.dtype)
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, float | Tensor, Surrogate], output: Tensor
-    ) -> None:
-        membrane, threshold, ctx.surrogate = inputs
-        tensors = (membrane, threshold) if isinstance(threshold, Tensor) else (membrane,)
-        ctx.number = None if isinstance(threshold, Tensor) else threshold
-        ctx.save_for_backward(*tensors)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        membrane, ctx.threshold, ctx.surrogate = inputs
+        operands = [v for v in (ctx.threshold, ctx.surrogate.scale) if isinstance(v, Tensor)]
+        # Torch refuses the gradient if one of these moves in place before it.
+        ctx.save_for_backward(membrane, *operands)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        membrane, *threshold = ctx.saved_tensors
-        distance = membrane - (threshold[0] if threshold else ctx.number)
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        membrane = ctx.saved_tensors[0]
         derivative = DERIVATIVES[ctx.surrogate.name]
-        return upstream * derivative(distance, ctx.surrogate.scale), None, None
+        gradient = upstream * derivative(membrane - ctx.threshold, ctx.surrogate.scale)
+        of_threshold = None
+        if ctx.needs_input_grad[1]:
+            of_threshold = -gradient.sum_to_size(ctx.threshold.shape)
+        return gradient, of_threshold, None
 
 
 def spike(membrane: Tensor, threshold: float | Tensor, surrogate: Surrogate) -> Tensor:
     """``s = 1{v > th}`` (strict), with ``ds/dv`` replaced by the surrogate's derivative.
 
     :param membrane: membrane potential, any shape
-    :param threshold: firing threshold, a number or a tensor of shape ``[]``, in units of the
-        membrane potential; it gets no gradient
+    :param threshold: firing threshold, in units of the membrane potential; a number, or a tensor
+        that broadcasts with the membrane and has the gradient ``ds/dth = -ds/dv``
     :param surrogate: which derivative stands for that of the step
     :return: spikes, 0 or 1, of the membrane's shape and dtype
     """

@@ -1,0 +1,176 @@
+// Spikes as lists of places, and products with them that only add the rows of weights at these.
+
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int COLUMNS = 32;  // outputs in one block of a product with events
+constexpr int ROWS = 128;    // rows in one block of a gradient of weights
+
+// Where the rows of a matrix of spikes are not zero: counts[r] indices from starts[r] on.
+struct Events {
+  uint16_t* indices;
+  int32_t* starts;
+  int32_t* counts;
+};
+
+// Appends the events of one row; there must be room for 16 more, because vectors are stored whole.
+inline int emit(const float* row, int K, uint16_t* to) {
+  int n = 0, k = 0;
+#ifdef __AVX512F__
+  const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  for (; k + 16 <= K; k += 16) {
+    const __mmask16 spiked =
+        _mm512_cmp_ps_mask(_mm512_loadu_ps(row + k), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    const __m512i found = _mm512_add_epi32(_mm512_set1_epi32(k), places);
+    const __m512i packed = _mm512_maskz_compress_epi32(spiked, found);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + n), _mm512_cvtepi32_epi16(packed));
+    n += __builtin_popcount(spiked);
+  }
+#endif
+  for (; k < K; ++k) {
+    to[n] = uint16_t(k);
+    n += row[k] != 0;
+  }
+  return n;
+}
+
+// Takes rows of spikes in any order.
+struct Emitter {
+  const Events* events;
+  int64_t used = 0;
+
+  void take(int64_t r, const float* row, int K) {
+    events->starts[r] = int32_t(used);
+    events->counts[r] = emit(row, K, events->indices + used);
+    used += events->counts[r];
+  }
+};
+
+// COLUMNS floats beside each other, as vectors that a compiler keeps in registers.
+typedef float Vector __attribute__((vector_size(64)));
+
+struct Block {
+  Vector low, high;
+
+  explicit Block(const float* from) {
+    std::memcpy(&low, from, sizeof low);
+    std::memcpy(&high, from + COLUMNS / 2, sizeof high);
+  }
+
+  void add(const Block& other) {
+    low += other.low;
+    high += other.high;
+  }
+
+  void put(float* to) const {
+    std::memcpy(to, &low, sizeof low);
+    std::memcpy(to + COLUMNS / 2, &high, sizeof high);
+  }
+};
+
+static_assert(2 * sizeof(Vector) == COLUMNS * sizeof(float));
+
+const float nothing[COLUMNS] = {};
+
+// start + the blocks of rows at `count` indices.
+template <class Index>
+inline Block gather(const float* start, const float* rows, const Index* at, int count) {
+  Block even(start), odd(nothing);
+  int e = 0;
+  for (; e + 1 < count; e += 2) {
+    even.add(Block(rows + at[e] * COLUMNS));
+    odd.add(Block(rows + at[e + 1] * COLUMNS));
+  }
+  if (e < count) even.add(Block(rows + at[e] * COLUMNS));
+  even.add(odd);
+  return even;
+}
+
+// weight [N, K] as blocks of COLUMNS outputs, each [K, COLUMNS]; the last one is filled with zeros.
+inline void pack(int K, int N, const float* weight, float* packed) {
+  for (int column = 0; column < N; column += COLUMNS, packed += int64_t(K) * COLUMNS)
+    for (int k = 0; k < K; ++k)
+      for (int j = 0; j < COLUMNS; ++j)
+        packed[k * COLUMNS + j] = column + j < N ? weight[int64_t(column + j) * K + k] : 0;
+}
+
+// Rows `first` to `last` of y [R, N] = spikes [R, K] weight^T + bias, with the weights packed: the
+// rows of weight^T at the events, added up. Inlined, its sums are no longer kept in registers.
+[[gnu::noinline]] inline void event_product(int64_t first, int64_t last, int K, int N,
+                                            const Events& events, const float* packed,
+                                            const float* bias, float* y) {
+  for (int column = 0; column < N; column += COLUMNS, packed += int64_t(K) * COLUMNS) {
+    const int n = N - column < COLUMNS ? N - column : COLUMNS;
+    float start[COLUMNS] = {};
+    if (bias) std::memcpy(start, bias + column, n * sizeof(float));
+    for (int64_t r = first; r < last; ++r) {
+      const Block sum =
+          gather(start, packed, events.indices + events.starts[r], events.counts[r]);
+      if (n == COLUMNS) {
+        sum.put(y + r * N + column);
+      } else {
+        float rest[COLUMNS];
+        sum.put(rest);
+        std::memcpy(y + r * N + column, rest, n * sizeof(float));
+      }
+    }
+  }
+}
+
+// Floats of a packed matrix [N, K].
+inline int64_t packed_size(int K, int N) {
+  return int64_t(K) * ((N + COLUMNS - 1) / COLUMNS) * COLUMNS;
+}
+
+// dweight [N, K] = g [R, N]^T spikes [R, K]: the rows of g at the events of each input, added up.
+inline void event_gradient(int64_t R, int K, int N, const Events& events, const float* g,
+                           float* dweight) {
+  const int64_t blocks = (R + ROWS - 1) / ROWS;
+  // Events again, by input instead of by row.
+  const std::unique_ptr<uint8_t[]> rows(new uint8_t[blocks * K * ROWS]);
+  const std::unique_ptr<int32_t[]> sizes(new int32_t[blocks * K]());
+  for (int64_t r = 0; r < R; ++r) {
+    const int64_t part = r / ROWS;
+    const uint16_t* at = events.indices + events.starts[r];
+    for (int e = 0; e < events.counts[r]; ++e) {
+      const int64_t list = part * K + at[e];
+      rows[list * ROWS + sizes[list]++] = uint8_t(r % ROWS);
+    }
+  }
+  const std::unique_ptr<float[]> sums(new float[int64_t(K) * COLUMNS]);
+  const std::unique_ptr<float[]> near(new float[ROWS * COLUMNS]);
+  for (int column = 0; column < N; column += COLUMNS) {
+    const int n = N - column < COLUMNS ? N - column : COLUMNS;
+    std::memset(sums.get(), 0, int64_t(K) * COLUMNS * sizeof(float));
+    std::memset(near.get(), 0, ROWS * COLUMNS * sizeof(float));
+    for (int64_t part = 0; part < blocks; ++part) {
+      const int64_t first = part * ROWS;
+      const int64_t last = first + ROWS < R ? first + ROWS : R;
+      // The next rows lie far apart; the processor does not foresee them by itself.
+      for (int64_t r = last; r < last + ROWS && r < R; ++r) {
+        __builtin_prefetch(g + r * N + column);
+        __builtin_prefetch(g + r * N + column + COLUMNS / 2);
+      }
+      for (int64_t r = first; r < last; ++r)
+        std::memcpy(near.get() + (r - first) * COLUMNS, g + r * N + column, n * sizeof(float));
+      for (int k = 0; k < K; ++k) {
+        const int64_t list = part * K + k;
+        float* sum = sums.get() + k * COLUMNS;
+        gather(sum, near.get(), rows.get() + list * ROWS, sizes[list]).put(sum);
+      }
+    }
+    for (int j = 0; j < n; ++j)
+      for (int k = 0; k < K; ++k) dweight[int64_t(column + j) * K + k] = sums[k * COLUMNS + j];
+  }
+}
+
+}  // namespace

@@ -1,0 +1,140 @@
+// A network that only infers: a few samples pass through all layers before the next ones.
+
+#pragma once
+
+#include <memory>
+
+#include "coding.hpp"
+#include "events.hpp"
+#include "normalised.hpp"
+
+namespace {
+
+typedef float Half __attribute__((vector_size(32)));
+typedef float Quarter __attribute__((vector_size(16)));
+
+// Sum of all floats, in registers.
+inline float total(const Block& block) {
+  const Vector sum = block.low + block.high;
+  Half halves[2];
+  std::memcpy(halves, &sum, sizeof sum);
+  const Half half = halves[0] + halves[1];
+  Quarter quarters[2];
+  std::memcpy(quarters, &half, sizeof half);
+  const Quarter quarter = quarters[0] + quarters[1];
+  return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+}
+
+// Sum of a[k] b[k].
+inline float dot(int K, const float* a, const float* b) {
+  Block sum(nothing);
+  int k = 0;
+  for (; k + COLUMNS <= K; k += COLUMNS) {
+    const Block left(a + k), right(b + k);
+    sum.low += left.low * right.low;
+    sum.high += left.high * right.high;
+  }
+  float rest = 0;
+  for (; k < K; ++k) rest += a[k] * b[k];
+  return total(sum) + rest;
+}
+
+// y [R, N] = rows [R, K] weight [N, K]^T + bias, for few rows: each weight is read once.
+inline void dense_product(int R, int K, int N, const float* rows, const float* weight, const float* bias,
+                   float* y) {
+  for (int n = 0; n < N; ++n)
+    for (int r = 0; r < R; ++r)
+      y[r * N + n] = dot(K, rows + r * K, weight + int64_t(n) * K) + (bias ? bias[n] : 0);
+}
+
+// A layer that only infers; its normalisation is absent where mean is null.
+struct Layer {
+  const Dynamics* dynamics;
+  int inputs, outputs;
+  const float *weight, *bias, *mean, *var, *gamma, *beta;
+  float eps;
+};
+
+// Currents of a few samples -> spikes of rows t * samples + b; the currents of a step are `stride`
+// behind those of the step before.
+template <class NEURON, int LANES>
+void infer_neurons(const Layer& layer, int T, int samples, const float* x, int64_t stride, float* spikes) {
+  const int N = layer.outputs;
+  for (int m = 0; m < N; m += LANES) {
+    const int n = lanes<LANES>(m, N);
+    for (int b = 0; b < samples; ++b) {
+      const float* from = x + b * N + m;
+      float* to = spikes + b * N + m;
+      if (layer.mean) {
+        const Affine<LANES> map(layer.mean + m, layer.var + m, layer.gamma + m, layer.beta + m,
+                                layer.eps, n);
+        fire<NEURON, LANES>(*layer.dynamics, T, stride, n, from, map, to, samples * N);
+      } else {
+        fire<NEURON, LANES>(*layer.dynamics, T, stride, n, from, Nothing<LANES>(), to,
+                            samples * N);
+      }
+    }
+  }
+}
+
+// A whole network that infers: drive or currents [B, M] -> spikes of its last layer over time
+// [B, N]; all spikes of each layer are added to sums where it is not null. Nothing between the
+// layers leaves the cache. Without encodes the first layer sees the same input in every step.
+inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const float* drive,
+                  int layers, const Layer* layer, float* counts, int64_t* sums) {
+  constexpr int SAMPLES = 16;      // that pass together
+  constexpr int FEWEST_ROWS = 16;  // from which packing the weights pays
+  const bool packs = T * B >= FEWEST_ROWS;
+  int widest = M;
+  int64_t weights = 0;
+  for (int l = 0; l < layers; ++l) {
+    weights += packed_size(layer[l].inputs, layer[l].outputs);
+    widest = layer[l].outputs > widest ? layer[l].outputs : widest;
+  }
+  const int rows = T * (B < SAMPLES ? int(B) : SAMPLES);
+  const std::unique_ptr<float[]> packed(new float[packs ? weights : 0]), potential(new float[M]);
+  const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
+  const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
+  const std::unique_ptr<uint16_t[]> indices(new uint16_t[int64_t(rows) * widest + 16]);
+  const std::unique_ptr<int32_t[]> starts(new int32_t[rows]), sizes(new int32_t[rows]);
+  const Events events{indices.get(), starts.get(), sizes.get()};
+  float* to = packed.get();
+  for (int l = 0; l < layers && packs; ++l) {
+    pack(layer[l].inputs, layer[l].outputs, layer[l].weight, to);
+    to += packed_size(layer[l].inputs, layer[l].outputs);
+  }
+  for (int64_t first = 0; first < B; first += SAMPLES) {
+    const int samples = B - first < SAMPLES ? int(B - first) : SAMPLES;
+    for (int b = 0; b < samples && encodes; ++b) {
+      std::memset(potential.get(), 0, M * sizeof(float));
+      for (int t = 0; t < T; ++t)
+        encode_step(M, threshold, drive + (first + b) * M, potential.get(),
+                    spikes.get() + int64_t(t * samples + b) * M);
+    }
+    const float* from = packed.get();
+    for (int l = 0; l < layers; ++l) {
+      const int K = layer[l].inputs, N = layer[l].outputs, R = T * samples;
+      const bool same = l == 0 && !encodes;
+      if (same) {
+        dense_product(samples, K, N, drive + first * M, layer[l].weight, layer[l].bias,
+                      currents.get());
+      } else if (!packs) {
+        dense_product(R, K, N, spikes.get(), layer[l].weight, layer[l].bias, currents.get());
+      } else {
+        Emitter emitter{&events};
+        for (int r = 0; r < R; ++r) emitter.take(r, spikes.get() + int64_t(r) * K, K);
+        event_product(0, R, K, N, events, from, layer[l].bias, currents.get());
+      }
+      if (packs) from += packed_size(K, N);
+      choose(*layer[l].dynamics, N, [&]<class NEURON, int LANES>() {
+        infer_neurons<NEURON, LANES>(layer[l], T, samples, currents.get(), same ? 0 : samples * N,
+                                     spikes.get());
+      });
+      for (int64_t s = 0; s < int64_t(R) * N && sums; ++s) sums[l] += spikes[s] != 0;
+    }
+    const int N = layer[layers - 1].outputs;
+    count(T, samples * N, spikes.get(), samples * N, counts + first * N);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,191 @@
+// Neurons over all time steps, from rest, forward and backward.
+//
+// A neuron is the struct Neuron of a folder's step.hpp:
+//   Constants  floats, in the order of its NamedTuple in naive.py
+//   STATES     variables that one step hands to the next, the membrane first, without the spikes
+//   step       moves them by one step, from the spikes `s` of the step before and the input `x`
+//   step_back  moves their gradients to the step before and returns that of `x`; `v` and `s` are
+//              the membrane and the spikes of the step; through_spike(r) is the gradient that
+//              reaches `v` through `s`, where `r` is what reaches `s` through the step after
+// A surrogate is a struct of surrogate/derivative.hpp. SNN_NEURONS and SNN_SURROGATES list them.
+
+#pragma once
+
+#include <memory>
+#include <type_traits>
+
+#include "lanes.hpp"
+
+namespace {
+
+// What Python calls a Dynamics.
+struct Dynamics {
+  int neuron, surrogate;  // places in SNN_NEURONS and SNN_SURROGATES
+  int count;              // of the constants
+  const float* constants;
+  float threshold, scale, reset_gradient;
+};
+
+template <class NEURON>
+typename NEURON::Constants constants_of(const Dynamics& d) {
+  typename NEURON::Constants own;
+  std::memcpy(&own, d.constants, d.count * sizeof(float));
+  return own;
+}
+
+template <class NEURON>
+bool has_constants(int count) {
+  using Constants = typename NEURON::Constants;
+  return count * sizeof(float) == (std::is_empty_v<Constants> ? 0 : sizeof(Constants));
+}
+
+template <class NEURON, int LANES>
+struct State {
+  float variables[NEURON::STATES][LANES], spikes[LANES];
+};
+
+template <class NEURON, int LANES>
+void step(State<NEURON, LANES>& z, const float* x, float threshold,
+          const typename NEURON::Constants& c) {
+  for (int k = 0; k < LANES; ++k) {
+    float one[NEURON::STATES];
+    for (int j = 0; j < NEURON::STATES; ++j) one[j] = z.variables[j][k];
+    NEURON::step(one, z.spikes[k], x[k], c);
+    for (int j = 0; j < NEURON::STATES; ++j) z.variables[j][k] = one[j];
+    z.spikes[k] = one[0] > threshold ? 1.0f : 0.0f;
+  }
+}
+
+// Gradients of what one time step hands to the next.
+template <class NEURON, int LANES>
+struct Adjoint {
+  float variables[NEURON::STATES][LANES];
+};
+
+// v is the membrane of the step, g the gradient of its spikes, slope the surrogate's derivative.
+template <class NEURON, int LANES>
+void step_back(Adjoint<NEURON, LANES>& __restrict q, const float* __restrict v,
+               const float* __restrict g, const float* __restrict slope, float* __restrict dx,
+               const Dynamics& d, const typename NEURON::Constants& c) {
+  const float threshold = d.threshold, reset_gradient = d.reset_gradient;
+  for (int k = 0; k < LANES; ++k) {
+    float one[NEURON::STATES];
+    for (int j = 0; j < NEURON::STATES; ++j) one[j] = q.variables[j][k];
+    const float s = v[k] > threshold ? 1.0f : 0.0f;
+    dx[k] = NEURON::step_back(
+        one, v[k], s,
+        [&](float through_reset) { return (g[k] + reset_gradient * through_reset) * slope[k]; }, c);
+    for (int j = 0; j < NEURON::STATES; ++j) q.variables[j][k] = one[j];
+  }
+}
+
+template <class SURROGATE, int LANES>
+void slopes(const float* __restrict v, float threshold, float scale, float* __restrict slope) {
+  for (int k = 0; k < LANES; ++k) slope[k] = SURROGATE::derivative(v[k] - threshold, scale);
+}
+
+template <int LANES>
+using Slopes = void (*)(const float*, float, float, float*);
+
+template <int LANES, class... SURROGATES>
+Slopes<LANES> slopes_of(int surrogate) {
+  constexpr Slopes<LANES> all[] = {slopes<SURROGATES, LANES>...};
+  return all[surrogate];
+}
+
+template <int LANES>
+struct Nothing {
+  void apply(const float* x, float* y) const { std::memcpy(y, x, LANES * sizeof(float)); }
+};
+
+template <class NEURON, int LANES, class Map>
+void fire(const Dynamics& d, int T, int64_t stride, int n, const float* x, const Map& map,
+          float* spikes, int64_t spikes_stride) {
+  const auto c = constants_of<NEURON>(d);
+  State<NEURON, LANES> z = {};
+  float currents[LANES];
+  for (int t = 0; t < T; ++t) {
+    load<LANES>(currents, x + t * stride, n);
+    map.apply(currents, currents);
+    step<NEURON, LANES>(z, currents, d.threshold, c);
+    store<LANES>(spikes + t * spikes_stride, z.spikes, n);
+  }
+}
+
+// Leaves the gradient of the mapped currents in dx, and shows each time step of it to take.
+template <class NEURON, int LANES, class Map, class F>
+void fire_back(const Dynamics& d, int T, int64_t stride, int n, const float* x, const Map& map,
+               const float* g, int64_t g_stride, float* dx, float* membranes, F take) {
+  const auto c = constants_of<NEURON>(d);
+  const auto slopes = slopes_of<LANES, SNN_SURROGATES>(d.surrogate);
+  State<NEURON, LANES> z = {};
+  float lane[LANES], gradient[LANES], slope[LANES];
+  for (int t = 0; t < T; ++t) {
+    load<LANES>(lane, x + t * stride, n);
+    map.apply(lane, lane);
+    step<NEURON, LANES>(z, lane, d.threshold, c);
+    std::memcpy(membranes + int64_t(t) * LANES, z.variables[0], sizeof z.variables[0]);
+  }
+  Adjoint<NEURON, LANES> q = {};
+  for (int t = T - 1; t >= 0; --t) {
+    const float* v = membranes + int64_t(t) * LANES;
+    load<LANES>(lane, g + t * g_stride, n);
+    slopes(v, d.threshold, d.scale, slope);
+    step_back<NEURON, LANES>(q, v, lane, slope, gradient, d, c);
+    store<LANES>(dx + t * stride, gradient, n);
+    take(t, gradient);
+  }
+}
+
+// Spikes of n neurons, added up over time.
+inline void count(int T, int64_t n, const float* spikes, int64_t stride, float* counts) {
+  std::memset(counts, 0, n * sizeof(float));
+  for (int t = 0; t < T; ++t)
+    for (int64_t k = 0; k < n; ++k) counts[k] += spikes[t * stride + k];
+}
+
+// Writes counts [M] where it is not null.
+template <class NEURON, int LANES>
+void neuron_forward(const Dynamics& d, int T, int64_t M, const float* x, float* spikes,
+                    float* counts) {
+  for (int64_t m = 0; m < M; m += LANES) {
+    const int n = lanes<LANES>(m, M);
+    fire<NEURON, LANES>(d, T, M, n, x + m, Nothing<LANES>(), spikes + m, M);
+    if (counts) count(T, n, spikes + m, M, counts + m);
+  }
+}
+
+template <class NEURON, int LANES>
+void neuron_backward(const Dynamics& d, int T, int64_t M, const float* x, const float* g,
+                     int64_t g_stride, float* dx) {
+  const std::unique_ptr<float[]> membranes(new float[int64_t(T) * LANES]);
+  for (int64_t m = 0; m < M; m += LANES)
+    fire_back<NEURON, LANES>(d, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), g + m, g_stride,
+                             dx + m, membranes.get(), [](int, float*) {});
+}
+
+struct WrongConstants {};
+
+template <class NEURON, class F>
+void choose_lanes(const Dynamics& d, int64_t features, F f) {
+  if (!has_constants<NEURON>(d.count)) throw WrongConstants();
+  if (features <= 64) {
+    f.template operator()<NEURON, 64>();
+  } else {
+    f.template operator()<NEURON, 256>();
+  }
+}
+
+template <class... NEURONS, class F>
+void choose_among(const Dynamics& d, int64_t features, F f) {
+  int place = 0;
+  ((place++ == d.neuron ? choose_lanes<NEURONS>(d, features, f) : void()), ...);
+}
+
+// Calls f with the neuron and the number of lanes for rows of so many features.
+template <class F>
+void choose(const Dynamics& d, int64_t features, F f) {
+  choose_among<SNN_NEURONS>(d, features, f);
+}
+
+}  // namespace

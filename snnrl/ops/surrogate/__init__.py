@@ -1,0 +1,5 @@
+"""Spikes forward, surrogate gradients backward: a file for each language that computes them."""
+
+from snnrl.ops.surrogate.naive import DERIVATIVES, Firing, Surrogate, spike
+
+__all__ = ["DERIVATIVES", "Firing", "Surrogate", "spike"]
