@@ -19,7 +19,10 @@ FLOORS = [
     *("ground", "ops", "nn", "envs", "run_format", "analysis", "agents"),
     *("experiment", "commands"),
 ]
-GROUND = ("earlier_names", "errors", "memory", "output", "seeds", "starting", "text", "__init__")
+GROUND = (
+    *("earlier_names", "errors", "memory", "output", "parameters", "seeds", "starting", "text"),
+    "__init__",
+)
 # Rooms of the floor, from the ground up.
 EXPERIMENT = ("config", "folder", "reproduction", "checkpoint", "tracking", "sweep")
 NO_REINFORCEMENT_LEARNING = ("ground", "ops", "nn")

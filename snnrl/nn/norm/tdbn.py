@@ -14,9 +14,11 @@ from snnrl.parameters import Above
 class ThresholdDependentBatchNorm(PooledBatchNorm):
     """``y = gamma (x - mean) / sqrt(var + eps) + beta``; gamma starts at ``alpha * threshold``.
 
-    beta starts at 0. Statistics are those of :class:`PooledBatchNorm`. Source: tdBN (Zheng et al., AAAI 2021, arXiv
-    2011.05280), its scale read as the start of gamma, as in SpikingJelly's
-    ``ThresholdDependentBatchNorm``. Moving variances are the biased ones here, unbiased there.
+    beta starts at 0. Statistics are those of :class:`PooledBatchNorm`.
+
+    Source: tdBN (Zheng et al., AAAI 2021, arXiv 2011.05280), its scale read as the start of gamma,
+    as in SpikingJelly's ``ThresholdDependentBatchNorm``. Moving variances are the biased ones here,
+    unbiased there.
 
     :param alpha: start of gamma, in firing thresholds
     """

@@ -119,7 +119,8 @@ def encoded_linear(
 
     The encoder is that of :class:`snnrl.nn.encoders.population.PopulationEncoder`: each step adds
     the drive to a potential, which spikes above the threshold and loses it, and lets gradients
-    straight through. As their weights in time are fixed, the gradient of the drive needs one product for all steps.
+    straight through. As their weights in time are fixed, the gradient of the drive needs one
+    product for all steps.
 
     :param drive: ``[B, K]``
     :param time_steps: T
