@@ -36,7 +36,7 @@ from snnrl.experiment.reproduction.provenance import collect
 from snnrl.run_format.config import write_config
 from snnrl.run_format.done import write_done
 from snnrl.run_format.evaluations import COLUMNS
-from snnrl.run_format.names import EVALUATIONS
+from snnrl.run_format.names import EVALUATIONS, seed_folder
 from snnrl.run_format.provenance import write_provenance
 from snnrl.run_format.status import is_done
 from snnrl.run_format.table import Table
@@ -127,7 +127,7 @@ def check(cfg: DictConfig) -> None:
 def train(cfg: DictConfig, overrides: list[str]) -> None:
     """One run, into a folder that ``snnrl.compare`` reads; a finished one is left as it is."""
     env_name = cfg.env.id.replace("/", "-")
-    folder = Path(cfg.results_dir) / env_name / f"{cfg.algo.name}-stock" / f"seed-{cfg.seed}"
+    folder = Path(cfg.results_dir) / env_name / f"{cfg.algo.name}-stock" / seed_folder(cfg.seed)
     if is_done(folder):
         print(f"already done: {folder}")
         return

@@ -40,6 +40,7 @@ from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep.job import perform
 from snnrl.experiment.sweep.launchers import check_launcher, cores
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, count, describe
+from snnrl.run_format.names import seed_folder
 from snnrl.text import one_line
 
 
@@ -102,8 +103,8 @@ def _check_different(
             ]
             raise UserError(
                 f"two runs of the sweep have one run folder: {names[0]} and {names[1]} "
-                f"({folder_name(cfg)}/seed-{composed[seed or others].seed}); expected a difference "
-                "in what is learned, or results_dir"
+                f"({folder_name(cfg)}/{seed_folder(composed[seed or others].seed)}); expected a "
+                "difference in what is learned, or results_dir"
             )
 
 

@@ -29,7 +29,7 @@ from snnrl.experiment.checkpoint.save import (
 from snnrl.experiment.config.choices import rollout_size
 from snnrl.experiment.diagnostics import activity, errors_of_statistics
 from snnrl.experiment.evaluation import Episode, EvaluationStopped, Evaluator
-from snnrl.experiment.folder.run_folder import COLUMNS, RunFolder
+from snnrl.experiment.folder.run_folder import TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import StopRequest
 from snnrl.experiment.tracking.history import statistics_values
@@ -117,7 +117,7 @@ class Supervisor(BaseCallback):
         self.obstacle: str | None = None
         self.saturated = False
         self.clocks = {name: Clock(every[name], position.clocks[name]) for name in every}
-        self.tables = {name: folder.table(name) for name in COLUMNS}
+        self.tables = {name: folder.table(name) for name in TABLES}
         self.best = position.best
 
     def _init_callback(self) -> None:

@@ -33,7 +33,7 @@ from snnrl.experiment.config.choices import rollout_size
 from snnrl.experiment.config.validate import kernel_for, validate
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.folder.failures import is_of_the_machine
-from snnrl.experiment.folder.run_folder import COLUMNS, RunFolder
+from snnrl.experiment.folder.run_folder import TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.reproduction import provenance
 from snnrl.experiment.signals import StopRequest, stop_on_signals
@@ -292,7 +292,7 @@ def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> 
 
     The earliest ones know no rows at all.
     """
-    cfg, tables = folder.cfg, {name: folder.table(name) for name in COLUMNS}
+    cfg, tables = folder.cfg, {name: folder.table(name) for name in TABLES}
     known = {
         name: position.tables[name][0] if name in position.tables else table.count_before(step)
         for name, table in tables.items()

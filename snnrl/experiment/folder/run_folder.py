@@ -25,12 +25,12 @@ from snnrl.run_format.provenance import read_provenance, write_provenance
 from snnrl.run_format.status import is_done
 from snnrl.run_format.table import Fingerprint, Table
 
-COLUMNS = {
-    "evaluations": evaluations.COLUMNS,
-    "statistics_error": statistics_error.COLUMNS,
-    "progress": ["timesteps"],
+TABLES = {
+    "evaluations": (names.EVALUATIONS, evaluations.COLUMNS),
+    "statistics_error": (names.STATISTICS_ERROR, statistics_error.COLUMNS),
+    "progress": (names.PROGRESS, ["timesteps"]),
 }
-"""Tables of a run by the names that checkpoints know them by, and the columns they begin with."""
+"""Name of a table in checkpoints -> its file, and the columns that it begins with."""
 
 LEFT_BEHIND = (
     *(name for name in SEALED if name != CONFIG),
@@ -74,7 +74,8 @@ class RunFolder:
 
     def table(self, name: str) -> Table:
         """``evaluations``, ``statistics_error`` or ``progress``."""
-        return Table(self.path / f"{name}.csv", COLUMNS[name])
+        file, columns = TABLES[name]
+        return Table(self.path / file, columns)
 
     def holds(self, step: int, fingerprints: Mapping[str, Fingerprint]) -> bool:
         """Whether :meth:`check_tables` has nothing to say."""
