@@ -92,7 +92,8 @@ def fire_counts(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _with_numbers(layer: FusedLayer) -> FusedLayer:
-    return layer._replace(dynamics=with_numbers(layer.dynamics))
+    dynamics = with_numbers(layer.dynamics)
+    return layer if dynamics is layer.dynamics else layer._replace(dynamics=dynamics)
 
 
 def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -168,7 +169,6 @@ def infer(
     :return: spikes of the last layer, added up over time
     :raises UserError: not float32 on a CPU
     """
-    layers = [layer._replace(dynamics=with_numbers(layer.dynamics)) for layer in layers]
     sums = torch.zeros(len(layers), dtype=torch.int64) if counts else None
     spikes = calls.infer(drive, time_steps, threshold, layers, sums)
     return spikes if sums is None else (spikes, sums)

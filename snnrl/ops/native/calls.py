@@ -20,6 +20,7 @@ from snnrl.ops.native.arguments import (
     pointer,
     ready,
     too_many,
+    with_numbers,
 )
 from snnrl.ops.native.library import library
 
@@ -251,8 +252,9 @@ def infer(
         to.bias, to.mean, to.var, to.gamma, to.beta = (
             None if tensor is None else tensor.data_ptr() for tensor in rest
         )
-        to.dynamics, to.eps = ctypes.pointer(described(layer.dynamics)), layer.eps
-        held.append((weight, rest))
+        dynamics = described(with_numbers(layer.dynamics))
+        to.dynamics, to.eps = ctypes.pointer(dynamics), layer.eps
+        held.append((weight, rest, dynamics))
     counts = drive.new_empty(len(drive), inputs)
     _call(
         "snn_infer",

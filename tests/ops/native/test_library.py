@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from snnrl.errors import UserError
+from snnrl.ops.dynamics import OPERATORS
 from snnrl.ops.native import cache
 from snnrl.ops.native import library as module
 from snnrl.ops.native.library import library
@@ -41,18 +42,25 @@ def test_is_built_once_and_kept(fresh, monkeypatch):
     assert built.stat().st_mtime_ns == made
 
 
-@pytest.mark.parametrize("change", ["source", "flags", "processor"])
+@pytest.mark.parametrize(
+    "change", [*(str(path.relative_to(OPERATORS)) for path in module.sources()), "flags", "machine"]
+)
 def test_another_source_or_machine_is_another_file(fresh, monkeypatch, tmp_path, change):
     before = module._fingerprint(module.compiler())
-    if change == "source":
-        changed = tmp_path / "operators.cpp"
-        changed.write_text(module.SOURCE.read_text() + "\n")
-        monkeypatch.setattr(module, "SOURCE", changed)
+    if change.endswith("pp"):
+        changed = tmp_path / "changed"
+        changed.write_text((OPERATORS / change).read_text() + "\n")
+        paths = [changed if path == OPERATORS / change else path for path in module.sources()]
+        monkeypatch.setattr(module, "sources", lambda: paths)
     elif change == "flags":
         monkeypatch.setattr(module, "FLAGS", (*module.FLAGS, "-g"))
     else:
         monkeypatch.setattr(module, "_processor", lambda: "another")
     assert module._fingerprint(module.compiler()) != before
+
+
+def test_every_file_of_c_is_a_source():
+    assert set(module.sources()) == {*OPERATORS.rglob("*.cpp"), *OPERATORS.rglob("*.hpp")}
 
 
 def test_no_compiler(fresh, monkeypatch):
