@@ -27,15 +27,20 @@ from torch import Tensor, nn
 
 from snnrl.agents.environments import check_spaces, refuse_covered_normalization
 from snnrl.agents.policies.part import SpikingPart
+from snnrl.agents.record import Recording, activity_values, record
 from snnrl.agents.updates.loss_log import LatestLosses, LossLog
 from snnrl.agents.updates.optimizers import keep_how, keeps_how, prepare_adam, set_learning_rate
 from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
+from snnrl.nn.surrogates import Surrogate
 from snnrl.ops.backend import KERNELS
 
 Statistics = list[tuple[Tensor, Tensor]]
+
+LOGGED_INPUTS = 256
+"""Inputs of which firing rates are logged."""
 
 
 class SpikingAgent(BaseAlgorithm):
@@ -74,6 +79,9 @@ class SpikingAgent(BaseAlgorithm):
     recalibrated_at: dict[str, int]
     statistics_before: dict[str, Statistics]
     normalization: VecNormalize | None = None
+
+    logs_activity = True
+    """Whether firing rates and gains are logged with the losses."""
 
     @property
     def policy_kwargs(self) -> dict[str, Any]:
@@ -155,6 +163,29 @@ class SpikingAgent(BaseAlgorithm):
         env = self.get_vec_normalize_env() or self.normalization
         return observations if env is None else np.asarray(env.normalize_obs(observations))
 
+    def record(self, observations: np.ndarray) -> Recording:
+        """Return what every spiking layer does with observations, whatever the kernel.
+
+        ``agent.record(observations)["actor"]["layers.0"].membranes`` are the membrane potentials of
+        the first layer, ``[T, B, N]``, beside ``currents``, ``spikes`` and ``rates`` ``[N]``.
+
+        :param observations: ``[B, ...]``, or one without B, as :meth:`predict` takes them
+        :raises UserError: a neuron whose membrane potentials are not known
+        """
+        tensor, _ = self.policy.obs_to_tensor(observations)
+        assert isinstance(tensor, Tensor)
+        parts = self.parts()
+        return record(parts, {name: self.part_inputs(name, tensor) for name in parts})
+
+    def _record_activity(self) -> None:
+        """Log the firing rates and gains of every part, on a sample of the agent's experience."""
+        for name, part in self.parts().items() if self.logs_activity else ():
+            generator = np.random.default_rng(self.num_timesteps)
+            inputs = self.sample_inputs(name, LOGGED_INPUTS, generator)
+            if inputs is not None:
+                for key, value in activity_values(name, part, inputs).items():
+                    self.logger.record(key, value)
+
     def keep_statistics(self, name: str) -> None:
         """Keep the part's moving statistics, and note a re-calibration at this step."""
         self.statistics_before[name] = [
@@ -176,6 +207,8 @@ class SpikingAgent(BaseAlgorithm):
             disable_tf32()
         self._prepare_optimizers(capturable)
         self._resolve_kernels()
+        surrogates = [m for m in self.policy.modules() if isinstance(m, Surrogate)]
+        self._surrogates = [m for m in surrogates if type(m).project is not Surrogate.project]
         self.loss_log = LossLog()
         self.latest_losses = LatestLosses()
         for part in self.parts().values():
@@ -263,6 +296,16 @@ class SpikingAgent(BaseAlgorithm):
         if max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.policy.parameters(), max_grad_norm)
         optimizer.step()
+        for surrogate in self._surrogates:
+            surrogate.project()
+
+    def _take_terms(self, name: str) -> Tensor | None:
+        """Return, and log, the loss terms of a part, ``[]``; ``None``: it has none."""
+        part = self.parts().get(name)
+        terms = None if part is None else part.take_terms()
+        if terms is not None:
+            self._keep_loss(f"train/{name}_terms", terms)
+        return terms
 
     def _record_updates(self) -> None:
         """Pass the losses since the last call and the learning rate to the logger.
@@ -368,7 +411,14 @@ class SpikingAgent(BaseAlgorithm):
         return kept
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "loss_log", "latest_losses", "statistics_before"]
+        made_anew = [
+            "loss_log",
+            "latest_losses",
+            "statistics_before",
+            "_surrogates",
+            "logs_activity",
+        ]
+        return [*super()._excluded_save_params(), *made_anew]
 
 
 def _check_arguments(

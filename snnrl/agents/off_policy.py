@@ -173,13 +173,14 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         loss: Tensor,
         max_grad_norm: float | None = None,
     ) -> None:
-        """Take one gradient step on the loss of a part, and log it.
+        """Take one gradient step on the loss of a part and its terms, and log both.
 
         :param part: ``actor``, ``critic``, ``q_network``, or SAC's ``ent_coef``
         :param loss: scalar
         :param max_grad_norm: as in :meth:`_step`
         """
-        self._step(optimizer, loss, max_grad_norm)
+        terms = self._take_terms(part)
+        self._step(optimizer, loss if terms is None else loss + terms, max_grad_norm)
         self._keep_loss(self.loss_names.get(part, f"train/{part}_loss"), loss)
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
@@ -238,4 +239,5 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         :raises NonFiniteError: a loss since the last call is NaN or infinite
         """
         self._record_updates()
+        self._record_activity()
         super().dump_logs()

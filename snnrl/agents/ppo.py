@@ -23,7 +23,9 @@ from snnrl.agents.base import SpikingAgent, evaluation_mode
 from snnrl.agents.policies.on_policy import AnnPolicy, SpikingPolicy
 from snnrl.agents.policies.part import SpikingPart
 from snnrl.errors import NonFiniteError
+from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers, recalibrating
+from snnrl.nn.traces import counted
 
 CHUNK = 512
 """Observations in one pass of a refresh."""
@@ -131,6 +133,7 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         with self._measuring_refresh():
             for name in parts:
                 self._refresh(name)
+                self._regulate(name)
         self.latest_losses.settle()
 
     def _update_policy(self) -> list[list[MinibatchLosses]]:
@@ -178,6 +181,9 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         # Without a formula for the entropy, the log-probability of the actions estimates it.
         entropy_loss = log_prob.mean() if entropy is None else -entropy.mean()
         loss = policy_gradient_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+        for name in self.parts():
+            if (terms := self._take_terms(name)) is not None:
+                loss = loss + terms
 
         with torch.no_grad():
             approx_kl = ((ratio - 1) - log_ratio).mean()
@@ -214,17 +220,41 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         if self.last_rollout is None or not norm_layers(part):
             return
         self.keep_statistics(name)
-        chunks = math.ceil(len(self.last_rollout) / CHUNK)
         with recalibrating(part, by_rule=part.norm.recalibrate_every is None):
-            # Each chunk spans the whole rollout, as a layer's inputs depend on what the layers
-            # before it accumulated so far, and successive observations are alike.
-            for first in range(chunks):
-                observations = self._to_tensor(self.last_rollout[first::chunks])
-                part(*self.part_inputs(name, observations))
+            for inputs in self._chunks(name):
+                part(*inputs)
+
+    def _chunks(self, name: str) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the part's inputs of the last rollout in chunks.
+
+        Each spans the whole rollout, as a layer's inputs depend on what the layers before it
+        accumulated so far, and successive observations are alike.
+        """
+        if self.last_rollout is None:
+            return
+        chunks = math.ceil(len(self.last_rollout) / CHUNK)
+        for first in range(chunks):
+            observations = self._to_tensor(self.last_rollout[first::chunks])
+            yield self.part_inputs(name, observations)
+
+    @torch.no_grad()
+    def _regulate(self, name: str) -> None:
+        """Let a regulation move the part's thresholds by the firing rates in the rollout."""
+        part = self.parts()[name]
+        for network in part.modules():
+            if not isinstance(network, SpikingNetwork) or network.regulation is None:
+                continue
+            seen = []
+            with evaluation_mode(part), counted(network) as rates:
+                for inputs in self._chunks(name):
+                    part(*inputs)
+                    seen.append([rate.mean() for rate in rates().values()])
+            network.regulate([torch.stack(layer).mean() for layer in zip(*seen, strict=True)])
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Write the log, losses included: means since the last call."""
         self._record_updates()
+        self._record_activity()
         super().dump_logs(iteration)
 
     @contextmanager

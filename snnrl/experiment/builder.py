@@ -126,6 +126,8 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> Spiking
 def _silent(agent: SpikingAgent) -> SpikingAgent:
     # Without a logger of its own, Stable-Baselines3 makes a folder in /tmp that nobody removes.
     agent.set_logger(Logger(folder=None, output_formats=[]))
+    # A run measures activity at its evaluations.
+    agent.logs_activity = False
     return agent
 
 

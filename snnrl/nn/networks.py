@@ -159,7 +159,7 @@ class SpikingNetwork(Compilable):
             return self._pass(x)
         with counted(self) as rates:
             values = self._pass(x)
-            self._regulate(self.regulation, list(rates().values()))
+            self.regulate(list(rates().values()))
         return values
 
     def _pass(self, x: Tensor) -> Tensor:
@@ -168,8 +168,14 @@ class SpikingNetwork(Compilable):
         return _compiled_pass()(self, x) if self.kernel == "compile" else _eager_pass(self, x)
 
     @torch.no_grad()
-    def _regulate(self, regulation: Regulation, rates: list[Tensor]) -> None:
-        gains = regulation(torch.stack([rate.mean() for rate in rates]))
+    def regulate(self, rates: Sequence[Tensor]) -> None:
+        """Let the regulation, if there is one, move the thresholds.
+
+        :param rates: spikes per time step of the neurons of each layer, ``[N, ...]``
+        """
+        if self.regulation is None:
+            return
+        gains = self.regulation(torch.stack([rate.mean() for rate in rates]))
         for layer, gain in zip(self.stack(), gains, strict=True):
             layer.neuron.threshold.gain.copy_(gain)
 

@@ -109,7 +109,7 @@ class SpikingCritic(SpikingModel, ActionCritic):
         )
         self.n_critics = n_critics
         self.net_arch, self.options = net_arch, options
-        self.norm = options.critic_norm
+        self.norm, self.losses = options.critic_norm, options.critic_losses
         # The encoder cannot scale bytes that stand in one vector with actions.
         scales = options.encoder == "population"
         self.input_range = options.input_range if scales else None
@@ -216,7 +216,7 @@ class SpikingQNetwork(SpikingModel, BasePolicy):
             normalize_images=normalize_images,
         )
         self.net_arch, self.options = net_arch, options
-        self.norm = options.norm
+        self.norm, self.losses = options.norm, options.losses
         self.network = options.make_q_network(int(action_space.n), net_arch, features_dim)
 
     def forward(self, obs: PyTorchObs) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gymnasium import spaces
@@ -20,33 +20,40 @@ from snnrl.agents.policies.features import ConvExtractor, convolve_images
 from snnrl.agents.policies.options import SpikingOptions, hidden_layers
 from snnrl.agents.policies.part import SpikingPart
 from snnrl.errors import UserError
+from snnrl.nn.adaptive import adaptive_modules
 from snnrl.nn.convolution import convolved_shapes
+from snnrl.nn.losses import LossTerm
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import NormStrategy, make_strategy, norm_layers
 from snnrl.nn.registry import split_spec
 
 
 class OnPolicyNetwork(SpikingPart):
-    """A spiking network of features whose normalisation is frozen.
+    """A spiking network of features in which nothing adaptive moves while it learns.
 
     PPO compares the probability of an action now with the one when it was taken. Both must come
     from the same statistics, the moving ones, or the ratio is not 1 before the first update;
-    :class:`snnrl.agents.PPO` moves them between two rollouts. Gradients are nevertheless those of
-    batch statistics (``renormalises``), as where a network learns with them: a shift or a scaling
-    of a layer's inputs, which a replacement takes away, is not learned.
+    :class:`snnrl.agents.PPO` moves them, and regulated thresholds, between two rollouts. Gradients
+    are nevertheless those of batch statistics (``renormalises``), as where a network learns with
+    them: a shift or a scaling of a layer's inputs, which a replacement takes away, is not learned.
 
     :param network: ``[B, features] -> [B, outputs]``
     :param norm: strategy of its normalisation
+    :param losses: terms of its loss
     """
 
     trains_in = "PPO"
 
-    def __init__(self, network: SpikingNetwork, norm: NormStrategy):
+    def __init__(
+        self, network: SpikingNetwork, norm: NormStrategy, losses: Sequence[LossTerm] = ()
+    ):
         super().__init__()
         self.network = network
-        self.norm = norm
-        for layer in norm_layers(self):
-            layer.renormalises = layer.frozen = True
+        self.norm, self.losses = norm, losses
+        for module in adaptive_modules(network):
+            module.frozen = True
+        for layer in norm_layers(network):
+            layer.renormalises = True
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``[B, ...]`` -> means or logits ``[B, A]``, or values ``[B, 1]``."""
@@ -157,10 +164,10 @@ class SpikingPolicy(ActorCriticPolicy):
             assert isinstance(self.action_dist, DiagGaussianDistribution | CategoricalDistribution)
             outputs = self.action_dist.action_dim
             actor = options.make_actor(outputs, self.net_arch["pi"], self.features_dim)
-            self.action_net = OnPolicyNetwork(actor, options.norm)
+            self.action_net = OnPolicyNetwork(actor, options.norm, options.losses)
         if options.spiking_critic:
             critic = options.make_critic(self.net_arch["vf"], self.features_dim)
-            self.value_net = OnPolicyNetwork(critic, options.critic_norm)  # type: ignore[assignment]
+            self.value_net = OnPolicyNetwork(critic, options.critic_norm, options.critic_losses)  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(
             self.parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg]

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import conv_lists
+from snnrl.nn.losses import LossTerm
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import NormStrategy, make_strategy
-from snnrl.nn.registry import split_spec
+from snnrl.nn.registry import Spec, build, split_spec
 
 SPIKING_DEFAULTS: dict[str, Any] = {
     "actor": "spiking",
@@ -29,11 +30,18 @@ SPIKING_DEFAULTS: dict[str, Any] = {
     "time_steps": 5,
     "population": 10,
     "readout": "auto",
+    "regulation": None,
+    "losses": (),
     "kernel": "auto",
 }
 """Defaults: the published network with the LIF neuron."""
 
-CRITIC_DEFAULTS: dict[str, Any] = {"bn": "carebn", "time_steps": 5}
+CRITIC_DEFAULTS: dict[str, Any] = {
+    "bn": "carebn",
+    "time_steps": 5,
+    "regulation": None,
+    "losses": (),
+}
 """Defaults of a spiking critic, ``dict(name="spiking", ...)``."""
 
 
@@ -66,6 +74,9 @@ class SpikingOptions:
         self.norm = make_strategy(self.given["bn"])
         self.critic_norm = make_strategy(critic["bn"])
         self.critic_time_steps: int = critic["time_steps"]
+        self.critic_regulation: Spec | None = critic["regulation"]
+        self.losses = _loss_terms("losses", self.given["losses"])
+        self.critic_losses = _loss_terms("critic losses", critic["losses"])
         expect("readout", self.given["readout"], ("auto", "population", "linear"))
         if self.given["conv"] is not None:
             conv_lists(self.given["conv"])
@@ -137,8 +148,17 @@ class SpikingOptions:
             self.critic_time_steps,
             "linear",
             readout="linear",
+            regulation=self.critic_regulation,
             input_range=None if actions else self.input_range,
         )
+
+    def __reduce__(self) -> tuple[type[SpikingOptions], tuple[Any, ...]]:
+        # Everything else follows, in the version that reads it.
+        return type(self), (self.given, self.observation_space)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Written by an earlier version.
+        self.__init__(state["given"], state["observation_space"])  # type: ignore[misc]
 
     @property
     def encoder(self) -> str:
@@ -169,7 +189,11 @@ class SpikingOptions:
     ) -> SpikingNetwork:
         given = self.given
         chosen = given["readout"] if readout is None else readout
-        arguments: dict[str, Any] = {"input_range": self.input_range, **changes}
+        arguments: dict[str, Any] = {
+            "input_range": self.input_range,
+            "regulation": given["regulation"],
+            **changes,
+        }
         return SpikingNetwork(
             self.observation_space.shape if given["conv"] is not None else features,
             outputs,
@@ -185,6 +209,12 @@ class SpikingOptions:
             conv=given["conv"],
             **arguments,
         )
+
+
+def _loss_terms(key: str, specs: Any) -> list[LossTerm]:
+    if isinstance(specs, str | type | Mapping) or not isinstance(specs, Sequence):
+        raise UserError(f"{key}={specs}: expected a list of names or dict(name=..., **parameters)")
+    return [build("loss", spec) for spec in specs]
 
 
 def hidden_layers(net_arch: Any, other: str) -> dict[str, list[int]]:

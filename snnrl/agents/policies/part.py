@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 from stable_baselines3.common.policies import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnrl.errors import UserError
+from snnrl.nn.adaptive import Adaptive
+from snnrl.nn.losses import LossTerm, watched
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import NormStrategy
 
 
-class SpikingPart(nn.Module):
+class SpikingPart(Adaptive):
     """A spiking network of an agent, with the strategy of its normalisation.
 
     A :class:`snnrl.agents.base.SpikingAgent` keeps its statistics right: it re-calibrates them and
@@ -22,10 +25,15 @@ class SpikingPart(nn.Module):
 
     norm: NormStrategy
 
+    losses: Sequence[LossTerm] = ()
+    """Terms that are added to the loss of the part."""
+
     trains_in: ClassVar[str]
     """Agents that the part can belong to, for the error."""
 
     has_agent: bool = False
+
+    _terms: Sequence[Tensor] = ()
 
     def _spiking_pass(self, network: SpikingNetwork, x: Tensor) -> Tensor:
         """Return ``network(x)``.
@@ -37,8 +45,23 @@ class SpikingPart(nn.Module):
                 f"{type(self).__name__}: trains in snnrl.agents.{self.trains_in} only, which keeps "
                 "its statistics right; to act without an agent, call set_training_mode(False)"
             )
-        values: Tensor = network(x)
+        if not self.losses or not self.learns():
+            values: Tensor = network(x)
+            return values
+        with watched(network, self.losses) as total:
+            values = network(x)
+            term = total()
+        assert term is not None
+        self._terms = [*self._terms, term]
         return values
+
+    def take_terms(self) -> Tensor | None:
+        """Return the sum of the loss terms of the passes since the last call, ``[]``.
+
+        ``None`` without terms. Each term is taken once.
+        """
+        terms, self._terms = self._terms, []
+        return sum(terms[1:], terms[0]) if terms else None
 
 
 class SpikingModel(SpikingPart, BaseModel):

@@ -1,0 +1,171 @@
+"""What layers do, seen from outside: recordings, logged rates, loss terms, regulations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.logger import KVWriter, Logger
+
+from snnrl.agents import DQN, PPO, TD3
+from snnrl.errors import UserError
+from snnrl.nn.losses import LossTerm, Pass
+from tests.nn.test_regulation import Proportional
+
+from .helpers import VARIANTS, small
+
+ALL = [*VARIANTS, "ppo"]
+
+
+def agent_of(variant: str, **kwargs: Any) -> Any:
+    if variant != "ppo":
+        return small(variant, policy_kwargs=kwargs)
+    return PPO(
+        "SpikingPolicy",
+        "Pendulum-v1",
+        n_steps=16,
+        batch_size=8,
+        n_epochs=2,
+        seed=0,
+        policy_kwargs={"net_arch": [8], "time_steps": 3, **kwargs},
+    )
+
+
+def observations(agent: Any, n: int = 5) -> np.ndarray:
+    agent.observation_space.seed(0)
+    drawn = np.stack([agent.observation_space.sample() for _ in range(n)])
+    return np.clip(drawn, -1, 1)
+
+
+@pytest.mark.parametrize("variant", ALL)
+def test_a_recording_is_what_the_network_does(variant: str) -> None:
+    agent = agent_of(variant)
+    agent.policy.set_training_mode(True)
+    before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
+    recording = agent.record(observations(agent))
+    assert set(recording) == set(agent.parts())
+    for name, layers in recording.items():
+        assert layers
+        for layer, trace in layers.items():
+            assert ".".join(layer.split(".")[-2:-1]) == "layers"
+            assert trace.spikes.shape == trace.currents.shape == trace.membranes.shape
+            assert torch.equal(trace.spikes, (trace.membranes > 0.5).float()), name
+            assert torch.equal(trace.rates, trace.spikes.mean((0, 1)))
+    for name, value in agent.policy.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(part.training for part in agent.parts().values())
+
+
+def test_one_observation() -> None:
+    agent = agent_of("td3")
+    (trace,) = (v for k, v in agent.record(observations(agent, 1)[0])["actor"].items() if "0" in k)
+    assert trace.spikes.shape[1] == 1
+
+
+class Keeper(KVWriter):
+    def __init__(self) -> None:
+        self.seen: dict[str, Any] = {}
+
+    def write(self, values: dict[str, Any], excluded: Any, step: int = 0) -> None:
+        self.seen |= values
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("algorithm", [TD3, DQN, PPO])
+def test_rates_and_gains_are_logged(algorithm: Any) -> None:
+    env = "CartPole-v1" if algorithm is DQN else "Pendulum-v1"
+    settings: dict[str, Any] = dict(n_steps=64, batch_size=32, n_epochs=1)
+    if algorithm is not PPO:
+        settings = dict(learning_starts=10, batch_size=8, buffer_size=300)
+    kwargs = dict(net_arch=[8], time_steps=2, bn="ca_only")
+    agent = algorithm("SpikingPolicy", env, seed=0, policy_kwargs=kwargs, **settings)
+    keeper = Keeper()
+    agent.set_logger(Logger(folder=None, output_formats=[keeper]))
+    agent.learn(210, log_interval=1)
+    part = "q_network" if algorithm is DQN else "actor"
+    assert 0 <= keeper.seen[f"firing_rate/{part}.layers.0"] <= 1
+    assert f"gain_mean/{part}.layers.0" in keeper.seen
+    agent.logs_activity = False
+    keeper.seen.clear()
+    agent.learn(210, log_interval=1, reset_num_timesteps=False)
+    assert keeper.seen and not any(key.startswith("firing_rate") for key in keeper.seen)
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("variant", ALL)
+def test_a_rate_term_lowers_the_rate(variant: str) -> None:
+    rates = []
+    for weight in (0.0, 1000.0):
+        term = dict(name="rate", weight=weight, target=0.0)
+        agent = agent_of(variant, losses=[term], bn="none")
+        # Else what an optimiser makes of a gradient hardly depends on its size.
+        agent.learn(120 if variant != "ppo" else 160)
+        part = "q_network" if variant == "dqn" else "actor"
+        layers = agent.record(observations(agent, 50))[part]
+        rates.append(torch.stack([trace.rates.mean() for trace in layers.values()]).mean())
+        assert agent.logger.name_to_value[f"train/{part}_terms"] >= 0
+    assert rates[1] < rates[0]
+
+
+class Membranes(LossTerm):
+    """Squared membrane potentials, by the naive kernel."""
+
+    needs_traces = True
+
+    def forward(self, seen: Pass) -> torch.Tensor:
+        return 0.01 * sum(trace.membranes.square().mean() for trace in seen.traces.values())
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("variant", ["td3", "sac", "ppo"])
+def test_terms_of_both_parts(variant: str) -> None:
+    critic = dict(name="spiking", losses=[Membranes], time_steps=2)
+    agent = agent_of(variant, critic=critic, losses=["rate", Membranes])
+    agent.learn(60)
+    for part in ("actor", "critic"):
+        assert agent.parts()[part].take_terms() is None
+        assert agent.logger.name_to_value[f"train/{part}_terms"] > 0
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize("variant", ALL)
+def test_a_regulation_moves_thresholds_and_targets_follow(variant: str) -> None:
+    agent = agent_of(variant, regulation=Proportional)
+    agent.learn(64)
+    part = agent.parts()["q_network" if variant == "dqn" else "actor"]
+    gains = {n: b.clone() for n, b in part.named_buffers() if n.endswith("gain")}
+    assert gains and all(gain != 1 for gain in gains.values())
+    target = {"dqn": "q_net_target", "td3": "actor_target", "ddpg": "actor_target"}.get(variant)
+    if target is not None:
+        agent._update_targets()
+        followed = dict(getattr(agent, target).named_buffers())
+        assert any(followed[name] != 1 for name in gains)
+
+
+def test_a_learnable_surrogate_stays_in_its_bounds() -> None:
+    surrogate = dict(name="learnable", scale=2.0, lowest=1.9999, highest=2.0001)
+    agent = agent_of("td3", surrogate=surrogate)
+    start = [s.weight.clone() for s in agent._surrogates]
+    agent.learn(60)
+    assert start
+    for before, own in zip(start, agent._surrogates, strict=True):
+        assert not torch.equal(own.weight, before)
+        assert own.slopes().min() > 1.9998 and own.slopes().max() < 2.0002
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ("rate", r"^losses=rate: expected a list of names"),
+        (["rat"], r"^loss=rat: .*'rate'\?$"),
+        ([dict(name="rate", target=3)], r"^loss\.target=3: expected at most 1$"),
+    ],
+)
+def test_terms_that_make_no_sense(losses: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        agent_of("td3", losses=losses)
