@@ -152,7 +152,7 @@ def test_the_critic_has_its_own_normalisation_and_time():
     critic = dict(name="spiking", bn=dict(name="vanilla", momentum=0.3), time_steps=7)
     parts = small_ppo(policy_kwargs=dict(critic=critic)).parts()
     assert parts["actor"].norm.rule == "confidence"
-    assert parts["critic"].norm.momentum == 0.3
+    assert parts["critic"].norm.settings()["momentum"] == 0.3
     assert parts["actor"].network.encoder.time_steps == 3
     assert parts["critic"].network.encoder.time_steps == 7
 
@@ -384,7 +384,7 @@ def test_policy_keywords_are_left_as_they_were():
     for _ in range(2):
         agent = PPO("SpikingPolicy", Follow(), policy_kwargs=given, device="cpu")
         assert given == before
-        assert agent.parts()["actor"].norm.smoothing == 0.7
+        assert agent.parts()["actor"].norm.settings()["smoothing"] == 0.7
         assert agent.policy.optimizer.defaults["eps"] == 1e-7
     given["bn"]["smoothing"] = 0.1
     assert agent.policy_kwargs["bn"]["smoothing"] == 0.7

@@ -11,7 +11,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from snnrl.agents import PPO
-from snnrl.agents.policies.on_policy import OnPolicyNetwork
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from tests.envs import Follow, Match
@@ -69,9 +68,10 @@ def test_the_ratio_is_1_before_the_first_update(ratios, bn, env, critic):
         assert value_error < 1e-5
 
 
-def test_it_would_not_be_with_batch_statistics(ratios, monkeypatch):
-    monkeypatch.setattr(OnPolicyNetwork, "train", nn.Module.train)
+def test_it_would_not_be_with_batch_statistics(ratios):
     agent = small_ppo(Match(), policy_kwargs=dict(bn="vanilla"))
+    for layer in norm_layers(agent.policy):
+        layer.frozen = False
     errors = ratios(agent)
     agent.learn(3 * 32)
     assert len(errors) == 3
@@ -121,7 +121,7 @@ class DropoutExtractor(FlattenExtractor):
         self.dropout = nn.Dropout()
 
 
-def test_only_the_normalisation_stays_in_evaluation_mode():
+def test_the_normalisation_stays_frozen_whatever_the_mode():
     agent = small_ppo(
         policy_kwargs=dict(critic="spiking", features_extractor_class=DropoutExtractor)
     )
@@ -131,7 +131,7 @@ def test_only_the_normalisation_stays_in_evaluation_mode():
         for part in agent.parts().values():
             assert part.training is mode
             assert part.network.layers[0].linear.training is mode
-            assert not any(layer.training for layer in norm_layers(part))
+            assert all(layer.frozen and not layer.learns() for layer in norm_layers(part))
 
 
 def first_statistics(agent: PPO) -> tuple[Any, Any]:

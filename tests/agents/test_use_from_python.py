@@ -226,7 +226,7 @@ def test_policy_keywords_are_left_as_they_were():
     for algorithm in (TD3, DDPG, TD3):
         agent = algorithm("SpikingPolicy", Follow(), policy_kwargs=given, device="cpu")
         assert given == before
-        assert agent.actor.norm.smoothing == 0.7
+        assert agent.actor.norm.settings()["smoothing"] == 0.7
         assert agent.actor.network.layers[0].neuron.decay == 0.5
 
 
