@@ -92,8 +92,10 @@ def parameters_of(maker: Callable[..., Any]) -> dict[str, Parameter]:
     :raises TypeError: a parameter without a type
     """
     found: dict[str, Parameter] = {}
+    # What a class leaves out its base classes say.
+    classes = reversed(maker.__mro__) if isinstance(maker, type) else [maker]
+    meanings = {k: v for each in classes for k, v in _meanings(vars(each).get("__doc__")).items()}
     for owner, function in _constructors(maker):
-        meanings = _meanings(owner.__doc__ or "")
         hints = get_type_hints(function, include_extras=True)
         for name, parameter in inspect.signature(function).parameters.items():
             if name in ("self", *found) or parameter.kind in (
@@ -196,11 +198,11 @@ def _words(kind: Any) -> str:
     return " or ".join(shown)
 
 
-def _meanings(docstring: str) -> dict[str, str]:
+def _meanings(docstring: str | None) -> dict[str, str]:
     """``:param name, other: text`` of a docstring, by name; a text may go on on further lines."""
     meanings = {}
     for names, text in re.findall(
-        r"^\s*:param ([\w, ]+):((?:.|\n(?!\s*:|\s*\n|\s*$))*)", docstring, re.MULTILINE
+        r"^\s*:param ([\w, ]+):((?:.|\n(?!\s*:|\s*\n|\s*$))*)", docstring or "", re.MULTILINE
     ):
         for name in names.split(","):
             meanings[name.strip()] = " ".join(text.split())
