@@ -35,6 +35,7 @@ from scripts.bench.race import (
     race,
 )
 from scripts.bench.report import duration
+from snnrl.ops.lif import LIFConstants
 
 TINY = Options(quick=True, kernels=("naive",))
 COMMAND = ["--only", "operators", "--quick", "--device", "cpu", "--kernels", "naive"]
@@ -65,7 +66,7 @@ def reset_is_detached(x):
 
 
 def other_decay(x):
-    return naive_neuron(x, DYNAMICS["lif"]._replace(decay=0.7))
+    return naive_neuron(x, DYNAMICS["lif"]._replace(constants=LIFConstants(decay=0.7)))
 
 
 def breaks(x):

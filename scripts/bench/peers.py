@@ -18,7 +18,8 @@ from torch import Tensor
 from scripts.bench.kernels import DYNAMICS
 
 LIF = DYNAMICS["lif"]
-CLIF = DYNAMICS["clif"]
+(LIF_DECAY,) = LIF.constants
+CLIF_CURRENT_DECAY, CLIF_DECAY = DYNAMICS["clif"].constants
 
 Neuron = Callable[[Tensor], Tensor]
 
@@ -67,7 +68,7 @@ def spikingjelly(device: str) -> dict[str, Callable[[str], Neuron]]:
         }[kind]
         # Its spike is v >= threshold; in single precision this is v > 0.5.
         threshold = float(np.nextafter(np.float32(LIF.threshold), np.float32(1)))
-        tau = 1 / (1 - LIF.decay)
+        tau = 1 / (1 - LIF_DECAY)
 
         def run(x: Tensor) -> Tensor:
             rest = torch.zeros(x.shape[1:], device=x.device)
@@ -96,9 +97,9 @@ def snntorch(device: str) -> dict[str, Callable[[str], Neuron]]:
             reset_delay=False,
         )
         if kind == "lif":
-            neuron = snntorch.Leaky(beta=LIF.decay, **shared).to(device)
+            neuron = snntorch.Leaky(beta=LIF_DECAY, **shared).to(device)
         else:
-            neuron = snntorch.Synaptic(alpha=CLIF.current_decay, beta=CLIF.decay, **shared)
+            neuron = snntorch.Synaptic(alpha=CLIF_CURRENT_DECAY, beta=CLIF_DECAY, **shared)
             neuron = neuron.to(device)
 
         def run(x: Tensor) -> Tensor:
@@ -129,7 +130,7 @@ def norse(device: str) -> dict[str, Callable[[str], Neuron]]:
             return torch.tensor(value, device=device)
 
         parameters = LIFBoxParameters(
-            tau_mem_inv=number(1 - LIF.decay),
+            tau_mem_inv=number(1 - LIF_DECAY),
             v_leak=number(0.0),
             v_th=number(LIF.threshold),
             v_reset=number(0.0),

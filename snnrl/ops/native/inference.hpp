@@ -56,22 +56,24 @@ struct Layer {
 };
 
 // Currents of a few samples -> spikes of rows t * samples + b; the currents of a step are `stride`
-// behind those of the step before.
+// behind those of the step before. Adds the spikes up over time where counts is not null.
 template <class NEURON, int LANES>
-void infer_neurons(const Layer& layer, int T, int samples, const float* x, int64_t stride, float* spikes) {
+void infer_neurons(const Layer& layer, int T, int samples, const float* x, int64_t stride,
+                   float* spikes, float* counts) {
   const int N = layer.outputs;
   for (int m = 0; m < N; m += LANES) {
     const int n = lanes<LANES>(m, N);
     for (int b = 0; b < samples; ++b) {
       const float* from = x + b * N + m;
       float* to = spikes + b * N + m;
+      float* sum = counts ? counts + b * N + m : nullptr;
       if (layer.mean) {
         const Affine<LANES> map(layer.mean + m, layer.var + m, layer.gamma + m, layer.beta + m,
                                 layer.eps, n);
-        fire<NEURON, LANES>(*layer.dynamics, T, stride, n, from, map, to, samples * N);
+        fire<NEURON, LANES>(*layer.dynamics, T, stride, n, from, map, to, samples * N, sum);
       } else {
         fire<NEURON, LANES>(*layer.dynamics, T, stride, n, from, Nothing<LANES>(), to,
-                            samples * N);
+                            samples * N, sum);
       }
     }
   }
@@ -95,6 +97,7 @@ inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const 
   const std::unique_ptr<float[]> packed(new float[packs ? weights : 0]), potential(new float[M]);
   const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
   const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
+  const std::unique_ptr<float[]> hidden(new float[sums ? int64_t(rows) / T * widest : 0]);
   const std::unique_ptr<uint16_t[]> indices(new uint16_t[int64_t(rows) * widest + 16]);
   const std::unique_ptr<int32_t[]> starts(new int32_t[rows]), sizes(new int32_t[rows]);
   const Events events{indices.get(), starts.get(), sizes.get()};
@@ -126,14 +129,13 @@ inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const 
         event_product(0, R, K, N, events, from, layer[l].bias, currents.get());
       }
       if (packs) from += packed_size(K, N);
+      float* counted = l == layers - 1 ? counts + first * N : sums ? hidden.get() : nullptr;
       choose(*layer[l].dynamics, N, [&]<class NEURON, int LANES>() {
         infer_neurons<NEURON, LANES>(layer[l], T, samples, currents.get(), same ? 0 : samples * N,
-                                     spikes.get());
+                                     spikes.get(), counted);
       });
-      for (int64_t s = 0; s < int64_t(R) * N && sums; ++s) sums[l] += spikes[s] != 0;
+      for (int64_t k = 0; k < int64_t(samples) * N && sums; ++k) sums[l] += int(counted[k]);
     }
-    const int N = layer[layers - 1].outputs;
-    count(T, samples * N, spikes.get(), samples * N, counts + first * N);
   }
 }
 

@@ -98,18 +98,23 @@ struct Nothing {
   void apply(const float* x, float* y) const { std::memcpy(y, x, LANES * sizeof(float)); }
 };
 
+// Adds the spikes up over time where counts is not null.
 template <class NEURON, int LANES, class Map>
 void fire(const Dynamics& d, int T, int64_t stride, int n, const float* x, const Map& map,
-          float* spikes, int64_t spikes_stride) {
+          float* spikes, int64_t spikes_stride, float* counts) {
   const auto c = constants_of<NEURON>(d);
   State<NEURON, LANES> z = {};
-  float currents[LANES];
+  float currents[LANES], total[LANES];
+  if (counts) std::memset(total, 0, sizeof total);
   for (int t = 0; t < T; ++t) {
     load<LANES>(currents, x + t * stride, n);
     map.apply(currents, currents);
     step<NEURON, LANES>(z, currents, d.threshold, c);
     store<LANES>(spikes + t * spikes_stride, z.spikes, n);
+    if (counts)
+      for (int k = 0; k < LANES; ++k) total[k] += z.spikes[k];
   }
+  if (counts) store<LANES>(counts, total, n);
 }
 
 // Leaves the gradient of the mapped currents in dx, and shows each time step of it to take.
@@ -137,22 +142,12 @@ void fire_back(const Dynamics& d, int T, int64_t stride, int n, const float* x, 
   }
 }
 
-// Spikes of n neurons, added up over time.
-inline void count(int T, int64_t n, const float* spikes, int64_t stride, float* counts) {
-  std::memset(counts, 0, n * sizeof(float));
-  for (int t = 0; t < T; ++t)
-    for (int64_t k = 0; k < n; ++k) counts[k] += spikes[t * stride + k];
-}
-
-// Writes counts [M] where it is not null.
 template <class NEURON, int LANES>
 void neuron_forward(const Dynamics& d, int T, int64_t M, const float* x, float* spikes,
                     float* counts) {
-  for (int64_t m = 0; m < M; m += LANES) {
-    const int n = lanes<LANES>(m, M);
-    fire<NEURON, LANES>(d, T, M, n, x + m, Nothing<LANES>(), spikes + m, M);
-    if (counts) count(T, n, spikes + m, M, counts + m);
-  }
+  for (int64_t m = 0; m < M; m += LANES)
+    fire<NEURON, LANES>(d, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), spikes + m, M,
+                        counts ? counts + m : nullptr);
 }
 
 template <class NEURON, int LANES>

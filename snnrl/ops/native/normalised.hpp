@@ -81,9 +81,8 @@ void normalised_forward(const Dynamics& d, int T, int64_t B, int64_t N, bool of_
     const int64_t stride = spikes ? B * N : N;
     for (int64_t m = 0; m < N; m += LANES)
       fire<NEURON, LANES>(d, T, B * N, lanes<LANES>(m, N), x + b * N + m, maps[m / LANES], to + m,
-                          stride);
+                          stride, counts ? counts + b * N + m : nullptr);
     for (int t = 0; t < T && events; ++t) emitter.take(t * B + b, to + t * stride, int(N));
-    if (counts) count(T, N, to, stride, counts + b * N);
   }
 }
 
