@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.report import summarise_run
+from snnrl.envs.blame import place
 from snnrl.errors import Interrupted, RunFailed, UserError, describe
 from snnrl.experiment.builder import (
     build_agent,
@@ -164,7 +165,11 @@ def _ended_by(
     if begun is not None and (gone := folder.gone()) is not None:
         return RunFailed(gone)
     reason = str(failure).split("\n")[0] if isinstance(failure, RunFailed) else describe(failure)
-    if begun is not None:
+    if begun is None:
+        # No file holds the traceback.
+        where = "" if isinstance(failure, RunFailed) else place(failure)
+        reason = f"{reason}, {where}" if where else reason
+    else:
         counts = None if is_of_the_machine(failure) else Failure(begun.num_timesteps, reason)
         with suppress(OSError):  # a full disk may be what it failed of
             folder.fail(traceback.format_exc(), counts)
