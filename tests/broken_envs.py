@@ -45,6 +45,16 @@ class Bytes(MatchImage):
         return (super()._observe() * float(self.scale)).astype(self.dtype)
 
 
+class Crashes(Follow):
+    """Has a bug that its second step meets."""
+
+    def step(self, action: Any) -> Any:
+        result = super().step(action)
+        if self.time == 2:
+            raise ZeroDivisionError("my own bug")
+        return result
+
+
 def _register(name: str, env: type[gymnasium.Env[Any, Any]], **options: Any) -> None:
     if name not in gymnasium.registry:
         gymnasium.register(name, env, disable_env_checker=True, kwargs=options)
@@ -52,5 +62,6 @@ def _register(name: str, env: type[gymnasium.Env[Any, Any]], **options: Any) -> 
 
 _register("Says-v0", Says)
 _register("Bytes-v0", Bytes)
+_register("Crashes-v0", Crashes)
 _register("SaysScalars-v0", Says, changes={"observation": 0.5})
 _register("SaysScalarsLater-v0", Says, late=30, changes={"observation": 0.5})

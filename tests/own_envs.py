@@ -106,6 +106,14 @@ class OldStep(Follow):
         return observation, reward, truncated, info
 
 
+class FourValues(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """As gym had it, around an environment that is right."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, truncated, info
+
+
 class StepsNothing(Follow):
     def step(self, action: Any) -> Any:
         pass
@@ -194,7 +202,7 @@ def _register(name: str, env: Any, checked: bool = True, **options: Any) -> None
 
 
 for _kind in [*globals().values()]:
-    if isinstance(_kind, type) and _kind.__module__ == __name__:
+    if isinstance(_kind, type) and _kind.__module__ == __name__ and _kind is not FourValues:
         _register(_kind.__name__, _kind)
         _register(f"{_kind.__name__}Unchecked", _kind, checked=False)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sysconfig
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 
@@ -17,15 +19,22 @@ from snnrl.errors import UserError
 
 _NOT_THEIRS = tuple(str(Path(p.__file__ or "").parent) for p in (gymnasium, snnrl, importlib))
 
+_GYMNASIUMS_ENVS = Path(gymnasium.__file__).parent / "envs"
+
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
 @contextmanager
-def blame(what: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def blame(
+    what: str,
+    but: tuple[type[Exception], ...] = (),
+    or_else: Callable[[], str] = lambda: "",
+) -> Iterator[None]:
     """Inside, an exception becomes a :class:`UserError` that says ``what`` and why.
 
     :param what: what fails, such as ``env.id=Own-v0: reset() fails``
     :param but: exceptions that are left as they are
+    :param or_else: returns the place to name if no line of the environment ran
     :raises UserError: there was one; those from inside are left as they are
     """
     try:
@@ -33,26 +42,53 @@ def blame(what: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     except (Exception, SystemExit) as problem:
         if isinstance(problem, (UserError, *but)):
             raise
-        raise UserError(f"{what} ({in_words(problem)})") from problem
+        raise UserError(f"{what} ({in_words(problem, or_else)})") from problem
 
 
-def in_words(problem: BaseException) -> str:
+def in_words(problem: BaseException, or_else: Callable[[], str] = lambda: "") -> str:
     """``ValueError: no such track, racing.py:31``: the last line that may be the environment's."""
     # gymnasium adds arguments that nobody gave.
     text = re.split(r" was raised from the environment creator", str(problem))[0].split("\n")[0]
     name = type(problem).__name__
-    return f"{name}: {text}{_place(problem)}" if text else f"{name}{_place(problem)}"
+    where = place(problem) or or_else()
+    words = f"{name}: {text}" if text else name
+    # The text of a SyntaxError has the place.
+    return f"{words}, {where}" if where and not isinstance(problem, SyntaxError) else words
 
 
-def _place(problem: BaseException) -> str:
-    if isinstance(problem, SyntaxError):
-        return ""  # its text has the place
+def place(problem: BaseException) -> str:
+    """``racing.py:31``: the last line that may be the environment's; empty if there is none."""
     chain = [problem]
     while (deeper := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(deeper)
     # gymnasium raises some again.
     frames = [f for each in reversed(chain) for f in traceback.extract_tb(each.__traceback__)]
-    theirs = [f for f in frames if not f.filename.startswith((*_NOT_THEIRS, "<frozen"))]
+    theirs = [f for f in frames if _is_theirs(f.filename)]
     # One's own environment is seldom installed; what it calls is.
     theirs = [f for f in theirs if not f.filename.startswith(_INSTALLED)] or theirs
-    return f", {Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
+    return f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
+
+
+def place_of(thing: Any) -> str:
+    """``racing.py:12``: the first line of a class or function; empty if it is gymnasium's or C."""
+    with suppress(TypeError, OSError):
+        file = inspect.getsourcefile(thing) or ""
+        if file and _is_theirs(file):
+            return f"{Path(file).name}:{inspect.getsourcelines(thing)[1]}"
+    return ""
+
+
+def place_of_method(env: gymnasium.Env[Any, Any], name: str) -> str:
+    """Return the place of ``reset`` or ``step`` in the outermost layer that is not gymnasium's."""
+    layer: Any = env
+    while layer is not None:
+        if where := place_of(getattr(type(layer), name, None)):
+            return where
+        layer = getattr(layer, "env", None)
+    return ""
+
+
+def _is_theirs(file: str) -> bool:
+    if Path(file).parent.parent == _GYMNASIUMS_ENVS:
+        return True
+    return not file.startswith((*_NOT_THEIRS, "<frozen"))

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from snnrl.envs.blame import place_of_method
 from snnrl.errors import UserError
 
 
@@ -66,7 +67,13 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _returns(self, method: str, result: Any, expected: str) -> UserError:
         kind = type(result).__name__
         found = f"{len(result)} values" if isinstance(result, tuple) else f"one {kind}"
-        return UserError(f"env.id={self.env_id}: {method}() returns {found}; expected {expected}")
+        return self._refusal(method, f"returns {found}; expected {expected}")
+
+    def _refusal(self, method: str, words: str) -> UserError:
+        where = place_of_method(self.env, method)
+        return UserError(
+            f"env.id={self.env_id}: {method}() {words}{f' ({where})' if where else ''}"
+        )
 
     def _check_observation(self, observation: Any, method: str) -> None:
         space = self.observation_space
@@ -78,9 +85,10 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
             return
         values = np.asarray(observation)
         if shape != space.shape or not _fits(values, np.dtype(dtype)):
-            raise UserError(
-                f"env.id={self.env_id}: {method}() observes {_described(values)}; expected shape "
-                f"{space.shape} of {dtype}, as its observation_space says"
+            raise self._refusal(
+                method,
+                f"observes {_described(values)}; expected shape {space.shape} of {dtype}, as its "
+                "observation_space says",
             )
 
     def _check_scalar(self, name: str, value: Any, kinds: str) -> None:
@@ -89,10 +97,7 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
         values = np.asarray(value)
         if values.shape != () or values.dtype.kind not in kinds:
             wanted = "one number" if name == "reward" else "True or False"
-            raise UserError(
-                f"env.id={self.env_id}: step() gives {_described(values)} as {name}; expected "
-                f"{wanted}"
-            )
+            raise self._refusal("step", f"gives {_described(values)} as {name}; expected {wanted}")
 
 
 def _fits(values: np.ndarray, dtype: np.dtype[Any]) -> bool:

@@ -16,7 +16,7 @@ from gymnasium import error
 from gymnasium.envs.registration import load_env_creator
 
 from snnrl.envs import atari, minatar
-from snnrl.envs.blame import blame, in_words
+from snnrl.envs.blame import blame, in_words, place_of
 from snnrl.envs.bounds import missing_space
 from snnrl.envs.checked import Checked
 from snnrl.envs.ids import known_ids, nearest_id
@@ -99,7 +99,11 @@ def _refuse_game(env_id: str) -> None:
 @contextmanager
 def _user_errors(env_id: str) -> Iterator[None]:
     try:
-        with blame(f"env.id={env_id}: cannot be made", but=(ImportError, error.Error)):
+        with blame(
+            f"env.id={env_id}: cannot be made",
+            but=(ImportError, error.Error),
+            or_else=lambda: place_of(_creator(env_id)),
+        ):
             yield
     except UserError as refusal:
         hint = _hint_on_arguments(env_id, refusal.__cause__)
@@ -132,13 +136,18 @@ def _hint_on_arguments(env_id: str, problem: BaseException | None) -> str:
             f"env.kwargs.{name}=..." for name in re.findall(r"'(\w+)'", match[1])
         )
     match = re.search(r"__init__\(\) got an unexpected keyword argument '(\w+)'", text)
-    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
-    if match is None or spec is None or spec.entry_point is None:
+    creator = _creator(env_id)
+    if match is None or creator is None:
         return ""
-    entry = spec.entry_point
-    creator = load_env_creator(entry) if isinstance(entry, str) else entry
     hint = nearest(match[1], inspect.signature(creator).parameters)
     return hint.replace("'", "'env.kwargs.", 1)
+
+
+def _creator(env_id: str) -> Any:
+    """What gymnasium calls to make the environment; ``None`` if it knows of nothing."""
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
+    entry = None if spec is None else spec.entry_point
+    return load_env_creator(entry) if isinstance(entry, str) else entry
 
 
 @contextmanager

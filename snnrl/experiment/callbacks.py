@@ -81,6 +81,9 @@ class ProgressWriter(KVWriter):
 class Supervisor(BaseCallback):
     """Evaluates, logs, saves and watches over one run.
 
+    The best model is that of the highest mean return, and of equal ones the last: where returns do
+    not move, Stable-Baselines3's ``EvalCallback``, which asks for more, keeps the untrained one.
+
     :param folder: the run's folder
     :param evaluator: plays the evaluations
     :param tracker: where curves go besides the csv files
@@ -243,7 +246,7 @@ class Supervisor(BaseCallback):
         table = self.tables["evaluations"]
         best = _best_mean(table)
         table.append(self._row(step, episode) for episode in episodes)
-        if best is None or returns.mean() > best:
+        if best is None or returns.mean() >= best:
             kernel = self.folder.cfg.kernel.name
             self.best = save_model(self.folder.best_model, self.model, kernel)
         values = {
@@ -253,7 +256,7 @@ class Supervisor(BaseCallback):
         }
         for name, value in values.items():
             self.model.logger.record(name, value)
-        self._warn_of_saturation(values)
+        self._warn_of_saturation(step, values)
         self._log(step)
         deviation = returns.std(ddof=1) if len(returns) > 1 else 0.0
         self.progress.evaluated(step, float(returns.mean()), float(deviation))
@@ -278,10 +281,14 @@ class Supervisor(BaseCallback):
             self.tracker.log(step, statistics_values(row))
         return activity(self.model, observations)
 
-    def _warn_of_saturation(self, values: dict[str, float]) -> None:
+    def _warn_of_saturation(self, step: int, values: dict[str, float]) -> None:
         """Say once that most of what a population code sees is out of its range."""
         shares = [value for name, value in values.items() if name.startswith("saturation/")]
         if self.saturated or max(shares, default=0.0) <= SATURATED:
+            return
+        normalization = self.model.get_vec_normalize_env()
+        if step == 0 and normalization is not None and normalization.norm_obs:
+            # It divides by the deviation of the first observations alone.
             return
         self.saturated = True
         self.progress.say(
@@ -348,4 +355,5 @@ def _best_mean(table: Table) -> float | None:
     returns: dict[str, list[float]] = {}
     for row in table.rows():
         returns.setdefault(row["timesteps"], []).append(float(row["return"]))
-    return max((sum(r) / len(r) for r in returns.values()), default=None)
+    # By numpy, as the mean that it is compared with: equal returns have equal means.
+    return max((float(np.mean(r)) for r in returns.values()), default=None)

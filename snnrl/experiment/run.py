@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.analysis.report import summarise_run
+from snnrl.envs.blame import place
 from snnrl.errors import Interrupted, RunFailed, UserError, describe
 from snnrl.experiment.builder import (
     build_agent,
@@ -96,7 +97,11 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
         gone = folder.check_done()
         result = _result(folder, trained=False)
         lacking = f"; it has no {', '.join(gone)} any more" if gone else ""
-        print(f"already done ({finished:,} steps): {folder.path}{lacking}")
+        done = f"already done ({finished:,} steps)"
+        # The last rollout of a run may end a little later than asked for.
+        if finished >= cfg.total_steps + rollout_size(cfg):
+            done = f"already done: {finished:,} steps, more than total_steps={cfg.total_steps}"
+        print(f"{done}: {folder.path}{lacking}")
         return result
     if finished is not None and find_checkpoint(folder.checkpoint) is None:
         raise UserError(
@@ -164,7 +169,11 @@ def _ended_by(
     if begun is not None and (gone := folder.gone()) is not None:
         return RunFailed(gone)
     reason = str(failure).split("\n")[0] if isinstance(failure, RunFailed) else describe(failure)
-    if begun is not None:
+    if begun is None:
+        # No file holds the traceback.
+        where = "" if isinstance(failure, RunFailed) else place(failure)
+        reason = f"{reason}, {where}" if where else reason
+    else:
         counts = None if is_of_the_machine(failure) else Failure(begun.num_timesteps, reason)
         with suppress(OSError):  # a full disk may be what it failed of
             folder.fail(traceback.format_exc(), counts)
@@ -312,7 +321,7 @@ def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> 
     )
     best = folder.best_model
     if not best.exists():
-        print(f"{best}: gone; there will be one after an evaluation that is better than all before")
+        print(f"{best}: gone; there will be one after an evaluation as good as all before")
         return position
     if not is_whole_model(best):
         raise UserError(f"{best}: damaged; expected it back, or removed to go on without it")

@@ -19,7 +19,8 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import CloudpickleWrapper
 from stable_baselines3.common.vec_env.subproc_vec_env import _worker
 
-from snnrl.errors import RunFailed, UserError, describe
+from snnrl.envs.blame import in_words
+from snnrl.errors import RunFailed, UserError
 from snnrl.output import lasting_output
 from snnrl.seeds import (
     SEEDINGS,
@@ -240,15 +241,14 @@ def _work(remote: Connection, parents: Connection, make: CloudpickleWrapper) -> 
             _worker(remote, parents, make)
         except Exception as problem:
             with suppress(OSError):  # nobody is there any more
-                remote.send(_in_words(problem))
+                remote.send(_raised(problem))
 
 
-def _in_words(problem: Exception) -> _Raised:
-    if isinstance(problem, _EndOfFile) and problem.__cause__ is not None:
-        trace = "".join(traceback.format_exception(problem.__cause__))
-        return _Raised(describe(problem.__cause__), trace, is_mistake=False)
+def _raised(problem: Exception) -> _Raised:
+    if isinstance(problem, _EndOfFile) and isinstance(problem.__cause__, Exception):
+        problem = problem.__cause__
     is_mistake = isinstance(problem, UserError)
-    line = str(problem) if is_mistake else describe(problem)
+    line = str(problem) if is_mistake else in_words(problem)
     return _Raised(line, "".join(traceback.format_exception(problem)), is_mistake)
 
 

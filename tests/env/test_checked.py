@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from tests.broken_envs import Says
 from tests.experiment.helpers import train
 
 ZERO = np.zeros(2, np.float32)
+
+
+def line_of(method: Any) -> str:
+    return f"{Path(inspect.getfile(method)).name}:{inspect.getsourcelines(method)[1]}"
 
 
 def _error_of(**options: Any) -> str:
@@ -40,7 +45,7 @@ def _error_of(**options: Any) -> str:
 def test_observations(observation: Any, said: str, late: int, method: str) -> None:
     assert _error_of(late=late, changes={"observation": observation}) == (
         f"env.id=Says-v0: {method}() observes shape {said}; expected shape (2,) of float32, as its "
-        "observation_space says"
+        f"observation_space says ({line_of(getattr(Says, method))})"
     )
 
 
@@ -78,7 +83,8 @@ def test_images_of_other_numbers_than_bytes() -> None:
 def test_rewards_and_ends(name: str, value: Any) -> None:
     error = _error_of(changes={name: value})
     assert error.startswith("env.id=Says-v0: step() gives shape (")
-    assert error.endswith("expected one number" if name == "reward" else "expected True or False")
+    wanted = "one number" if name == "reward" else "True or False"
+    assert error.endswith(f"expected {wanted} ({line_of(Says.step)})")
     assert f" as {name}; " in error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ REFUSED = {
     "RaisingUnchecked": "cannot be made (ValueError: no such track: monaco, own_envs.py:",
     "Exiting": "cannot be made (SystemExit: licence expired, own_envs.py:",
     "Needy": "cannot be made (TypeError: Needy.__init__() missing 1 required positional argument: "
-    "'track')",
+    "'track', own_envs.py:",
     "NotAnEnv": "cannot be made (TypeError: The environment must inherit from ",
     "NoSpaces": "cannot be made (AttributeError: The environment must specify an action space",
     "NoSpacesUnchecked": "its observation_space is None; expected a gymnasium space",
@@ -35,7 +36,8 @@ REFUSED = {
     "CloseRaises": "close() fails (RuntimeError: the simulator has gone, own_envs.py:",
     "ResetRaises": "reset() fails (KeyError: 'start', own_envs.py:",
     "OldReset": "reset() returns one ndarray; expected (observation, info)",
-    "NoSeed": "reset() fails (TypeError: NoSeed.reset() got an unexpected keyword argument 'seed')",
+    "NoSeed": "reset() fails (TypeError: NoSeed.reset() got an unexpected keyword argument 'seed', "
+    "own_envs.py:",
     "StepRaises": "step() fails (KeyError: 'mass', own_envs.py:",
     "OldStep": "step() fails (ValueError: not enough values to unpack",
     "OldStepUnchecked": f"step() returns 4 values; {FIVE}",
@@ -89,6 +91,61 @@ def test_what_does_not_work_is_refused(
     assert "\n" not in line
     assert capfd.readouterr() == ("", "")
     assert not [w for w in recwarn if "seed" in str(w.message)]
+
+
+WITHOUT_A_FRAME = {
+    "Needy": own_envs.Needy,
+    "NotAnEnv": own_envs.NotAnEnv,
+    "NoSpaces": own_envs.NoSpaces,
+    "ReadOnlySpec": own_envs.ReadOnlySpec,
+    "OldReset": own_envs.OldReset.reset,
+    "OldResetUnchecked": own_envs.OldReset.reset,
+    "NoSeed": own_envs.NoSeed.reset,
+    "OldStep": own_envs.OldStep.step,
+    "OldStepUnchecked": own_envs.OldStep.step,
+    "StepsNothingUnchecked": own_envs.StepsNothing.step,
+}
+"""What is refused without a line of it having run at that moment."""
+
+
+def line_of(thing: Any) -> str:
+    return f"own_envs.py:{inspect.getsourcelines(thing)[1]})"
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_FRAME)
+def test_what_returned_or_lacks_something_is_named_by_its_first_line(name: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        check_environment(config(name))
+    assert line_of(WITHOUT_A_FRAME[name]) in str(refusal.value)
+
+
+def test_the_wrapper_that_is_at_fault_is_named() -> None:
+    wrapper = {"env": {"wrappers": ["tests.own_envs:FourValues"]}}
+    with pytest.raises(UserError) as refusal:
+        check_environment(OmegaConf.merge(config("Half"), wrapper))  # type: ignore[arg-type]
+    assert str(refusal.value).endswith(f"{FIVE} ({line_of(own_envs.FourValues.step)}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            ["env=pendulum", "+env.kwargs.g=abc"],
+            r"step\(\) fails \(TypeError: .*, pendulum\.py:\d+\)$",
+        ),
+        (
+            ["env=inverted_pendulum", "+env.kwargs.frame_skip=abc"],
+            r"cannot be made \(TypeError: .*, inverted_pendulum_v4\.py:\d+\)$",
+        ),
+        (
+            ["env=hopper", "+env.kwargs.reset_noise_scale=abc"],
+            r"reset\(\) fails \(TypeError: .*, hopper_v4\.py:\d+\)$",
+        ),
+    ],
+)
+def test_a_wrong_argument_of_an_environment_of_gymnasium(settings: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_environment(compose_config(settings))
 
 
 @pytest.mark.quick_cases(6)

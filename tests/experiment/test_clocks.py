@@ -144,14 +144,19 @@ def test_two_runs_of_one_seed_are_identical_and_seeds_differ(tmp_path: Path) -> 
     assert tables[0] == tables[1] != tables[2]
 
 
-def test_the_best_model_is_that_of_the_best_evaluation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    returns = {0: 1.0, 50: 3.0, 100: 2.0}
+TEN = [6.9, 5.2, -1.6, -4.8, 0.2, -1.9, 5.7, -3.9, -0.5, 1.7]
+"""Returns whose mean is another number when they are added one by one."""
 
+
+@pytest.mark.parametrize(
+    "returns", [{0: [1.0], 50: [3.0], 100: [2.0]}, {0: TEN, 50: TEN, 100: [-1.0] * 10}]
+)
+def test_the_best_model_is_that_of_the_best_evaluation_and_of_equal_ones_the_last(
+    returns: dict[int, list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def play(evaluator: Evaluator, agent: TD3, *given: Any) -> list[Episode]:
-        observations = np.zeros((1, 4))
-        return [Episode(0, 100, returns[agent.num_timesteps], 1, observations)]
+        played = returns[agent.num_timesteps]
+        return [Episode(i, 100 + i, each, 1, np.zeros((1, 4))) for i, each in enumerate(played)]
 
     monkeypatch.setattr(Evaluator, "run", play)
     folder = run(tmp_path)

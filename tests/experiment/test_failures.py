@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import shutil
 import signal
 from pathlib import Path
@@ -16,7 +17,9 @@ from snnrl.experiment import run
 from snnrl.experiment.folder.failures import is_of_the_machine
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.workers import EnvironmentEnded
-from tests.experiment.helpers import folder_of, slow_case, train
+from snnrl.train import main
+from tests.broken_envs import Crashes
+from tests.experiment.helpers import arguments, folder_of, slow_case, train
 
 
 @pytest.fixture
@@ -38,6 +41,10 @@ def raising(failure: BaseException) -> Any:
         raise failure
 
     return fail
+
+
+RAISES = inspect.getsourcelines(raising)[1] + 2
+"""The line that raises."""
 
 
 @pytest.mark.parametrize(
@@ -67,9 +74,24 @@ def test_before_the_run_begins_nothing_is_left(
 ) -> None:
     monkeypatch.setattr(f"snnrl.experiment.run.{where}", raising(failure))
     assert train(tmp_path / "results") == 1
-    assert capsys.readouterr().err.splitlines() == [f"failed: {words}"]
+    (line,) = capsys.readouterr().err.splitlines()
+    # The process of an environment has no line here.
+    place = "" if isinstance(failure, RunFailed) else f", test_failures.py:{RAISES}"
+    assert line == f"failed: {words}{place}"
     assert list(tmp_path.iterdir()) == []
     assert closed == [True]
+
+
+def test_an_environment_that_fails_while_steps_are_timed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One step passed before; later ones are made by an agent that is thrown away."""
+    env_id = "env.id=tests.broken_envs:Crashes-v0"
+    assert main(arguments(tmp_path / "results", env_id)) == 1
+    line = inspect.getsourcelines(Crashes.step)[1] + 3
+    place = f"broken_envs.py:{line}"
+    assert capsys.readouterr().err == f"failed: ZeroDivisionError: my own bug, {place}\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_run_that_cannot_go_on_stays_finished(

@@ -27,18 +27,60 @@ class Far(gymnasium.ObservationWrapper[Any, Any, Any]):
         return (observation * self.factor).astype(np.float32)
 
 
+def of_an_agent(normalization: Any, lines: list[str]) -> Any:
+    return SimpleNamespace(
+        saturated=False,
+        progress=SimpleNamespace(say=lines.append),
+        model=SimpleNamespace(get_vec_normalize_env=lambda: normalization),
+    )
+
+
 @pytest.mark.parametrize(
     ("shares", "said"), [([0.51], 1), ([0.9, 0.2], 1), ([0.5], 0), ([], 0), ([0.1, 0.7, 0.9], 1)]
 )
 def test_it_is_said_once(shares: list[float], said: int) -> None:
     lines: list[str] = []
-    supervisor: Any = SimpleNamespace(saturated=False, progress=SimpleNamespace(say=lines.append))
     values = {f"saturation/{i}": share for i, share in enumerate(shares)}
-    for _ in range(3):
-        Supervisor._warn_of_saturation(supervisor, {"evaluation/return": 99.0, **values})
+    supervisor = of_an_agent(None, lines)
+    for step in range(3):
+        Supervisor._warn_of_saturation(supervisor, step, {"evaluation/return": 99.0, **values})
     assert len(lines) == said
     assert all(line.startswith("encoder=population: ") for line in lines)
     assert all(line.endswith("as large as 1, or encoder=direct") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "steps", "said"),
+    [
+        (None, [0], 1),
+        (SimpleNamespace(norm_obs=False), [0], 1),
+        (SimpleNamespace(norm_obs=True), [0], 0),
+        (SimpleNamespace(norm_obs=True), [0, 2048, 4096], 1),
+    ],
+)
+def test_normalised_observations_are_not_judged_before_there_are_statistics(
+    normalization: Any, steps: list[int], said: int
+) -> None:
+    lines: list[str] = []
+    supervisor = of_an_agent(normalization, lines)
+    for step in steps:
+        Supervisor._warn_of_saturation(supervisor, step, {"saturation/encoder": 0.94})
+    assert len(lines) == said
+
+
+@pytest.mark.slow
+def test_a_run_that_normalises_raises_no_false_alarm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["env=pendulum", "algo=ppo", "algo.n_steps=48"]
+    assert train(tmp_path, *settings) == 0
+    assert "encoder=population: " not in capsys.readouterr().err
+    first, *later = [
+        float(cell)
+        for row in rows_of(folder_of(tmp_path, *settings), "progress")
+        if (cell := row["saturation/encoder"])
+    ]
+    assert first > 0.5 > max(later)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import multiprocessing
 import os
 import signal
@@ -121,6 +122,10 @@ class Failing(Follow):
         self.fail("method")
 
 
+FAILS = inspect.getsourcelines(Failing.fail)[1] + 5
+"""The line that raises."""
+
+
 class Unpicklable(Exception):
     pass
 
@@ -165,7 +170,8 @@ def test_an_exception_of_an_environment_is_told_with_its_traceback(
     with pytest.raises(EnvironmentFailed) as raised:
         fail(moment, failure)
     assert str(raised.value).startswith(line)
-    assert str(raised.value).endswith(", in a process of an environment")
+    place, told = f", test_workers.py:{FAILS}", str(raised.value)
+    assert told.endswith(f"{place}, in a process of an environment")
     told = "".join(traceback.format_exception(raised.value))
     assert f'fail("{moment}")' in told
     assert "test_workers.py" in told.split("The above exception")[0]

@@ -17,6 +17,7 @@ from stable_baselines3.common.preprocessing import (
 
 from snnrl.agents import AGENTS
 from snnrl.envs import action_problem, blame, make_env, observation_problem
+from snnrl.envs.blame import place_of_method
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import agent_class, environment_arguments, spiking_parts
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
@@ -52,10 +53,10 @@ def _try(cfg: DictConfig, env: gymnasium.Env[Any, Any]) -> None:
     with own_global_generators(cfg.seed), warnings.catch_warnings():
         # Those of an environment come again from the ones that are learned from.
         warnings.simplefilter("ignore")
-        with blame(f"{key}: reset() fails"):
+        with blame(f"{key}: reset() fails", or_else=lambda: place_of_method(env, "reset")):
             starts(cfg.seed).begin(env, 0)
         action = env.action_space.sample()
-        with blame(f"{key}: step() fails"):
+        with blame(f"{key}: step() fails", or_else=lambda: place_of_method(env, "step")):
             env.step(action)
 
 

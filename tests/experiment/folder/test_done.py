@@ -213,6 +213,15 @@ def test_what_is_gone_and_no_result_is_said(
     assert out == f"already done (100 steps): {folder.path}; it has no {name} any more\n"
 
 
+def test_a_longer_run_that_is_done_says_that_it_is_longer(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert train(Path(folder.cfg.results_dir), "total_steps=99") == 0
+    line = f"already done: 100 steps, more than total_steps=99: {folder.path}\n"
+    assert capsys.readouterr().out == line
+
+
 def test_other_ends_of_lines_are_no_damage(folder: RunFolder) -> None:
     """A checkout may have them."""
     for name in ("evaluations.csv", "config.yaml", "progress.csv"):
