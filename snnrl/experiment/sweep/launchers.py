@@ -2,7 +2,7 @@
 
 The plugins ``hydra-joblib-launcher`` and ``hydra-submitit-launcher`` give up a whole sweep when
 one process is killed, and ``hydra-ray-launcher`` asks for a ``cloudpickle`` that Gymnasium and
-Stable-Baselines3 have left behind; so these use joblib, submitit and Ray themselves.
+Stable-Baselines3 have left behind; so these use processes, submitit and Ray themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -32,7 +33,6 @@ from snnrl.experiment.sweep.job import LOOK_EVERY_S, Job, ended_alone, perform, 
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, distinguish
 
 EXTRAS = {
-    "joblib": "joblib",
     "submitit_local": "submitit",
     "submitit_slurm": "submitit",
     "ray": "ray",
@@ -122,20 +122,23 @@ class SweepLauncher(Launcher):
 
 
 class JoblibLauncher(SweepLauncher):
-    """Several runs at a time on this machine, each in a process of its own."""
+    """Several runs at a time on this machine, each in a process of its own.
+
+    It has the name that Hydra's users know for this, and needs no joblib.
+    """
 
     def do(self, jobs: list[Job], sweep: Sweep) -> None:
-        """Do the jobs; joblib's threads wait for the processes."""
-        from joblib import Parallel, delayed
-
+        """Do the jobs; a thread waits for each process."""
         n_jobs = self.at_once(jobs)
         print(f"{len(jobs)} runs to do, {n_jobs} at a time; their output: {sweep.folder}/*.log")
-        parallel = Parallel(n_jobs, backend="threading", batch_size=1, pre_dispatch="n_jobs")
         names = distinguish([job.overrides for job in jobs])
-        parallel(
-            delayed(self._do_one)(job, name, sweep, len(jobs))
-            for job, name in zip(jobs, names, strict=True)
-        )
+        with ThreadPoolExecutor(n_jobs) as threads:
+            done = [
+                threads.submit(self._do_one, job, name, sweep, len(jobs))
+                for job, name in zip(jobs, names, strict=True)
+            ]
+            for each in done:
+                each.result()
 
     def _do_one(self, job: Job, name: str, sweep: Sweep, total: int) -> None:
         def tell(line: str) -> None:
