@@ -23,8 +23,8 @@ from snnrl.experiment.builder import (
     episode_starts,
     use_threads,
 )
+from snnrl.experiment.config.check_settings import check_bounds
 from snnrl.experiment.config.check_spaces import check_environment
-from snnrl.experiment.config.validate import check_bounds
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.reproduction.remake import check_code, read_typed_config

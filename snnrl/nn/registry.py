@@ -36,6 +36,16 @@ FOLDERS = {
 }
 """Kind of component -> the folder of :mod:`snnrl.nn` whose modules bring the package's own."""
 
+CONTEXT = {
+    "neuron": ("shape", "threshold", "surrogate"),
+    "surrogate": ("shape",),
+    "norm": ("shape", "threshold"),
+    "encoder": ("inputs", "time_steps", "input_range"),
+    "regulation": ("layers",),
+    "loss": (),
+}
+"""Kind of component -> parameters that the network gives, and no person."""
+
 
 class Component(NamedTuple):
     """One choice.

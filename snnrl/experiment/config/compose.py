@@ -213,7 +213,9 @@ def explain(error: Exception) -> UserError:
         example = "[FlattenObservation]" if key == "env.wrappers" else "[256,256]"
         return UserError(f"{key}: expected a list, such as {example}")
     if re.match(r"Key '\w+' (is )?not in", text) and (owners := _owners(key)):
-        return UserError(f"{key}: expected only with {key.split('.')[0]}={' or '.join(owners)}")
+        place = key.rpartition(".")[0]
+        choice = f"{PLACES[place]}@{place}" if place in PLACES else place
+        return UserError(f"{key}: expected only with {choice}={' or '.join(owners)}")
     return UserError(f"{key}: {text}")
 
 
@@ -225,7 +227,8 @@ def _may_be_null(error: BaseException) -> bool:
 
 def _owners(key: str) -> list[str]:
     """The choices of a group that have a setting, or a place, which others of it lack."""
-    group, _, name = key.partition(".")
+    place, _, name = key.rpartition(".")
+    group = PLACES.get(place, place)
     return [choice for choice, node in NODES.get(group, {}).items() if name in _names(node)]
 
 

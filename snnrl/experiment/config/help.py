@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from snnrl.experiment.config import facts
 from snnrl.experiment.config.compose import CONFIG_DIR, GROUPS, choices, compose_config
-from snnrl.experiment.config.schema import NODES, RunConfig
+from snnrl.experiment.config.schema import BASES, NODES, PLACES, RunConfig
 
 HEAD = """\
 Train a spiking agent.
@@ -58,6 +59,8 @@ def _launcher(name: str) -> list[str]:
 
 
 def _group_settings(group: str, cfg: DictConfig) -> list[str]:
+    if group in BASES:
+        return _component_settings(group, group, cfg[group].name)
     lines: list[str] = []
     seen: set[str] = set()
     default = cfg[group].get("name")
@@ -71,23 +74,40 @@ def _group_settings(group: str, cfg: DictConfig) -> list[str]:
     return lines
 
 
+def _component_settings(place: str, group: str, default: str) -> list[str]:
+    """The settings of every component of a group, those of the default first.
+
+    :param place: where the group stands, such as ``critic.bn``
+    """
+    lines: dict[str, str] = {}
+    found = facts.components()[group]
+    for choice in sorted(found, key=lambda name: name != default):
+        written = f"{group}={choice}" if place == group else f"{group}@{place}={choice}"
+        for name, setting in found[choice].settings.items():
+            shown = f"{place}.{name}={_value(setting.default)}"
+            line = f"  {shown:<40} {setting.meaning}"
+            lines.setdefault(shown, line if choice == default else f"{line} [{written}]")
+    return list(lines.values())
+
+
 def _settings(node: type, values: DictConfig, prefix: str, skip: tuple[str, ...] = ()) -> list[str]:
     assert is_dataclass(node)
-    hints = get_type_hints(node)
     lines = []
     for field in fields(node):
         if field.name in skip or field.name == "name":
             continue
-        if is_dataclass(hints[field.name]):
-            lines += _settings(hints[field.name], values[field.name], f"{prefix}{field.name}.")
-            continue
-        shown = f"{prefix}{field.name}={_value(values[field.name])}"
-        lines.append(f"  {shown:<40} {field.metadata['meaning']}")
+        place, value = f"{prefix}{field.name}", values[field.name]
+        if place in PLACES:
+            lines += _component_settings(place, PLACES[place], value.name)
+        elif isinstance(value, DictConfig) and is_dataclass(nested := OmegaConf.get_type(value)):
+            lines += _settings(nested, value, f"{place}.")
+        else:
+            lines.append(f"  {f'{place}={_value(value)}':<40} {field.metadata['meaning']}")
     return lines
 
 
 def _value(value: Any) -> str:
-    if OmegaConf.is_list(value):
+    if isinstance(value, list) or OmegaConf.is_list(value):
         return "[" + ",".join(map(str, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -9,7 +9,8 @@ from functools import cache
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from snnrl.experiment.config.choices import agent_class, spiking_parts
+from snnrl.experiment.config import facts
+from snnrl.experiment.config.choices import spiking_parts
 from snnrl.experiment.config.compose import compose_config, environment_choice
 from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
 
@@ -55,7 +56,7 @@ def label(cfg: DictConfig) -> str:
     parts = [
         cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
     ]
-    if cfg.critic.name != agent_class(cfg).critics[0]:
+    if cfg.critic.name != facts.algorithm(cfg).critics[0]:
         own = f"_{cfg.critic.bn.name}" if cfg.critic.name == "spiking" else ""
         parts.append(f"critic_{cfg.critic.name}{own}")
     if cfg.env.observation != "default":
