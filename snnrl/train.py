@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
+from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.compose import (
     CONFIG_DIR,
     GROUPS,
@@ -34,8 +35,6 @@ from snnrl.experiment.config.equal_functions import check_functions
 from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.label import folder_name, settings_hash
 from snnrl.experiment.config.schema import register, setting_types
-from snnrl.experiment.config.validate import validate
-from snnrl.experiment.run import run
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep.job import perform
 from snnrl.experiment.sweep.launchers import check_launcher, cores
@@ -66,6 +65,8 @@ def _main(argv: list[str]) -> None:
     if not _needs_hydra(flags):
         for text in filter(is_sweep, overrides):
             raise UserError(f"{text}: has several values; expected -m with a sweep")
+        from snnrl.experiment.run import run
+
         run(configs[0], overrides)
         return
     options = [argument for argument in argv if argument not in flags.overrides]
@@ -119,9 +120,14 @@ def _checked(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
         seed, others = _apart(job)
         if seed not in composed or others not in composed:
             cfg = compose_config(job)
-            validate(cfg)
+            check_settings(cfg)
             composed.setdefault(seed, cfg)
             composed.setdefault(others, cfg)
+    # These take seconds to import, which no mistake that was found by now has to wait for.
+    from snnrl.experiment.config.validate import validate
+
+    for cfg in {id(cfg): cfg for cfg in composed.values()}.values():
+        validate(cfg)
     return composed
 
 

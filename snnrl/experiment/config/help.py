@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -43,7 +43,7 @@ def help_text() -> str:
     for launcher in choices("hydra/launcher"):
         lines += _launcher(launcher)
     lines.append("\nSettings (key=value; the value shown is the default)")
-    lines += _settings(RunConfig, cfg, "", skip=tuple(NODES))
+    lines += _settings(RunConfig, cfg, "", skip=tuple(NODES), defaults=cfg)
     for group in NODES:
         lines.append("")
         lines += _group_settings(group, cfg)
@@ -65,13 +65,22 @@ def _group_settings(group: str, cfg: DictConfig) -> list[str]:
     seen: set[str] = set()
     default = cfg[group].get("name")
     for choice in NODES[group]:
-        chosen = compose_config([f"{group}={choice}"]) if choice else cfg
-        for line in _settings(NODES[group][choice], chosen[group], f"{group}."):
+        values = _written(group, choice) if choice else cfg[group]
+        for line in _settings(NODES[group][choice], values, f"{group}.", defaults=cfg):
             key = line.split()[0]
             if key not in seen:
                 lines.append(line + (f" [{group}={choice}]" if choice not in ("", default) else ""))
         seen |= {line.split()[0] for line in lines}
     return lines
+
+
+def _written(group: str, choice: str) -> DictConfig:
+    """The values of a choice as they stand in its file, which is a hundred times as quick as to
+    compose them."""
+    values = OmegaConf.load(CONFIG_DIR / group / f"{choice}.yaml")
+    assert isinstance(values, DictConfig)
+    found: DictConfig = values.get(group, values)
+    return found
 
 
 def _component_settings(place: str, group: str, default: str) -> list[str]:
@@ -90,19 +99,29 @@ def _component_settings(place: str, group: str, default: str) -> list[str]:
     return list(lines.values())
 
 
-def _settings(node: type, values: DictConfig, prefix: str, skip: tuple[str, ...] = ()) -> list[str]:
+def _settings(
+    node: type,
+    values: DictConfig,
+    prefix: str,
+    skip: tuple[str, ...] = (),
+    *,
+    defaults: DictConfig,
+) -> list[str]:
     assert is_dataclass(node)
+    hints = get_type_hints(node)
     lines = []
     for field in fields(node):
         if field.name in skip or field.name == "name":
             continue
-        place, value = f"{prefix}{field.name}", values[field.name]
+        place, hint = f"{prefix}{field.name}", hints[field.name]
         if place in PLACES:
-            lines += _component_settings(place, PLACES[place], value.name)
-        elif isinstance(value, DictConfig) and is_dataclass(nested := OmegaConf.get_type(value)):
-            lines += _settings(nested, value, f"{place}.")
+            group = PLACES[place]
+            lines += _component_settings(place, group, defaults[group].name)
+        elif is_dataclass(hint):
+            lines += _settings(hint, values[field.name], f"{place}.", defaults=defaults)
         else:
-            lines.append(f"  {f'{place}={_value(value)}':<40} {field.metadata['meaning']}")
+            shown = f"{place}={_value(values[field.name])}"
+            lines.append(f"  {shown:<40} {field.metadata['meaning']}")
     return lines
 
 
