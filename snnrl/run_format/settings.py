@@ -23,6 +23,8 @@ CAME_LATER: dict[str, Any] = {
     "env.kwargs": {},
     "env.wrappers": [],
     "conv.name": "none",
+    "loss.name": "none",
+    "regulation.name": "none",
     "actor.readout": "auto",
     "evaluation.max_episode_steps": None,
     "seeding": "additive",

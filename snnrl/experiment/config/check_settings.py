@@ -18,6 +18,7 @@ from snnrl.experiment.config.choices import (
     normalisations,
     on_policy,
     rollout_size,
+    spiking_parts,
     usual_normalisation,
 )
 from snnrl.experiment.config.compose import CONFIG_DIR
@@ -191,6 +192,12 @@ def _check_parts(cfg: DictConfig) -> None:
             f"bn={cfg.bn.name}: an ordinary actor has no spiking layers to normalise; "
             "expected bn=none with actor=ann"
         )
+    for group in ("loss", "regulation"):
+        if cfg[group].name != "none" and not spiking_parts(cfg):
+            raise UserError(
+                f"{group}={cfg[group].name}: has no effect with actor={cfg.actor.name} and "
+                f"critic={cfg.critic.name}, of which none spikes; expected {group}=none"
+            )
     if cfg.actor.name == "spiking":
         _check_readout(cfg)
     critics = facts.algorithm(cfg).critics

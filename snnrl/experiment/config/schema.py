@@ -242,6 +242,20 @@ class BNConfig:
 
 
 @dataclass
+class LossConfig:
+    """What all loss terms share; the whole of none."""
+
+    name: str = option("what is added to the loss of a spiking network; choose it with loss=...")
+
+
+@dataclass
+class RegulationConfig:
+    """What all regulations share; the whole of none."""
+
+    name: str = option("what moves firing thresholds; choose it with regulation=...")
+
+
+@dataclass
 class CriticConfig:
     """What all critics share; the whole of none."""
 
@@ -323,6 +337,8 @@ class RunConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     conv: ConvConfig = field(default_factory=ConvConfig)
     bn: BNConfig = field(default_factory=BNConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    regulation: RegulationConfig = field(default_factory=RegulationConfig)
     kernel: KernelConfig = field(default_factory=KernelConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -350,6 +366,8 @@ BASES: dict[str, type] = {
     "surrogate": SurrogateConfig,
     "encoder": EncoderConfig,
     "bn": BNConfig,
+    "loss": LossConfig,
+    "regulation": RegulationConfig,
 }
 """Groups of components: group -> what the types of its choices share."""
 
@@ -429,6 +447,8 @@ NODES: dict[str, dict[str, type]] = {
         "minatar": ConvolutionsConfig,
     },
     "bn": {},
+    "loss": {"none": LossConfig},
+    "regulation": {"none": RegulationConfig},
     "kernel": {"": KernelConfig},
     "tracking": {
         "wandb": WandbConfig,

@@ -21,12 +21,13 @@ from snnrl.experiment.config.compose import (
 from snnrl.experiment.config.describe import as_text, describe_all
 from snnrl.experiment.config.facts import FILE
 from snnrl.experiment.config.help import help_text
-from snnrl.experiment.config.schema import BASES, NODES, RunConfig, setting_types
+from snnrl.experiment.config.schema import NODES, PLACES, RunConfig, setting_types
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.run import run
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.norm.strategy import Schedule
 from snnrl.nn.registry import CONTEXT, component, names
+from snnrl.nn.registry import GROUPS as KINDS
 from snnrl.nn.threshold import Threshold
 from snnrl.ops.backend import KERNELS
 from snnrl.parameters import parameters_of
@@ -110,6 +111,7 @@ def mixtures() -> list[list[str]]:
 def test_mixtures_cover_every_choice() -> None:
     covered = {tuple(text.split("=")) for mixture in mixtures() for text in mixture}
     elsewhere = {"env", "kernel", "experiment", "algo", "critic", "actor", "conv"}
+    elsewhere |= {"loss", "regulation"}
     assert {c for c in CHOICES if c[0] not in elsewhere} <= covered
 
 
@@ -186,10 +188,12 @@ def test_names_are_those_of_python() -> None:
     assert choices("bn") == names("norm")
     for group in ("neuron", "surrogate", "encoder"):
         assert choices(group) == names(group)
+    for group in ("loss", "regulation"):
+        assert choices(group) == sorted(["none", *names(group)])
     assert choices("kernel") == sorted(KERNELS)
 
 
-COMPONENTS = [(group, name) for group in BASES for name in choices(group)]
+COMPONENTS = [(group, name) for kind, group in KINDS.items() for name in names(kind)]
 
 
 @pytest.mark.parametrize(("group", "name"), COMPONENTS)
@@ -324,6 +328,13 @@ def test_the_command_line_wins_over_a_preset() -> None:
 )
 def test_integral_floats_are_integers(given: str, taken: str) -> None:
     assert check_override(given) == taken
+
+
+def test_a_group_has_one_default_wherever_it_stands() -> None:
+    """``--help`` shows no other."""
+    cfg = compose_config(["critic=spiking"])
+    assert {OmegaConf.select(cfg, f"{at}.name") for at in PLACES} == {cfg.bn.name}
+    assert set(PLACES.values()) == {"bn"}
 
 
 def test_help_has_every_group_choice_and_setting() -> None:
