@@ -28,6 +28,7 @@ CAME_LATER: dict[str, Any] = {
     "actor.readout": "auto",
     "evaluation.max_episode_steps": None,
     "seeding": "additive",
+    "plugins": [],
 }
 """Settings that earlier runs have no value of, and what those had."""
 

@@ -22,6 +22,8 @@ from snnrl.experiment.config.choices import (
     usual_normalisation,
 )
 from snnrl.experiment.config.compose import CONFIG_DIR
+from snnrl.experiment.config.plugins import check_plugins
+from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.written import check_comes_back
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
@@ -38,6 +40,7 @@ def check_settings(cfg: DictConfig) -> None:
     :raises UserError: the first thing that does not fit, naming its key
     """
     check_bounds(cfg)
+    check_plugins(cfg, PLACES)
     _check_parts(cfg)
     for key, bn in normalisations(cfg).items():
         _check_normalisation(key, bn, cfg)

@@ -39,9 +39,9 @@ NEVER_OR_AUTO = (
 
 
 def describe_all() -> dict[str, Any]:
-    """Return every registered component, by group and name, and every algorithm."""
+    """Return every component of the package, by group and name, and every algorithm."""
     components = {
-        group: {name: describe(kind, name) for name in names(kind)}
+        group: {name: describe(kind, name) for name in names(kind) if _is_own(kind, name)}
         for kind, group in GROUPS.items()
     }
     algorithms = {
@@ -67,6 +67,11 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         for key, parameter in parameters.items()
     }
     return {"settings": settings, "says": sorted(chosen.presets)}
+
+
+def _is_own(kind: str, name: str) -> bool:
+    module: str = component(kind, name).maker.__module__
+    return module.startswith("snnrl.")
 
 
 def as_text(described: dict[str, Any]) -> str:

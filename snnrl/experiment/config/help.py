@@ -21,6 +21,8 @@ Train a spiking agent.
   python -m snnrl.train experiment=carebn/td3                         a published setting
   python -m snnrl.train algo=dqn env=minatar/breakout
   python -m snnrl.train algo=ppo critic=spiking bn@critic.bn=vanilla  the critic's own bn
+  python -m snnrl.train plugins=[my_lab.spiking] neuron=my_lif        components of your own
+  python -m snnrl.train --config-dir my_configs env=my_env            choices of your own
 
 The same command again goes on where it stopped, or says that it is done; a sweep skips what is
 done, goes on with what was cut off and tries again what failed, the same twice only if retry=true.

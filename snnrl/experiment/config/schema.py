@@ -358,6 +358,9 @@ class RunConfig:
     experiment_name: str | None = option(
         "a word in the run folder's name; an experiment has its own"
     )
+    plugins: list[str] = option(  # noqa: RUF009
+        "modules of your own that register components: plugins=[my_lab.spiking]", empty=list
+    )
     retry: bool = option("whether to try again what failed twice of the same at the same step")
 
 
@@ -465,6 +468,19 @@ for _group in BASES:
 
 PLACES = {"critic.bn": "bn"}
 """Where a group stands besides its own place: ``bn@critic.bn=carebn``."""
+
+
+def add_choice(group: str, choice: str) -> None:
+    """Make a type of a component that :func:`snnrl.experiment.config.facts.add` has added."""
+    node = component_node(group, choice)
+    NODES[group][choice] = node
+    ConfigStore.instance().store(group=f"schema/{group}", name=choice, node=node, package=group)
+    setting_types.cache_clear()
+
+
+def stand_in_for_file(group: str, choice: str) -> None:
+    """Make a component a choice that has no file: its defaults are its values."""
+    ConfigStore.instance().store(group=group, name=choice, node=NODES[group][choice])
 
 
 @cache
