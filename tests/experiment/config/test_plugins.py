@@ -343,9 +343,11 @@ def test_the_command_takes_folders_and_plugins(
     assert "none is no folder" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_training_with_all_five(plugin: str, tmp_path: Path) -> None:
-    given = [plugin, *ALL, "bn.recalibrate_every=null", "kernel=naive", "env=pendulum"]
+@pytest.mark.parametrize(
+    "chosen", [ALL[:3], pytest.param(ALL, marks=pytest.mark.slow)], ids=["three", "all"]
+)
+def test_training(plugin: str, chosen: list[str], tmp_path: Path) -> None:
+    given = [plugin, *chosen, "bn.recalibrate_every=null", "kernel=naive", "env=pendulum"]
     given += ["total_steps=30", "algo.learning_starts=10", "evaluation.episodes=1"]
     overrides = check_overrides(arguments(tmp_path, *given))
     with patch("snnrl.experiment.run.seconds_for", return_value=1.0):
