@@ -16,7 +16,7 @@ PYTHON_IN_RANGE = import re, sys; \
 	sys.exit(not low <= sys.version_info[:2] < high)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint format bench evidence-page constraints docker clean
+.PHONY: help setup train test test-all lint format settings bench evidence-page constraints docker clean
 
 help: ## list the targets (this list)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ lint: setup ## check style, format and types
 format: setup ## mend style and format where ruff can
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
+
+settings: setup ## write what components say of their parameters into settings.json
+	$(VENV_PYTHON) -m snnrl.experiment.config.describe
 
 bench: $(PEERS_STAMP) ## measure speed, after equality (ARGS="--only operators,steps --quick")
 	@exec $(VENV_PYTHON) -m scripts.bench $(ARGS)

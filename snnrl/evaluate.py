@@ -23,8 +23,8 @@ from snnrl.experiment.builder import (
     episode_starts,
     use_threads,
 )
+from snnrl.experiment.config.check_settings import check_bounds
 from snnrl.experiment.config.check_spaces import check_environment
-from snnrl.experiment.config.validate import check_bounds
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.reproduction.remake import check_code, read_typed_config
@@ -68,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="import this module, which has the run's environment; its code runs",
+        help="import this module, which has the run's environment or is a plugin of it; its code "
+        "runs",
     )
     parser.add_argument(
         "--unpickle",
@@ -90,7 +91,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--episodes {arguments.episodes}: expected at least 1")
     if arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: expected at least 0")
-    cfg, model = _find(arguments.folder, arguments.model)
+    cfg, model = _find(arguments.folder, arguments.model, arguments.module)
     cfg.kernel.name = arguments.kernel or cfg.kernel.name
     import_named(arguments.module)
     check_code(cfg, arguments.module)
@@ -112,8 +113,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         print(one_line(f"video: {path} (return {shown:.1f})"))
 
 
-def _find(folder: Path, which: str) -> tuple[DictConfig, Path]:
-    cfg = read_typed_config(folder)
+def _find(folder: Path, which: str, modules: list[str]) -> tuple[DictConfig, Path]:
+    cfg = read_typed_config(folder, modules)
     check_bounds(cfg)
     model = folder / MODELS[which]
     if not model.is_file():

@@ -73,10 +73,10 @@ class Parameter(NamedTuple):
         :param key: what to call the parameter in the error
         :raises UserError: another type, out of bounds, or not one of the choices
         """
-        kinds = _alternatives(self.type)
-        literals = [choice for kind in kinds for choice in _literals(kind)]
-        if isinstance(value, str) and literals:
-            expect(key, value, literals)
+        kinds = alternatives(self.type)
+        choices = [choice for kind in kinds for choice in literals(kind)]
+        if isinstance(value, str) and choices:
+            expect(key, value, choices)
             return
         if not any(_fits(value, kind) for kind in kinds):
             raise UserError(f"{key}={value}: expected {_words(self.type)}")
@@ -156,28 +156,30 @@ def _split(hint: Any) -> tuple[Any, Bounds]:
         kind, *extras = get_args(hint)
         bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds())
         return kind, bounds
-    for kind in _alternatives(hint):
+    for kind in alternatives(hint):
         # ``Annotated[float, Above(0)] | None``
         if get_origin(kind) is Annotated:
             inner, bounds = _split(kind)
-            others = [other for other in _alternatives(hint) if other is not kind]
+            others = [other for other in alternatives(hint) if other is not kind]
             return Union[(inner, *others)], bounds
     return hint, Bounds()
 
 
-def _alternatives(kind: Any) -> tuple[Any, ...]:
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the one type itself."""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
-def _literals(kind: Any) -> tuple[Any, ...]:
+def literals(kind: Any) -> tuple[Any, ...]:
+    """Return the values of a ``Literal``; of other types none."""
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def _fits(value: Any, kind: Any) -> bool:
     if kind is Any:
         return True
-    if literals := _literals(kind):
-        return value in literals
+    if choices := literals(kind):
+        return value in choices
     if isinstance(value, bool):
         return kind is bool
     if kind is float:
@@ -194,7 +196,7 @@ def _words(kind: Any) -> str:
         str: "a word",
         NoneType: "null",
     }
-    shown = [words.get(each, getattr(each, "__name__", str(each))) for each in _alternatives(kind)]
+    shown = [words.get(each, getattr(each, "__name__", str(each))) for each in alternatives(kind)]
     return " or ".join(shown)
 
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
+from snnrl.experiment.config.plugins import loaded
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.reproduction.compare import compare_results, compare_tables, is_same
@@ -57,7 +58,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
         _write_patch(recorded, arguments.patch)
     problem, again = None, None
     try:
-        again = remake(recorded, arguments.results_dir)
+        again = remake(recorded, arguments.results_dir, arguments.module)
         if arguments.check:
             check_code(again[0], arguments.module)
         validate(again[0])
@@ -145,7 +146,10 @@ def _compare_facts(recorded: Recorded, cfg: DictConfig | None) -> Iterator[tuple
     for number, facts in reversed(list(enumerate(recorded.parts, start=1))):
         if not here:
             here = collect(
-                facts.get("kernel", ""), facts.get("threads", 0), recorded.config["seed"]
+                facts.get("kernel", ""),
+                facts.get("threads", 0),
+                recorded.config["seed"],
+                loaded(recorded.config),
             )
         try:
             found = list(differences(facts, here))
@@ -215,7 +219,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="import this module, which has the run's environment; its code runs",
+        help="import this module, which has the run's environment or is a plugin of it; its code "
+        "runs",
     )
     parser.add_argument(
         "--patch", type=Path, metavar="FILE", help="write the run's uncommitted changes to FILE"

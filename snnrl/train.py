@@ -20,9 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
+from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.compose import (
     CONFIG_DIR,
     GROUPS,
+    SEARCH_PATH,
     check_overrides,
     compose_config,
     expand,
@@ -34,8 +36,7 @@ from snnrl.experiment.config.equal_functions import check_functions
 from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.label import folder_name, settings_hash
 from snnrl.experiment.config.schema import register, setting_types
-from snnrl.experiment.config.validate import validate
-from snnrl.experiment.run import run
+from snnrl.experiment.config.written import written
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep.job import perform
 from snnrl.experiment.sweep.launchers import check_launcher, cores
@@ -55,8 +56,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> None:
+    argv = _with_search_path(argv)
     flags = _parse(argv)
     if flags.help:
+        check_overrides(flags.overrides)
         print(help_text())
         return
     overrides = check_overrides(flags.overrides)
@@ -66,6 +69,8 @@ def _main(argv: list[str]) -> None:
     if not _needs_hydra(flags):
         for text in filter(is_sweep, overrides):
             raise UserError(f"{text}: has several values; expected -m with a sweep")
+        from snnrl.experiment.run import run
+
         run(configs[0], overrides)
         return
     options = [argument for argument in argv if argument not in flags.overrides]
@@ -119,9 +124,14 @@ def _checked(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
         seed, others = _apart(job)
         if seed not in composed or others not in composed:
             cfg = compose_config(job)
-            validate(cfg)
+            check_settings(cfg)
             composed.setdefault(seed, cfg)
             composed.setdefault(others, cfg)
+    # These take seconds to import, which no mistake that was found by now has to wait for.
+    from snnrl.experiment.config.validate import validate
+
+    for cfg in {id(cfg): cfg for cfg in composed.values()}.values():
+        validate(cfg)
     return composed
 
 
@@ -192,13 +202,22 @@ def _how_many(runs: int, threads: int) -> str:
     )
 
 
+def _with_search_path(argv: list[str]) -> list[str]:
+    """The arguments with ``--config-dir`` as a setting, so that jobs elsewhere have it too."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    found, others = with_short_errors(parser).parse_known_args(argv)
+    folders = [written(f"file://{Path(folder).absolute()}") for folder in found.config_dir]
+    return [*others, *([f"{SEARCH_PATH}=[{','.join(folders)}]"] if folders else [])]
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
     for argument, following in zip_longest(argv, argv[1:], fillvalue="..."):
         key, given, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and (key in GROUPS or key in setting_types()):
             raise UserError(f"{argument}: expected {key}={value if given else following}")
     flags = with_short_errors(get_args_parser()).parse_intermixed_args(argv)
-    for name in ("config_path", "config_name", "config_dir", "experimental_rerun"):
+    for name in ("config_path", "config_name", "experimental_rerun"):
         if getattr(flags, name) is not None:
             raise UserError(f"--{name.replace('_', '-')}: expected key=value in its place")
     return flags

@@ -97,7 +97,7 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
     agent: Any = agent_class(cfg)(
         "SpikingPolicy" if spiking_parts(cfg) else "AnnPolicy",
         env,
-        policy_kwargs=_policy_arguments(cfg),
+        policy_kwargs=policy_arguments(cfg),
         seed=cfg.seed,
         device=resolve_device(cfg.device),
         **{**arguments, **changes},
@@ -148,7 +148,8 @@ def _noise(env: VecEnv, deviation: float) -> NormalActionNoise:
     return NormalActionNoise(np.zeros(actions), np.full(actions, deviation))
 
 
-def _policy_arguments(cfg: DictConfig) -> dict[str, Any]:
+def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
+    """Return the ``policy_kwargs`` of the agent."""
     agent = agent_class(cfg)
     shared = {
         "net_arch": _architecture(cfg),
@@ -165,6 +166,10 @@ def _policy_arguments(cfg: DictConfig) -> dict[str, Any]:
         "bn": _strategy(cfg.bn),
         "kernel": kernel_for(cfg),
     }
+    if cfg.loss.name != "none":
+        arguments["losses"] = [OmegaConf.to_container(cfg.loss)]
+    if cfg.regulation.name != "none":
+        arguments["regulation"] = OmegaConf.to_container(cfg.regulation)
     if cfg.actor.name == "spiking":
         arguments |= {key: cfg.actor[key] for key in ("time_steps", "population", "readout")}
     if agent.critic_key is not None:

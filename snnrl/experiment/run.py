@@ -31,6 +31,7 @@ from snnrl.experiment.checkpoint.save import (
     save_model,
 )
 from snnrl.experiment.config.choices import rollout_size
+from snnrl.experiment.config.plugins import check_unchanged
 from snnrl.experiment.config.validate import kernel_for, validate
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.folder.failures import is_of_the_machine
@@ -132,6 +133,8 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
         with _training_env(cfg) as env:
             checkpoint = find_checkpoint(folder.checkpoint)
             folder.check(fresh=checkpoint is None)
+            if checkpoint is not None:
+                check_unchanged(folder.last_start().get("plugins", {}), cfg.plugins, folder.path)
             with _memory_suffices(cfg):
                 seconds = None if checkpoint is not None else _say_how_long(cfg)
                 start = _start(cfg, env) if checkpoint is None else _go_on(folder, env)
@@ -139,7 +142,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             kernel = agent.kernel
             print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
             tracker = make_tracker(cfg, folder)
-            facts = provenance.collect(kernel, cfg.threads, cfg.seed)
+            facts = provenance.collect(kernel, cfg.threads, cfg.seed, cfg.plugins)
             begun = agent
             folder.begin(overrides, facts, fresh=checkpoint is None)
             for table, (rows, _) in position.tables.items():

@@ -8,7 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NamedTuple, TypeVar
 
-from snnrl.errors import UserError, expect
+from snnrl.errors import UserError, expect, nearest
 from snnrl.parameters import check_parameters, parameters_of
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -35,6 +35,16 @@ FOLDERS = {
     "loss": "losses",
 }
 """Kind of component -> the folder of :mod:`snnrl.nn` whose modules bring the package's own."""
+
+CONTEXT = {
+    "neuron": ("shape", "threshold", "surrogate"),
+    "surrogate": ("shape",),
+    "norm": ("shape", "threshold"),
+    "encoder": ("inputs", "time_steps", "input_range"),
+    "regulation": ("layers",),
+    "loss": (),
+}
+"""Kind of component -> parameters that the network gives, and no person."""
 
 
 class Component(NamedTuple):
@@ -92,7 +102,10 @@ def component(kind: str, name: str | type) -> Component:
     if isinstance(name, type):
         return Component(name.__name__, name, {})
     _import_own(kind)
-    expect(GROUPS[kind], name, sorted(_components[kind]))
+    if name not in _components[kind]:
+        known = sorted(_components[kind])
+        hint = nearest(str(name), known) or "; import the module of one of your own first"
+        raise UserError(f"{GROUPS[kind]}={name}: expected one of {', '.join(known)}{hint}")
     return _components[kind][name]
 
 

@@ -23,9 +23,12 @@ CAME_LATER: dict[str, Any] = {
     "env.kwargs": {},
     "env.wrappers": [],
     "conv.name": "none",
+    "loss.name": "none",
+    "regulation.name": "none",
     "actor.readout": "auto",
     "evaluation.max_episode_steps": None,
     "seeding": "additive",
+    "plugins": [],
 }
 """Settings that earlier runs have no value of, and what those had."""
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from snnrl.experiment.config import facts
+
 if TYPE_CHECKING:
     from snnrl.agents import SpikingAgent
 
 
 def agent_class(cfg: DictConfig) -> type[SpikingAgent]:
     """Return the class of the agent, whose attributes are the facts of its algorithm."""
-    # It takes a second to import, and ``--help`` needs none.
+    # It takes seconds to import: what needs no agent asks ``facts.algorithm``.
     from snnrl.agents import AGENTS
 
     return AGENTS[cfg.algo.name]
@@ -20,7 +22,7 @@ def agent_class(cfg: DictConfig) -> type[SpikingAgent]:
 
 def on_policy(cfg: DictConfig) -> bool:
     """Return whether the agent learns from rollouts; the others learn from replay."""
-    return agent_class(cfg).experience == "rollout"
+    return facts.algorithm(cfg).experience == "rollout"
 
 
 def environment_arguments(env: DictConfig) -> dict[str, Any]:
@@ -45,6 +47,12 @@ def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
     """The normalisation of the actor at ``bn``, and a spiking critic's at ``critic.bn``."""
     own = {"critic.bn": cfg.critic.bn} if cfg.critic.name == "spiking" else {}
     return {"bn": cfg.bn, **own}
+
+
+def usual_normalisation(name: str) -> dict[str, Any]:
+    """Return the settings of ``bn=<name>`` where nobody gives others, and a ``rule`` of ``none``
+    where there is none."""
+    return {"rule": "none", **facts.components()["bn"][name].defaults()}
 
 
 def rollout_size(cfg: DictConfig) -> int:

@@ -22,13 +22,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 import snnrl
 from snnrl.errors import UserError, nearest
-from snnrl.experiment.config.schema import NODES, PLACES, register, setting_types
+from snnrl.experiment.config import facts, plugins
+from snnrl.experiment.config.schema import (
+    NODES,
+    PLACES,
+    register,
+    setting_types,
+    stand_in_for_file,
+)
 from snnrl.experiment.config.suggest import (
     suggest_choice,
     suggest_environment,
     suggest_number,
     suggest_setting,
 )
+from snnrl.experiment.config.written import written
 
 _PACKAGE = Path(snnrl.__file__).parent
 CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if d.is_dir())
@@ -42,11 +50,37 @@ ARGUMENTS = "env.kwargs."
 HOLDS_INTEGERS = (int, int | None, int | str | None, list[int])
 
 
+SEARCH_PATH = "hydra.searchpath"
+"""Hydra's setting of further folders of configurations."""
+
+_own_folders: list[Path] = []
+
+
+def use_folder(folder: Path) -> None:
+    """Look for choices in a folder of one's own too; those of the package win.
+
+    :raises UserError: not a folder
+    """
+    if not folder.is_dir():
+        raise UserError(f"{SEARCH_PATH}: {folder} is no folder; expected one like configs/")
+    if folder.absolute() not in _own_folders:
+        _own_folders.append(folder.absolute())
+        environment_choice.cache_clear()
+
+
 def choices(group: str) -> list[str]:
     """Names that ``group=...`` takes; what begins with ``_`` is a part of others."""
-    folder = CONFIG_DIR / group
-    names = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
+    names = {*_files(group), *facts.components().get(group, {})}
     return sorted(name for name in names if not name.startswith("_"))
+
+
+def _files(group: str) -> dict[str, Path]:
+    """The files of a group's choices by name."""
+    return {
+        path.relative_to(folder / group).with_suffix("").as_posix(): path
+        for folder in reversed((CONFIG_DIR, *_own_folders))
+        for path in (folder / group).rglob("*.yaml")
+    }
 
 
 @cache
@@ -59,8 +93,8 @@ def environment_choice(env_id: str, observation: str) -> str | None:
 
 
 def _environments() -> Iterator[tuple[str, DictConfig]]:
-    for choice in choices("env"):
-        values = OmegaConf.load(CONFIG_DIR / "env" / f"{choice}.yaml")
+    for choice, file in sorted(_files("env").items()):
+        values = OmegaConf.load(file)
         assert isinstance(values, DictConfig)
         yield choice, values.get("env", values)
 
@@ -75,10 +109,53 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
     :param overrides: as on the command line, without sweeps
     :raises UserError: unknown group choice, unknown key or wrong type
     """
+    overrides = list(overrides)
+    named = _look_further(overrides)
     with _hydra():
-        cfg = compose("train", overrides=list(overrides))
+        cfg = compose("train", overrides=[*overrides, *_search_path(overrides)])
         OmegaConf.resolve(cfg)
+    if list(cfg.plugins) != named:
+        raise UserError(f"plugins={cfg.plugins}: expected on the command line, not in a file")
     return cfg
+
+
+def _look_further(overrides: list[str]) -> list[str]:
+    """Import the plugins and use the folders that a command line names.
+
+    :return: the plugins
+    :raises UserError: they are no lists, cannot be imported, or are no folders
+    """
+    for place in _listed(overrides, SEARCH_PATH):
+        scheme, _, rest = place.rpartition("://")
+        if scheme not in ("", "file"):
+            raise UserError(f"{SEARCH_PATH}: {place} is no folder; expected file:///folder")
+        use_folder(Path(rest))
+    named = _listed(overrides, plugins.KEY)
+    plugins.load(named)
+    for group, choice in plugins.brought():
+        if choice not in _files(group):
+            stand_in_for_file(group, choice)
+    return named
+
+
+def _listed(overrides: list[str], key: str) -> list[str]:
+    for text in overrides:
+        if not re.match(rf"\+*{re.escape(key)}=", text):
+            continue
+        override = _parse(text)
+        value = None if override.is_sweep_override() else override.value()
+        if not isinstance(value, list):
+            raise UserError(f"{text}: expected one list for all runs, such as {key}=[one,other]")
+        return [str(item) for item in value]
+    return []
+
+
+def _search_path(overrides: list[str]) -> list[str]:
+    """The setting that tells Hydra of the folders, where the command line does not."""
+    if not _own_folders or _listed(overrides, SEARCH_PATH):
+        return []
+    # Quotes keep what Hydra would read as more than a path.
+    return [f"{SEARCH_PATH}=[{','.join(written(f'file://{path}') for path in _own_folders)}]"]
 
 
 @contextmanager
@@ -135,6 +212,8 @@ def check_overrides(texts: Iterable[str]) -> list[str]:
     :raises UserError: unknown group choice or key, or two values for one setting, of which Hydra
         would take the last
     """
+    texts = list(texts)
+    _look_further(texts)
     checked = list(dict.fromkeys(check_override(text) for text in texts))
     first: dict[tuple[str, str | None], str] = {}
     for text in checked:
@@ -213,7 +292,9 @@ def explain(error: Exception) -> UserError:
         example = "[FlattenObservation]" if key == "env.wrappers" else "[256,256]"
         return UserError(f"{key}: expected a list, such as {example}")
     if re.match(r"Key '\w+' (is )?not in", text) and (owners := _owners(key)):
-        return UserError(f"{key}: expected only with {key.split('.')[0]}={' or '.join(owners)}")
+        place = key.rpartition(".")[0]
+        choice = f"{PLACES[place]}@{place}" if place in PLACES else place
+        return UserError(f"{key}: expected only with {choice}={' or '.join(owners)}")
     return UserError(f"{key}: {text}")
 
 
@@ -225,7 +306,8 @@ def _may_be_null(error: BaseException) -> bool:
 
 def _owners(key: str) -> list[str]:
     """The choices of a group that have a setting, or a place, which others of it lack."""
-    group, _, name = key.partition(".")
+    place, _, name = key.rpartition(".")
+    group = PLACES.get(place, place)
     return [choice for choice, node in NODES.get(group, {}).items() if name in _names(node)]
 
 
@@ -254,6 +336,8 @@ def _check_choice(override: Override) -> None:
         if key == "env" and (hint := suggest_environment(name, _environment_ids())) is not None:
             raise UserError(f"env={name}: no such choice{hint}")
         hint = suggest_choice(key, name, choices(key))
+        if not hint and key in facts.components():
+            hint = "; one of your own comes with plugins=[its.module]"
         raise UserError(f"{key}{place}={name}: expected one of {', '.join(choices(key))}{hint}")
 
 

@@ -7,8 +7,9 @@ from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from snnrl.experiment.config import facts
 from snnrl.experiment.config.compose import CONFIG_DIR, GROUPS, choices, compose_config
-from snnrl.experiment.config.schema import NODES, RunConfig
+from snnrl.experiment.config.schema import BASES, NODES, PLACES, RunConfig
 
 HEAD = """\
 Train a spiking agent.
@@ -20,6 +21,8 @@ Train a spiking agent.
   python -m snnrl.train experiment=carebn/td3                         a published setting
   python -m snnrl.train algo=dqn env=minatar/breakout
   python -m snnrl.train algo=ppo critic=spiking bn@critic.bn=vanilla  the critic's own bn
+  python -m snnrl.train plugins=[my_lab.spiking] neuron=my_lif        components of your own
+  python -m snnrl.train --config-dir my_configs env=my_env            choices of your own
 
 The same command again goes on where it stopped, or says that it is done; a sweep skips what is
 done, goes on with what was cut off and tries again what failed, the same twice only if retry=true.
@@ -42,7 +45,7 @@ def help_text() -> str:
     for launcher in choices("hydra/launcher"):
         lines += _launcher(launcher)
     lines.append("\nSettings (key=value; the value shown is the default)")
-    lines += _settings(RunConfig, cfg, "", skip=tuple(NODES))
+    lines += _settings(RunConfig, cfg, "", skip=tuple(NODES), defaults=cfg)
     for group in NODES:
         lines.append("")
         lines += _group_settings(group, cfg)
@@ -58,12 +61,14 @@ def _launcher(name: str) -> list[str]:
 
 
 def _group_settings(group: str, cfg: DictConfig) -> list[str]:
+    if group in BASES:
+        return _component_settings(group, group, cfg[group].name)
     lines: list[str] = []
     seen: set[str] = set()
     default = cfg[group].get("name")
     for choice in NODES[group]:
-        chosen = compose_config([f"{group}={choice}"]) if choice else cfg
-        for line in _settings(NODES[group][choice], chosen[group], f"{group}."):
+        values = _written(group, choice) if choice else cfg[group]
+        for line in _settings(NODES[group][choice], values, f"{group}.", defaults=cfg):
             key = line.split()[0]
             if key not in seen:
                 lines.append(line + (f" [{group}={choice}]" if choice not in ("", default) else ""))
@@ -71,23 +76,59 @@ def _group_settings(group: str, cfg: DictConfig) -> list[str]:
     return lines
 
 
-def _settings(node: type, values: DictConfig, prefix: str, skip: tuple[str, ...] = ()) -> list[str]:
+def _written(group: str, choice: str) -> DictConfig:
+    """The values of a choice as they stand in its file, which is a hundred times as quick as to
+    compose them."""
+    values = OmegaConf.load(CONFIG_DIR / group / f"{choice}.yaml")
+    assert isinstance(values, DictConfig)
+    found: DictConfig = values.get(group, values)
+    return found
+
+
+def _component_settings(place: str, group: str, default: str) -> list[str]:
+    """The settings of every component of a group, those of the default first.
+
+    :param place: where the group stands, such as ``critic.bn``
+    """
+    lines: dict[str, str] = {}
+    found = facts.components()[group]
+    for choice in sorted(found, key=lambda name: name != default):
+        written = f"{group}={choice}" if place == group else f"{group}@{place}={choice}"
+        for name, setting in found[choice].settings.items():
+            shown = f"{place}.{name}={_value(setting.default)}"
+            line = f"  {shown:<40} {setting.meaning}"
+            lines.setdefault(shown, line if choice == default else f"{line} [{written}]")
+    return list(lines.values())
+
+
+def _settings(
+    node: type,
+    values: DictConfig,
+    prefix: str,
+    skip: tuple[str, ...] = (),
+    *,
+    defaults: DictConfig,
+) -> list[str]:
     assert is_dataclass(node)
     hints = get_type_hints(node)
     lines = []
     for field in fields(node):
         if field.name in skip or field.name == "name":
             continue
-        if is_dataclass(hints[field.name]):
-            lines += _settings(hints[field.name], values[field.name], f"{prefix}{field.name}.")
-            continue
-        shown = f"{prefix}{field.name}={_value(values[field.name])}"
-        lines.append(f"  {shown:<40} {field.metadata['meaning']}")
+        place, hint = f"{prefix}{field.name}", hints[field.name]
+        if place in PLACES:
+            group = PLACES[place]
+            lines += _component_settings(place, group, defaults[group].name)
+        elif is_dataclass(hint):
+            lines += _settings(hint, values[field.name], f"{place}.", defaults=defaults)
+        else:
+            shown = f"{place}={_value(values[field.name])}"
+            lines.append(f"  {shown:<40} {field.metadata['meaning']}")
     return lines
 
 
 def _value(value: Any) -> str:
-    if OmegaConf.is_list(value):
+    if isinstance(value, list) or OmegaConf.is_list(value):
         return "[" + ",".join(map(str, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -9,11 +9,12 @@ from functools import cache
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from snnrl.experiment.config.choices import agent_class, spiking_parts
+from snnrl.experiment.config import facts
+from snnrl.experiment.config.choices import spiking_parts
 from snnrl.experiment.config.compose import compose_config, environment_choice
 from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
 
-ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn")
+ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn", "loss", "regulation")
 """Groups that an agent without a spiking network has no use for."""
 
 HASH_DIGITS = 8
@@ -55,7 +56,7 @@ def label(cfg: DictConfig) -> str:
     parts = [
         cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
     ]
-    if cfg.critic.name != agent_class(cfg).critics[0]:
+    if cfg.critic.name != facts.algorithm(cfg).critics[0]:
         own = f"_{cfg.critic.bn.name}" if cfg.critic.name == "spiking" else ""
         parts.append(f"critic_{cfg.critic.name}{own}")
     if cfg.env.observation != "default":
@@ -63,7 +64,7 @@ def label(cfg: DictConfig) -> str:
     main = _main_choices(cfg)
     parts += [
         cfg[g].name
-        for g in ("surrogate", "encoder", "conv", "kernel")
+        for g in ("surrogate", "encoder", "conv", "loss", "regulation", "kernel")
         if g not in skipped and cfg[g].name != _defaults(*main)[g].name
     ]
     parts += _differences(cfg, _defaults(*main, *_other_choices(cfg)), skipped)
@@ -78,6 +79,7 @@ def _main_choices(cfg: DictConfig) -> list[str]:
 
 def _other_choices(cfg: DictConfig) -> list[str]:
     groups = ("critic", "neuron", "surrogate", "encoder", "conv", "bn", "kernel")
+    groups += ("loss", "regulation")
     own = [f"bn@critic.bn={cfg.critic.bn.name}"] if cfg.critic.name == "spiking" else []
     return [*(f"{group}={cfg[group].name}" for group in groups), *own]
 

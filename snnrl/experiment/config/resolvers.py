@@ -7,8 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from snnrl.experiment.config.choices import on_policy
-from snnrl.nn.norm import make_strategy
+from snnrl.experiment.config.choices import on_policy, usual_normalisation
 
 
 def _off_policy(steps: int, *, _root_: DictConfig) -> int | str:
@@ -20,15 +19,14 @@ def _where_recalibrated(
     steps: int, *, _parent_: DictConfig, _root_: DictConfig
 ) -> int | str | None:
     """As ``off_policy``, but nothing for a strategy that does not re-calibrate."""
-    if make_strategy(_parent_.name).recalibrate_every is None:
+    if usual_normalisation(_parent_.name)["recalibrate_every"] is None:
         return None
     return _off_policy(steps, _root_=_root_)
 
 
 def _where_confident(value: float, *, _parent_: DictConfig, _root_: DictConfig) -> float | None:
     """A setting of the confidence rule, nothing where that rule is not asked."""
-    strategy = make_strategy(_parent_.name)
-    if strategy.rule != "confidence":
+    if usual_normalisation(_parent_.name)["rule"] != "confidence":
         return None
     replaced = _parent_.recalibrate_every is not None
     return None if replaced and on_policy(_root_) else value

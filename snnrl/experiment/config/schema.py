@@ -1,14 +1,22 @@
-"""Every setting: its type, its meaning and its bounds. The values stand in ``configs/``."""
+"""Every setting: its type, its meaning and its bounds. The values stand in ``configs/``.
+
+The settings of components are not written here: they are their constructors' parameters, of which
+:mod:`snnrl.experiment.config.facts` tells.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, is_dataclass
-from functools import cache
+import re
+from copy import copy
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from functools import cache, partial, reduce
+from operator import or_
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from snnrl.experiment.config import facts
 from snnrl.experiment.config.resolvers import RESOLVERS
 
 
@@ -186,65 +194,23 @@ class SpikingActorConfig(ActorConfig):
 
 @dataclass
 class NeuronConfig:
-    """What all neurons share."""
+    """What all neurons share; the parameters of each are its constructor's."""
 
     name: str = option("the neuron; choose it with neuron=...")
-    threshold: float = option("membrane potential above which a neuron spikes", above=0)
-    detach_reset: bool = option("whether no gradient flows through the reset")
-
-
-@dataclass
-class LIFConfig(NeuronConfig):
-    """Leaky integrate-and-fire."""
-
-    decay: float = option("share of the membrane potential kept in a step", minimum=0, maximum=1)
-
-
-@dataclass
-class CLIFConfig(LIFConfig):
-    """Current-based leaky integrate-and-fire."""
-
-    current_decay: float = option(
-        "share of the synaptic current kept in a step", minimum=0, maximum=1
-    )
-
-
-@dataclass
-class DNConfig(NeuronConfig):
-    """Second-order dynamic neuron."""
-
-    current_decay: float = option(
-        "share of the synaptic current kept in a step", minimum=0, maximum=1
-    )
-    tv: float = option("pull of the membrane on the recovery variable")
-    tu: float = option("pull of the recovery variable on itself")
-    tr: float = option("membrane potential after a spike")
-    ts: float = option("jump of the recovery variable at a spike")
 
 
 @dataclass
 class SurrogateConfig:
-    """Derivative of the spike."""
+    """What all surrogates share; the parameters of each are its constructor's."""
 
     name: str = option("derivative in place of the spike's; choose it with surrogate=...")
-    scale: float = option(
-        "half width (rectangular, triangle) or slope (sigmoid, tanh; one function at 4 and 2)",
-        above=0,
-    )
 
 
 @dataclass
 class EncoderConfig:
-    """What all encoders share; the whole of direct coding."""
+    """What all encoders share; the parameters of each are its constructor's."""
 
     name: str = option("from observations to input; choose it with encoder=...")
-
-
-@dataclass
-class PopulationEncoderConfig(EncoderConfig):
-    """Gaussian receptive fields."""
-
-    population: int = option("input neurons for each observation dimension", minimum=1)
 
 
 @dataclass
@@ -269,26 +235,24 @@ class ConvolutionsConfig(ConvConfig):
 
 @dataclass
 class BNConfig:
-    """A normalisation strategy; see :class:`snnrl.nn.norm.NormStrategy`."""
+    """What all normalisations share; the parameters of each are its constructor's, and those of
+    :class:`snnrl.nn.norm.strategy.Schedule`."""
 
     name: str = option("the normalisation strategy; choose it with bn=...")
-    rule: str = option(
-        "rule that moves the statistics in training", choices=("none", "ema", "confidence")
-    )
-    recalibrate_every: int | str | None = option(
-        "environment steps between re-calibrations (null: never; PPO: auto, at each rollout)",
-        minimum=1,
-    )
-    recalibrate_batches: int = option("replay minibatches in a re-calibration", minimum=1)
-    target_stats: str = option("how target networks' statistics follow", choices=("soft", "hard"))
-    momentum: float = option("gain of the ema rule", above=0, maximum=1)
-    smoothing: float = option(
-        "how slowly the confidence rule's prior variance follows", minimum=0, maximum=1
-    )
-    effective_n: float | None = option(
-        "observations a batch is worth to the confidence rule (null: batch size - 1)", above=0
-    )
-    eps: float = option("added to the variance", above=0)
+
+
+@dataclass
+class LossConfig:
+    """What all loss terms share; the whole of none."""
+
+    name: str = option("what is added to the loss of a spiking network; choose it with loss=...")
+
+
+@dataclass
+class RegulationConfig:
+    """What all regulations share; the whole of none."""
+
+    name: str = option("what moves firing thresholds; choose it with regulation=...")
 
 
 @dataclass
@@ -373,6 +337,8 @@ class RunConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     conv: ConvConfig = field(default_factory=ConvConfig)
     bn: BNConfig = field(default_factory=BNConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    regulation: RegulationConfig = field(default_factory=RegulationConfig)
     kernel: KernelConfig = field(default_factory=KernelConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -392,7 +358,71 @@ class RunConfig:
     experiment_name: str | None = option(
         "a word in the run folder's name; an experiment has its own"
     )
+    plugins: list[str] = option(  # noqa: RUF009
+        "modules of your own that register components: plugins=[my_lab.spiking]", empty=list
+    )
     retry: bool = option("whether to try again what failed twice of the same at the same step")
+
+
+BASES: dict[str, type] = {
+    "neuron": NeuronConfig,
+    "surrogate": SurrogateConfig,
+    "encoder": EncoderConfig,
+    "bn": BNConfig,
+    "loss": LossConfig,
+    "regulation": RegulationConfig,
+}
+"""Groups of components: group -> what the types of its choices share."""
+
+TYPES: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "null": None,
+    "any": Any,
+    "list[int]": list[int],
+    "list[float]": list[float],
+    "list[str]": list[str],
+    "dict[str, any]": dict[str, Any],
+}
+"""Words of :mod:`snnrl.experiment.config.facts` -> types."""
+
+
+def component_node(group: str, choice: str) -> type:
+    """Return the type of a component's settings, with its constructor's defaults as values."""
+    settings = facts.components()[group][choice].settings
+    typed = [
+        (name, _type(setting), _field(group, name, setting)) for name, setting in settings.items()
+    ]
+    base = BASES[group]
+    (name,) = fields(base)
+    named = ("name", str, field(default=choice, metadata=name.metadata))
+    words = "".join(word.capitalize() for word in re.split(r"\W|_", choice))
+    return make_dataclass(
+        f"{words}{base.__name__}",
+        [named, *typed],
+        bases=(base,),
+        namespace={"__module__": __name__},
+    )
+
+
+def _type(setting: facts.Setting) -> Any:
+    return reduce(or_, [TYPES[word] for word in setting.types])
+
+
+def _field(group: str, name: str, setting: facts.Setting) -> Any:
+    metadata = {
+        key: getattr(setting, key) for key in ("meaning", "minimum", "above", "maximum", "choices")
+    }
+    default = setting.default
+    if setting.required:
+        default = MISSING
+    elif (group, name) == ("bn", "recalibrate_every") and default is not None:
+        default = f"${{off_policy:{default}}}"
+    if isinstance(default, list | dict):
+        return field(default_factory=partial(copy, default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 NODES: dict[str, dict[str, type]] = {
@@ -411,15 +441,17 @@ NODES: dict[str, dict[str, type]] = {
         "spiking": SpikingCriticConfig,
         "none": CriticConfig,
     },
-    "neuron": {"lif": LIFConfig, "clif": CLIFConfig, "dn": DNConfig},
-    "surrogate": {"": SurrogateConfig},
-    "encoder": {"population": PopulationEncoderConfig, "direct": EncoderConfig},
+    "neuron": {},
+    "surrogate": {},
+    "encoder": {},
     "conv": {
         "none": ConvConfig,
         "nature": ConvolutionsConfig,
         "minatar": ConvolutionsConfig,
     },
-    "bn": {"": BNConfig},
+    "bn": {},
+    "loss": {"none": LossConfig},
+    "regulation": {"none": RegulationConfig},
     "kernel": {"": KernelConfig},
     "tracking": {
         "wandb": WandbConfig,
@@ -429,9 +461,26 @@ NODES: dict[str, dict[str, type]] = {
 }
 """Group -> choice -> its type; ``""`` where all choices of a group have one type."""
 
+for _group in BASES:
+    for _choice in facts.components()[_group]:
+        NODES[_group][_choice] = component_node(_group, _choice)
+
 
 PLACES = {"critic.bn": "bn"}
 """Where a group stands besides its own place: ``bn@critic.bn=carebn``."""
+
+
+def add_choice(group: str, choice: str) -> None:
+    """Make a type of a component that :func:`snnrl.experiment.config.facts.add` has added."""
+    node = component_node(group, choice)
+    NODES[group][choice] = node
+    ConfigStore.instance().store(group=f"schema/{group}", name=choice, node=node, package=group)
+    setting_types.cache_clear()
+
+
+def stand_in_for_file(group: str, choice: str) -> None:
+    """Make a component a choice that has no file: its defaults are its values."""
+    ConfigStore.instance().store(group=group, name=choice, node=NODES[group][choice])
 
 
 @cache
@@ -455,17 +504,15 @@ def setting_types() -> dict[str, Any]:
     """Dotted key -> type, of every setting that some choice of the groups has."""
     types: dict[str, Any] = {}
     for name, hint in get_type_hints(RunConfig).items():
-        if not is_dataclass(hint):
-            types[name] = hint
-            continue
-        for node in NODES.get(name, {"": hint}).values():
-            types |= _types_in(node, f"{name}.")
+        types |= _types_in(name, hint) if is_dataclass(hint) else {name: hint}
     return types
 
 
-def _types_in(node: Any, prefix: str) -> dict[str, Any]:
+def _types_in(place: str, base: Any) -> dict[str, Any]:
+    """The same of what stands at a place: of every choice of its group."""
     types: dict[str, Any] = {}
-    for key, hint in get_type_hints(node).items():
-        nested = _types_in(hint, f"{prefix}{key}.") if is_dataclass(hint) else {prefix + key: hint}
-        types |= nested
+    for node in NODES.get(PLACES.get(place, place), {"": base}).values():
+        for name, hint in get_type_hints(node).items():
+            key = f"{place}.{name}"
+            types |= _types_in(key, hint) if is_dataclass(hint) else {key: hint}
     return types

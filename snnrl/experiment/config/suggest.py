@@ -6,8 +6,6 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 
-from snnrl.envs import known_ids, nearest_id
-
 ALIKE = 0.6
 """How much of two names must be the same."""
 
@@ -38,7 +36,6 @@ ALIASES = {
     "neuron.current_decay": "tau_s tau_syn syn_decay alpha",
     "surrogate.scale": "width slope alpha sigma",
     "bn.recalibrate_every": "recalibration_interval recal_every recalibrate",
-    "bn.smoothing": "alpha",
     "bn.eps": "epsilon",
     "encoder.population": "pop pop_dim neurons",
     "env.n_envs": "num_envs workers n_workers num_workers parallel",
@@ -139,6 +136,9 @@ def suggest_environment(name: str, id_of: dict[str, str]) -> str | None:
 
     :param id_of: choice of the group ``env`` -> its id
     """
+    # Gymnasium takes half a second to import.
+    from snnrl.envs import known_ids, nearest_id
+
     ids = known_ids()
     choices = [choice for choice, env_id in id_of.items() if env_id.lower() == name.lower()]
     if choices:

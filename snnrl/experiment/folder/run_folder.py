@@ -155,6 +155,10 @@ class RunFolder:
                 "run folder removed to start afresh"
             )
 
+    def last_start(self) -> dict[str, Any]:
+        """Return the facts of the last start; nothing where there are none."""
+        return {**(self._earlier_provenance() or [{}])[-1]}
+
     def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
         """Write what will run; a run that starts afresh drops what an earlier try left."""
         if fresh:

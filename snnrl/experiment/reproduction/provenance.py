@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 import snnrl
+from snnrl.experiment.config.plugins import digests
 from snnrl.experiment.reproduction.source import in_words, record_source, same_source
 
 PACKAGES = (
@@ -53,14 +54,17 @@ def installable(versions: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def collect(kernel: str, threads: int, seed: int) -> dict[str, Any]:
+def collect(kernel: str, threads: int, seed: int, plugins: Iterable[str] = ()) -> dict[str, Any]:
     """Facts about this process, for ``provenance.json``.
 
     :param kernel: what computes the network, after ``auto`` was decided
     :param threads: CPU threads of torch
     :param seed: seed of the run
+    :param plugins: modules of its components, imported
     """
+    sources = digests(plugins)
     return {
+        **({"plugins": sources} if sources else {}),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": seed,
@@ -102,6 +106,10 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Dif
             here = now[group].get(name)
             if value != here:
                 yield Difference(name, str(value or absent), str(here or absent))
+    for name, digest in (then.get("plugins") or {}).items():
+        here = now.get("plugins", {}).get(name)
+        if digest != here:
+            yield Difference(f"source of {name}", str(digest)[:8], str(here or "none")[:8])
     for name in ("kernel", "threads"):
         if name in then and then[name] != now[name]:
             yield Difference(name, str(then[name]), str(now[name]))

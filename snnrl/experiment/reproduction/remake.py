@@ -14,6 +14,7 @@ from snnrl.envs.imports import check_module, check_wrapper
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments
 from snnrl.experiment.config.compose import check_override, compose_config
+from snnrl.experiment.config.plugins import check_named, load
 from snnrl.experiment.config.schema import NODES
 from snnrl.experiment.config.written import check_plain, check_written, leaves, written
 from snnrl.experiment.reproduction.source import faults
@@ -77,14 +78,15 @@ def read_whole_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_typed_config(folder: Path) -> DictConfig:
+def read_typed_config(folder: Path, named: Collection[str] = ()) -> DictConfig:
     """Return ``config.yaml`` of a run folder as this version composes it, to act and not to learn.
 
+    :param named: modules that the user has named: a run's plugins are imported, if they are these
     :raises UserError: not a run folder, it is damaged, or this version does not know a setting
     """
     config = read_whole_config(folder)
     try:
-        return remake(Recorded(folder, config, "", [{}]), Path("results"))[0]
+        return remake(Recorded(folder, config, "", [{}]), Path("results"), named)[0]
     except UserError as problem:
         raise UserError(f"{folder / CONFIG}: {problem}") from None
 
@@ -112,6 +114,7 @@ def _faults(facts: Mapping[str, Any]) -> Iterator[str]:
     for name, usual, kind in (
         ("versions", None, dict),
         ("hardware", {}, dict),
+        ("plugins", {}, dict),
         ("command", [], list),
         ("kernel", "", str),
         ("threads", 1, int),
@@ -131,14 +134,19 @@ def _command(folder: Path, facts: Mapping[str, Any]) -> str:
     return f"python -m snnrl.train {shlex.join(map(str, overrides))}"
 
 
-def remake(recorded: Recorded, results_dir: Path) -> tuple[DictConfig, list[str]]:
+def remake(
+    recorded: Recorded, results_dir: Path, named: Collection[str] = ()
+) -> tuple[DictConfig, list[str]]:
     """The configuration of the run, to be run again elsewhere, and a command line that gives it.
 
     Every value stands in the command line, so that today's defaults have no say. The kernel and
     the device are those that ``auto`` was then; nothing is tracked.
 
-    :raises UserError: this version does not know a setting of the run, or a value of it
+    :param named: modules that the user has named
+    :raises UserError: this version does not know a setting of the run, or a value of it, or a
+        plugin of the run is not named
     """
+    check_named(recorded.config, named)
     values = dict(leaves(recorded.config))
     for key, value in values.items():
         check_plain(key, value)
@@ -151,6 +159,7 @@ def remake(recorded: Recorded, results_dir: Path) -> tuple[DictConfig, list[str]
     }
     overrides = [*_choices(recorded), *_settings(values, recorded)]
     overrides += ["tracking=none", f"results_dir={written(str(results_dir))}"]
+    load(recorded.config.get("plugins", []))
     overrides = [check_override(text) for text in overrides]
     return compose_config(overrides), overrides
 

@@ -27,7 +27,6 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError
 from snnrl.experiment.config.compose import compose_config
-from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.progress import is_evaluation
 from snnrl.experiment.sweep.job import LOOK_EVERY_S, Job, ended_alone, perform, perform_apart
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, distinguish
@@ -196,6 +195,9 @@ def _say(line: str) -> None:
 
 def _job_to_do(sweep: Sweep, number: int, overrides: list[str]) -> Job | None:
     """The job, unless its run is done: then its outcome is written at once."""
+    # Hydra imports this module for every command, and ``--help`` has no use for pandas and torch.
+    from snnrl.experiment.folder.run_folder import RunFolder
+
     cfg = compose_config(overrides)
     path = ""
     with suppress(UserError):  # what cannot be read is the run's to tell

@@ -19,7 +19,7 @@ class NoNorm(Norm):
     Its parameters mean nothing: configurations have had them from the first version on.
 
     :param rule: keeps no statistics
-    :param momentum, smoothing, effective_n, eps: see :class:`snnrl.nn.norm.batch.PooledBatchNorm`
+    :param momentum, smoothing, effective_n, eps: without effect
     """
 
     def __init__(

@@ -9,12 +9,9 @@ from typing import Annotated, Any, Literal
 from snnrl.errors import UserError, expect
 from snnrl.nn.norm.base import Norm
 from snnrl.nn.norm.batch import BatchNorm
-from snnrl.nn.registry import GROUPS, Spec, component, split_spec
+from snnrl.nn.registry import CONTEXT, GROUPS, Spec, component, split_spec
 from snnrl.nn.shape import LayerShape
 from snnrl.parameters import AtLeast, parameters_of
-
-CONTEXT = ("shape", "threshold")
-"""What a layer is built with that does not come from a person."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def make_strategy(spec: Spec) -> NormStrategy:
     assert isinstance(chosen.maker, type)
     given = {**chosen.presets, **changes}
     group = GROUPS["norm"]
-    own = {key: p for key, p in parameters_of(chosen.maker).items() if key not in CONTEXT}
+    own = {key: p for key, p in parameters_of(chosen.maker).items() if key not in CONTEXT["norm"]}
     known = {**own, **parameters_of(Schedule)}
     for key, value in given.items():
         expect(f"{group} parameter", key, sorted(known))

@@ -53,7 +53,7 @@ class Rectangular(FixedSurrogate):
 class Sigmoid(FixedSurrogate):
     """``scale y (1 - y)`` with ``y = sigmoid(scale (v - th))``.
 
-    :param scale: slope
+    :param scale: slope of the sigmoid (one function with tanh at 4 and 2)
     """
 
     def __init__(self, shape: LayerShape, scale: Annotated[float, Above(0)] = 4.0):
@@ -64,7 +64,7 @@ class Sigmoid(FixedSurrogate):
 class Tanh(FixedSurrogate):
     """``1 - y^2`` with ``y = tanh(scale (v - th))``: at 2 the function that ``sigmoid`` is at 4.
 
-    :param scale: slope
+    :param scale: slope of the tanh (one function with sigmoid at 2 and 4)
     """
 
     def __init__(self, shape: LayerShape, scale: Annotated[float, Above(0)] = 2.0):

@@ -8,7 +8,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
@@ -19,12 +18,16 @@ from snnrl.experiment.config.compose import (
     choices,
     compose_config,
 )
+from snnrl.experiment.config.describe import as_text, describe_all
+from snnrl.experiment.config.facts import FILE
 from snnrl.experiment.config.help import help_text
-from snnrl.experiment.config.schema import NODES, RunConfig, setting_types
+from snnrl.experiment.config.schema import NODES, PLACES, RunConfig, setting_types
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.run import run
 from snnrl.nn.norm import make_strategy
-from snnrl.nn.registry import component, names
+from snnrl.nn.norm.strategy import Schedule
+from snnrl.nn.registry import CONTEXT, component, names
+from snnrl.nn.registry import GROUPS as KINDS
 from snnrl.nn.threshold import Threshold
 from snnrl.ops.backend import KERNELS
 from snnrl.parameters import parameters_of
@@ -68,11 +71,6 @@ def companions(group: str, choice: str) -> list[str]:
     return [f"{group}={choice}", *needs]
 
 
-def read(group: str, choice: str) -> dict[str, Any]:
-    values = yaml.safe_load((CONFIG_DIR / group / f"{choice}.yaml").read_text())
-    return {key: value for key, value in values.items() if key not in ("defaults", "name")}
-
-
 def test_every_folder_of_configs_is_a_group() -> None:
     folders = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
     assert folders == {*GROUPS, "hydra"}
@@ -113,6 +111,7 @@ def mixtures() -> list[list[str]]:
 def test_mixtures_cover_every_choice() -> None:
     covered = {tuple(text.split("=")) for mixture in mixtures() for text in mixture}
     elsewhere = {"env", "kernel", "experiment", "algo", "critic", "actor", "conv"}
+    elsewhere |= {"loss", "regulation"}
     assert {c for c in CHOICES if c[0] not in elsewhere} <= covered
 
 
@@ -126,7 +125,7 @@ def test_mixtures_cover_every_choice() -> None:
     ],
 )
 def test_every_choice_learns_a_few_steps(env: str, mixture: list[str], tmp_path: Path) -> None:
-    if mixture == ["actor=ann"] or "bn=none" in mixture:
+    if mixture == ["actor=ann"] or {"bn=none", "bn=layernorm"} & {*mixture}:
         mixture = [*mixture, "bn.recalibrate_every=null"]
     short = ["total_steps=12", "algo.learning_starts=4", "evaluation.episodes=1"]
     overrides = arguments(tmp_path, *mixture, *short, f"env={env}")
@@ -189,22 +188,42 @@ def test_names_are_those_of_python() -> None:
     assert choices("bn") == names("norm")
     for group in ("neuron", "surrogate", "encoder"):
         assert choices(group) == names(group)
+    for group in ("loss", "regulation"):
+        assert choices(group) == sorted(["none", *names(group)])
     assert choices("kernel") == sorted(KERNELS)
 
 
-@pytest.mark.parametrize(
-    ("group", "name"),
-    [(g, name) for g in ("neuron", "surrogate", "encoder") for name in choices(g)],
-)
+COMPONENTS = [(group, name) for kind, group in KINDS.items() for name in names(kind)]
+
+
+@pytest.mark.parametrize(("group", "name"), COMPONENTS)
 def test_files_are_the_defaults_of_python(group: str, name: str) -> None:
-    chosen = component(group, name)
+    chosen = component({"bn": "norm"}.get(group, group), name)
     parameters = parameters_of(chosen.maker)
+    for key in CONTEXT[{"bn": "norm"}.get(group, group)]:
+        parameters.pop(key, None)
     if group == "neuron":
         parameters["threshold"] = parameters_of(Threshold)["threshold"]
-    defaults = {key: p.default for key, p in parameters.items()} | chosen.presets
-    not_settings = ("shape", "surrogate", "inputs", "time_steps", "input_range")
-    expected = {key: value for key, value in defaults.items() if key not in not_settings}
-    assert read(group, name) == expected
+    if group == "bn":
+        parameters |= parameters_of(Schedule)
+    expected = {key: p.default for key, p in parameters.items()} | chosen.presets
+    assert OmegaConf.to_container(compose_config([f"{group}={name}"])[group]) == {
+        "name": name,
+        **expected,
+    }
+
+
+@pytest.mark.parametrize(("group", "name"), COMPONENTS)
+def test_files_hold_what_differs_from_the_constructor(group: str, name: str) -> None:
+    chosen = component({"bn": "norm"}.get(group, group), name)
+    written = OmegaConf.load(CONFIG_DIR / group / f"{name}.yaml")
+    assert isinstance(written, DictConfig)
+    assert written.keys() == {"defaults", "name", *chosen.presets}
+    assert written.name == name
+
+
+def test_the_generated_settings_are_current() -> None:
+    assert as_text(describe_all()) == FILE.read_text(), "expected `make settings` to be run"
 
 
 # The published settings: TD3 and DDPG, https://arxiv.org/abs/2509.23791
@@ -309,6 +328,13 @@ def test_the_command_line_wins_over_a_preset() -> None:
 )
 def test_integral_floats_are_integers(given: str, taken: str) -> None:
     assert check_override(given) == taken
+
+
+def test_a_group_has_one_default_wherever_it_stands() -> None:
+    """``--help`` shows no other."""
+    cfg = compose_config(["critic=spiking"])
+    assert {OmegaConf.select(cfg, f"{at}.name") for at in PLACES} == {cfg.bn.name}
+    assert set(PLACES.values()) == {"bn"}
 
 
 def test_help_has_every_group_choice_and_setting() -> None:

@@ -31,7 +31,6 @@ SUGGESTIONS = {
     "critic.bn.momentun=1": "'critic.bn.momentum'",
     "env.num_envs=4": "'env.n_envs'",
     "env.seed=4": "elsewhere there is 'seed'",
-    "bn.alpha=0.5": "'bn.smoothing'",
     "surrogate.alpha=2": "'surrogate.scale'",
     "evaluation.freq=100": "'evaluation.every'",
     "checkpoint.freq=100": "'checkpoint.every'",

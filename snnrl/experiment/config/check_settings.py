@@ -1,0 +1,280 @@
+"""What can be said of a configuration without its agent and its environment, in no time: bounds,
+and whether its settings fit together."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from snnrl.errors import UserError, expect
+from snnrl.experiment.config import facts
+from snnrl.experiment.config.choices import (
+    normalisations,
+    on_policy,
+    rollout_size,
+    spiking_parts,
+    usual_normalisation,
+)
+from snnrl.experiment.config.compose import CONFIG_DIR
+from snnrl.experiment.config.plugins import check_plugins
+from snnrl.experiment.config.schema import PLACES
+from snnrl.experiment.config.written import check_comes_back
+
+ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
+
+SHORT = "experiment=debug, which is short and does everything that a run does"
+
+LARGEST = 10**12
+"""Sizes and counts beyond it overflow what counts them."""
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Check the settings of one composed configuration.
+
+    :raises UserError: the first thing that does not fit, naming its key
+    """
+    check_bounds(cfg)
+    check_plugins(cfg, PLACES)
+    _check_parts(cfg)
+    for key, bn in normalisations(cfg).items():
+        _check_normalisation(key, bn, cfg)
+    if on_policy(cfg):
+        _check_rollout(cfg)
+    else:
+        _check_replay(cfg)
+    _check_results_dir(cfg.results_dir)
+    _check_experiment_name(cfg.experiment_name)
+    check_comes_back(cfg)
+
+
+def _check_results_dir(results_dir: str) -> None:
+    if results_dir.startswith("~"):
+        raise UserError(f"results_dir={results_dir}: expected a path in full, such as $HOME/...")
+    path = Path(results_dir).absolute()
+    try:
+        existing = next(part for part in [path, *path.parents] if part.exists())
+    except OSError as problem:
+        raise UserError(
+            f"results_dir={results_dir}: cannot write there ({problem.strerror})"
+        ) from None
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(
+            f"results_dir={results_dir}: expected a folder to write to, and {existing} is not"
+        )
+
+
+def _check_experiment_name(name: str | None) -> None:
+    if name is not None and not re.fullmatch(r"\w[\w.-]{0,39}", name):
+        raise UserError(
+            f"experiment_name={name!r}: expected at most 40 letters, digits, '_', '.' and '-', a "
+            "letter or digit first"
+        )
+
+
+def check_bounds(node: DictConfig, prefix: str = "") -> None:
+    """Check every setting of a configuration by itself.
+
+    :raises UserError: one without a value, or beyond its bounds
+    """
+    typed: Any = OmegaConf.get_type(node)
+    for field in fields(typed):
+        name = field.name
+        if OmegaConf.is_missing(node, name):
+            raise UserError(f"{prefix}{name}: has no value")
+        value = node[name]
+        if field.default_factory in (dict, list):
+            continue  # the environment's to check
+        if isinstance(value, DictConfig) and is_dataclass(OmegaConf.get_type(value)):
+            check_bounds(value, f"{prefix}{name}.")
+            continue
+        if isinstance(value, ListConfig) and not value:
+            raise UserError(f"{prefix}{name}=[]: expected at least one number")
+        if isinstance(value, DictConfig):
+            continue  # of any form
+        for item in value if isinstance(value, ListConfig) else [value]:
+            _check_bound(prefix + name, item, field.metadata)
+
+
+def _check_bound(key: str, value: Any, bounds: Any) -> None:
+    if value is None or isinstance(value, bool):
+        return
+    if bounds["choices"]:
+        expect(key, value, bounds["choices"])
+    if isinstance(value, str):
+        if not value:
+            raise UserError(f"{key}=: expected a value")
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value}: expected a finite number")
+    low, above = bounds["minimum"], bounds["above"]
+    high = LARGEST if bounds["maximum"] is None else bounds["maximum"]
+    if low is not None and not value >= low:
+        raise UserError(f"{key}={value}: expected at least {low}")
+    if above is not None and not value > above:
+        raise UserError(f"{key}={value}: expected more than {above}")
+    if not value <= high:
+        raise UserError(f"{key}={value}: expected at most {high}")
+
+
+def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
+    algo, refreshes = cfg.algo.name, on_policy(cfg)
+    choice = "bn" if key == "bn" else f"bn@{key}"
+    every = bn.recalibrate_every
+    rule = bn.get("rule", "none")
+    if rule == "none" and every is not None:
+        raise UserError(
+            f"{key}.recalibrate_every={every}: {choice}={bn.name} keeps no statistics; expected "
+            "null"
+        )
+    if refreshes and isinstance(every, int):
+        raise UserError(
+            f"{key}.recalibrate_every={every}: algo={algo} refreshes the statistics once a "
+            "rollout, of algo.n_steps; expected auto, or null to refresh them by the update rule"
+        )
+    if isinstance(every, str) and not (refreshes and every == "auto"):
+        fits = "auto or null" if refreshes else "a number of environment steps, or null"
+        raise UserError(f"{key}.recalibrate_every={every}: expected {fits}")
+    usual = usual_normalisation(bn.name)
+    if rule != usual["rule"] and "rule" in facts.components()["bn"][bn.name].says:
+        fitting = [
+            name
+            for name, named in facts.components()["bn"].items()
+            if "rule" in named.says and usual_normalisation(name)["rule"] == rule
+        ]
+        raise UserError(
+            f"{key}.rule={rule}: does not fit {choice}={bn.name}; "
+            f"expected {choice}={f' or {choice}='.join(fitting)}"
+        )
+    for name, needed in ONLY_WITH_RULE.items():
+        if rule != needed and name in bn and bn[name] != usual[name]:
+            raise UserError(
+                f"{key}.{name}={bn[name]}: has no effect with {choice}={bn.name}, whose rule is "
+                f"{rule}; expected only with the {needed} rule"
+            )
+    if refreshes:
+        _check_refresh(key, bn, choice, cfg)
+
+
+def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> None:
+    usual = usual_normalisation(bn.name)
+    if bn.recalibrate_every == "auto" and usual["recalibrate_every"] is None:
+        fitting = [
+            name
+            for name, named in facts.components()["bn"].items()
+            if named.defaults()["recalibrate_every"] is not None
+        ]
+        raise UserError(
+            f"{key}.recalibrate_every=auto: has no effect with {choice}={bn.name}, which does not "
+            f"re-calibrate; expected null, or {choice}={f' or {choice}='.join(fitting)}"
+        )
+    algo = cfg.algo.name
+    for name in facts.algorithm(cfg).without_effect:
+        if bn[name] != usual[name]:
+            raise UserError(
+                f"{key}.{name}={bn[name]}: has no effect with algo={algo}, which has neither a "
+                "replay buffer nor target networks; expected only with the other algorithms"
+            )
+    for name in ONLY_WITH_RULE:
+        if bn.recalibrate_every == "auto" and name in bn and bn[name] != usual[name]:
+            raise UserError(
+                f"{key}.{name}={bn[name]}: has no effect with algo={algo} and "
+                f"{key}.recalibrate_every=auto, which asks no rule; expected only with "
+                f"{key}.recalibrate_every=null"
+            )
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    if cfg.actor.name == "ann" and cfg.bn.name != "none":
+        raise UserError(
+            f"bn={cfg.bn.name}: an ordinary actor has no spiking layers to normalise; "
+            "expected bn=none with actor=ann"
+        )
+    for group in ("loss", "regulation"):
+        if cfg[group].name != "none" and not spiking_parts(cfg):
+            raise UserError(
+                f"{group}={cfg[group].name}: has no effect with actor={cfg.actor.name} and "
+                f"critic={cfg.critic.name}, of which none spikes; expected {group}=none"
+            )
+    if cfg.actor.name == "spiking":
+        _check_readout(cfg)
+    critics = facts.algorithm(cfg).critics
+    if cfg.critic.name not in critics:
+        raise UserError(
+            f"critic={cfg.critic.name}: does not fit algo={cfg.algo.name}; "
+            f"expected critic={' or critic='.join(critics)}"
+        )
+
+
+def _check_readout(cfg: DictConfig) -> None:
+    actor = cfg.actor
+    readout = facts.algorithm(cfg).usual_readout if actor.readout == "auto" else actor.readout
+    if readout == "linear" and actor.population != _usual_population():
+        raise UserError(
+            f"actor.population={actor.population}: has no effect with algo={cfg.algo.name} and "
+            f"actor.readout={actor.readout}, which is linear; expected only with "
+            "actor.readout=population"
+        )
+
+
+def _usual_population() -> int:
+    values: Any = OmegaConf.load(CONFIG_DIR / "actor" / "spiking.yaml")
+    return int(values.population)
+
+
+def _check_replay(cfg: DictConfig) -> None:
+    algo = cfg.algo
+    if algo.gradient_steps == 0:
+        raise UserError(
+            "algo.gradient_steps=0: nothing would be learned; expected at least 1, or -1 for as "
+            "many as environment steps"
+        )
+    if algo.learning_starts >= cfg.total_steps:
+        raise UserError(
+            f"algo.learning_starts={algo.learning_starts}: nothing would be learned in "
+            f"total_steps={cfg.total_steps}; expected less than that, or {SHORT}"
+        )
+    n_envs = cfg.env.n_envs
+    if algo.buffer_size < n_envs:
+        raise UserError(
+            f"algo.buffer_size={algo.buffer_size}: holds no transition of each of "
+            f"env.n_envs={n_envs}; expected at least that"
+        )
+    if not algo.get("replacement", True):
+        for key in ("learning_starts", "buffer_size"):
+            if algo[key] < algo.batch_size * n_envs:
+                raise UserError(
+                    f"algo.{key}={algo[key]}: too few transitions for minibatches of "
+                    f"algo.batch_size={algo.batch_size} without replacement; expected at least "
+                    f"{algo.batch_size * n_envs}, or algo.replacement=true"
+                )
+
+
+def _nearest_divisor(size: int, n: int) -> int:
+    """The divisor of ``size``, at least 2, that is nearest to ``n``; of two the smaller."""
+    small = [d for d in range(1, math.isqrt(size) + 1) if size % d == 0]
+    divisors = {*small, *(size // d for d in small)} - {1}
+    return min(divisors, key=lambda d: (abs(d - n), d))
+
+
+def _check_rollout(cfg: DictConfig) -> None:
+    size, batch = rollout_size(cfg), cfg.algo.batch_size
+    what = f"algo.n_steps={cfg.algo.n_steps} times env.n_envs={cfg.env.n_envs}"
+    if size < 2:
+        raise UserError(f"{what}: one transition has no deviation; expected at least 2")
+    if size % batch:
+        closest = _nearest_divisor(size, batch)
+        raise UserError(
+            f"algo.batch_size={batch}: does not divide the {size} transitions of a rollout "
+            f"({what}); expected a divisor such as {closest}"
+        )
+    if cfg.total_steps < size:
+        raise UserError(
+            f"total_steps={cfg.total_steps}: nothing would be learned; expected at least the "
+            f"{size} of a rollout ({what}), or {SHORT}"
+        )

@@ -1,0 +1,116 @@
+"""What components and algorithms say of themselves, as plain data: reading it imports no torch.
+
+The package's own stand in ``settings.json``, which ``make settings`` writes from their constructors
+and classes (:mod:`snnrl.experiment.config.describe`); those of plugins are added as they are
+imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+FILE = Path(__file__).with_name("settings.json")
+
+
+class Setting(NamedTuple):
+    """One setting of a choice.
+
+    :param types: words for the types of its value: ``float``, ``null``, ``list[int]``, ...
+    :param default: value where nobody gives one; ``None`` also where there is none
+    :param required: whether a value must be given
+    :param minimum, above, maximum: bounds of numbers, see :class:`snnrl.parameters.Bounds`
+    :param choices: allowed values
+    :param meaning: one line
+    """
+
+    types: tuple[str, ...]
+    default: Any
+    required: bool
+    minimum: float | None
+    above: float | None
+    maximum: float | None
+    choices: tuple[str, ...] | None
+    meaning: str
+
+
+class Choice(NamedTuple):
+    """A component that can be chosen.
+
+    :param settings: by name
+    :param says: settings whose values the choice's name stands for
+    """
+
+    settings: dict[str, Setting]
+    says: tuple[str, ...]
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the value of each setting where nobody gives one."""
+        return {name: setting.default for name, setting in self.settings.items()}
+
+
+class Algorithm(NamedTuple):
+    """The attributes of :class:`snnrl.agents.base.SpikingAgent` that checks need."""
+
+    experience: str
+    critics: tuple[str, ...]
+    usual_readout: str
+    without_effect: tuple[str, ...]
+
+
+def components() -> dict[str, dict[str, Choice]]:
+    """Return the choices of each group whose choices are components: group -> name -> choice."""
+    return _read()[0]
+
+
+def add(group: str, name: str, described: Mapping[str, Any]) -> None:
+    """Add a choice.
+
+    :param described: see :func:`snnrl.experiment.config.describe.describe`
+    """
+    components()[group][name] = _choice(described)
+
+
+def algorithm(cfg: DictConfig) -> Algorithm:
+    """Return the facts of the configuration's algorithm."""
+    return _read()[1][cfg.algo.name]
+
+
+@cache
+def _read() -> tuple[dict[str, dict[str, Choice]], dict[str, Algorithm]]:
+    content = json.loads(FILE.read_text())
+    groups = {
+        group: {name: _choice(described) for name, described in choices.items()}
+        for group, choices in content["components"].items()
+    }
+    algorithms = {
+        name: Algorithm(**{key: _hashable(value) for key, value in described.items()})
+        for name, described in content["algorithms"].items()
+    }
+    return groups, algorithms
+
+
+def _choice(described: Mapping[str, Any]) -> Choice:
+    settings = {
+        name: Setting(
+            types=tuple(given["types"]),
+            default=given.get("default"),
+            required="default" not in given,
+            minimum=given.get("minimum"),
+            above=given.get("above"),
+            maximum=given.get("maximum"),
+            choices=_hashable(given.get("choices")),
+            meaning=given["meaning"],
+        )
+        for name, given in described["settings"].items()
+    }
+    return Choice(settings, tuple(described["says"]))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,147 @@
+"""Modules that register components of one's own: ``plugins=[my_lab.spiking]``.
+
+Importing one runs its code, so they are named on a command line, and nothing else imports them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from snnrl.errors import UserError
+from snnrl.experiment.config import facts, schema
+from snnrl.text import one_line
+
+KEY = "plugins"
+
+_brought: dict[tuple[str, str], str] = {}
+"""Group and choice -> the plugin that it came with."""
+
+_loaded: set[str] = set()
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import modules; what they register can be chosen from now on.
+
+    :raises UserError: one cannot be imported, or registers what no command line could give
+    """
+    for module in modules:
+        if module in _loaded:
+            continue
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise UserError(f"{KEY}=[{module}]: expected names of modules, such as my_lab.spiking")
+        try:
+            import_module(module)
+        except UserError as problem:
+            raise UserError(f"{KEY}=[{module}]: {problem}") from problem
+        except Exception as problem:  # whatever their code raises
+            reason = f"{type(problem).__name__}: {one_line(problem)}"
+            raise UserError(f"{KEY}=[{module}]: cannot be imported ({reason})") from problem
+        _add_registered(module)
+        _loaded.add(module)
+
+
+def loaded(config: Mapping[str, Any]) -> list[str]:
+    """Return the plugins of a recorded configuration that are imported here.
+
+    :param config: ``config.yaml``, nested, of whoever
+    """
+    named = config.get(KEY)
+    return [name for name in named if name in _loaded] if isinstance(named, list) else []
+
+
+def brought() -> list[tuple[str, str]]:
+    """Return group and name of each choice that came with a plugin."""
+    return list(_brought)
+
+
+def check_plugins(cfg: DictConfig, places: Mapping[str, str]) -> None:
+    """Check that the plugins of a configuration's components are named in it.
+
+    :param places: where a group stands besides its own place, such as ``critic.bn``
+    :raises UserError: one is not
+    """
+    for place, group in {**{group: group for group in schema.BASES}, **places}.items():
+        node = cfg
+        for part in place.split("."):
+            node = node.get(part) if node is not None else None
+        plugin = _brought.get((group, node.name)) if node is not None else None
+        if plugin is not None and plugin not in cfg[KEY]:
+            raise UserError(f"{group}={node.name}: comes with {KEY}=[{plugin}]; expected it given")
+
+
+def check_named(config: Mapping[str, Any], named: Collection[str]) -> None:
+    """Check that the user has named the plugins of a recorded configuration, whose code will run.
+
+    :param config: ``config.yaml``, nested, of whoever
+    :param named: modules
+    :raises UserError: one is not named
+    """
+    plugins = config.get(KEY, [])
+    if not (isinstance(plugins, list) and all(isinstance(name, str) for name in plugins)):
+        raise UserError(f"{KEY}={one_line(plugins)}: expected a list of modules")
+    for module in plugins:
+        if module not in named:
+            raise UserError(
+                f"{KEY}: {one_line(module)} would run; if you trust its code, name it: "
+                f"--module {one_line(module)}"
+            )
+
+
+def digests(modules: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of each plugin's source: its file, or all of a package's.
+
+    :param modules: imported ones
+    :raises UserError: one has no file
+    """
+    return {module: _digest(module) for module in modules}
+
+
+def check_unchanged(then: Mapping[str, Any], modules: Iterable[str], folder: Path) -> None:
+    """Check that plugins are what they were when a run was last started.
+
+    :param then: digests of that start
+    :param folder: of the run
+    :raises UserError: one is not
+    """
+    for module, digest in digests(modules).items():
+        if then.get(module) != digest:
+            raise UserError(
+                f"{KEY}: the source of {module} is not the one that {folder} was trained with; "
+                "expected that one, or another results_dir"
+            )
+
+
+def _add_registered(module: str) -> None:
+    # They bring torch, which a command without plugins may have no use for.
+    from snnrl.experiment.config.describe import describe
+    from snnrl.nn.registry import GROUPS, names
+
+    for kind, group in GROUPS.items():
+        for name in names(kind):
+            if name not in facts.components()[group]:
+                facts.add(group, name, describe(kind, name))
+                schema.add_choice(group, name)
+                _brought[group, name] = module
+
+
+def _digest(module: str) -> str:
+    found = sys.modules[module]
+    file = getattr(found, "__file__", None)
+    if file is None:
+        raise UserError(
+            f"{KEY}=[{module}]: has no file; expected a module, or a package with __init__"
+        )
+    top = Path(file)
+    files = sorted(top.parent.rglob("*.py")) if hasattr(found, "__path__") else [top]
+    content = hashlib.sha256()
+    for path in files:
+        content.update(f"{path.relative_to(top.parent)}\0".encode())
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()

@@ -1,0 +1,103 @@
+"""Settings that are the parameters of constructors."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from snnrl.errors import UserError
+from snnrl.experiment.builder import policy_arguments
+from snnrl.experiment.config.check_settings import check_settings
+from snnrl.experiment.config.compose import check_overrides, compose_config
+from snnrl.experiment.config.label import settings_hash
+
+
+@pytest.mark.parametrize("bn", ["tdbn", "bntt"])
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        (["bn.rule=confidence", "bn.recalibrate_every=5000"], ""),
+        (["bn.rule=confidence", "bn.smoothing=0.5"], ""),
+        (["bn.momentum=0.5"], ""),
+        (["bn.smoothing=0.5"], r"^bn.smoothing=0.5: has no effect with bn=\w+, whose rule is ema"),
+        (["bn.rule=confidence", "bn.momentum=0.5"], r"^bn.momentum=0.5: has no effect .*confiden"),
+        (["bn.rule=none"], r"^bn.rule=none: expected one of ema, confidence"),
+        (["bn.recalibrate_every=auto"], "expected a number of environment steps, or null"),
+    ],
+)
+def test_rules_of_other_normalisations(bn: str, given: list[str], refused: str) -> None:
+    cfg = compose_config([f"bn={bn}", *given])
+    if not refused:
+        check_settings(cfg)
+        return
+    with pytest.raises(UserError, match=refused):
+        check_settings(cfg)
+
+
+def test_a_rule_that_a_name_says_is_another_choice() -> None:
+    with pytest.raises(UserError, match=r"^bn.rule=ema: does not fit bn=carebn; .* bn=re_only"):
+        check_settings(compose_config(["bn=carebn", "bn.rule=ema"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "owners"),
+    [
+        ("bn=vanilla bn.alpha=2", "bn=tdbn"),
+        ("bn=layernorm bn.momentum=0.5", "bn=bntt or bn=ca_only or bn=carebn or bn=none"),
+        ("critic=spiking bn@critic.bn=vanilla critic.bn.alpha=2", "bn@critic.bn=tdbn"),
+        ("surrogate=triangle surrogate.highest=3", "surrogate=learnable"),
+    ],
+)
+def test_a_parameter_of_another_choice(given: str, owners: str) -> None:
+    with pytest.raises(UserError, match=f": expected only with {owners}"):
+        compose_config(given.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ("bn=tdbn bn.alpha=0", "bn.alpha=0.0: expected more than 0"),
+        ("surrogate=learnable surrogate.lowest=-1", "surrogate.lowest=-1.0: expected more than 0"),
+        ("bn=layernorm bn.recalibrate_every=500", "bn=layernorm keeps no statistics"),
+    ],
+)
+def test_bounds_are_the_constructors(given: str, refused: str) -> None:
+    with pytest.raises(UserError, match=refused):
+        check_settings(compose_config(given.split()))
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ("actor=ann loss=rate", "loss=rate: has no effect with actor=ann"),
+        ("loss=rates", "loss=rates: expected one of none, rate; did you mean 'rate'"),
+        ("loss=rate loss.target=2", "loss.target=2.0: expected at most 1"),
+        ("loss.weight=2", "loss.weight: expected only with loss=rate"),
+        ("regulation=rate", "regulation=rate: expected one of none"),
+    ],
+)
+def test_losses_and_regulations_that_do_not_fit(given: str, refused: str) -> None:
+    with pytest.raises(UserError, match=refused):
+        check_settings(compose_config(check_overrides(given.split())))
+
+
+def test_losses_and_regulations_reach_the_policy() -> None:
+    cfg = compose_config(["loss=rate", "loss.target=0.2", "kernel=naive"])
+    given = policy_arguments(cfg)
+    assert given["losses"] == [{"name": "rate", "weight": 0.1, "target": 0.2}]
+    assert not {"losses", "regulation"} & policy_arguments(compose_config([])).keys()
+
+
+def test_no_loss_and_no_regulation_leave_the_hash_as_it_was() -> None:
+    cfg = compose_config([])
+    assert settings_hash(compose_config(["loss=rate"])) != settings_hash(cfg)
+    OmegaConf.set_struct(cfg, False)
+    before = OmegaConf.create(
+        {key: value for key, value in cfg.items() if key not in ("loss", "regulation")}
+    )
+    assert settings_hash(before) == settings_hash(cfg)
+
+
+def test_a_parameter_makes_another_hash() -> None:
+    hashes = {settings_hash(compose_config(["bn=tdbn", f"bn.alpha={a}"])) for a in (1, 2)}
+    assert len(hashes) == 2
