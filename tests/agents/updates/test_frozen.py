@@ -45,10 +45,10 @@ def test_what_was_apart_stays_so_after_an_error_too():
     critic.networks[0].train()
     critic.networks[1].eval()
     frozen = next(critic.parameters()).requires_grad_(False)
-    frozen = Frozen(critic)
+    fixed = Frozen(critic)
 
     def explode():
-        with frozen:
+        with fixed:
             raise RuntimeError
 
     for _ in range(2):
