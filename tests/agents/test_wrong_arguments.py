@@ -36,7 +36,7 @@ def refused(message, variant, env=None, **arguments):
         (dict(neuron=dict(name="lif", deca=0.5)), r"^neuron parameter=deca: .*'decay'\?$"),
         (dict(bn="carbn"), r"^bn=carbn: .*'carebn'\?$"),
         (dict(bn=dict(name="carebn", smothing=0.5)), r"^bn parameter=smothing: .*'smoothing'\?$"),
-        (dict(surrogate="relu"), r"^surrogate=relu: expected one of rectangular, "),
+        (dict(surrogate="relu"), r"^surrogate=relu: expected one of .*rectangular, "),
         (dict(encoder="populaton"), r"^encoder=populaton: .*'population'\?$"),
         (dict(readout="linar"), r"^readout=linar: .*'linear'\?$"),
         (dict(kernel="compil"), r"^kernel=compil: .*'compile'\?$"),

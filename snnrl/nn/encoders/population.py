@@ -57,8 +57,8 @@ class PopulationEncoder(Encoder):
         self,
         inputs: int,
         time_steps: int,
-        input_range: tuple[float, float] | None = None,
         population: Annotated[int, AtLeast(1)] = 10,
+        input_range: tuple[float, float] | None = None,
     ):
         super().__init__(inputs, time_steps, input_range)
         self.features = inputs * population
