@@ -55,7 +55,11 @@ def read_record(folder: Path) -> Recorded:
     """
     config = read_whole_config(folder)
     file = folder / PROVENANCE
-    parts = read_provenance(folder)
+    try:
+        parts = read_provenance(folder)
+    except UserError as problem:
+        reason = str(problem).removeprefix(f"{file}: ").removeprefix("cannot be read, ")
+        raise UserError(f"{file}: cannot be read ({reason}); the run folder is damaged") from None
     if not parts:
         raise UserError(f"{file}: not there; the run folder is half-written")
     for part in parts:
