@@ -28,6 +28,7 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     empty: type | None = None,
+    default: Any = MISSING,
 ) -> Any:
     """A setting without a value of its own: that comes from ``configs/``.
 
@@ -36,13 +37,14 @@ def option(
     :param above: the value must be larger than this
     :param maximum: largest allowed value
     :param choices: allowed values
+    :param default: value where no file has one, such as one's own environment's
     :param empty: ``dict`` or ``list``, of which the value is an empty one: for what others check
     """
     bounds = {"minimum": minimum, "above": above, "maximum": maximum, "choices": choices}
     metadata = {"meaning": meaning, **bounds}
     if empty is not None:
         return field(default_factory=empty, metadata=metadata)
-    return field(default=MISSING, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
@@ -53,11 +55,13 @@ class EnvConfig:
     observation: str = option(
         "what is seen of an Atari game",
         choices=("default", "ram", "pixels"),
+        default="default",
     )
     n_envs: int = option(
         "copies that are learned from side by side, each a process from 2 on",
         minimum=1,
         maximum=100,
+        default=1,
     )
     kwargs: dict[str, Any] = option(  # noqa: RUF009
         "arguments of the environment, such as env.kwargs.max_episode_steps=500", empty=dict
