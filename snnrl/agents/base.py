@@ -36,6 +36,7 @@ from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.surrogates import Surrogate
 from snnrl.ops.backend import KERNELS
+from snnrl.seeds import stream
 
 Statistics = list[tuple[Tensor, Tensor]]
 
@@ -180,7 +181,7 @@ class SpikingAgent(BaseAlgorithm):
     def _record_activity(self) -> None:
         """Log the firing rates and gains of every part, on a sample of the agent's experience."""
         for name, part in self.parts().items() if self.logs_activity else ():
-            generator = np.random.default_rng(self.num_timesteps)
+            generator = stream(self.seed, "activity", self.num_timesteps)
             inputs = self.sample_inputs(name, LOGGED_INPUTS, generator)
             if inputs is not None:
                 for key, value in activity_values(name, part, inputs).items():

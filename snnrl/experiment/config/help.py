@@ -102,7 +102,7 @@ def _component_settings(place: str, group: str, default: str) -> list[str]:
 
 
 def _settings(
-    node: type,
+    node: Any,
     values: DictConfig,
     prefix: str,
     skip: tuple[str, ...] = (),

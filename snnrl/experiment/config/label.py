@@ -78,8 +78,8 @@ def _main_choices(cfg: DictConfig) -> list[str]:
 
 
 def _other_choices(cfg: DictConfig) -> list[str]:
-    groups = ("critic", "neuron", "surrogate", "encoder", "conv", "bn", "kernel")
-    groups += ("loss", "regulation")
+    groups = ["critic", "neuron", "surrogate", "encoder", "conv", "bn", "kernel"]
+    groups += ["loss", "regulation"]
     own = [f"bn@critic.bn={cfg.critic.bn.name}"] if cfg.critic.name == "spiking" else []
     return [*(f"{group}={cfg[group].name}" for group in groups), *own]
 
