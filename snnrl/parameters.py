@@ -6,6 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Container, Mapping
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -80,7 +81,8 @@ class Parameter(NamedTuple):
             return
         if not any(_fits(value, kind) for kind in kinds):
             raise UserError(f"{key}={value}: expected {_words(self.type)}")
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if is_number:
             self.bounds.check(key, value)
 
 
@@ -182,8 +184,9 @@ def _fits(value: Any, kind: Any) -> bool:
         return value in choices
     if isinstance(value, bool):
         return kind is bool
-    if kind is float:
-        return isinstance(value, int | float)
+    if kind is int or kind is float:
+        # Those of numpy too.
+        return isinstance(value, Integral if kind is int else Real)
     kind = get_origin(kind) or kind
     return isinstance(value, kind)
 

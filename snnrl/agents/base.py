@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import pathlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Self
 
@@ -431,18 +430,3 @@ def _check_arguments(
     known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
     for name in given:
         expect("load", name, sorted(known - {"self", "args", "kwargs", "policy", "env"}))
-
-
-@contextmanager
-def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Put ``network`` in evaluation mode; afterwards every module is in its own mode again.
-
-    Modes within a policy differ: targets are always in evaluation mode.
-    """
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

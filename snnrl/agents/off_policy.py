@@ -15,7 +15,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback, PyTorchObs
 from torch import Tensor
 
-from snnrl.agents.base import SpikingAgent, evaluation_mode
+from snnrl.agents.base import SpikingAgent
 from snnrl.agents.policies.modes import Pass, QuickModes
 from snnrl.agents.replay.buffer import ReplayBuffer, random_transitions
 from snnrl.agents.updates.cuda_graphs import CapturedSteps, CudaRecorder, Recorder, Seen, Step
@@ -23,6 +23,7 @@ from snnrl.agents.updates.optimizers import can_be_captured
 from snnrl.agents.updates.recalibration import Recalibration
 from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError
+from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.norm import recalibrating
 from snnrl.nn.structure import Structure
 from snnrl.seeds import SEEDINGS, Independent

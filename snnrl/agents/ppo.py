@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import kl_divergence
 
-from snnrl.agents.base import SpikingAgent, evaluation_mode
+from snnrl.agents.base import SpikingAgent
 from snnrl.agents.policies.on_policy import AnnPolicy, SpikingPolicy
 from snnrl.agents.policies.part import SpikingPart
 from snnrl.errors import NonFiniteError
+from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers, recalibrating
 from snnrl.nn.traces import counted

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snnrl.nn.eager import eager
 from snnrl.nn.encoders import Encoder
+from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.traces import counted
 
 
@@ -43,14 +44,11 @@ def activity(network: nn.Module, *inputs: Tensor) -> Activity:
                     encoded[key] = out.mean().item()
 
             hooks.append(module.register_forward_hook(see))
-    was_training = network.training
-    network.eval()
     try:
-        with eager(network), counted(network) as rates:
+        with evaluation_mode(network), eager(network), counted(network) as rates:
             network(*inputs)
             fired = {name: rate.mean().item() for name, rate in rates().items()}
     finally:
         for hook in hooks:
             hook.remove()
-        network.train(was_training)
     return Activity({**encoded, **fired}, saturation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,14 +50,19 @@ class SpikingConvolutions(nn.Module):
 def conv_lists(conv: Mapping[str, Any]) -> dict[str, Sequence[int]]:
     """The arguments that describe convolutions, from a mapping by a user.
 
-    :raises UserError: an unknown key, or one that is missing
+    :raises UserError: not a mapping, an unknown key, one that is missing, or not lists of integers
     """
     keys = ("channels", "kernels", "strides")
+    if not isinstance(conv, Mapping):
+        raise UserError(f"conv={conv}: expected dict(channels=[...], kernels=[...], strides=[...])")
     for key in conv:
         expect("conv parameter", key, keys)
     for key in keys:
         if key not in conv:
             raise UserError(f"conv.{key}: is missing; expected a number for each layer")
+        numbers = conv[key]
+        if not isinstance(numbers, Sequence) or not all(isinstance(n, Integral) for n in numbers):
+            raise UserError(f"conv.{key}={numbers}: expected an integer for each layer")
     return dict(conv)
 
 

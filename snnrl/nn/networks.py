@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from snnrl.nn.structure import Structure
 from snnrl.nn.traces import counted
 from snnrl.ops import native
 from snnrl.ops.backend import FUSED, resolve_kernel
+from snnrl.parameters import AtLeast, parameters_of
 
 READOUTS = ("population", "linear")
 
@@ -72,8 +73,8 @@ class SpikingNetwork(Compilable):
         surrogate: Spec,
         encoder: Spec,
         norm: NormStrategy,
-        time_steps: int,
-        population: int,
+        time_steps: Annotated[int, AtLeast(1)],
+        population: Annotated[int, AtLeast(1)],
         kernel: str,
         readout: str = "population",
         conv: Mapping[str, Any] | None = None,
@@ -82,20 +83,17 @@ class SpikingNetwork(Compilable):
     ):
         super().__init__()
         expect("readout", readout, READOUTS)
-        for name, sizes in (
-            ("time_steps", [time_steps]),
-            ("population", [population]),
-            ("net_arch", hidden),
-        ):
-            if min(sizes, default=1) < 1:
-                raise UserError(f"{name}={min(sizes)}: expected at least 1")
+        check_size("time_steps", time_steps)
+        check_size("population", population)
+        if min(hidden, default=1) < 1:
+            raise UserError(f"net_arch={min(hidden)}: expected at least 1")
         images = not isinstance(inputs, int)
         if images and conv is None:
             raise UserError(
                 f"conv=None: inputs of shape {inputs} are images; expected "
                 "dict(channels=[...], kernels=[...], strides=[...])"
             )
-        kind = component("encoder", split_spec(encoder)[0])
+        kind = component("encoder", split_spec(encoder, "encoder")[0])
         if images and not getattr(kind.maker, "takes_images", False):
             raise UserError(
                 f"encoder={kind.name}: takes a vector of numbers, not images; expected direct"
@@ -243,6 +241,15 @@ class SpikingNetwork(Compilable):
         if len(known) < len(layers) or (drive := self.encoder.known_input(x)) is None:
             return None
         return native.infer(drive.values, self.encoder.time_steps, drive.threshold, known)
+
+
+def check_size(name: str, value: Any) -> None:
+    """Check a size that somebody gave for a :class:`SpikingNetwork`.
+
+    :param name: ``time_steps`` or ``population``
+    :raises UserError: not an integer, or below 1
+    """
+    parameters_of(SpikingNetwork)[name].check(name, value)
 
 
 def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:

@@ -109,18 +109,21 @@ def component(kind: str, name: str | type) -> Component:
     return _components[kind][name]
 
 
-def split_spec(spec: Spec) -> tuple[Any, dict[str, Any]]:
+def split_spec(spec: Spec, kind: str) -> tuple[Any, dict[str, Any]]:
     """``"lif"`` or ``dict(name="lif", decay=0.5)`` -> the name (or class) and the parameters.
 
+    :param kind: a key of :data:`GROUPS`, or another key that the error names
     :raises UserError: neither a name nor a mapping with a name
     """
     if isinstance(spec, str | type):
         return spec, {}
+    key = GROUPS.get(kind, kind)
     if not isinstance(spec, Mapping):
-        raise UserError(f"{spec}: expected a name or dict(name=..., **parameters)")
+        hint = nearest(str(spec), names(kind)) if kind in GROUPS else ""
+        raise UserError(f"{key}={spec}: expected a name or dict(name=..., **parameters){hint}")
     parameters = dict(spec)
     if "name" not in parameters:
-        raise UserError(f"{parameters}: has no name; expected dict(name=..., **parameters)")
+        raise UserError(f"{key}={parameters}: has no name; expected dict(name=..., **parameters)")
     return parameters.pop("name"), parameters
 
 
@@ -133,7 +136,7 @@ def build(kind: str, spec: Spec, **context: Any) -> Any:
         handed on
     :raises UserError: unknown name or parameter, another type or a value out of bounds
     """
-    name, given = split_spec(spec)
+    name, given = split_spec(spec, kind)
     chosen = component(kind, name)
     parameters = {**chosen.presets, **given}
     check_parameters(GROUPS[kind], chosen.name, chosen.maker, parameters, context=context)

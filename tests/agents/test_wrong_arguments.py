@@ -8,6 +8,7 @@ from snnrl.errors import UserError
 from tests.envs import Follow, Match, MatchImage
 
 from .helpers import ALGORITHMS, small
+from .ppo_helpers import small_ppo
 
 CONV = dict(channels=[4], kernels=[3], strides=[1])
 CONTINUOUS = ["td3", "ddpg", "sac"]
@@ -49,6 +50,34 @@ def test_a_policy_keyword_that_does_not_fit(algo, wrong, message):
     refused(message, algo, policy_kwargs=wrong)
 
 
+@pytest.mark.parametrize("algo", ["td3", "dqn"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(time_steps=2.5), r"^time_steps=2.5: expected an integer$"),
+        (dict(time_steps=True), r"^time_steps=True: expected an integer$"),
+        (dict(time_steps="5"), r"^time_steps=5: expected an integer$"),
+        (dict(time_steps=None), r"^time_steps=None: expected an integer$"),
+        (dict(population=2.5), r"^population=2.5: expected an integer$"),
+        (dict(population="10"), r"^population=10: expected an integer$"),
+        (dict(population=False), r"^population=False: expected an integer$"),
+        (dict(bn=None), r"^bn=None: expected a name or dict\(name=.*; did you mean 'none'\?$"),
+        (dict(neuron=None), r"^neuron=None: expected a name or dict\(name="),
+        (dict(surrogate=3), r"^surrogate=3: expected a name or dict\(name="),
+        (dict(encoder=["direct"]), r"^encoder=\['direct'\]: expected a name or dict\(name="),
+        (
+            dict(bn=dict(momentum=0.5)),
+            r"^bn=\{'momentum': 0.5\}: has no name; expected ",
+        ),
+        (dict(readout=None), r"^readout=None: expected one of "),
+        (dict(kernel=None), r"^kernel=None: expected one of "),
+        (dict(net_arch="8"), r"^net_arch=8: expected numbers of neurons"),
+    ],
+)
+def test_a_value_of_another_type(algo, wrong, message):
+    refused(message, algo, policy_kwargs=wrong)
+
+
 @pytest.mark.parametrize("algo", CONTINUOUS)
 @pytest.mark.parametrize(
     ("wrong", "message"),
@@ -67,6 +96,14 @@ def test_a_policy_keyword_that_does_not_fit(algo, wrong, message):
         (dict(critic=dict(name="spiking", bn="carbn")), r"^bn=carbn: .*'carebn'\?$"),
         (dict(critic=dict(name="spiking", time_steps=0)), r"^time_steps=0: expected at least 1$"),
         (dict(conv=CONV), r"^policy_kwargs=conv: expected one of "),
+        (dict(actor=None), r"^actor=None: expected one of spiking, ann"),
+        (dict(critic=None), r"^critic=None: expected a name or dict\(name="),
+        (dict(critic=dict(name="spiking", bn=None)), r"^bn=None: .* did you mean 'none'\?$"),
+        (dict(critic=dict(name="spiking", time_steps=2.5)), r"^time_steps=2.5: expected an int"),
+        (dict(critic=dict(name="spiking", time_steps=None)), r"^time_steps=None: expected an int"),
+        (dict(n_critics=0), r"^n_critics=0: expected at least 1$"),
+        (dict(n_critics=2.0), r"^n_critics=2.0: expected an integer$"),
+        (dict(n_critics="2"), r"^n_critics=2: expected an integer$"),
     ],
 )
 def test_an_actor_or_critic_that_does_not_fit(algo, wrong, message):
@@ -118,6 +155,14 @@ def test_images_of_dqn(env, wrong, message):
     [
         (CONV | dict(kernels=[9]), r"^conv.kernels=\[9\]: "),
         (CONV | dict(kernel=[3]), r"^conv parameter=kernel: "),
+        (5, r"^conv=5: expected dict\(channels=\[...\], kernels"),
+        ("nature", r"^conv=nature: expected dict\(channels="),
+        (CONV | dict(kernels=3), r"^conv.kernels=3: expected an integer for each layer$"),
+        (CONV | dict(strides=["1"]), r"^conv.strides=\['1'\]: expected an integer for each layer$"),
+        (
+            CONV | dict(channels=[4.5]),
+            r"^conv.channels=\[4.5\]: expected an integer for each ",
+        ),
     ],
 )
 def test_images_of_the_ordinary_network(conv, message):
@@ -125,6 +170,25 @@ def test_images_of_the_ordinary_network(conv, message):
 
     with pytest.raises(UserError, match=message):
         DQN("AnnPolicy", MatchImage(), policy_kwargs=dict(conv=conv), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(time_steps="5"), r"^time_steps=5: expected an integer$"),
+        (dict(population=2.5), r"^population=2.5: expected an integer$"),
+        (dict(bn=None), r"^bn=None: .* did you mean 'none'\?$"),
+        (dict(critic=dict(bn="carebn")), r"^critic=\{'bn': 'carebn'\}: has no name"),
+    ],
+)
+def test_a_policy_keyword_that_does_not_fit_ppo(wrong, message):
+    with pytest.raises(UserError, match=message):
+        small_ppo(policy_kwargs=wrong)
+
+
+def test_integers_of_numpy_are_integers():
+    agent = small("td3", policy_kwargs=dict(time_steps=np.int64(2), n_critics=np.int32(1)))
+    assert agent.actor.network.encoder.time_steps == 2
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

@@ -128,7 +128,7 @@ class SpikingPolicy(ActorCriticPolicy):
             )
         self.options = SpikingOptions.take(kwargs, observation_space, ActorCriticPolicy)
         _check_schedule("bn", self.options.given["bn"], self.options.norm)
-        critic = split_spec(self.options.given["critic"])[1].get("bn", "carebn")
+        critic = split_spec(self.options.given["critic"], "critic")[1].get("bn", "carebn")
         _check_schedule("critic bn", critic, self.options.critic_norm)
         hidden = hidden_layers([256, 256] if net_arch is None else net_arch, "vf")
         super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
@@ -179,7 +179,7 @@ class SpikingPolicy(ActorCriticPolicy):
 
 
 def _check_schedule(kind: str, spec: str | Mapping[str, Any], norm: NormStrategy) -> None:
-    usual = make_strategy(split_spec(spec)[0]).recalibrate_every
+    usual = make_strategy(split_spec(spec, "norm")[0]).recalibrate_every
     if norm.recalibrate_every not in (None, usual):
         raise UserError(
             f"{kind} parameter recalibrate_every={norm.recalibrate_every}: PPO refreshes "

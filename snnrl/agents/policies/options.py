@@ -15,9 +15,10 @@ from torch import Tensor
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import conv_lists
 from snnrl.nn.losses import LossTerm
-from snnrl.nn.networks import SpikingNetwork
+from snnrl.nn.networks import SpikingNetwork, check_size
 from snnrl.nn.norm import NormStrategy, make_strategy
 from snnrl.nn.registry import Spec, build, split_spec
+from snnrl.parameters import AtLeast, Parameter
 
 SPIKING_DEFAULTS: dict[str, Any] = {
     "actor": "spiking",
@@ -44,6 +45,9 @@ CRITIC_DEFAULTS: dict[str, Any] = {
 }
 """Defaults of a spiking critic, ``dict(name="spiking", ...)``."""
 
+N_CRITICS = Parameter("n_critics", int, 2, AtLeast(1), "number of critics")
+"""Stable-Baselines3's, whose optimiser fails without one."""
+
 
 class SpikingOptions:
     """The spiking part of ``policy_kwargs``, checked.
@@ -63,7 +67,7 @@ class SpikingOptions:
         self.observation_space = observation_space
         expect("actor", self.given["actor"], ("spiking", "ann"))
         self.spiking_actor = self.given["actor"] == "spiking"
-        name, critic = split_spec(self.given["critic"])
+        name, critic = split_spec(self.given["critic"], "critic")
         expect("critic", name, ("ann", "spiking"))
         for key in critic:
             if name == "ann":
@@ -77,6 +81,12 @@ class SpikingOptions:
         self.critic_regulation: Spec | None = critic["regulation"]
         self.losses = _loss_terms("losses", self.given["losses"])
         self.critic_losses = _loss_terms("critic losses", critic["losses"])
+        for name, value in (
+            ("time_steps", self.given["time_steps"]),
+            ("time_steps", self.critic_time_steps),
+            ("population", self.given["population"]),
+        ):
+            check_size(name, value)
         expect("readout", self.given["readout"], ("auto", "population", "linear"))
         if self.given["conv"] is not None:
             conv_lists(self.given["conv"])
@@ -100,6 +110,8 @@ class SpikingOptions:
         known = [*ours, *theirs[theirs.index("net_arch") :]]
         for key in kwargs:
             expect("policy_kwargs", key, known)
+        if "n_critics" in kwargs:
+            N_CRITICS.check("n_critics", kwargs["n_critics"])
         given = {key: kwargs.pop(key) for key in ours if key in kwargs}
         options = cls(given, observation_space)
         if options.given["conv"] is not None:
@@ -163,7 +175,7 @@ class SpikingOptions:
     @property
     def encoder(self) -> str:
         """Name of the encoder."""
-        return str(split_spec(self.given["encoder"])[0])
+        return str(split_spec(self.given["encoder"], "encoder")[0])
 
     @property
     def input_range(self) -> tuple[float, float] | None:

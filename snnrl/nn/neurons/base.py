@@ -90,7 +90,7 @@ def make_neuron(
     :param regulated: whether a regulation moves the threshold
     :raises UserError: unknown name or parameter, another type or a value out of bounds
     """
-    name, parameters = split_spec(spec)
+    name, parameters = split_spec(spec, "neuron")
     own = parameters_of(Threshold)["threshold"]
     value = parameters.pop("threshold", own.default)
     own.check("neuron.threshold", value)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.nn.eager import eager
+from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.norm.accumulation import Accumulation
 from snnrl.nn.norm.batch import BatchNorm
 
@@ -51,16 +52,13 @@ def statistics_error(
         )
         for name, layer in layers.items()
     ]
-    was_training = network.training
-    network.eval()
     try:
-        with eager(network):
+        with evaluation_mode(network), eager(network):
             for batch in batches:
                 network(*batch)
     finally:
         for hook in hooks:
             hook.remove()
-        network.train(was_training)
     return {name: _compare(layer, seen[name]) for name, layer in layers.items()}
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from snnrl.nn.eager import eager
+from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.norm.accumulation import Accumulation
 from snnrl.nn.norm.batch import norm_layers
 
@@ -17,7 +18,8 @@ from snnrl.nn.norm.batch import norm_layers
 def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None]:
     """Inside, every batch normalisation of ``network`` normalises with what it accumulated so far.
 
-    At the end the accumulated statistics replace the moving ones. An exception inside, or no
+    Everything else is in evaluation mode, such as an ordinary extractor of features before it. At
+    the end the accumulated statistics replace the moving ones. An exception inside, or no
     forward pass at all, changes nothing; the confidence state is left as it is.
 
     Source: CaRe-BN (arXiv 2509.23791), re-calibration.
@@ -29,7 +31,7 @@ def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None
     for layer in layers:
         layer.accumulation = Accumulation(layer.statistics)
     try:
-        with eager(network, instead_of=("compile",)), torch.no_grad():
+        with evaluation_mode(network), eager(network, instead_of=("compile",)), torch.no_grad():
             yield
             for layer in layers:
                 done = layer.accumulation

@@ -78,7 +78,7 @@ def make_strategy(spec: Spec) -> NormStrategy:
     :raises UserError: unknown name or parameter, another type or a value out of bounds, or a
         re-calibration of what keeps no statistics
     """
-    name, changes = split_spec(spec)
+    name, changes = split_spec(spec, "norm")
     chosen = component("norm", name)
     assert isinstance(chosen.maker, type)
     given = {**chosen.presets, **changes}
