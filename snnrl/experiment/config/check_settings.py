@@ -18,7 +18,6 @@ from snnrl.experiment.config.choices import (
     normalisations,
     on_policy,
     rollout_size,
-    spiking_parts,
     usual_normalisation,
 )
 from snnrl.experiment.config.compose import CONFIG_DIR
@@ -196,10 +195,10 @@ def _check_parts(cfg: DictConfig) -> None:
             "expected bn=none with actor=ann"
         )
     for group in ("loss", "regulation"):
-        if cfg[group].name != "none" and not spiking_parts(cfg):
+        if cfg[group].name != "none" and cfg.actor.name != "spiking":
             raise UserError(
-                f"{group}={cfg[group].name}: has no effect with actor={cfg.actor.name} and "
-                f"critic={cfg.critic.name}, of which none spikes; expected {group}=none"
+                f"{group}={cfg[group].name}: has no effect with actor={cfg.actor.name}, which does "
+                f"not spike; expected {group}=none"
             )
     if cfg.actor.name == "spiking":
         _check_readout(cfg)

@@ -119,7 +119,7 @@ def _settings(
         if place in PLACES:
             group = PLACES[place]
             lines += _component_settings(place, group, defaults[group].name)
-        elif is_dataclass(hint):
+        elif isinstance(hint, type) and is_dataclass(hint):
             lines += _settings(hint, values[field.name], f"{place}.", defaults=defaults)
         else:
             shown = f"{place}={_value(values[field.name])}"

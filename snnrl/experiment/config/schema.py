@@ -249,14 +249,14 @@ class BNConfig:
 class LossConfig:
     """What all loss terms share; the whole of none."""
 
-    name: str = option("what is added to the loss of a spiking network; choose it with loss=...")
+    name: str = option("what is added to the loss of a spiking actor; choose it with loss=...")
 
 
 @dataclass
 class RegulationConfig:
     """What all regulations share; the whole of none."""
 
-    name: str = option("what moves firing thresholds; choose it with regulation=...")
+    name: str = option("what moves an actor's firing thresholds; choose it with regulation=...")
 
 
 @dataclass

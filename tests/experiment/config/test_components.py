@@ -70,6 +70,7 @@ def test_bounds_are_the_constructors(given: str, refused: str) -> None:
     ("given", "refused"),
     [
         ("actor=ann loss=rate", "loss=rate: has no effect with actor=ann"),
+        ("actor=ann critic=spiking loss=rate", "loss=rate: has no effect with actor=ann"),
         ("loss=rates", "loss=rates: expected one of none, rate; did you mean 'rate'"),
         ("loss=rate loss.target=2", "loss.target=2.0: expected at most 1"),
         ("loss.weight=2", "loss.weight: expected only with loss=rate"),

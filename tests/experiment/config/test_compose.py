@@ -96,7 +96,7 @@ def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
 
 def mixtures() -> list[list[str]]:
     """Few configurations in which every choice of every group that changes the agent occurs."""
-    groups = ["neuron", "surrogate", "encoder", "bn", "tracking"]
+    groups = ["neuron", "surrogate", "encoder", "bn", "loss", "regulation", "tracking"]
     columns = {group: choices(group) for group in groups}
     rows = zip_longest(*columns.values())
     return [
@@ -111,7 +111,6 @@ def mixtures() -> list[list[str]]:
 def test_mixtures_cover_every_choice() -> None:
     covered = {tuple(text.split("=")) for mixture in mixtures() for text in mixture}
     elsewhere = {"env", "kernel", "experiment", "algo", "critic", "actor", "conv"}
-    elsewhere |= {"loss", "regulation"}
     assert {c for c in CHOICES if c[0] not in elsewhere} <= covered
 
 
