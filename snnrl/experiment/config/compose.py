@@ -87,7 +87,7 @@ def _files(group: str) -> dict[str, Path]:
 def environment_choice(env_id: str, observation: str) -> str | None:
     """The choice of the group ``env`` that is this environment; ``None`` for others."""
     for choice, env in _environments():
-        if (env["id"], env["observation"]) == (env_id, observation):
+        if (env.get("id"), env.get("observation", "default")) == (env_id, observation):
             return choice
     return None
 
@@ -100,7 +100,7 @@ def _environments() -> Iterator[tuple[str, DictConfig]]:
 
 
 def _environment_ids() -> dict[str, str]:
-    return {choice: str(env["id"]) for choice, env in _environments()}
+    return {choice: str(env.get("id")) for choice, env in _environments()}
 
 
 def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
