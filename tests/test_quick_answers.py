@@ -19,6 +19,7 @@ print(json.dumps([statuses, loaded]))
 LINES = {
     "--help": 0,
     "bn=carbn": 2,
+    "env=hoper": 2,
     "algo.batch_siz=8": 2,
     "algo.tau=7": 2,
     "bn=tdbn bn.alpha=0": 2,

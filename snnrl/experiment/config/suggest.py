@@ -136,18 +136,20 @@ def suggest_environment(name: str, id_of: dict[str, str]) -> str | None:
 
     :param id_of: choice of the group ``env`` -> its id
     """
-    # Gymnasium takes half a second to import.
-    from snnrl.envs import known_ids, nearest_id
-
-    ids = known_ids()
     choices = [choice for choice, env_id in id_of.items() if env_id.lower() == name.lower()]
     if choices:
         return _did_you_mean("' or '".join(f"env={choice}" for choice in choices))
+    close = difflib.get_close_matches(name.lower(), id_of, n=1, cutoff=0.8)
+    if close and name.islower():
+        return None  # a slip in the name of a choice: ids have capitals
+    # It takes seconds to import.
+    from snnrl.envs import known_ids, nearest_id
+
+    ids = known_ids()
     if name in ids or ":" in name:
         return _did_you_mean(f"env.id={name}")
     if any(_plain(name) == _plain(choice.rpartition("/")[2]) for choice in id_of):
         return None
-    close = difflib.get_close_matches(name.lower(), id_of, n=1, cutoff=0.8)
     meant = None if close else nearest_id(name, ids)
     return None if meant is None else _did_you_mean(f"env.id={meant}")
 
