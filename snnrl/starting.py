@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
 from snnrl.memory import does_not_suffice, is_of_the_memory
@@ -30,6 +31,20 @@ def imported() -> None:
     """From now on Ctrl-C is a :class:`KeyboardInterrupt` again."""
     if signal.getsignal(signal.SIGINT) is _stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Inside, imports that a command makes late are treated like those at its start."""
+    late = sys.excepthook is _explain and (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if late:
+        signal.signal(signal.SIGINT, _stop)
+    try:
+        yield
+    finally:
+        imported()
 
 
 def _fill_descriptors() -> None:

@@ -42,6 +42,7 @@ from snnrl.experiment.sweep.job import perform
 from snnrl.experiment.sweep.launchers import check_launcher, cores
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, count, describe
 from snnrl.run_format.names import seed_folder
+from snnrl.starting import importing
 from snnrl.text import one_line
 
 
@@ -69,7 +70,8 @@ def _main(argv: list[str]) -> None:
     if not _needs_hydra(flags):
         for text in filter(is_sweep, overrides):
             raise UserError(f"{text}: has several values; expected -m with a sweep")
-        from snnrl.experiment.run import run
+        with importing():
+            from snnrl.experiment.run import run
 
         run(configs[0], overrides)
         return
@@ -128,7 +130,8 @@ def _checked(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
             composed.setdefault(seed, cfg)
             composed.setdefault(others, cfg)
     # These take seconds to import, which no mistake that was found by now has to wait for.
-    from snnrl.experiment.config.validate import validate
+    with importing():
+        from snnrl.experiment.config.validate import validate
 
     for cfg in {id(cfg): cfg for cfg in composed.values()}.values():
         validate(cfg)

@@ -79,6 +79,7 @@ def test_an_extended_run_is_made_again_bit_for_bit(
     assert (again / "evaluations.csv").read_bytes() == (folder / "evaluations.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_it_says_where_a_result_first_differs(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

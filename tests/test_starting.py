@@ -31,11 +31,14 @@ sys.meta_path.insert(0, Hook())
 def start(
     command: str, action: str, tmp_path: Path, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """A command during whose imports something happens."""
+    """A command during whose imports something happens.
+
+    Help of ``train`` needs none of the large packages; a run does.
+    """
     (tmp_path / "sitecustomize.py").write_text(HOOK.format(action=action))
     checkout = str(Path(snnrl.__file__).parent.parent)
     return subprocess.run(
-        [sys.executable, "-m", f"snnrl.{command}", "--help"],
+        [sys.executable, "-m", f"snnrl.{command}", "seed=1" if command == "train" else "--help"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), checkout])},
         cwd=tmp_path,
         text=True,

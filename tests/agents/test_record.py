@@ -39,6 +39,7 @@ def observations(agent: Any, n: int = 5) -> np.ndarray:
     return np.clip(drawn, -1, 1)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", ALL)
 def test_a_recording_is_what_the_network_does(variant: str) -> None:
     agent = agent_of(variant)

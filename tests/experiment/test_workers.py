@@ -58,6 +58,7 @@ def test_no_two_rows_are_equal(seen: np.ndarray) -> None:
         assert len(np.unique(seen[:, :, column])) == seen[:, :, column].size
 
 
+@pytest.mark.slow
 def test_the_same_seed_plays_the_same(seen: np.ndarray) -> None:
     np.testing.assert_array_equal(play(Careless, 3)[0], seen)
 

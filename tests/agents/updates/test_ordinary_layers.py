@@ -47,6 +47,7 @@ def of_ordinary_layers(agent: Any) -> dict[str, Tensor]:
     return {name: b for name, b in buffers(agent.policy).items() if ".running_" in name}
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_recalibration_and_measuring(variant: str, training: bool) -> None:
@@ -74,6 +75,7 @@ def test_recalibration_and_measuring(variant: str, training: bool) -> None:
     assert [module.training for module in agent.policy.modules()] == modes
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_mode_means_nothing_to_spiking_layers(variant: str) -> None:
     agents = [trained(variant) for _ in range(2)]

@@ -53,6 +53,7 @@ def contents(folder: RunFolder) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_last_two_are_kept_and_they_share_segments(stopped: Stopped, tmp_path: Path) -> None:
     folder = stopped.copy(tmp_path)
     files = {str(p.relative_to(folder.checkpoint)) for p in folder.checkpoint.rglob("*.*")}

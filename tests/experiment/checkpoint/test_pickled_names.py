@@ -34,6 +34,7 @@ def pickles(content: bytes) -> Iterator[bytes]:
                         yield base64.b64decode(value[":serialized:"])
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", ["dqn", "ppo"])
 def test_none_is_of_the_experiment(two_runs: dict[str, Path], algo: str) -> None:
     files = [*two_runs[algo].glob("*.zip"), *two_runs[algo].glob("checkpoint/save-*/*.[zp]*")]

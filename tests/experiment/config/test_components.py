@@ -12,6 +12,7 @@ from snnrl.experiment.config.compose import check_overrides, compose_config
 from snnrl.experiment.config.label import settings_hash
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("bn", ["tdbn", "bntt"])
 @pytest.mark.parametrize(
     ("given", "refused"),

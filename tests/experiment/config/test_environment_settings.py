@@ -146,7 +146,8 @@ def test_mistakes(given: str, words: str) -> None:
 
 
 def test_an_argument_that_is_missing_is_named() -> None:
-    with pytest.raises(UserError, match=r"'track'\); expected env\.kwargs\.track=\.\.\.$"):
+    words = r"'track', own_envs\.py:\d+\); expected env\.kwargs\.track=\.\.\.$"
+    with pytest.raises(UserError, match=words):
         make_env("tests.own_envs:Own/Needy-v0")
     make_env("tests.own_envs:Own/Needy-v0", kwargs={"track": "spa"})
 
@@ -222,6 +223,7 @@ def test_a_resumed_run_is_the_same(wrappers: str, tmp_path: Path) -> None:
     assert_same_run(*(folder_of(tmp_path / name, *settings) for name in ("one", "interrupted")))
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     "given",
     [

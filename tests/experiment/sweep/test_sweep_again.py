@@ -99,6 +99,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reasons
 
 
+@pytest.mark.slow
 def test_the_same_failure_twice_is_not_tried_a_third_time(
     tmp_path: Path, failing: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

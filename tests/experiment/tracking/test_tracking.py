@@ -275,6 +275,7 @@ def test_online_gets_what_it_has_missed(tmp_path: Path, server: FakeServer) -> N
     assert not list((folder.path / "wandb").glob("offline-run-*"))
 
 
+@pytest.mark.slow
 def test_offline_there_is_one_piece_with_everything(
     tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
