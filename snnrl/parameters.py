@@ -136,6 +136,17 @@ def check_parameters(
             raise UserError(f"{kind} parameter={name}: {kind}={choice} takes no parameters")
         expect(f"{kind} parameter", name, sorted(known))
         known[name].check(f"{kind}.{name}", value)
+    check_given(kind, known, given)
+
+
+def check_given(kind: str, known: Mapping[str, Parameter], given: Container[str]) -> None:
+    """Check that parameters without a default have a value.
+
+    :raises UserError: one has none
+    """
+    for name, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and name not in given:
+            raise UserError(f"{kind}.{name}: has no value")
 
 
 def _constructors(maker: Callable[..., Any]) -> list[tuple[Any, Callable[..., Any]]]:

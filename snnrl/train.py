@@ -209,8 +209,11 @@ def _with_search_path(argv: list[str]) -> list[str]:
     """The arguments with ``--config-dir`` as a setting, so that jobs elsewhere have it too."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    # Else it would be taken for the beginning of -cd.
+    parser.add_argument("--cfg", "-c")
     found, others = with_short_errors(parser).parse_known_args(argv)
     folders = [written(f"file://{Path(folder).absolute()}") for folder in found.config_dir]
+    others += [f"--cfg={found.cfg}"] if found.cfg is not None else []
     return [*others, *([f"{SEARCH_PATH}=[{','.join(folders)}]"] if folders else [])]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from snnrl.errors import UserError
-from snnrl.nn.registry import GROUPS, component, names, register
+from snnrl.nn.registry import GROUPS, build, component, names, register
 from snnrl.parameters import Above, AtLeast, Between, Bounds, parameters_of
 
 
@@ -109,6 +109,24 @@ def test_every_component_says_what_its_parameters_mean(kind: str) -> None:
         for key, value in chosen.presets.items():
             if key in found:
                 found[key].check(key, value)
+
+
+def test_a_class_is_the_choice_that_it_is_registered_as() -> None:
+    assert component("norm", component("norm", "bntt").maker).presets == {"eps": 1e-4}
+    with pytest.raises(UserError, match=r"is several choices; expected one of ca_only, carebn, "):
+        component("norm", component("norm", "carebn").maker)
+
+
+def test_a_parameter_without_a_default_must_be_given() -> None:
+    class Needy:
+        """:param strength: of it"""
+
+        def __init__(self, strength: float):
+            self.strength = strength
+
+    with pytest.raises(UserError, match=r"^loss\.strength: has no value$"):
+        build("loss", Needy)
+    assert build("loss", dict(name=Needy, strength=2.0)).strength == 2.0
 
 
 def test_a_name_belongs_to_one_class() -> None:

@@ -296,8 +296,12 @@ class SpikingAgent(BaseAlgorithm):
         if max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.policy.parameters(), max_grad_norm)
         optimizer.step()
-        for surrogate in self._surrogates:
-            surrogate.project()
+        if self._surrogates:
+            # Only what this optimiser moved: others may be between their two passes.
+            moved = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+            for surrogate in self._surrogates:
+                if any(id(weight) in moved for weight in surrogate.parameters()):
+                    surrogate.project()
 
     def _take_terms(self, name: str) -> Tensor | None:
         """Return, and log, the loss terms of a part, ``[]``; ``None``: it has none."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.nn.activity import activity
+from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.norm import BatchNorm
 from snnrl.nn.traces import Trace, traced
 
@@ -25,13 +26,8 @@ def record(parts: Mapping[str, nn.Module], inputs: Mapping[str, tuple[Tensor, ..
     """
     recording: Recording = {}
     for name, part in parts.items():
-        was_training = part.training
-        part.train(False)
-        try:
-            with traced(part) as traces:
-                part(*inputs[name])
-        finally:
-            part.train(was_training)
+        with evaluation_mode(part), traced(part) as traces:
+            part(*inputs[name])
         recording[name] = {layer_name(path): trace for path, trace in traces.items()}
     return recording
 

@@ -7,21 +7,23 @@ from functools import cache
 from torch import nn
 
 
-def answers(module: nn.Module, method: str) -> bool:
+def answers(module: nn.Module, method: str, *described: str) -> bool:
     """Return whether ``method`` describes what ``module.forward`` computes.
 
     A class that overrides ``forward`` computes something else than its base class, whose ``method``
     (what a fused operator needs to know, say) is then not to be trusted.
+
+    :param described: methods that ``forward`` is made of, which ``method`` describes too
     """
-    return _answers(type(module), method)  # type: ignore[arg-type]
+    return _answers(type(module), method, ("forward", *described))  # type: ignore[arg-type]
 
 
 @cache
-def _answers(cls: type[nn.Module], method: str) -> bool:
+def _answers(cls: type[nn.Module], method: str, described: tuple[str, ...]) -> bool:
     if not hasattr(cls, method):
         return False
-    position = {
-        name: next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
-        for name in (method, "forward")
-    }
-    return position[method] <= position["forward"]
+
+    def position(name: str) -> int:
+        return next(i for i, base in enumerate(cls.__mro__) if name in vars(base))
+
+    return position(method) <= min(map(position, described))

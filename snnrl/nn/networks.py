@@ -146,6 +146,12 @@ class SpikingNetwork(Compilable):
         """
         known = all(m.known() is not None for m in self.modules() if isinstance(m, Neuron))
         self.kernel = resolve_kernel(self.kernel, str(device), has_fused=known)
+        if self.kernel == "compile" and self.regulation is not None:
+            # Compiled code reads the gains again in its backward pass, when they have moved.
+            raise UserError(
+                "kernel=compile: does not go with a regulation, which moves thresholds between the "
+                "passes; expected kernel=naive, or a fused one that knows the neuron"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""

@@ -95,12 +95,18 @@ def names(kind: str) -> list[str]:
 
 
 def component(kind: str, name: str | type) -> Component:
-    """Return a choice; a class that was not registered is one by itself.
+    """Return a choice, of a class the one that it is registered as; others are by themselves.
 
-    :raises UserError: unknown name
+    :raises UserError: unknown name, or a class that is several choices
     """
     if isinstance(name, type):
-        return Component(name.__name__, name, {})
+        known_as = [each for each in _components[kind].values() if each.maker is name]
+        if len(known_as) > 1:
+            choices = ", ".join(sorted(each.name for each in known_as))
+            raise UserError(
+                f"{GROUPS[kind]}={name.__name__}: is several choices; expected one of {choices}"
+            )
+        return known_as[0] if known_as else Component(name.__name__, name, {})
     _import_own(kind)
     if name not in _components[kind]:
         known = sorted(_components[kind])

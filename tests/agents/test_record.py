@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from snnrl.agents import DQN, PPO, TD3
 from snnrl.errors import UserError
 from snnrl.nn.losses import LossTerm, Pass
+from snnrl.nn.surrogates.learnable import LearnableSurrogate
 from tests.nn.test_regulation import Proportional
 
 from .helpers import VARIANTS, small
@@ -148,15 +150,50 @@ def test_a_regulation_moves_thresholds_and_targets_follow(variant: str) -> None:
         assert any(followed[name] != 1 for name in gains)
 
 
-def test_a_learnable_surrogate_stays_in_its_bounds() -> None:
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize("variant", ALL)
+def test_a_learnable_surrogate_stays_in_its_bounds(variant: str) -> None:
     surrogate = dict(name="learnable", scale=2.0, lowest=1.9999, highest=2.0001)
-    agent = agent_of("td3", surrogate=surrogate)
-    start = [s.weight.clone() for s in agent._surrogates]
+    critic = {} if variant == "dqn" else {"critic": dict(name="spiking", time_steps=2)}
+    agent = agent_of(variant, surrogate=surrogate, **critic)
+    learning = [m for part in agent.parts().values() for m in part.modules()]
+    surrogates = [m for m in learning if isinstance(m, LearnableSurrogate)]
+    start = [s.weight.clone() for s in surrogates]
     agent.learn(60)
     assert start
-    for before, own in zip(start, agent._surrogates, strict=True):
+    for before, own in zip(start, surrogates, strict=True):
         assert not torch.equal(own.weight, before)
         assert own.slopes().min() > 1.9998 and own.slopes().max() < 2.0002
+
+
+class Remembering(LossTerm):
+    """Has a weight and a memory of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, seen: Pass) -> torch.Tensor:
+        self.seen.add_(1)
+        return self.weight * torch.stack([rate.mean() for rate in seen.rates.values()]).mean()
+
+
+def test_what_a_term_keeps_is_saved_and_learned(tmp_path: Path) -> None:
+    agent = agent_of("td3", losses=[Remembering])
+    agent.learn(40)
+    (term,) = agent.actor.losses
+    assert term.seen > 0 and term.weight != 1
+    agent.save(tmp_path / "agent")
+    (again,) = TD3.load(tmp_path / "agent").actor.losses
+    assert torch.equal(again.seen, term.seen) and torch.equal(again.weight, term.weight)
+    assert agent.actor_target.losses[0] is not term
+
+
+@pytest.mark.parametrize("given", [dict(losses=["rate"]), dict(regulation=Proportional)])
+def test_an_ordinary_actor_has_no_spikes(given: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"an ordinary actor has no spikes"):
+        agent_of("td3", actor="ann", **given)
 
 
 @pytest.mark.parametrize(

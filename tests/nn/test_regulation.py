@@ -39,10 +39,16 @@ def gains(network: torch.nn.Module) -> torch.Tensor:
     return torch.stack([layer.neuron.threshold.gain for layer in network.stack()])
 
 
-@pytest.mark.parametrize("kernel", ["naive", pytest.param("compile", marks=pytest.mark.slow)])
+def test_compiled_code_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^kernel=compile: does not go with a regulation"):
+        tiny("none", regulation=Proportional, kernel="compile")
+
+
+@pytest.mark.parametrize("kernel", ["naive", "native"])
 def test_a_pass_that_learns_moves_the_thresholds(kernel: str) -> None:
     network = tiny("none", regulation=Proportional, kernel=kernel)
     first = network(observations())
+    first.sum().backward()
     assert not torch.equal(gains(network), torch.ones(3))
     assert torch.equal(gains(network), network.regulation.logarithm.exp())
     for _ in range(20):

@@ -235,6 +235,17 @@ class Shifted(PooledBatchNorm):
         return super().forward(x) + 0.1
 
 
+class Doubling(PooledBatchNorm):
+    def affine(self, normalised):
+        return super().affine(normalised) * 2
+
+
+class Elsewhere(PooledBatchNorm):
+    def statistics(self, x):
+        mean, var = super().statistics(x)
+        return mean + 0.1, var
+
+
 class Brighter(DirectEncoder):
     def forward(self, observation):
         return super().forward(observation) * 2
@@ -252,6 +263,14 @@ def layer_norm(network):
 def shifted(network):
     norm = network.layers[0].norm
     network.layers[0].norm = Shifted(norm.shape, 0.5, rule="confidence")
+
+
+def doubling(network):
+    network.layers[0].norm = Doubling(network.layers[0].norm.shape, 0.5, rule="confidence")
+
+
+def elsewhere(network):
+    network.layers[0].norm = Elsewhere(network.layers[0].norm.shape, 0.5, rule="confidence")
 
 
 def own_neuron(network):
@@ -291,8 +310,10 @@ def wider(network):
     network.conv.layers[0].linear = nn.Conv2d(2, 4, 5, padding=1)
 
 
+NORMALISED = (layer_norm, shifted, doubling, elsewhere, own_neuron, sharper, one_more)
+
 CHANGES = [
-    *((tiny, "carebn", change) for change in (layer_norm, shifted, own_neuron, sharper, one_more)),
+    *((tiny, "carebn", change) for change in NORMALISED),
     # A normalisation takes a scaling away again.
     *((tiny, "none", change) for change in (weight_norm, spectral_norm, without_bias)),
     (tiny_conv, "none", brighter),

@@ -50,7 +50,7 @@ class SpikingActor(SpikingModel, BasePolicy):
             squash_output=True,
         )
         self.net_arch, self.options = net_arch, options
-        self.norm, self.losses = options.norm, options.losses
+        self.norm, self.losses = options.norm, options.make_losses()
         self.network = options.make_actor(get_action_dim(action_space), net_arch, features_dim)
 
     def forward(self, obs: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class SquashedSpikingActor(SpikingModel, BasePolicy):
         )
         actions = get_action_dim(action_space)
         self.net_arch, self.options = net_arch, options
-        self.norm, self.losses = options.norm, options.losses
+        self.norm, self.losses = options.norm, options.make_losses()
         self.action_dist = SquashedDiagGaussianDistribution(actions)
         self.network = options.make_actor(2 * actions, net_arch, features_dim)
 

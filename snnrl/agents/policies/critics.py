@@ -109,9 +109,9 @@ class SpikingCritic(SpikingModel, ActionCritic):
         )
         self.n_critics = n_critics
         self.net_arch, self.options = net_arch, options
-        self.norm, self.losses = options.critic_norm, options.critic_losses
+        self.norm, self.losses = options.critic_norm, options.make_critic_losses()
         # The encoder cannot scale bytes that stand in one vector with actions.
-        scales = options.encoder == "population"
+        scales = options.encoder_scales
         self.input_range = options.input_range if scales else None
         actions = get_action_dim(action_space)
         self.networks = nn.ModuleList(
@@ -216,7 +216,7 @@ class SpikingQNetwork(SpikingModel, BasePolicy):
             normalize_images=normalize_images,
         )
         self.net_arch, self.options = net_arch, options
-        self.norm, self.losses = options.norm, options.losses
+        self.norm, self.losses = options.norm, options.make_losses()
         self.network = options.make_q_network(int(action_space.n), net_arch, features_dim)
 
     def forward(self, obs: PyTorchObs) -> Tensor:

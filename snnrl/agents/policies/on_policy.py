@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gymnasium import spaces
@@ -22,7 +22,6 @@ from snnrl.agents.policies.part import SpikingPart
 from snnrl.errors import UserError
 from snnrl.nn.adaptive import adaptive_modules
 from snnrl.nn.convolution import convolved_shapes
-from snnrl.nn.losses import LossTerm
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import NormStrategy, make_strategy, norm_layers
 from snnrl.nn.registry import split_spec
@@ -45,11 +44,12 @@ class OnPolicyNetwork(SpikingPart):
     trains_in = "PPO"
 
     def __init__(
-        self, network: SpikingNetwork, norm: NormStrategy, losses: Sequence[LossTerm] = ()
+        self, network: SpikingNetwork, norm: NormStrategy, losses: nn.ModuleList | None = None
     ):
         super().__init__()
         self.network = network
-        self.norm, self.losses = norm, losses
+        self.norm = norm
+        self.losses = nn.ModuleList() if losses is None else losses
         for module in adaptive_modules(network):
             module.frozen = True
         for layer in norm_layers(network):
@@ -164,10 +164,12 @@ class SpikingPolicy(ActorCriticPolicy):
             assert isinstance(self.action_dist, DiagGaussianDistribution | CategoricalDistribution)
             outputs = self.action_dist.action_dim
             actor = options.make_actor(outputs, self.net_arch["pi"], self.features_dim)
-            self.action_net = OnPolicyNetwork(actor, options.norm, options.losses)
+            self.action_net = OnPolicyNetwork(actor, options.norm, options.make_losses())
         if options.spiking_critic:
             critic = options.make_critic(self.net_arch["vf"], self.features_dim)
-            self.value_net = OnPolicyNetwork(critic, options.critic_norm, options.critic_losses)  # type: ignore[assignment]
+            self.value_net = OnPolicyNetwork(
+                critic, options.critic_norm, options.make_critic_losses()
+            )  # type: ignore[assignment]
         self.optimizer = self.optimizer_class(
             self.parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg]

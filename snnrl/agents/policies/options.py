@@ -10,14 +10,13 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import conv_lists
-from snnrl.nn.losses import LossTerm
 from snnrl.nn.networks import SpikingNetwork, check_size
 from snnrl.nn.norm import NormStrategy, make_strategy
-from snnrl.nn.registry import Spec, build, split_spec
+from snnrl.nn.registry import Spec, build, component, split_spec
 from snnrl.parameters import AtLeast, Parameter
 
 SPIKING_DEFAULTS: dict[str, Any] = {
@@ -79,8 +78,16 @@ class SpikingOptions:
         self.critic_norm = make_strategy(critic["bn"])
         self.critic_time_steps: int = critic["time_steps"]
         self.critic_regulation: Spec | None = critic["regulation"]
-        self.losses = _loss_terms("losses", self.given["losses"])
-        self.critic_losses = _loss_terms("critic losses", critic["losses"])
+        self._losses: Any = self.given["losses"]
+        self._critic_losses: Any = critic["losses"]
+        self.make_losses()
+        self.make_critic_losses()
+        for key in ("losses", "regulation"):
+            if self.given[key] and not self.spiking_actor:
+                raise UserError(
+                    f"{key}={self.given[key]}: an ordinary actor has no spikes; expected none, or "
+                    f"critic=dict(name='spiking', {key}=...)"
+                )
         for name, value in (
             ("time_steps", self.given["time_steps"]),
             ("time_steps", self.critic_time_steps),
@@ -172,10 +179,19 @@ class SpikingOptions:
         # Written by an earlier version.
         self.__init__(state["given"], state["observation_space"])  # type: ignore[misc]
 
+    def make_losses(self) -> nn.ModuleList:
+        """Return the terms of the actor's loss, or of the Q-network's."""
+        return _loss_terms("losses", self._losses)
+
+    def make_critic_losses(self) -> nn.ModuleList:
+        """Return the terms of a critic's loss."""
+        return _loss_terms("critic losses", self._critic_losses)
+
     @property
-    def encoder(self) -> str:
-        """Name of the encoder."""
-        return str(split_spec(self.given["encoder"], "encoder")[0])
+    def encoder_scales(self) -> bool:
+        """Whether the encoder scales observations that are bytes."""
+        chosen = component("encoder", split_spec(self.given["encoder"], "encoder")[0])
+        return bool(getattr(chosen.maker, "scales", False))
 
     @property
     def input_range(self) -> tuple[float, float] | None:
@@ -223,10 +239,10 @@ class SpikingOptions:
         )
 
 
-def _loss_terms(key: str, specs: Any) -> list[LossTerm]:
+def _loss_terms(key: str, specs: Any) -> nn.ModuleList:
     if isinstance(specs, str | type | Mapping) or not isinstance(specs, Sequence):
         raise UserError(f"{key}={specs}: expected a list of names or dict(name=..., **parameters)")
-    return [build("loss", spec) for spec in specs]
+    return nn.ModuleList(build("loss", spec) for spec in specs)
 
 
 def hidden_layers(net_arch: Any, other: str) -> dict[str, list[int]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from stable_baselines3.common.policies import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from snnrl.errors import UserError
 from snnrl.nn.adaptive import Adaptive
@@ -25,7 +25,7 @@ class SpikingPart(Adaptive):
 
     norm: NormStrategy
 
-    losses: Sequence[LossTerm] = ()
+    losses: nn.ModuleList
     """Terms that are added to the loss of the part."""
 
     trains_in: ClassVar[str]
@@ -48,7 +48,7 @@ class SpikingPart(Adaptive):
         if not self.losses or not self.learns():
             values: Tensor = network(x)
             return values
-        with watched(network, self.losses) as total:
+        with watched(network, cast(Sequence[LossTerm], self.losses)) as total:
             values = network(x)
             term = total()
         assert term is not None

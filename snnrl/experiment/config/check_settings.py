@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def check_bounds(node: DictConfig, prefix: str = "") -> None:
         if isinstance(value, DictConfig) and is_dataclass(OmegaConf.get_type(value)):
             check_bounds(value, f"{prefix}{name}.")
             continue
-        if isinstance(value, ListConfig) and not value:
+        if isinstance(value, ListConfig) and not value and field.default_factory is MISSING:
             raise UserError(f"{prefix}{name}=[]: expected at least one number")
         if isinstance(value, DictConfig):
             continue  # of any form

@@ -38,12 +38,12 @@ def load(modules: Iterable[str]) -> None:
             raise UserError(f"{KEY}=[{module}]: expected names of modules, such as my_lab.spiking")
         try:
             import_module(module)
+            _add_registered(module)
         except UserError as problem:
             raise UserError(f"{KEY}=[{module}]: {problem}") from problem
         except Exception as problem:  # whatever their code raises
             reason = f"{type(problem).__name__}: {one_line(problem)}"
             raise UserError(f"{KEY}=[{module}]: cannot be imported ({reason})") from problem
-        _add_registered(module)
         _loaded.add(module)
 
 

@@ -33,6 +33,9 @@ class Encoder(nn.Module):
 
     features: int
 
+    scales = False
+    """Whether it scales observations from ``input_range``."""
+
     takes_images = False
     """Whether it can stand in front of convolutions."""
 

@@ -50,6 +50,8 @@ class PopulationEncoder(Encoder):
 
     THRESHOLD = 0.999
 
+    scales = True
+
     FLAT = 0.99
     """Beyond it the tanh is flat: another observation there makes hardly another spike."""
 

@@ -48,6 +48,9 @@ class Norm(Adaptive):
     linear_bias: ClassVar[bool] = True
     """Whether the linear map in front of it has a bias."""
 
+    made_of: ClassVar[tuple[str, ...]] = ()
+    """Methods that ``forward`` calls, and that ``fused`` and ``constant`` describe with it."""
+
     def __init__(self, shape: LayerShape, threshold: float):
         super().__init__()
         self.shape = shape
@@ -65,7 +68,7 @@ class Norm(Adaptive):
 
     def fusable(self, x: Tensor) -> Affine | None:
         """Return :meth:`fused` where it still describes :meth:`forward`."""
-        return self.fused(x) if answers(self, "fused") else None
+        return self.fused(x) if answers(self, "fused", *self.made_of) else None
 
     def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
         """Take in the statistics ``[N]`` of a batch that a fused operator normalised."""
@@ -77,4 +80,4 @@ class Norm(Adaptive):
 
     def known_constant(self) -> Constant | None:
         """Return :meth:`constant` where it still describes :meth:`forward`."""
-        return self.constant() if answers(self, "constant") else None
+        return self.constant() if answers(self, "constant", *self.made_of) else None

@@ -50,6 +50,8 @@ class BatchNorm(Norm):
     moving_mean: Tensor
     moving_var: Tensor
 
+    made_of = ("statistics", "affine")
+
     def __init__(
         self,
         shape: LayerShape,

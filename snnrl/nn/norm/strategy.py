@@ -11,7 +11,7 @@ from snnrl.nn.norm.base import Norm
 from snnrl.nn.norm.batch import BatchNorm
 from snnrl.nn.registry import CONTEXT, GROUPS, Spec, component, split_spec
 from snnrl.nn.shape import LayerShape
-from snnrl.parameters import AtLeast, parameters_of
+from snnrl.parameters import AtLeast, check_given, parameters_of
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def make_strategy(spec: Spec) -> NormStrategy:
     for key, value in given.items():
         expect(f"{group} parameter", key, sorted(known))
         known[key].check(f"{group}.{key}", value)
+    check_given(group, known, given)
     values = {**{key: p.default for key, p in known.items()}, **given}
     strategy = NormStrategy(
         chosen.name,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snnrl.errors import UserError
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
 from snnrl.nn.surrogates.base import Surrogate
@@ -31,6 +32,7 @@ class LearnableSurrogate(Surrogate):
     :param scale: slope at the start
     :param lowest: smallest slope
     :param highest: largest slope
+    :raises UserError: a start out of bounds
     """
 
     def __init__(
@@ -41,6 +43,11 @@ class LearnableSurrogate(Surrogate):
         highest: Annotated[float, Above(0)] = 10.0,
     ):
         super().__init__(shape)
+        if not lowest <= scale <= highest:
+            raise UserError(
+                f"surrogate.scale={scale}: expected between surrogate.lowest={lowest} and "
+                f"surrogate.highest={highest}"
+            )
         self.lowest, self.highest = lowest, highest
         self.weight = nn.Parameter(torch.full((shape.time_steps,), _inverse_softplus(scale)))
 
