@@ -2,5 +2,5 @@
 
 from snnrl.earlier_names import install
 
-# Jobs that wait in a queue of SLURM's name these.
+# Jobs waiting in a SLURM queue refer to these names.
 install(__name__, {"sweep_job": "sweep.job", "sweep_submitit": "sweep.slurm"})

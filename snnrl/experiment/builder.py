@@ -1,4 +1,4 @@
-"""From a checked configuration to an agent and its environments."""
+"""Construction of an agent and its environments from a checked configuration."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from snnrl.run_format.settings import CAME_LATER
 from snnrl.seeds import SEEDINGS
 
 PRELOADED = ("hydra", "snnrl.experiment.builder")
-"""Imported once for all processes of environments, in place of once in each."""
+"""Modules imported once for all environment processes rather than once in each."""
 
 
 def build_environment(cfg: DictConfig, **options: Any) -> gymnasium.Env[Any, Any]:
-    """One environment.
+    """Return one environment.
 
-    :param cfg: a run's configuration, also one that was written before there were all settings
-    :param options: those of :func:`snnrl.envs.make_env`
+    :param cfg: configuration of a run, also one written before all settings existed
+    :param options: options of :func:`snnrl.envs.make_env`
     """
     return make_env(**environment_arguments(cfg.env), **options)
 
 
 def build_training_env(cfg: DictConfig) -> VecEnv:
-    """The environments that are learned from, from 2 on each in a process of its own."""
+    """Return the parallel training environments (subprocesses if more than one)."""
 
     arguments, seeding = environment_arguments(cfg.env), SEEDINGS[cfg.seeding]
     normalised = cfg.algo.get("normalize_observations", False)
@@ -48,7 +48,7 @@ def build_training_env(cfg: DictConfig) -> VecEnv:
         space = env.observation_space
         whole = space.dtype is not None and not np.issubdtype(space.dtype, np.floating)
         if normalised and whole and len(space.shape or ()) == 1:
-            # PPO keeps what its policy saw in the type of the observations: no room in bytes.
+            # PPO stores normalised observations in the observations' dtype: bytes cannot hold them.
             env = DtypeObservation(env, np.float32)
         return Stateful(Monitor(env), seeding)
 
@@ -58,26 +58,26 @@ def build_training_env(cfg: DictConfig) -> VecEnv:
 
 
 def build_evaluator(cfg: DictConfig) -> Evaluator:
-    """Evaluation on environments, seeds and generators of its own."""
+    """Return an evaluator with environments, seeds and generators of its own."""
     starts = episode_starts(cfg, cfg.seed)
     limit = cfg.evaluation.max_episode_steps
     return Evaluator(lambda: build_environment(cfg), cfg.evaluation.episodes, starts, limit)
 
 
 def episode_starts(cfg: DictConfig, seed: int) -> EpisodeStarts:
-    """How evaluation episodes start, in the run's way of seeding.
+    """Return the starts of evaluation episodes, in the run's way of seeding.
 
-    :param cfg: a run's configuration, also one that was written before there was ``seeding``
-    :param seed: the run's, for the episodes of its own evaluations, or another one
+    :param cfg: configuration of a run, also one written before ``seeding`` existed
+    :param seed: seed of the run, for the episodes of its own evaluations, or another one
     """
     way = cfg.get("seeding", CAME_LATER["seeding"])
     return AdditiveStarts(seed) if way == "additive" else EpisodeStarts(seed)
 
 
 def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
-    """A new agent.
+    """Return a new agent.
 
-    :param changes: arguments of the algorithm to use in place of the configuration's
+    :param changes: arguments of the algorithm that replace those of the configuration
     """
     algo = OmegaConf.to_container(cfg.algo)
     assert isinstance(algo, dict)
@@ -108,10 +108,10 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
 
 
 def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> SpikingAgent:
-    """The agent that was saved at ``path``, computing as the configuration has it here: ``auto``
-    is another kernel on another device.
+    """Return the agent saved at ``path``, with the kernel that the configuration resolves to here:
+    ``auto`` depends on the device.
 
-    :param env: environment to go on learning in, left as it is (not reset)
+    :param env: environment in which to resume training; it is not reset
     """
     agent = agent_class(cfg).load(
         path,
@@ -124,7 +124,7 @@ def load_agent(cfg: DictConfig, path: str, env: VecEnv | None = None) -> Spiking
 
 
 def _silent(agent: SpikingAgent) -> SpikingAgent:
-    # Without a logger of its own, Stable-Baselines3 makes a folder in /tmp that nobody removes.
+    # Without its own logger, Stable-Baselines3 makes a folder in /tmp that is never removed.
     agent.set_logger(Logger(folder=None, output_formats=[]))
     # A run measures activity at its evaluations.
     agent.logs_activity = False
@@ -132,7 +132,7 @@ def _silent(agent: SpikingAgent) -> SpikingAgent:
 
 
 def use_threads(threads: int) -> None:
-    """Let torch use so many CPU threads, whatever the machine has."""
+    """Set the number of torch's CPU threads, whatever the machine has."""
     torch.set_num_threads(threads)
 
 
@@ -189,7 +189,8 @@ def _critic(critic: DictConfig) -> str | dict[str, Any]:
 
 
 def _strategy(bn: DictConfig) -> dict[str, Any]:
-    """As :func:`snnrl.nn.norm.make_strategy` takes it: ``auto`` is its own schedule."""
+    """Return the strategy as :func:`snnrl.nn.norm.make_strategy` takes it; ``auto`` is the
+    strategy's own schedule."""
     values = OmegaConf.to_container(bn)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items() if value != "auto"}

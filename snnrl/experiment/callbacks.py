@@ -1,8 +1,8 @@
-"""What happens around training, in this order: evaluate, log, checkpoint.
+"""Callbacks around training, in this order: evaluate, log, checkpoint.
 
-All of it stands after a whole update, at the start of the next rollout, and once more at the end;
-the agent's own re-calibration comes before. At the end of a run all of it happens, due or not; its
-checkpoint also says where the run would stand had it been longer.
+All of them run after a whole update, at the start of the next rollout, and once more at the end.
+The agent's own re-calibration comes before. At the end of a run all of them run, due or not; that
+checkpoint also holds the position that a longer run would have.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from snnrl.run_format.table import Table
 from snnrl.seeds import SEEDINGS
 
 SATURATED = 0.5
-"""Share of what a population code sees from which on a run says that it is saturated."""
+"""Share of a population code's inputs out of range from which a run warns of saturation."""
 
 
 class Clock:
-    """True once for each multiple of ``every`` that is reached.
+    """Becomes due once for each multiple of ``every`` that is reached.
 
     :param every: environment steps
-    :param last: step at which it last was; -1 makes step 0 count
+    :param last: step at which it was last due; -1 makes step 0 count
     """
 
     def __init__(self, every: int, last: int):
@@ -55,12 +55,12 @@ class Clock:
         self.last = last
 
     def due(self, step: int) -> bool:
-        """Whether a multiple was reached since the last time."""
+        """Return whether a multiple was reached since the last time."""
         return step // self.every > self.last // self.every
 
 
 class ProgressWriter(KVWriter):
-    """SB3's log values -> ``progress.csv`` and the tracker."""
+    """Write SB3's log values to ``progress.csv`` and the tracker."""
 
     def __init__(self, table: Table, tracker: Tracker):
         self.table = table
@@ -75,21 +75,22 @@ class ProgressWriter(KVWriter):
         self.tracker.log(step, row)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file stays open."""
 
 
 class Supervisor(BaseCallback):
-    """Evaluates, logs, saves and watches over one run.
+    """Evaluate, log, save and monitor one run.
 
-    The best model is that of the highest mean return, and of equal ones the last: where returns do
-    not move, Stable-Baselines3's ``EvalCallback``, which asks for more, keeps the untrained one.
+    The best model has the highest mean return; of equal ones, the last. Where returns do not
+    change, Stable-Baselines3's ``EvalCallback``, which requires an improvement, keeps the untrained
+    one.
 
     :param folder: the run's folder
-    :param evaluator: plays the evaluations
-    :param tracker: where curves go besides the csv files
-    :param progress: what the user sees
+    :param evaluator: runs the evaluations
+    :param tracker: shows curves outside the csv files
+    :param progress: progress shown to the user
     :param stop: set when a signal asks the run to stop
-    :param position: where the run stands, with the clocks ``evaluation, log, checkpoint``
+    :param position: position of the run, with the clocks ``evaluation, log, checkpoint``
     """
 
     model: SpikingAgent
@@ -158,7 +159,7 @@ class Supervisor(BaseCallback):
         )
 
     def _obstacle(self) -> str | None:
-        """What keeps a state of an environment from being saved: the first one's."""
+        """Return why the first environment without a state has none."""
         assert self.model.env is not None
         return next(filter(None, self.model.env.get_attr("obstacle")), None)
 
@@ -174,7 +175,7 @@ class Supervisor(BaseCallback):
         step = self.model.num_timesteps
         with suppress(EvaluationStopped):
             self._evaluate_and_log_if_due(step)
-        # Once: the signal may come while this goes on.
+        # Once: the signal may come during this.
         signal_number = self.stop.signal_number
         asked = signal_number is not None or self.clocks["checkpoint"].due(step)
         if not asked or (self.waits and not self._between_episodes()):
@@ -190,7 +191,7 @@ class Supervisor(BaseCallback):
         )
 
     def _stops(self) -> bool:
-        """Whether an evaluation is given up, because a checkpoint can be made in its place."""
+        """Return whether to abandon an evaluation because a checkpoint can be made in its place."""
         asked = self.stop.signal_number is not None
         return asked and (not self.waits or self._between_episodes())
 
@@ -213,10 +214,10 @@ class Supervisor(BaseCallback):
     def _evaluate_at_the_end(self, step: int) -> Position:
         """Evaluate, due or not.
 
-        :return: where the run would stand had it been longer
+        :return: the position that a longer run would have
         """
         self._evaluate_and_log_if_due(step)
-        # Losses that are logged begin anew.
+        # Logging resets the losses.
         longer = self._position()._replace(losses=deepcopy(self.model.loss_log))
         if self.clocks["evaluation"].last < step:
             self._evaluate(step)
@@ -232,7 +233,7 @@ class Supervisor(BaseCallback):
         values = np.asarray(values)
         # Bytes are always finite, and images have many.
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            # Broken networks come first: what they do breaks the rest.
+            # Broken networks come first: they cause the other faults.
             check_finite(self.model)
             raise NonFiniteError(name, self.num_timesteps)
 
@@ -271,7 +272,7 @@ class Supervisor(BaseCallback):
         }
 
     def _measure(self, step: int, observations: np.ndarray) -> dict[str, float]:
-        # A generator for each step: a resumed run draws what an uninterrupted one draws.
+        # A generator per step: a resumed run draws the same numbers as an uninterrupted one.
         cfg = self.folder.cfg
         generator = SEEDINGS[cfg.seeding].stream(cfg.seed, "statistics", step)
         rows = errors_of_statistics(self.model, observations, generator)
@@ -282,13 +283,13 @@ class Supervisor(BaseCallback):
         return activity(self.model, observations)
 
     def _warn_of_saturation(self, step: int, values: dict[str, float]) -> None:
-        """Say once that most of what a population code sees is out of its range."""
+        """Warn once if most inputs of a population code are out of its range."""
         shares = [value for name, value in values.items() if name.startswith("saturation/")]
         if self.saturated or max(shares, default=0.0) <= SATURATED:
             return
         normalization = self.model.get_vec_normalize_env()
         if step == 0 and normalization is not None and normalization.norm_obs:
-            # It divides by the deviation of the first observations alone.
+            # It divides by the standard deviation of the first observations alone.
             return
         self.saturated = True
         self.progress.say(
@@ -306,7 +307,7 @@ class Supervisor(BaseCallback):
     def _checkpoint(self, step: int, longer: Position | None = None) -> None:
         self.clocks["checkpoint"].last = step
         self._check_folder()
-        # A checkpoint that is on the disk says that these rows are.
+        # A checkpoint on disk claims that these rows are on disk.
         for table in self.tables.values():
             if table.sync():
                 self._say_mended(table.path)
@@ -324,9 +325,9 @@ class Supervisor(BaseCallback):
         self.obstacle = obstacle
 
     def _check_folder(self) -> None:
-        """Check that the run folder is there still, before anything is written to it.
+        """Check that the run folder still exists, before anything is written to it.
 
-        :raises RunFailed: it is not
+        :raises RunFailed: it does not
         """
         if (gone := self.folder.gone()) is not None:
             raise RunFailed(gone)
@@ -339,7 +340,7 @@ class Supervisor(BaseCallback):
         )
 
     def _keep_best_model(self) -> bool:
-        """Write the best model again where its file is not what it was; whether that was so."""
+        """Write the best model again if its file has changed; return whether it had."""
         path = self.folder.best_model
         if self.best is None or (path.is_file() and path.read_bytes() == self.best):
             return False
@@ -351,9 +352,9 @@ class Supervisor(BaseCallback):
 
 
 def _best_mean(table: Table) -> float | None:
-    """Highest mean return of an evaluation so far."""
+    """Return the highest mean return of an evaluation so far."""
     returns: dict[str, list[float]] = {}
     for row in table.rows():
         returns.setdefault(row["timesteps"], []).append(float(row["return"]))
-    # By numpy, as the mean that it is compared with: equal returns have equal means.
+    # With numpy, like the mean that it is compared with: equal returns have equal means.
     return max((float(np.mean(r)) for r in returns.values()), default=None)

@@ -1,4 +1,4 @@
-"""Numbers about the spiking networks themselves, taken at each evaluation."""
+"""Diagnostics of the spiking networks, measured at each evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snnrl.nn.norm import BatchNorm, norm_layers
 from snnrl.nn.norm.error import statistics_error
 
 VECTORS, IMAGES = 4096, 256
-"""Observations that stand for an evaluation, or for what the agent learns from."""
+"""Most observations sampled from an evaluation or from the agent's experience."""
 
 BATCH = 512
 
@@ -26,12 +26,13 @@ BATCH = 512
 def errors_of_statistics(
     agent: SpikingAgent, evaluation_observations: np.ndarray, generator: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Rows of ``statistics_error.csv`` (without ``timesteps``), of every spiking network.
+    """Return the rows of ``statistics_error.csv`` (without ``timesteps``) of every spiking network.
 
-    Phase ``before`` is before the re-calibration of this step, or simply now where there was none;
-    ``after`` only exists where there was one. On two samples: the experience that the agent learns
-    from, and the observations of the evaluation episodes, which the policy visited with the
-    statistics it has now: ``before`` asks how well the earlier statistics would have fitted those.
+    Phase ``before`` is before this step's re-calibration, or the current state where there was
+    none. Phase ``after`` exists only where there was one. Errors are measured on two samples: the
+    experience that the agent learns from, and the observations of the evaluation episodes. The
+    latter were visited with the current statistics: there, ``before`` tells how well the earlier
+    statistics would have fitted them.
 
     :param agent: any agent; one without moving statistics has no rows
     :param evaluation_observations: ``[n, ...]``, as the policy saw them
@@ -51,8 +52,8 @@ def errors_of_statistics(
 
 
 def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
-    """Firing rate per layer, saturation of population codes, and mean confidence gains where the
-    rule is asked, for the progress table.
+    """Return firing rate per layer, saturation of population codes and, where the rule is used,
+    mean confidence gains, for the progress table.
 
     :param observations: ``[n, ...]``, those of the evaluation episodes, as the policy saw them
     """
@@ -64,7 +65,7 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
         values |= {f"firing_rate/{short(name, path)}": rate for path, rate in seen.rates.items()}
         values |= {f"saturation/{short(name, path)}": s for path, s in seen.saturation.items()}
         if agent.experience == "rollout" and part.norm.recalibrate_every is not None:
-            # The statistics are replaced at each rollout: the rule is never asked.
+            # The statistics are replaced at each rollout: the rule is never used.
             continue
         for path, module in part.named_modules():
             if isinstance(module, BatchNorm):
@@ -74,11 +75,11 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
 
 
 def short(part: str, path: str) -> str:
-    """Name of a layer in tables: ``layer0``, ``conv0``, ``encoder``; of a critic's
-    ``critic.layer0``, of one of two ``critic.q0.layer0``.
+    """Return the name of a layer in tables: ``layer0``, ``conv0``, ``encoder``; for a critic
+    ``critic.layer0``, for one of two ``critic.q0.layer0``.
 
     :param part: name of the spiking network
-    :param path: of a module in it, such as ``network.layers.0.norm``
+    :param path: path of a module in it, such as ``network.layers.0.norm``
     """
     where = [] if part in ("actor", "q_network") else [part]
     if one_of_several := re.search(r"\bnetworks\.(\d+)\.", path):
@@ -92,7 +93,7 @@ def short(part: str, path: str) -> str:
 
 
 def _replaced_now(agent: SpikingAgent, name: str) -> Statistics | None:
-    """The part's statistics from before a re-calibration at this step, if there was one."""
+    """Return the part's statistics from before a re-calibration at this step, if there was one."""
     step = agent.num_timesteps
     just_now = step > 0 and agent.recalibrated_at.get(name) == step
     return agent.statistics_before[name] if just_now else None
@@ -121,7 +122,7 @@ def _limit(observations: np.ndarray) -> int:
 
 
 def _thinned(observations: np.ndarray, limit: int) -> np.ndarray:
-    """At most ``limit`` of them, evenly spread."""
+    """Return at most ``limit`` of the observations, evenly spaced."""
     return observations[:: math.ceil(len(observations) / limit)]
 
 

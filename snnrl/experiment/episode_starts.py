@@ -1,4 +1,4 @@
-"""How the episodes of an evaluation start: the same ones every time, others for every seed."""
+"""Starts of evaluation episodes: the same at each evaluation, different for each seed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from snnrl.errors import UserError
 from snnrl.seeds import SEEDINGS, child_seed
 
 OFFSET = 100
-"""What the published protocol adds to a run's seed for its evaluations."""
+"""Offset that the published protocol adds to a run's seed for its evaluations."""
 
 
 class EpisodeStarts:
-    """Episode k starts from ``reset(seed)``, with a seed that is a child of the run's.
+    """Start episode k with ``reset(seed)``, where the seed is a child of the run's seed.
 
-    All episodes are independent samples, those of other runs too.
+    All episodes are independent samples, also across runs.
 
-    :param seed: the run's
+    :param seed: seed of the run
     """
 
     def __init__(self, seed: int):
@@ -29,7 +29,7 @@ class EpisodeStarts:
     def begin(self, env: gymnasium.Env[Any, Any], episode: int) -> tuple[np.ndarray, int]:
         """Start the episode in a new environment.
 
-        :return: the first observation, and the seed that it follows from
+        :return: the first observation and the seed of the start
         """
         seed = child_seed(self.seed, "evaluation", episode)
         observation, _ = env.reset(seed=seed)
@@ -37,11 +37,11 @@ class EpisodeStarts:
 
 
 class AdditiveStarts(EpisodeStarts):
-    """Episodes of runs that were made when seeds were sums (``seeding=additive``).
+    """Starts for runs made when seeds were sums (``seeding=additive``).
 
-    With continuous actions episode k starts where the k-th reset after ``reset(seed + 100)`` leads,
-    like the episodes that one environment, seeded once, would run one after the other; what is
-    random after the start comes from a stream of its own. With discrete actions it starts from
+    With continuous actions, episode k starts where the k-th reset after ``reset(seed + 100)``
+    leads, like consecutive episodes of one environment that was seeded once. Randomness after the
+    start comes from a separate stream. With discrete actions, it starts from
     ``reset(seed + 100 + k)``, so that runs of neighbouring seeds share episodes.
     """
 

@@ -1,4 +1,4 @@
-"""How long a run will take on this machine."""
+"""Estimate of a run's duration on this machine."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from snnrl.experiment.config.choices import normalisations, on_policy, rollout_s
 TRIAL_UPDATES = 20
 
 TRIAL_MINIBATCHES = 4
-"""Minibatches of a trial's rollout, unless the environments have whole ones in more only."""
+"""Minibatches of a trial's rollout, unless the environments need more for whole ones."""
 
 TRIAL_TRANSITIONS = 2048
-"""Transitions of a trial's rollout at most."""
+"""Most transitions of a trial's rollout."""
 
 TRIAL_EPOCHS = 10
-"""Epochs of a trial's rollout at most."""
+"""Most epochs of a trial's rollout."""
 
 TRIAL_S = 5.0
-"""Seconds from which a part of the trial makes no further step, unless it has made no update."""
+"""Seconds after which a part of the trial stops, unless it has made no update."""
 
 
 class _Trial(BaseCallback):
-    """Times updates apart from the rest, and ends when it has taken long enough.
+    """Time updates separately from the rest, and stop when enough time has passed.
 
-    An update costs in proportion to its gradient steps or epochs, of which a trial makes few.
+    The cost of an update is proportional to its gradient steps or epochs, of which a trial makes
+    few.
     """
 
     model: SpikingAgent
@@ -74,20 +75,19 @@ class _Trial(BaseCallback):
 
 
 def seconds_for(cfg: DictConfig, steps: int) -> float:
-    """Time a few environment steps with updates on an agent of its own, and extrapolate.
+    """Time a few environment steps and updates of a separate agent, and extrapolate.
 
-    The trial's agent is thrown away: call this before the real one is made (it seeds the global
-    generators anew). Evaluations are counted, compilation is not; random steps make no updates. It
-    takes seconds, or what two
-    updates of one gradient step take, where that is longer.
+    The trial's agent is discarded. Call this before making the real agent, which seeds the global
+    generators again. Evaluations are counted, compilation is not; random steps make no updates. It
+    takes a few seconds, or the time of two updates of one gradient step if that is longer.
 
-    :param steps: environment steps to do, from the first
+    :param steps: environment steps of the run, from the first
     """
     env = build_training_env(cfg)
     try:
         most = _steps_in_time(env) if on_policy(cfg) else TRIAL_TRANSITIONS
         agent, length, updates_a_step = _trial(cfg, env, most)
-        # Compiles and warms up; exploration may have left the acting pass out.
+        # Compiles and warms up; exploration may not have run the acting pass.
         trial = _timed(agent, length)
         observation: Any = agent._last_obs
         agent.predict(observation, deterministic=True)
@@ -104,13 +104,13 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     update = trial.updating / trial.updates * updates_a_step
     training = steps - min(cfg.algo.get("learning_starts", 0), steps)
     evaluations = steps / cfg.evaluation.every
-    # The environments of an evaluation share one pass of the network, which costs about two
-    # single ones; how long episodes will be is not known, 1,000 steps is MuJoCo's limit.
+    # The environments of an evaluation share one forward pass, which costs about two single ones.
+    # The length of episodes is unknown; MuJoCo's limit is 1,000 steps.
     return float(steps * step + training * update + evaluations * 1000 * 2 * act)
 
 
 def _steps_in_time(env: VecEnv) -> int:
-    """Steps of all environments that a rollout of the trial has the time for."""
+    """Return the steps of all environments that fit in the time of the trial's rollout."""
     env.reset()
     start, steps = time.perf_counter(), 0
     while steps < TRIAL_UPDATES and time.perf_counter() - start < TRIAL_S:
@@ -134,13 +134,15 @@ def _timed(agent: SpikingAgent, length: int) -> _Trial:
 def _trial(
     cfg: DictConfig, env: VecEnv, most: int = TRIAL_TRANSITIONS
 ) -> tuple[SpikingAgent, int, float]:
-    """An agent, the environment steps to time, and its updates in a step of the run.
+    """Return an agent, the number of environment steps to time, and its updates per step of the
+    run.
 
-    :param most: transitions of a rollout; larger minibatches are timed by smaller ones
+    :param most: most transitions of a rollout; larger minibatches are extrapolated from smaller
+        ones
     """
     n_envs = cfg.env.n_envs
     if on_policy(cfg):
-        # A whole iteration, which costs the same for each of its steps when it is shorter.
+        # A whole iteration: a shorter one costs the same per step.
         batch_size, epochs = cfg.algo.batch_size, min(cfg.algo.n_epochs, TRIAL_EPOCHS)
         smallest = math.lcm(batch_size, n_envs)
         if smallest > most:
@@ -157,7 +159,7 @@ def _trial(
     changes = {"train_freq": 1, "gradient_steps": 1, "learning_starts": 0}
     changes["buffer_size"] = 8 * TRIAL_UPDATES * n_envs
     if "replacement" in cfg.algo:
-        # Minibatches without it are whole only when there are enough transitions.
+        # Without it minibatches are whole only if there are enough transitions.
         changes["replacement"] = True
     each = cfg.algo.gradient_steps
     updates_a_step = 1.0 if each == -1 else each / rollout_size(cfg)
@@ -165,7 +167,7 @@ def _trial(
 
 
 def in_words(seconds: float) -> str:
-    """``95 s``, ``12 min``, ``7.5 h``."""
+    """Return a duration as ``95 s``, ``12 min``, ``7.5 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

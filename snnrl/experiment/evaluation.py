@@ -1,4 +1,4 @@
-"""Returns of the deterministic policy on environments of its own."""
+"""Evaluation of the deterministic policy on separate environments."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.seeds import child_seed, own_global_generators
 
 KEPT_OBSERVATIONS = 4096
-"""At most so many observations of an episode are kept."""
+"""Most observations kept of an episode."""
 
 KEPT_BYTES = 256 * 2**20
-"""At most so many bytes of observations are kept, of all episodes together."""
+"""Most bytes of observations kept, of all episodes together."""
 
 
 class EvaluationStopped(Exception):
-    """An evaluation was given up, because the run was asked to stop."""
+    """An evaluation abandoned because the run was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Episode:
     """One evaluation episode.
 
     :param index: its number within the evaluation
-    :param seed: the seed that its start follows from
+    :param seed: seed of its start
     :param total_reward: undiscounted return
     :param length: environment steps
-    :param observations: what the policy saw, ``[n, ...]``: every step, or every k-th where those
-        would be too many; normalised where the agent normalises, images channels first
+    :param observations: as the policy saw them, ``[n, ...]``: every step, or every k-th if those
+        are too many; normalised if the agent normalises, images channels first
     """
 
     index: int
@@ -47,17 +47,17 @@ class Episode:
 
 
 class Evaluator:
-    """Runs the same episodes at every call, side by side, so that one pass acts for all.
+    """Run the same episodes at every call, in parallel, so that one forward pass acts for all.
 
-    Each call makes its environments anew, so that nothing of an earlier evaluation (a wrapper's
-    running mean, a counter) is in them; the global generators, from which an environment may draw,
-    start alike each time, and training's are left alone.
+    Each call makes new environments, so that no state of an earlier evaluation (a wrapper's running
+    mean, a counter) remains. The global generators, which an environment may use, are seeded alike
+    each time; training's are untouched.
 
     :param make: makes an environment
-    :param episodes: how many, each in an environment of its own
-    :param starts: how they start
-    :param max_steps: environment steps after which an episode is cut off; ``None``: its end is the
-        environment's
+    :param episodes: number of episodes, each in an environment of its own
+    :param starts: how the episodes start
+    :param max_steps: environment steps after which an episode is truncated; ``None`` leaves that to
+        the environment
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Evaluator:
     def run(self, agent: SpikingAgent, stops: Callable[[], bool] = lambda: False) -> list[Episode]:
         """Play every episode to its end.
 
-        :param stops: asked at every step whether to give up
+        :param stops: called at every step; true abandons the evaluation
         :raises NonFiniteError: an observation or a reward is NaN or infinite
-        :raises EvaluationStopped: it was given up; the agent is as it was before
+        :raises EvaluationStopped: it was abandoned; the agent is unchanged
         """
         seed = child_seed(self.starts.seed, "evaluation")
         with own_global_generators(seed), ExitStack() as stack:
@@ -100,7 +100,8 @@ class Evaluator:
         while running.any():
             if stops():
                 raise EvaluationStopped
-            # Finished episodes are kept in the batch: one batch size, one compiled form.
+            # Finished episodes stay in the batch: with one batch size, one compiled version
+            # suffices.
             shown = agent.normalize(maybe_transpose(current, agent.observation_space))
             actions, _ = agent.predict(shown, deterministic=True)
             for k in map(int, np.flatnonzero(running)):
@@ -117,10 +118,10 @@ class Evaluator:
 
 
 class _Sample:
-    """Evenly spread rows of a series whose length is not known: when there are too many, every
-    second one is dropped, and from then on twice as many are left out between two.
+    """Evenly spaced rows of a series of unknown length. When there are too many, every second one
+    is dropped and the spacing doubles.
 
-    :param limit: rows that are kept at most
+    :param limit: most rows kept
     """
 
     def __init__(self, limit: int):
@@ -140,7 +141,7 @@ class _Sample:
 
 
 def _kept(nbytes: int, episodes: int) -> int:
-    """Observations of an episode that are kept, of so many bytes each."""
+    """Return how many observations of an episode are kept, given the bytes of each."""
     return int(np.clip(KEPT_BYTES // (nbytes * episodes), 1, KEPT_OBSERVATIONS))
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""Progress shown to the user during a run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _EVALUATED = re.compile(r" *[\d,]+ of [\d,]+ steps: return .*")
 
 
 class Progress:
-    """A bar with steps, steps per second, time left and the last return; lines without a terminal.
+    """Progress bar with steps, steps per second, time left and the last return; plain lines if
+    there is no terminal.
 
-    :param name: what runs
-    :param total: steps in all
-    :param start: steps done before
-    :param left: what says how long the others will take
+    :param name: name of the run
+    :param total: total steps
+    :param start: steps done before the start
+    :param left: estimates the time of the remaining steps
     """
 
     def __init__(self, name: str, total: int, start: int = 0, left: TimeLeft | None = None):
@@ -51,23 +52,23 @@ class Progress:
             self.bar.set_postfix_str(f"return {mean:.1f}", refresh=False)
 
     def say(self, line: str) -> None:
-        """Print a line without breaking the bar."""
+        """Print a line above the bar."""
         tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar and leave it on the screen."""
         self.bar.close()
 
 
 def is_evaluation(line: str) -> bool:
-    """Whether a line is one that :meth:`Progress.evaluated` writes."""
+    """Return whether :meth:`Progress.evaluated` wrote a line."""
     return _EVALUATED.fullmatch(line) is not None
 
 
 class _Bar(tqdm):  # type: ignore[misc]
-    """A bar that knows the time left better than by the pace of the last steps.
+    """Progress bar with a better estimate of the time left than the pace of the last steps.
 
-    :param left: what says it
+    :param left: gives the estimate
     """
 
     def __init__(self, left: TimeLeft, **options: Any):
@@ -76,7 +77,7 @@ class _Bar(tqdm):  # type: ignore[misc]
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        """What ``bar_format`` can name."""
+        """Return the values available to ``bar_format``."""
         seconds = self.left.at(int(self.n))
         shown = "?" if seconds is None else self.format_interval(seconds)
         return {**super().format_dict, "left": shown}

@@ -62,16 +62,16 @@ SIZES = (
     "actor.hidden",
     "critic.hidden",
 )
-"""Settings that memory goes to."""
+"""Settings that determine memory use."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """Result of a run.
 
-    :param folder: its folder
+    :param folder: the run folder
     :param final_return: mean return of the last evaluation
-    :param trained: whether there was something left to do
+    :param trained: whether any steps were left to train
     """
 
     folder: Path
@@ -81,14 +81,14 @@ class Result:
 
 @lasting_output()
 def run(cfg: DictConfig, overrides: list[str]) -> Result:
-    """Train, or go on training, or say that it is done.
+    """Train, resume training, or report that the run is done.
 
-    It goes on without what it prints where nobody reads that any more.
+    It continues without output when nobody reads it any more.
 
     :param cfg: a composed configuration
-    :param overrides: the command line that led to it
-    :raises UserError: the configuration does not fit; nothing is left behind
-    :raises RunFailed: it could not go on; the folder says why, if training had begun
+    :param overrides: the command line of the configuration
+    :raises UserError: the configuration is invalid; nothing is left behind
+    :raises RunFailed: it could not continue; the folder records why if training had begun
     :raises Interrupted: a signal came; the run is saved, or was at its last checkpoint
     """
     validate(cfg)
@@ -126,7 +126,7 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
 
 def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopRequest) -> None:
     use_threads(cfg.threads)
-    # Compiled forms of earlier runs of a sweep count against torch's limit.
+    # Compiled code of earlier runs of a sweep counts against torch's limit.
     torch.compiler.reset()
     begun: SpikingAgent | None = None
     try:
@@ -162,9 +162,9 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
 def _ended_by(
     failure: Exception, folder: RunFolder, begun: SpikingAgent | None, stop: StopRequest
 ) -> RunFailed | Interrupted:
-    """What to raise; the folder of a run that had begun says what it failed of."""
+    """Return the exception to raise; the folder of a run that had begun records the failure."""
     if isinstance(failure, EnvironmentEnded) and stop.signal_number is not None:
-        # The signal reached the processes of the environments too.
+        # The signal reached the environments' processes too.
         return Interrupted(
             "stopped at once; the same command goes on from the last checkpoint",
             stop.signal_number,
@@ -178,7 +178,7 @@ def _ended_by(
         reason = f"{reason}, {where}" if where else reason
     else:
         counts = None if is_of_the_machine(failure) else Failure(begun.num_timesteps, reason)
-        with suppress(OSError):  # a full disk may be what it failed of
+        with suppress(OSError):  # The failure may be a full disk.
             folder.fail(traceback.format_exc(), counts)
             reason = f"{reason} ({folder.path / FAILED})"
     return RunFailed(reason)
@@ -211,12 +211,13 @@ def _start(cfg: DictConfig, env: VecEnv) -> tuple[SpikingAgent, Position]:
 
 
 def _additive_folder(cfg: DictConfig) -> Path | None:
-    """Where a run of these settings is that was made before there was ``seeding``, if it is."""
+    """Return the folder of a run with these settings made before ``seeding`` existed, if there is
+    one."""
     before = OmegaConf.merge(cfg, {"seeding": CAME_LATER["seeding"]})
     assert isinstance(before, DictConfig)
     try:
         path = RunFolder(before).path
-    except UserError:  # two folders hold one: no matter of this run
+    except UserError:  # Two folders hold the same run: not this run's concern.
         return None
     is_another = cfg.seeding != before.seeding and (path / CONFIG).exists()
     return path if is_another else None
@@ -289,20 +290,20 @@ def _learn(
 
 
 def _goes_on_as_longer(folder: RunFolder, step: int, position: Position, longer: Position) -> bool:
-    """Whether what was not due at a checkpoint's step, an end, is left out, or made again."""
+    """Return whether to resume as a longer run, without the results that only a run's end has."""
     if step < folder.cfg.total_steps:
         return True
     if folder.holds(step, position.tables) or not folder.holds(step, longer.tables):
         return False
-    # A longer run has taken them back, and was stopped before it had a checkpoint of its own.
+    # A longer run has removed them, and was stopped before its own first checkpoint.
     print(f"{folder.path}: rows of its end at step {step:,} are not there, and are made again")
     return True
 
 
 def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> Position:
-    """The position of a checkpoint that knows no best model, and no rows but those before its step.
+    """Complete the position of a checkpoint that has no best model and no rows of its own step.
 
-    The earliest ones know no rows at all.
+    The earliest ones have no rows at all.
     """
     cfg, tables = folder.cfg, {name: folder.table(name) for name in TABLES}
     known = {
@@ -312,7 +313,7 @@ def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> 
     evaluations = tables["evaluations"]
     before = [int(row["timesteps"]) for row in evaluations.rows()[: known["evaluations"]]]
     last = max(before, default=-1)
-    # A run that is extended was evaluated at its earlier end, whether that was due or not.
+    # An extended run was evaluated at its earlier end, due or not.
     counts = step >= cfg.total_steps or Clock(cfg.evaluation.every, last).due(step)
     evaluated = counts and evaluations.count_after(known["evaluations"], step) > 0
     for name, table in tables.items():
@@ -346,9 +347,9 @@ def _memory_suffices(cfg: DictConfig) -> Iterator[None]:
 
 
 def _result(folder: RunFolder, *, trained: bool) -> Result:
-    """The result of a run that is done.
+    """Return the result of a finished run.
 
-    :raises UserError: its evaluations are gone or damaged
+    :raises UserError: its evaluations are missing or damaged
     """
     evaluations = read_evaluations(folder.path, "done")
     last = evaluations[evaluations["timesteps"] == evaluations["timesteps"].max()]

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal and a scheduler's warnings: a run saves itself and stops."""
+"""Save and stop a run on Ctrl-C, SIGTERM, a closed terminal or a scheduler's warning."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from types import FrameType
 from snnrl.output import say_at_once, wait_for_readers
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""The last two are what SLURM is told to send before a time limit or a preemption."""
+"""Signals handled; SLURM is told to send the last two before a time limit or a preemption."""
 
 LOOK_EVERY_S = 1.0
 
 TELL_WITHIN_S = 0.2
 
 ONE_SIGNAL_S = 1.0
-"""What comes again so soon is the same signal, once from outside and once handed on."""
+"""Seconds within which a repeated signal is the same one, received directly and forwarded."""
 
 
 class StopRequest:
-    """Whether to save and stop; a second signal stops at once.
+    """Request to save and stop; a second signal stops at once.
 
-    :param watch: looked at once a second; its number counts as a signal (``None``: go on)
+    :param watch: polled once a second; a number counts as a signal, ``None`` as no request
     """
 
     def __init__(self, watch: Callable[[], int | None] | None = None) -> None:
@@ -37,7 +37,7 @@ class StopRequest:
 
     @property
     def signal_number(self) -> int | None:
-        """The signal that asked to stop."""
+        """Return the signal that asked to stop."""
         now = time.monotonic()
         if self._asked is None and self._watch and now - self._looked >= LOOK_EVERY_S:
             self._looked = now
@@ -46,15 +46,15 @@ class StopRequest:
 
     @property
     def received(self) -> int | None:
-        """The signal that this process was sent."""
+        """Return the signal that this process received."""
         return None if self._signalled is None else self._asked
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal. It may come in the middle of a print, whose locks are held."""
-        # What was watched may have asked before: a batch system tells both the sweep and its runs.
+        """Handle a signal, possibly in the middle of a print, whose locks are held."""
+        # The sweep may have asked before: a batch system signals both the sweep and its runs.
         now = time.monotonic()
         if self._signalled is not None:
-            # A terminal that is closed may send several, some time apart.
+            # A closing terminal may send several signals, some time apart.
             if number == signal.SIGHUP or now - self._signalled < ONE_SIGNAL_S:
                 return
             raise KeyboardInterrupt
@@ -68,10 +68,10 @@ class StopRequest:
 def stop_on_signals(
     watch: Callable[[], int | None] | None = None, tell: Callable[[int], None] | None = None
 ) -> Iterator[StopRequest]:
-    """Inside, a signal sets the request instead of ending the process.
+    """Context in which a signal sets the request instead of ending the process.
 
-    Inside another such block this is the other's request, so that a signal to one run of a sweep,
-    at whatever moment, is one to the sweep.
+    A nested context shares the outer one's request, so that a signal to one run of a sweep, at any
+    moment, is one to the sweep.
 
     :param watch: see :class:`StopRequest`
     :param tell: called in another thread with the number of the first signal
@@ -95,14 +95,15 @@ def stop_on_signals(
 
 
 def _handled() -> list[signal.Signals]:
-    """Every signal, but for SIGHUP under ``nohup``."""
+    """Return the handled signals: all, except SIGHUP under ``nohup``."""
     stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [number for number in SIGNALS if not (stays and number == signal.SIGHUP)]
 
 
 @contextmanager
 def _telling(request: StopRequest, tell: Callable[[int], None]) -> Iterator[None]:
-    """Inside, ``tell`` hears of the first signal: a handler must not write to a disk itself."""
+    """Context in which a thread calls ``tell`` on the first signal: a handler must not write to
+    disk."""
     ended = threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Seconds left of a run, whose first steps are quick and whose others are slow."""
+"""Estimate of the seconds left of a run, whose first steps are faster than the rest."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable
 
 WORTH = 0.05
-"""The estimate counts as much as having seen this share of the training steps."""
+"""Weight of the initial estimate, as a share of the training steps."""
 
 
 class TimeLeft:
-    """From the estimate at the start and from what has been seen since.
+    """Combine the estimate at the start with the pace seen since.
 
-    Random steps make no updates: their pace says nothing about the steps that train.
+    Random steps make no updates: their pace does not predict that of training steps.
 
     :param total: environment steps in all
-    :param random_steps: of these, steps before training begins
-    :param start: steps done before
-    :param estimate: seconds that the whole run was said to take; ``None`` if nobody knows
-    :param clock: gives seconds
+    :param random_steps: of these, random steps before training begins
+    :param start: steps done before the start
+    :param estimate: estimated seconds of the whole run; ``None`` if unknown
+    :param clock: returns seconds
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class TimeLeft:
         self.acts_since: tuple[int, float] | None = None
 
     def at(self, step: int) -> float | None:
-        """Seconds left at an environment step; ``None`` while nothing is known.
+        """Return the seconds left at an environment step; ``None`` while unknown.
 
         :param step: no less than at the last call
         """
@@ -57,14 +57,14 @@ class TimeLeft:
             return None
         start, then = self.began
         if self.acts_since is None and step > start:
-            # The evaluation before the first step is none of its pace.
+            # The evaluation before the first step says nothing about the pace.
             self.acts_since = (step, now)
         first, since = self.acts_since or (step, now)
         pace = (now - since) / (step - first) if step > first else 0.0
         return max(self.estimate - (now - then), pace * (self.random_steps - step))
 
     def _known_before(self) -> tuple[float, float]:
-        """Training steps that the estimate is worth, and the seconds that they take by it."""
+        """Return the training steps that the estimate counts for, and its seconds for them."""
         steps = self.total - self.trains_since[0]
         if self.estimate is None or steps <= 0:
             return 0.0, 0.0

@@ -1,7 +1,7 @@
-"""Trained agents to act with: built from the configuration, and nothing in ``model.zip`` runs.
+"""Trained agents for acting, built from the configuration; no code in ``model.zip`` runs.
 
-The configuration says what the agent is. Its weights are read as tensors alone, and the statistics
-that ``VecNormalize`` normalises observations by as the numbers that :func:`with_statistics` put
+The configuration defines the agent. Its weights are read as tensors only. The statistics with which
+``VecNormalize`` normalises observations are read as the numbers that :func:`with_statistics` stored
 beside them (:mod:`snnrl.run_format.model`).
 """
 
@@ -33,7 +33,7 @@ MOMENTS = ("mean", "var", "count")
 def with_statistics(model: bytes, agent: SpikingAgent) -> bytes:
     """Return a saved agent with the statistics of its observations as numbers.
 
-    :param model: what ``agent.save`` wrote, which holds them as a pickle
+    :param model: output of ``agent.save``, which holds them as a pickle
     """
     normalization = agent.get_vec_normalize_env() or agent.normalization
     if normalization is None or not normalization.norm_obs:
@@ -44,19 +44,19 @@ def with_statistics(model: bytes, agent: SpikingAgent) -> bytes:
 
 
 def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> SpikingAgent:
-    """Return the agent of ``model.zip``, to act with on any machine: on its CPU.
+    """Return the agent of ``model.zip`` on the CPU, for acting on any machine.
 
     :param cfg: a configuration of this version, checked
     :param unpickle: whether statistics of observations may be read from a pickle, as earlier
-        versions wrote them; it runs what the file holds
-    :raises UserError: the file is not one that a run of this configuration wrote
+        versions wrote them; that runs code of the file
+    :raises UserError: no run of this configuration wrote the file
     """
     cfg = deepcopy(cfg)
     cfg.device, cfg.env.n_envs = "cpu", 1
     if cfg.kernel.name == "triton":
         cfg.kernel.name = "auto"
     weights, steps, statistics = read_model(path)
-    # An agent that only acts needs no room for experience.
+    # An agent that only acts needs no replay memory.
     small = {"n_steps": 2, "batch_size": 2} if on_policy(cfg) else {"buffer_size": 1}
     _check_sizes(cfg, weights, path)
     with closing(build_training_env(cfg)) as env:
@@ -84,7 +84,7 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
 
 
 def _check_sizes(cfg: DictConfig, weights: dict[str, Tensor], path: Path) -> None:
-    """Refuse layers that the model does not have before there is room for them.
+    """Refuse layer sizes that the model does not have, before memory is allocated for them.
 
     :raises UserError: naming the setting
     """
@@ -141,7 +141,7 @@ def _unpickle_moments(normalization: VecNormalize, path: Path) -> None:
         assert saved is not None
         kept = saved["normalization"].obs_rms
         values = {name: getattr(kept, name) for name in MOMENTS}
-    except Exception as problem:  # whatever the pickle raises
+    except Exception as problem:  # Unpickling may raise anything.
         raise UserError(
             f"{path}: expected a model that a run has saved ({one_line(problem)})"
         ) from problem

@@ -1,4 +1,4 @@
-"""A film of an agent."""
+"""Video of an agent."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ DEFAULT_FPS = 30
 def record_episode(
     agent: SpikingAgent, cfg: DictConfig, path: Path, starts: EpisodeStarts
 ) -> float:
-    """Play one episode of the deterministic policy and write it as mp4.
+    """Play one episode of the deterministic policy and write it as an mp4 file.
 
     Without a display MuJoCo renders through EGL (``MUJOCO_GL=egl`` unless set otherwise).
 
     :param cfg: the run's configuration
-    :param path: the file; it appears when it is whole
-    :param starts: how its first episode starts is how this one does
+    :param path: the file; it appears only when complete
+    :param starts: this episode starts like the first of these
     :return: the episode's return
     :raises UserError: a package or a library for rendering is missing
     """
@@ -44,7 +44,7 @@ def record_episode(
     unfinished = path.with_name(f".{path.name}.tmp.mp4")
     total = 0.0
     try:
-        # What lies there may be a link to a file elsewhere, which would be written.
+        # The path may be a link to a file elsewhere, which would be overwritten.
         unfinished.unlink(missing_ok=True)
         observation, _ = starts.begin(env, 0)
         fps = env.metadata.get("render_fps", DEFAULT_FPS)

@@ -1,4 +1,4 @@
-"""Parallel training environments, each in a process with random generators of its own."""
+"""Parallel training environments in subprocesses, each with its own random generators."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ from snnrl.seeds import (
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 
 LEFT_TO_THE_RUN = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals to all processes of a run, which still has to save the state of the environments."""
+"""Signals sent to all processes of a run, which still has to save the environments' state."""
 
 
 class EnvironmentEnded(RunFailed):
-    """The process of an environment has ended without a word."""
+    """The process of an environment ended without a message."""
 
 
 class EnvironmentFailed(RunFailed):
-    """An exception in the process of an environment; its traceback there is the cause of this."""
+    """An exception in an environment's process, whose traceback is the cause of this one."""
 
 
 class Workers(SubprocVecEnv):
     """Stable-Baselines3's ``SubprocVecEnv`` with independent randomness in each process.
 
-    There, environment ``i`` of seed ``s`` starts like environment ``i - 1`` of seed ``s + 1``,
-    Python's, numpy's and torch's global generators are the same or unseeded in all processes, and
-    of an exception in a process only its end is known here.
+    In ``SubprocVecEnv``, environment ``i`` of seed ``s`` starts like environment ``i - 1`` of seed
+    ``s + 1``. The global generators of Python, numpy and torch are identical or unseeded in all
+    processes. An exception in a process is reported only as its end.
 
-    Every method raises :class:`UserError` or :class:`EnvironmentFailed` where an environment raised
-    something, and :class:`EnvironmentEnded` where its process is gone.
+    Every method raises :class:`UserError` or :class:`EnvironmentFailed` if an environment raised an
+    exception, and :class:`EnvironmentEnded` if its process is gone.
 
     :param make: makes one environment, which has ``get_state`` and ``set_state``
-    :param count: how many
-    :param seed: the run's: global generators follow from it and the process's number
-    :param seeding: how the environments' seeds follow from the one of :meth:`seed`
-    :param preloaded: modules that are imported once for all processes
+    :param count: number of environments
+    :param seed: seed of the run; global generators are seeded from it and the process's number
+    :param seeding: derives the environments' seeds from the one given to :meth:`seed`
+    :param preloaded: modules imported once for all processes
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Workers(SubprocVecEnv):
         for rank in range(count):
             ours, theirs = context.Pipe()
             made = CloudpickleWrapper(_seeded(make, child_seed(seed, "worker", rank)))
-            # A daemon: it ends with this process.
+            # A daemon ends with this process.
             process = context.Process(target=_work, args=(theirs, ours, made), daemon=True)
             process.start()
             theirs.close()
@@ -91,9 +91,9 @@ class Workers(SubprocVecEnv):
             raise
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Set the seed of each environment's next reset.
+        """Set the seed for the next reset of each environment.
 
-        :param seed: the run's; ``None`` draws one
+        :param seed: seed of the run; ``None`` draws one
         """
         first = super().seed(seed)[0]
         assert first is not None
@@ -101,7 +101,7 @@ class Workers(SubprocVecEnv):
         return self._seeds
 
     def close(self) -> None:
-        """Close every environment whose process is still there."""
+        """Close every environment whose process still runs."""
         if self.closed:
             return
         self.closed = True
@@ -116,18 +116,18 @@ class Workers(SubprocVecEnv):
 
 
 class WithGlobalGenerators(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps the process's global generators with the environment's state."""
+    """Save the process's global generators with the environment's state."""
 
     def get_state(self) -> dict[str, Any] | None:
-        """Return the state of both; ``None`` where the environment has none."""
+        """Return the state of both; ``None`` if the environment has none."""
         state = self.env.get_wrapper_attr("get_state")()
         return None if state is None else {"env": state, "generators": global_states()}
 
     def set_state(self, state: Any) -> str | None:
-        """Put both into that state; the generators come last, as the environment may draw.
+        """Restore both; the generators come last, as the environment may draw from them.
 
-        :param state: without generators where an earlier version wrote it
-        :return: why it could not be
+        :param state: state of :meth:`get_state`, without generators if an earlier version wrote it
+        :return: the reason if it could not be restored
         """
         parts = state if isinstance(state, dict) else {"env": state}
         reason: str | None = self.env.get_wrapper_attr("set_state")(parts["env"])
@@ -138,7 +138,7 @@ class WithGlobalGenerators(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 @dataclass(frozen=True)
 class _Raised:
-    """An exception on its way to the process that learns, in words: it may not be picklable."""
+    """An exception sent to the learning process as text, because it may not be picklable."""
 
     line: str
     trace: str
@@ -153,10 +153,11 @@ class _Remote(Exception):
 
 
 class _Pipe:
-    """Our end of an environment's pipe. Only here does an error of a pipe mean its process.
+    """Our end of an environment's pipe. Only an error of this pipe means that the process has
+    ended.
 
-    :param connection: of the pipe
-    :param process: at its other end
+    :param connection: our end of the pipe
+    :param process: process at the other end
     """
 
     def __init__(self, connection: Connection, process: BaseProcess):
@@ -171,7 +172,7 @@ class _Pipe:
         try:
             self.connection.send(message)
         except ConnectionError:
-            # What it raised before it ended comes first.
+            # An exception raised before the process ended comes first.
             self.recv()
             raise self._ended() from None
 
@@ -179,8 +180,8 @@ class _Pipe:
         """Receive the answer to a command.
 
         :raises UserError: the environment raised it
-        :raises EnvironmentFailed: the environment raised something else
-        :raises EnvironmentEnded: there is no process any more
+        :raises EnvironmentFailed: the environment raised another exception
+        :raises EnvironmentEnded: the process has ended
         """
         try:
             answer = self.connection.recv()
@@ -208,7 +209,8 @@ class _Pipe:
 
 
 class _EndOfFile(Exception):
-    """An ``EOFError`` of the environment's, which the loop around it would take for the pipe's."""
+    """An ``EOFError`` raised by the environment, which the loop around it would attribute to the
+    pipe."""
 
 
 class _NoEndOfFile(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -226,13 +228,13 @@ class _NoEndOfFile(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def _work(remote: Connection, parents: Connection, make: CloudpickleWrapper) -> None:
-    """The whole life of an environment's process.
+    """Run the loop of an environment's process.
 
-    :param remote: its end of the pipe
-    :param parents: the other end
+    :param remote: this process's end of the pipe
+    :param parents: the parent's end
     :param make: makes the environment
     """
-    # A signal to the run's process group must leave it alive too.
+    # A signal to the run's process group must leave this process alive.
     os.setpgid(0, 0)
     for number in LEFT_TO_THE_RUN:
         signal.signal(number, signal.SIG_IGN)
@@ -240,7 +242,7 @@ def _work(remote: Connection, parents: Connection, make: CloudpickleWrapper) -> 
         try:
             _worker(remote, parents, make)
         except Exception as problem:
-            with suppress(OSError):  # nobody is there any more
+            with suppress(OSError):  # The parent is gone.
                 remote.send(_raised(problem))
 
 
@@ -253,7 +255,7 @@ def _raised(problem: Exception) -> _Raised:
 
 
 def _seeded(make: MakeEnv, seed: int) -> MakeEnv:
-    """Make the environment in a process whose global generators are seeded."""
+    """Make the environment after seeding the process's global generators."""
 
     def make_seeded() -> gymnasium.Env[Any, Any]:
         set_random_seed(seed)

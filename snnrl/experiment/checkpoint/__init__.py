@@ -1,1 +1,1 @@
-"""Everything that a run resumes from."""
+"""Checkpoints, from which a run resumes."""

@@ -1,4 +1,4 @@
-"""Whether a file is the one that was written."""
+"""Checksums of files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ BLOCK = 1 << 20
 class Checksum(NamedTuple):
     """Length and CRC-32 of a file's bytes.
 
-    CRC-32 finds every error within 32 neighbouring bits and misses one in four billion others. It
-    is no protection against somebody who means harm, and several times faster than what is.
+    CRC-32 detects every error within 32 neighbouring bits and misses one in four billion others. It
+    does not protect against tampering, but is several times faster than hashes that do.
 
     :param size: bytes
     :param crc32: as :func:`zlib.crc32`
@@ -24,11 +24,11 @@ class Checksum(NamedTuple):
 
 
 class Damaged(Exception):
-    """A file is not as it was written; the message says which and how."""
+    """A file has changed since it was written; the message names it and the change."""
 
 
 def checksum(path: Path) -> Checksum:
-    """Length and CRC-32 of a file.
+    """Return length and CRC-32 of a file.
 
     :raises OSError: it cannot be read
     """
@@ -40,9 +40,9 @@ def checksum(path: Path) -> Checksum:
 
 
 def check(path: Path, expected: Checksum) -> None:
-    """Hold a file against what was written.
+    """Compare a file with its recorded checksum.
 
-    :raises Damaged: it is gone, cannot be read, or has other contents
+    :raises Damaged: it is missing, cannot be read, or has other contents
     """
     try:
         size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""How much disk space the checkpoints of a run take."""
+"""Disk space of a run's checkpoints."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from snnrl.experiment.checkpoint.replay_segments import replay_of, row_bytes
 from snnrl.experiment.config.choices import rollout_size
 
 AT_ONCE = 3
-"""Checkpoints on the disk at one time: two are kept, and a third is being written."""
+"""Most checkpoints on disk at once: two are kept while a third is written."""
 
 SMALL_FILES = 200_000
-"""Bytes of a checkpoint besides the agent, environments and replay: generators, list of files."""
+"""Bytes of a checkpoint besides agent, environments and replay: generators, manifest."""
 
 
 def checkpoint_bytes(cfg: DictConfig, agent: SpikingAgent) -> int:
-    """About the most that the checkpoints of a run take at one time.
+    """Return an upper estimate of the disk space of a run's checkpoints.
 
-    That is three times the agent, the best one so far, and the environments; at the end of a run
-    the best one before that too. And the rows of three checkpoints' replay buffers: as many as it
-    holds, and those that came in between. A segment goes when none of its rows is needed, which is
-    up to an interval later.
+    It counts the agent three times, the best agent so far, and the environments; at the end of a
+    run the previous best agent too. It adds the rows of three checkpoints' replay buffers: as many
+    as a buffer holds, and those added in between. A segment is removed when none of its rows is
+    needed, up to one interval later.
 
-    :param agent: of this configuration; it may be new
+    :param agent: agent of this configuration; it may be new
     """
     agent_bytes = _agent_bytes(agent)
     total = AT_ONCE * (2 * agent_bytes + _environment_bytes(agent) + SMALL_FILES) + agent_bytes
@@ -47,14 +47,14 @@ def checkpoint_bytes(cfg: DictConfig, agent: SpikingAgent) -> int:
 
 
 def disk_space(cfg: DictConfig, agent: SpikingAgent) -> str:
-    """``checkpoints will take up to 0.2 GB on disk, 66 GB free``."""
+    """Return a line such as ``checkpoints will take up to 0.2 GB on disk, 66 GB free``."""
     needed, free = checkpoint_bytes(cfg, agent), shutil.disk_usage(_existing(cfg.results_dir)).free
     enough = "" if needed < free else ": expected more, or the run will stop when the disk is full"
     return f"checkpoints will take up to {in_bytes(needed)} on disk, {in_bytes(free)} free{enough}"
 
 
 def in_bytes(count: int) -> str:
-    """``12 MB``, ``0.2 GB``, ``66 GB``."""
+    """Return a size as ``12 MB``, ``0.2 GB``, ``66 GB``."""
     if count < 0.1e9:
         return f"{math.ceil(count / 1e6)} MB"
     return f"{count / 1e9:.1f} GB" if count < 9.95e9 else f"{count / 1e9:.0f} GB"
@@ -63,7 +63,7 @@ def in_bytes(count: int) -> str:
 def _agent_bytes(agent: SpikingAgent) -> int:
     file = io.BytesIO()
     agent.save(file)
-    # An optimiser that has not stepped yet has no moments.
+    # An optimiser has no moments before its first step.
     missing: int = sum(
         2 * parameter.nbytes
         for optimizer in agent._optimizers()

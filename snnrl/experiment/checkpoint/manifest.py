@@ -1,4 +1,4 @@
-"""What a checkpoint consists of, and whether it is all there."""
+"""Manifest of a checkpoint: its files and their checksums."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from snnrl.experiment.checkpoint.replay_segments import Segment
 from snnrl.run_format.durable import replacing
 
 FORMAT = 1
-"""Rises whenever a checkpoint of before cannot be read any more."""
+"""Format version; increased when earlier checkpoints can no longer be read."""
 
 NAME = "manifest.json"
 REPLAY = "replay"
 
 
 class Manifest(NamedTuple):
-    """The files of one checkpoint.
+    """Files of one checkpoint.
 
-    :param run: whose it is
-    :param step: environment steps so far
+    :param run: id of the run
+    :param step: environment steps of the checkpoint
     :param files: name in the checkpoint's own folder -> checksum
-    :param segments: of the replay buffer, oldest first; they lie in a folder that checkpoints share
+    :param segments: segments of the replay buffer, oldest first, in a folder shared by the
+        checkpoints
     """
 
     run: str
@@ -36,7 +37,7 @@ class Manifest(NamedTuple):
 
 
 def numbered(folder: Path) -> dict[int, Path]:
-    """The checkpoints in a folder by number, the newest first, damaged ones too."""
+    """Return the checkpoints in a folder by number, newest first, including damaged ones."""
     found = {}
     for path in folder.glob("save-*"):
         number = path.name.removeprefix("save-")
@@ -53,9 +54,9 @@ def write_manifest(save: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(save: Path) -> Manifest:
-    """The manifest of the checkpoint in ``save``, its files not yet looked at.
+    """Read the manifest of the checkpoint in ``save``, without checking its files.
 
-    :raises Damaged: it is not as it was written
+    :raises Damaged: it has changed since it was written
     :raises UserError: another version of this package wrote it
     """
     try:
@@ -80,20 +81,20 @@ def read_manifest(save: Path) -> Manifest:
 
 
 def check_files(save: Path, manifest: Manifest) -> None:
-    """Hold every file of a checkpoint against its checksum.
+    """Compare every file of a checkpoint with its checksum.
 
-    :raises Damaged: the first that differs
+    :raises Damaged: naming the first file that differs
     """
     for path, expected in _files(save, manifest):
         check(path, expected)
 
 
 def newest_whole(folder: Path) -> tuple[Path, Manifest, list[str]] | None:
-    """The last checkpoint whose files are all as they were written.
+    """Return the newest checkpoint whose files have not changed since they were written.
 
     :raises UserError: another version of this package wrote the checkpoints
-    :return: its folder, its manifest and what is wrong with each newer one; ``None`` if there is
-        no checkpoint
+    :return: its folder, its manifest and the fault of each newer one; ``None`` if there is no
+        checkpoint
     :raises Damaged: there are checkpoints, and none is whole
     """
     found = []
@@ -111,7 +112,7 @@ def newest_whole(folder: Path) -> tuple[Path, Manifest, list[str]] | None:
 
 
 def another_version(folder: Path) -> UserError:
-    """What to raise where a checkpoint cannot be read because of who wrote it."""
+    """Return the error to raise for a checkpoint of another version."""
     return UserError(
         f"{folder}: was written by another version; remove the run folder to start afresh"
     )

@@ -1,4 +1,4 @@
-"""The state of every random generator that no agent and no environment keeps itself."""
+"""State of the random generators that neither the agent nor an environment keeps."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from snnrl.seeds import global_states, restore_global_states
 
 
 def generator_states(agent: SpikingAgent) -> dict[str, Any]:
-    """Of Python, numpy, torch, the agent's CUDA device if it has one, and its action space."""
+    """Return the states of Python, numpy, torch, the agent's CUDA device and its action space."""
     return {
         **global_states(),
-        # To ask for another device's state would start CUDA there.
+        # Querying another device's state would start CUDA there.
         "cuda": torch.cuda.get_rng_state(agent.device) if agent.device.type == "cuda" else None,
         "actions": agent.action_space.np_random.bit_generator.state,
     }
 
 
 def restore_generators(agent: SpikingAgent, saved: dict[str, Any]) -> None:
-    """Put the generators where :func:`generator_states` found them.
+    """Restore the generators to the states of :func:`generator_states`.
 
-    An agent that is on a CUDA device now, and was not when it was saved, or the other way round,
-    draws from there as its seed has it.
+    If the agent is on a CUDA device now and was not when saved, or the reverse, that generator
+    starts from the agent's seed.
     """
     restore_global_states(saved)
     if agent.device.type == "cuda" and (state := _of_device(agent, saved["cuda"])) is not None:
@@ -36,6 +36,6 @@ def _of_device(agent: SpikingAgent, saved: Any) -> torch.Tensor | None:
     if not isinstance(saved, list):
         state: torch.Tensor | None = saved
         return state
-    # Earlier versions kept the state of every device that there was.
+    # Earlier versions saved the states of all devices.
     index = agent.device.index or 0
     return saved[index] if index < len(saved) else None

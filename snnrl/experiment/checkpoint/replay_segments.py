@@ -1,9 +1,8 @@
-"""A replay buffer on disk, in files that are written once.
+"""Replay buffer on disk, in files that are written once.
 
-A row of the buffer holds a transition of each environment. Rows are counted from the start of
-training: row ``r`` stands at place ``r % buffer_size`` of the buffer. A segment has the rows that
-came between two checkpoints; a checkpoint writes what is new and shares the rest with the one
-before it.
+A row of the buffer holds one transition per environment. Rows are counted from the start of
+training: row ``r`` is at position ``r % buffer_size`` of the buffer. A segment holds the rows added
+between two checkpoints; a checkpoint writes the new ones and shares the rest with the previous one.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "t
 
 
 class Segment(NamedTuple):
-    """A file of rows ``[first, last)``, which are neighbours in the buffer too.
+    """File of rows ``[first, last)``, which are contiguous in the buffer too.
 
-    :param first: count of its first row
-    :param last: count of the row after its last
-    :param checksum: of the file
+    :param first: number of its first row
+    :param last: number of the row after its last
+    :param checksum: checksum of the file
     """
 
     first: int
@@ -36,19 +35,19 @@ class Segment(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """Return the name of the file."""
         return _name(self.first, self.last)
 
 
 def replay_of(agent: SpikingAgent) -> ReplayBuffer:
-    """The buffer of an agent that learns from replay."""
+    """Return the replay buffer of an off-policy agent."""
     buffer: Any = getattr(agent, "replay_buffer", None)
     assert isinstance(buffer, ReplayBuffer)
     return buffer
 
 
 def rows_of(agent: SpikingAgent) -> int:
-    """How many rows have come into the buffer: one with each step of the environments."""
+    """Return the number of rows added to the buffer: one per step of the environments."""
     return agent.num_timesteps // agent.n_envs
 
 
@@ -59,21 +58,21 @@ def save_rows(
     earlier: Sequence[Segment],
     lost: Collection[Segment] = (),
 ) -> list[Segment]:
-    """Write the rows that no segment has.
+    """Write the rows that no segment holds.
 
-    :param folder: where segments are
-    :param buffer: holds the last rows of all
-    :param rows: how many rows have come since the start of training
-    :param earlier: segments of the checkpoint before, oldest first, without gaps
-    :param lost: those of them that are to be written again: :func:`lost_segments`
+    :param folder: folder of the segments
+    :param buffer: buffer, which holds the latest rows
+    :param rows: number of rows since the start of training
+    :param earlier: segments of the previous checkpoint, oldest first, without gaps
+    :param lost: those of them to be written again: :func:`lost_segments`
     :raises OSError: a file cannot be written
-    :return: the segments that have the buffer's rows, oldest first
+    :return: the segments that hold the buffer's rows, oldest first
     """
     assert buffer.pos == rows % buffer.buffer_size
     oldest = max(rows - buffer.buffer_size, 0)
     needed = [segment for segment in earlier if segment.last > oldest]
     segments = [
-        # Rows that the buffer has no more are gone, and nobody needs them.
+        # Rows no longer in the buffer are lost, and not needed.
         _write(folder, buffer, max(segment.first, oldest), segment.last)
         if segment in lost
         else segment
@@ -86,20 +85,20 @@ def save_rows(
 
 
 def lost_segments(folder: Path, segments: Sequence[Segment], written: int) -> list[Segment]:
-    """The segments that are not there, or not as they were written.
+    """Return the segments that are missing or have changed since they were written.
 
-    A file that nothing has changed since is not read: a replay buffer has gigabytes.
+    A file not modified since then is not read: a replay buffer takes gigabytes.
 
-    :param folder: where segments are
-    :param written: when they all had been, in nanoseconds by the clock of the disk
+    :param folder: folder of the segments
+    :param written: time at which all had been written, in nanoseconds by the clock of the disk
     """
     return [segment for segment in segments if not _is_intact(folder, segment, written)]
 
 
 def load_rows(folder: Path, buffer: ReplayBuffer, rows: int, segments: Sequence[Segment]) -> None:
-    """Fill a new buffer as :func:`save_rows` found it."""
+    """Fill a new buffer with the rows that :func:`save_rows` wrote."""
     for segment in segments:
-        # The oldest may have rows that are gone; newer segments take their places.
+        # The oldest may hold overwritten rows; newer segments replace them.
         place = _place(segment.first, segment.last, buffer.buffer_size)
         with (folder / segment.name).open("rb") as file, np.load(file) as saved:
             for name in ARRAYS:
@@ -108,7 +107,7 @@ def load_rows(folder: Path, buffer: ReplayBuffer, rows: int, segments: Sequence[
 
 
 def row_bytes(buffer: ReplayBuffer) -> int:
-    """Bytes of one row in a segment, but for what each file adds (some 2 kB)."""
+    """Return the bytes of one row in a segment, without the overhead of each file (some 2 kB)."""
     return sum(getattr(buffer, name)[0].nbytes for name in ARRAYS)
 
 
@@ -116,7 +115,7 @@ def _write(folder: Path, buffer: ReplayBuffer, first: int, last: int) -> Segment
     path = folder / _name(first, last)
     place = _place(first, last, buffer.buffer_size)
     with replacing(path) as file:
-        # Without an annotation, numpy's type takes the arrays for its own options.
+        # Without an annotation, numpy's stubs take the arrays for options.
         arrays: dict[str, np.ndarray] = {n: getattr(buffer, n)[place] for n in ARRAYS}
         np.savez(file, **arrays)  # type: ignore[arg-type]
     return Segment(first, last, checksum(path))
@@ -138,7 +137,7 @@ def _name(first: int, last: int) -> str:
 
 
 def _neighbours(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
-    """Split rows ``[first, last)`` where the buffer starts again from its first place."""
+    """Split rows ``[first, last)`` where the buffer wraps around."""
     while first < last:
         end = min(last, (first // size + 1) * size)
         yield first, end

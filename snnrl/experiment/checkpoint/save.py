@@ -1,8 +1,8 @@
-"""Everything a run needs to go on, bit for bit on a CPU.
+"""Checkpoints of a run, from which it resumes bit for bit on a CPU.
 
-``checkpoint/`` holds the last checkpoint and the one before, ``save-<number>/`` each, and the
-segments of the replay buffer that they share, ``replay/``. A checkpoint gets its name when all of
-it is on the disk, and what only an earlier one needs is removed after that.
+``checkpoint/`` holds the last two checkpoints, each as ``save-<number>/``, and the segments of the
+replay buffer that they share, ``replay/``. A checkpoint gets its name once all of it is on disk;
+files that only an older one needs are removed after that.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ AGENT, STATE = "agent.zip", "state.pt"
 
 
 class Position(NamedTuple):
-    """Where a run stands at a step, besides its agent.
+    """Position of a run at a step, besides its agent.
 
-    :param clocks: when evaluation, logging and checkpoint last happened
-    :param tables: fingerprints of all rows of the run's tables, which are on the disk already
+    :param clocks: steps of the last evaluation, logging and checkpoint
+    :param tables: fingerprints of all rows of the run's tables, which are already on disk
     :param best: contents of ``best_model.zip``; ``None`` if there is none
-    :param losses: those that are not yet logged; ``None``: the agent's
+    :param losses: losses not yet logged; ``None`` takes the agent's
     """
 
     clocks: dict[str, int]
@@ -70,11 +70,11 @@ class Position(NamedTuple):
 
 
 class Checkpoints:
-    """Writes the checkpoints of one run.
+    """Write the checkpoints of one run.
 
-    :param folder: where they are
-    :param run: whose they are: :func:`run_id`
-    :raises Damaged: there are some, and none is whole
+    :param folder: folder of the checkpoints
+    :param run: id of the run: :func:`run_id`
+    :raises Damaged: there are checkpoints, and none is whole
     """
 
     def __init__(self, folder: Path, run: str):
@@ -86,14 +86,15 @@ class Checkpoints:
     def save(
         self, agent: SpikingAgent, position: Position, longer: Position | None = None
     ) -> list[str]:
-        """Write a checkpoint; until it is whole the last one stays in place.
+        """Write a checkpoint; the last one stays in place until it is complete.
 
-        :param agent: stands between two updates; one that learns from rollouts has used up its last
-        :param position: where the run stands
-        :param longer: where it would stand if this step were not its end
+        :param agent: agent between two updates; one that learns from rollouts has used up its last
+            rollout
+        :param position: position of the run
+        :param longer: its position if this step were not its end
         :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
-        :raises RunFailed: it cannot be written; the last one is there still
-        :return: segments of the replay buffer that were lost, and are written again
+        :raises RunFailed: it cannot be written; the last one is kept
+        :return: lost segments of the replay buffer, which are written again
         """
         check_finite(agent)
         contents = {AGENT: _agent(agent), STATE: _state(agent, position, longer)}
@@ -126,7 +127,7 @@ class Checkpoints:
         save = self.folder / f"save-{max(numbered(self.folder), default=0) + 1}"
         new = save.with_name(f"{save.name}.new")
         shutil.rmtree(new, ignore_errors=True)
-        # Not the run folder: one that was removed must not come back with a checkpoint alone.
+        # Not the run folder: a removed one must not reappear with only a checkpoint.
         self.folder.mkdir(exist_ok=True)
         new.mkdir()
         (self.folder / REPLAY).mkdir(exist_ok=True)
@@ -140,7 +141,7 @@ class Checkpoints:
         files = {name: checksum(new / name) for name in contents}
         manifest = Manifest(self.run, agent.num_timesteps, files, segments)
         write_manifest(new, manifest)
-        # The folders themselves are new in theirs: what points at segments comes last.
+        # The folders are new entries of their parents; files that refer to segments come last.
         sync_folder(self.folder)
         sync_folder(self.folder.parent)
         new.rename(save)
@@ -148,14 +149,14 @@ class Checkpoints:
         return save, manifest
 
     def _remove_all_but(self, kept: Collection[Path]) -> None:
-        """Remove what none of these checkpoints needs; what resists is tried again next time."""
+        """Remove files that none of these checkpoints needs; failures are retried next time."""
         for path in self.folder.glob("save-*"):
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
         try:
             needed = {segment.name for save in kept for segment in read_manifest(save).segments}
         except Damaged:
-            return  # what it needs is not known: it may be the disk that cannot be read just now
+            return  # Its needs are unknown: the disk may be unreadable only for the moment.
         for path in (self.folder / REPLAY).glob("*segment-*"):
             if path.name not in needed:
                 with suppress(OSError):
@@ -168,16 +169,16 @@ class Checkpoints:
 
 
 class Loaded(NamedTuple):
-    """Where a run goes on from.
+    """A loaded checkpoint.
 
-    :param agent: as it was saved
-    :param position: as it was saved
-    :param longer: where the run stands if the checkpoint's step, an end, is not its end; otherwise
+    :param agent: agent as saved
+    :param position: position as saved
+    :param longer: position if the checkpoint's step, an end, is not the run's end; otherwise
         ``None``
     :param knows_its_step: whether the fingerprints are also of the rows of the checkpoint's own
         step; earlier versions' are of those before it
-    :param restored: whether the environment's state could be; if not, a new episode starts
-    :param damaged: what is wrong with each newer checkpoint
+    :param restored: whether the environment's state was restored; if not, a new episode starts
+    :param damaged: fault of each newer checkpoint
     """
 
     agent: SpikingAgent
@@ -189,7 +190,7 @@ class Loaded(NamedTuple):
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """``folder`` if it holds a checkpoint, whole or not, of this version or not."""
+    """Return ``folder`` if it holds a checkpoint, complete or not, of any version."""
     earlier_version = (folder, folder.with_name("checkpoint.old"))
     if numbered(folder) or any((path / STATE).exists() for path in earlier_version):
         return folder
@@ -197,11 +198,11 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 
 def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
-    """Bring an agent and its environment back to where :meth:`Checkpoints.save` found them.
+    """Restore an agent and its environment to the state that :meth:`Checkpoints.save` wrote.
 
-    Files that are damaged are found by their checksums, and the checkpoint before is taken.
+    Damaged files are detected by their checksums; the previous checkpoint is then used.
 
-    :param env: made like the one that was saved
+    :param env: environment made like the saved one
     :raises UserError: no checkpoint is whole, or another run or version wrote it
     """
     afresh = "remove the run folder to start afresh"
@@ -247,16 +248,16 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
 
 
 def run_id(cfg: DictConfig) -> str:
-    """The same for all checkpoints that a run can go on from."""
+    """Return an id shared by all checkpoints from which a run can resume."""
     return f"{settings_hash(cfg)}-seed-{cfg.seed}"
 
 
 def save_model(path: Path, agent: SpikingAgent, kernel: str = "auto") -> bytes:
-    """Write ``model.zip``; at every moment the file is the old one or the new one, whole.
+    """Write ``model.zip``; at any moment the file is the old or the new one, complete.
 
-    :param kernel: what was asked for, to be decided again where the file is loaded
+    :param kernel: the requested kernel, resolved again when the file is loaded
     :raises NonFiniteError: the agent holds a NaN or an infinity; nothing is written
-    :return: what was written
+    :return: the written file's contents
     """
     check_finite(agent)
     arguments = agent.policy_kwargs
@@ -271,9 +272,9 @@ def save_model(path: Path, agent: SpikingAgent, kernel: str = "auto") -> bytes:
 
 
 def check_finite(agent: SpikingAgent) -> None:
-    """Look at everything that learning changes: networks, statistics, optimisers.
+    """Check all state that learning changes: networks, statistics, optimisers.
 
-    :raises NonFiniteError: a tensor holds a NaN or an infinity; it names the tensor
+    :raises NonFiniteError: a tensor, named in the error, holds a NaN or an infinity
     """
     for part, state in agent.get_parameters().items():
         for name, tensor in _tensors(state, part):
@@ -290,7 +291,7 @@ def _tensors(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _agent(agent: SpikingAgent) -> bytes:
-    # In memory: torch's writer would turn a full disk into an error without a number.
+    # In memory: torch's writer would turn a full disk into an error without an errno.
     file = io.BytesIO()
     agent.save(file)
     return file.getvalue()
@@ -306,12 +307,12 @@ def _state(agent: SpikingAgent, position: Position, longer: Position | None) -> 
         "longer": None if longer is None else longer._asdict(),
         "generators": generator_states(agent),
         "environments": agent.env.env_method("get_state"),
-        # What VecNormalize scales rewards by and leaves out of its own state.
+        # Reward scaling of VecNormalize, which its own state omits.
         "returns": None if normalised is None else normalised.returns,
         **_measured(agent),
     }
     file = io.BytesIO()
-    # Torch's own choice writes bytes, such as an environment's state, as text.
+    # Torch's default writes bytes, such as an environment's state, as text.
     torch.save(state, file, pickle_protocol=HIGHEST_PROTOCOL)
     return file.getvalue()
 
@@ -321,7 +322,7 @@ def _of_an_earlier_version(state: Mapping[str, Any]) -> Position:
 
 
 def _measured(agent: SpikingAgent) -> dict[str, Any]:
-    """What an evaluation at this step measures the statistics with: a run may be made shorter."""
+    """Return the state that an evaluation at this step needs: a run may be shortened."""
     return {
         "statistics_before": agent.statistics_before,
         "last_rollout": getattr(agent, "last_rollout", None),
@@ -337,7 +338,7 @@ def _restore_measured(agent: SpikingAgent, state: Mapping[str, Any]) -> None:
 def _start_episodes(agent: SpikingAgent) -> None:
     assert agent.env is not None
     assert agent.seed is not None
-    # Loading seeded them as at the start of training: the same episodes would be learned again.
+    # Loading seeded them as at the start of training: the same episodes would be repeated.
     agent.env.seed(child_seed(agent.seed, "resumed", agent.num_timesteps))
     agent._last_obs = agent.env.reset()  # type: ignore[assignment]
     agent._last_episode_starts = np.ones(agent.n_envs, dtype=bool)

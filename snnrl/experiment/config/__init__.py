@@ -1,1 +1,1 @@
-"""Settings: their types, how they are composed, checked and named."""
+"""Settings: their types, composition, checks and names."""

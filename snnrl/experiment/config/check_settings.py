@@ -1,5 +1,4 @@
-"""What can be said of a configuration without its agent and its environment, in no time: bounds,
-and whether its settings fit together."""
+"""Fast checks of a configuration, without agent and environment: bounds and consistency."""
 
 from __future__ import annotations
 
@@ -30,13 +29,13 @@ ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "
 SHORT = "experiment=debug, which is short and does everything that a run does"
 
 LARGEST = 10**12
-"""Sizes and counts beyond it overflow what counts them."""
+"""Limit of sizes and counts, beyond which counters overflow."""
 
 
 def check_settings(cfg: DictConfig) -> None:
     """Check the settings of one composed configuration.
 
-    :raises UserError: the first thing that does not fit, naming its key
+    :raises UserError: the first setting that does not fit, named by its key
     """
     check_bounds(cfg)
     check_plugins(cfg, PLACES)
@@ -77,9 +76,9 @@ def _check_experiment_name(name: str | None) -> None:
 
 
 def check_bounds(node: DictConfig, prefix: str = "") -> None:
-    """Check every setting of a configuration by itself.
+    """Check every setting of a configuration on its own.
 
-    :raises UserError: one without a value, or beyond its bounds
+    :raises UserError: one has no value, or is out of bounds
     """
     typed: Any = OmegaConf.get_type(node)
     for field in fields(typed):
@@ -88,14 +87,14 @@ def check_bounds(node: DictConfig, prefix: str = "") -> None:
             raise UserError(f"{prefix}{name}: has no value")
         value = node[name]
         if field.default_factory in (dict, list):
-            continue  # the environment's to check
+            continue  # Only the environment can check these.
         if isinstance(value, DictConfig) and is_dataclass(OmegaConf.get_type(value)):
             check_bounds(value, f"{prefix}{name}.")
             continue
         if isinstance(value, ListConfig) and not value and field.default_factory is MISSING:
             raise UserError(f"{prefix}{name}=[]: expected at least one number")
         if isinstance(value, DictConfig):
-            continue  # of any form
+            continue  # These may have any form.
         for item in value if isinstance(value, ListConfig) else [value]:
             _check_bound(prefix + name, item, field.metadata)
 
@@ -255,7 +254,7 @@ def _check_replay(cfg: DictConfig) -> None:
 
 
 def _nearest_divisor(size: int, n: int) -> int:
-    """The divisor of ``size``, at least 2, that is nearest to ``n``; of two the smaller."""
+    """Return the divisor of ``size``, at least 2, nearest to ``n``; the smaller of two."""
     small = [d for d in range(1, math.isqrt(size) + 1) if size % d == 0]
     divisors = {*small, *(size // d for d in small)} - {1}
     return min(divisors, key=lambda d: (abs(d - n), d))

@@ -1,4 +1,4 @@
-"""Whether algorithm and network fit the environment's spaces."""
+"""Check that algorithm and network fit the environment's spaces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from snnrl.seeds import own_global_generators
 
 
 def check_environment(cfg: DictConfig) -> None:
-    """Make the environment, compare its spaces with the rest of the configuration, and try a step.
+    """Make the environment, check its spaces against the rest of the configuration, and try a step.
 
     :raises UserError: there is no such environment, it does not work, or something does not fit it
     """
@@ -37,7 +37,7 @@ def check_environment(cfg: DictConfig) -> None:
         _check_observations(cfg, env.observation_space)
         _try(cfg, env)
     except UserError:
-        with suppress(Exception):  # what is wrong comes first
+        with suppress(Exception):  # The first error counts.
             env.close()
         raise
     with blame(f"env.id={cfg.env.id}: close() fails"):
@@ -45,13 +45,13 @@ def check_environment(cfg: DictConfig) -> None:
 
 
 def _try(cfg: DictConfig, env: gymnasium.Env[Any, Any]) -> None:
-    """Start an episode and make a step, which leaves the global generators alone."""
+    """Start an episode and make a step; the global generators are left unchanged."""
     key = f"env.id={cfg.env.id}"
     additive = cfg.get("seeding", CAME_LATER["seeding"]) == "additive"
     starts = AdditiveStarts if additive else EpisodeStarts
     env.action_space.seed(cfg.seed)
     with own_global_generators(cfg.seed), warnings.catch_warnings():
-        # Those of an environment come again from the ones that are learned from.
+        # The training environments will show these warnings again.
         warnings.simplefilter("ignore")
         with blame(f"{key}: reset() fails", or_else=lambda: place_of_method(env, "reset")):
             starts(cfg.seed).begin(env, 0)
@@ -61,7 +61,7 @@ def _try(cfg: DictConfig, env: gymnasium.Env[Any, Any]) -> None:
 
 
 def image_shape(space: spaces.Box) -> tuple[int, ...]:
-    """Shape ``(C, H, W)`` in which the agent sees the images of a space."""
+    """Return the shape ``(C, H, W)`` in which the agent sees the images of a space."""
     if is_image_space_channels_first(space):
         return space.shape
     height, width, channels = space.shape
@@ -69,7 +69,7 @@ def image_shape(space: spaces.Box) -> tuple[int, ...]:
 
 
 def _shown(space: spaces.Space[Any]) -> str:
-    """A space in one line: the bounds of a large one are many."""
+    """Return a space as one line: a large one has many bounds."""
     text = " ".join(str(space).split())
     return text if len(text) <= 100 else f"{type(space).__name__} of shape {space.shape}"
 
@@ -131,7 +131,7 @@ def _check_images(cfg: DictConfig, space: spaces.Box) -> None:
             f"env.id={cfg.env.id}: observes {_shown(space)}; expected images of bytes (uint8)"
         )
     if not (is_image_space_channels_first(space) or is_image_space(space)):
-        # SB3 would leave them as they are, and convolve along the wrong axes.
+        # SB3 would leave them unchanged and convolve along the wrong axes.
         raise UserError(
             f"env.id={cfg.env.id}: observes {_shown(space)}, whose channels come last and whose "
             "bounds are not 0 and 255; expected those bounds, or channels that come first"

@@ -1,4 +1,4 @@
-"""From command-line overrides to a checked configuration, with errors that name the key."""
+"""Compose a checked configuration from command-line overrides, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 GROUPS = (*NODES, "experiment")
 
 ARGUMENTS = "env.kwargs."
-"""What settings begin with that only the environment knows."""
+"""Prefixes of settings that only the environment can check."""
 
 HOLDS_INTEGERS = (int, int | None, int | str | None, list[int])
 
 
 SEARCH_PATH = "hydra.searchpath"
-"""Hydra's setting of further folders of configurations."""
+"""Hydra's setting for further configuration folders."""
 
 _own_folders: list[Path] = []
 
 
 def use_folder(folder: Path) -> None:
-    """Look for choices in a folder of one's own too; those of the package win.
+    """Add a user's folder of choices; those of the package take precedence.
 
     :raises UserError: not a folder
     """
@@ -69,13 +69,14 @@ def use_folder(folder: Path) -> None:
 
 
 def choices(group: str) -> list[str]:
-    """Names that ``group=...`` takes; what begins with ``_`` is a part of others."""
+    """Return the names that ``group=...`` accepts; names that begin with ``_`` are parts of
+    others."""
     names = {*_files(group), *facts.components().get(group, {})}
     return sorted(name for name in names if not name.startswith("_"))
 
 
 def _files(group: str) -> dict[str, Path]:
-    """The files of a group's choices by name."""
+    """Return the files of a group's choices by name."""
     return {
         path.relative_to(folder / group).with_suffix("").as_posix(): path
         for folder in reversed((CONFIG_DIR, *_own_folders))
@@ -85,7 +86,7 @@ def _files(group: str) -> dict[str, Path]:
 
 @cache
 def environment_choice(env_id: str, observation: str) -> str | None:
-    """The choice of the group ``env`` that is this environment; ``None`` for others."""
+    """Return the choice of the group ``env`` for this environment; ``None`` for others."""
     for choice, env in _environments():
         if (env.get("id"), env.get("observation", "default")) == (env_id, observation):
             return choice
@@ -104,9 +105,9 @@ def _environment_ids() -> dict[str, str]:
 
 
 def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
-    """One configuration, unchecked but for its types.
+    """Compose one configuration, checked only for its types.
 
-    :param overrides: as on the command line, without sweeps
+    :param overrides: overrides as on the command line, without sweeps
     :raises UserError: unknown group choice, unknown key or wrong type
     """
     overrides = list(overrides)
@@ -120,10 +121,10 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
 
 
 def _look_further(overrides: list[str]) -> list[str]:
-    """Import the plugins and use the folders that a command line names.
+    """Import the plugins and add the folders that a command line names.
 
     :return: the plugins
-    :raises UserError: they are no lists, cannot be imported, or are no folders
+    :raises UserError: one is not a list, cannot be imported, or is not a folder
     """
     for place in _listed(overrides, SEARCH_PATH):
         scheme, _, rest = place.rpartition("://")
@@ -151,16 +152,16 @@ def _listed(overrides: list[str], key: str) -> list[str]:
 
 
 def _search_path(overrides: list[str]) -> list[str]:
-    """The setting that tells Hydra of the folders, where the command line does not."""
+    """Return the setting that tells Hydra of the folders, unless the command line has it."""
     if not _own_folders or _listed(overrides, SEARCH_PATH):
         return []
-    # Quotes keep what Hydra would read as more than a path.
+    # Quotes keep Hydra from reading more than a path.
     return [f"{SEARCH_PATH}=[{','.join(written(f'file://{path}') for path in _own_folders)}]"]
 
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Inside, configurations can be composed; what is wrong with one is a line."""
+    """Context in which configurations can be composed; an error in one becomes a single line."""
     register()
     try:
         if GlobalHydra.instance().is_initialized():
@@ -173,9 +174,10 @@ def _hydra() -> Iterator[None]:
 
 
 def hydra_settings(overrides: Iterable[str], *keys: str) -> list[str]:
-    """Settings of Hydra's own under a command line.
+    """Return Hydra's own settings under a command line.
 
-    :param keys: such as ``hydra.sweep.dir``, or a group such as ``hydra/launcher`` for its choice
+    :param keys: keys such as ``hydra.sweep.dir``, or a group such as ``hydra/launcher`` for its
+        choice
     :raises UserError: unknown group choice, unknown key or wrong type
     """
     single = [text for text in overrides if not is_sweep(text)]
@@ -186,7 +188,7 @@ def hydra_settings(overrides: Iterable[str], *keys: str) -> list[str]:
 
 
 def expand(overrides: Iterable[str]) -> Iterator[list[str]]:
-    """Every job of a sweep: ``["seed=0,1"]`` -> ``["seed=0"]``, ``["seed=1"]``.
+    """Return every job of a sweep: ``["seed=0,1"]`` -> ``["seed=0"]``, ``["seed=1"]``.
 
     :raises UserError: an override that cannot be read
     """
@@ -201,16 +203,16 @@ def expand(overrides: Iterable[str]) -> Iterator[list[str]]:
 
 
 def is_sweep(override: str) -> bool:
-    """Whether an override has more than one value, as in ``seed=0,1``."""
+    """Return whether an override has more than one value, as in ``seed=0,1``."""
     return _parse(override).is_sweep_override()
 
 
 def check_overrides(texts: Iterable[str]) -> list[str]:
-    """Check every override of a command line; the same one given twice is there once.
+    """Check every override of a command line; exact duplicates are merged.
 
     :return: the overrides, as :func:`check_override` writes them
-    :raises UserError: unknown group choice or key, or two values for one setting, of which Hydra
-        would take the last
+    :raises UserError: unknown group choice or key, or two values for one setting, where Hydra would
+        take the last
     """
     texts = list(texts)
     _look_further(texts)
@@ -249,7 +251,7 @@ def check_override(text: str) -> str:
         _check_choice(override)
         return text
     if f"{key}.".startswith(ARGUMENTS):
-        # Hydra adds keys that a configuration does not have only where it is told to.
+        # Hydra adds keys missing from a configuration only if told to.
         return f"++{text.lstrip('+')}"
     _check_key(key)
     if setting_types()[key] not in HOLDS_INTEGERS:
@@ -260,11 +262,12 @@ def check_override(text: str) -> str:
 
 
 def explain(error: Exception) -> UserError:
-    """One line from Hydra's chain of exceptions, whose innermost that knows the key says most."""
+    """Return one line from Hydra's chain of exceptions: the innermost that knows the key says
+    most."""
     chain: list[BaseException] = [error]
     while deeper := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(deeper)
-    # Deeper ones are Python's own, or OmegaConf's before it knew the key.
+    # Deeper ones come from Python, or from OmegaConf before it knew the key.
     innermost = next((e for e in reversed(chain) if getattr(e, "full_key", None)), chain[-1])
     key = getattr(innermost, "full_key", None)
     text = str(getattr(innermost, "msg", None) or innermost).strip().split("\n")[0]
@@ -299,13 +302,14 @@ def explain(error: Exception) -> UserError:
 
 
 def _may_be_null(error: BaseException) -> bool:
-    """Whether the setting that OmegaConf complains of is optional."""
+    """Return whether the setting that OmegaConf complains about is optional."""
     node, name = getattr(error, "object_type", None), getattr(error, "key", None)
     return is_dataclass(node) and NoneType in get_args(get_type_hints(node).get(str(name)))
 
 
 def _owners(key: str) -> list[str]:
-    """The choices of a group that have a setting, or a place, which others of it lack."""
+    """Return the choices of a group that have a setting, or a place, which its other choices
+    lack."""
     place, _, name = key.rpartition(".")
     group = PLACES.get(place, place)
     return [choice for choice, node in NODES.get(group, {}).items() if name in _names(node)]
@@ -331,7 +335,7 @@ def _check_choice(override: Override) -> None:
         if name in choices(key):
             continue
         if key == "experiment" and name == "null":
-            # It is the default, and Hydra has no way to write it.
+            # It is the default, and Hydra has no syntax for it.
             raise UserError("experiment=null: expected a choice; leave it out for none")
         if key == "env" and (hint := suggest_environment(name, _environment_ids())) is not None:
             raise UserError(f"env={name}: no such choice{hint}")

@@ -1,6 +1,6 @@
 """Components and algorithms as data, read from their constructors and classes.
 
-``python -m snnrl.experiment.config.describe`` (``make settings``) writes the package's own to
+``python -m snnrl.experiment.config.describe`` (``make settings``) writes those of the package to
 ``settings.json``.
 """
 
@@ -31,7 +31,7 @@ WORDS = {
     list[str]: "list[str]",
     dict[str, Any]: "dict[str, any]",
 }
-"""Types of parameters that a command line can give, and the words for them."""
+"""Parameter types that a command line can give, and their names."""
 
 NEVER_OR_AUTO = (
     "environment steps between re-calibrations (null: never; PPO: auto, at each rollout)"
@@ -52,7 +52,7 @@ def describe_all() -> dict[str, Any]:
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """Return a component as data: its settings, and which of them its name stands for.
+    """Return a component as data: its settings, and those that its name implies.
 
     :param kind: a key of :data:`snnrl.nn.registry.GROUPS`
     :raises UserError: no such component, or a parameter that no command line could give

@@ -1,4 +1,4 @@
-"""Settings that differ by name and compute one function: a sweep over them compares a run with
+"""Settings that differ by name and compute the same function: a sweep over them compares a run with
 itself."""
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from snnrl.experiment.config.label import settings_hash
 
 
 def check_functions(configs: Iterable[DictConfig]) -> None:
-    """Refuse a sweep of which two settings are one function.
+    """Refuse a sweep in which two settings compute the same function.
 
-    :param configs: checked configurations of its runs
-    :raises UserError: two of them
+    :param configs: checked configurations of the runs
+    :raises UserError: two of them do
     """
     first: dict[str, DictConfig] = {}
     for cfg in configs:
@@ -31,12 +31,12 @@ def check_functions(configs: Iterable[DictConfig]) -> None:
 
 
 def _one_form(cfg: DictConfig) -> DictConfig:
-    """The configuration, written in one way of those that compute the same.
+    """Return the configuration in a canonical form of those that compute the same function.
 
-    ``1 - tanh(k x)^2`` is ``4 y (1 - y)`` with ``y = sigmoid(2 k x)``; its peak is 1 whatever the
-    slope, that of the sigmoid's ``k y (1 - y)`` is a quarter of the slope: with a slope of 4 they
-    are one. An agent that learns from rollouts replaces the statistics at each, whatever the rule
-    that would move them.
+    ``1 - tanh(k x)^2`` is ``4 y (1 - y)`` with ``y = sigmoid(2 k x)``. Its peak is 1 whatever the
+    slope; that of the sigmoid's ``k y (1 - y)`` is a quarter of the slope. With a slope of 4 they
+    are the same function. An agent that learns from rollouts replaces the statistics at each one,
+    so the rule that would move them has no effect.
     """
     cfg = deepcopy(cfg)
     OmegaConf.set_struct(cfg, False)
@@ -51,7 +51,8 @@ def _one_form(cfg: DictConfig) -> DictConfig:
 
 
 def _differ(one: DictConfig, other: DictConfig) -> tuple[str, str]:
-    """The choice by which two configurations of one function differ, as each writes it."""
+    """Return the choice in which two configurations of the same function differ, as each writes
+    it."""
     for key, written in (
         ("surrogate.name", "surrogate"),
         ("bn.name", "bn"),

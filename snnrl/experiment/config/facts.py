@@ -1,8 +1,8 @@
-"""What components and algorithms say of themselves, as plain data: reading it imports no torch.
+"""Facts of components and algorithms as plain data: reading it does not import torch.
 
-The package's own stand in ``settings.json``, which ``make settings`` writes from their constructors
-and classes (:mod:`snnrl.experiment.config.describe`); those of plugins are added as they are
-imported.
+Those of the package are in ``settings.json``, which ``make settings`` writes from their
+constructors and classes (:mod:`snnrl.experiment.config.describe`). Those of plugins are added when
+they are imported.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FILE = Path(__file__).with_name("settings.json")
 class Setting(NamedTuple):
     """One setting of a choice.
 
-    :param types: words for the types of its value: ``float``, ``null``, ``list[int]``, ...
-    :param default: value where nobody gives one; ``None`` also where there is none
+    :param types: names of the types of its value: ``float``, ``null``, ``list[int]``, ...
+    :param default: default value; ``None`` also if there is none
     :param required: whether a value must be given
     :param minimum, above, maximum: bounds of numbers, see :class:`snnrl.parameters.Bounds`
     :param choices: allowed values
@@ -42,20 +42,20 @@ class Setting(NamedTuple):
 class Choice(NamedTuple):
     """A component that can be chosen.
 
-    :param settings: by name
-    :param says: settings whose values the choice's name stands for
+    :param settings: settings by name
+    :param says: settings whose values the choice's name implies
     """
 
     settings: dict[str, Setting]
     says: tuple[str, ...]
 
     def defaults(self) -> dict[str, Any]:
-        """Return the value of each setting where nobody gives one."""
+        """Return the default of each setting."""
         return {name: setting.default for name, setting in self.settings.items()}
 
 
 class Algorithm(NamedTuple):
-    """The attributes of :class:`snnrl.agents.base.SpikingAgent` that checks need."""
+    """Attributes of :class:`snnrl.agents.base.SpikingAgent` that checks need."""
 
     experience: str
     critics: tuple[str, ...]
@@ -64,7 +64,7 @@ class Algorithm(NamedTuple):
 
 
 def components() -> dict[str, dict[str, Choice]]:
-    """Return the choices of each group whose choices are components: group -> name -> choice."""
+    """Return the choices of each group of components: group -> name -> choice."""
     return _read()[0]
 
 

@@ -33,7 +33,7 @@ Hydra's own options: --hydra-help; the configuration of a command: --cfg job.
 
 
 def help_text() -> str:
-    """The whole text."""
+    """Return the whole help text."""
     cfg = compose_config()
     lines = [HEAD, "Groups (group=choice; * is the default)"]
     for group in GROUPS:
@@ -77,8 +77,8 @@ def _group_settings(group: str, cfg: DictConfig) -> list[str]:
 
 
 def _written(group: str, choice: str) -> DictConfig:
-    """The values of a choice as they stand in its file, which is a hundred times as quick as to
-    compose them."""
+    """Return the values of a choice as its file has them: a hundred times as fast as composing
+    them."""
     values = OmegaConf.load(CONFIG_DIR / group / f"{choice}.yaml")
     assert isinstance(values, DictConfig)
     found: DictConfig = values.get(group, values)
@@ -86,9 +86,9 @@ def _written(group: str, choice: str) -> DictConfig:
 
 
 def _component_settings(place: str, group: str, default: str) -> list[str]:
-    """The settings of every component of a group, those of the default first.
+    """Return the settings of every component of a group, those of the default first.
 
-    :param place: where the group stands, such as ``critic.bn``
+    :param place: place of the group, such as ``critic.bn``
     """
     lines: dict[str, str] = {}
     found = facts.components()[group]

@@ -15,19 +15,19 @@ from snnrl.experiment.config.compose import compose_config, environment_choice
 from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn", "loss", "regulation")
-"""Groups that an agent without a spiking network has no use for."""
+"""Groups that have no effect for an agent without a spiking network."""
 
 HASH_DIGITS = 8
 
 IN_THE_PATH = ("env.id", "env.observation", "seeding")
-"""Settings that the path names elsewhere: in the environment's folder, or by the hash alone."""
+"""Settings that the path names elsewhere: in the environment's folder, or only through the hash."""
 
 
 def folder_name(cfg: DictConfig) -> str:
-    """``<algo>-<neuron>-<bn>[-<experiment_name>]-<hash>``; an ordinary actor's name takes the
-    neuron's place."""
+    """Return ``<algo>-<neuron>-<bn>[-<experiment_name>]-<hash>``, with the actor's name in place of
+    the neuron's for an ordinary actor."""
     spikes = cfg.actor.name == "spiking"
-    # Runs from before there were names of experiments have none.
+    # Runs made before experiments had names have none.
     experiment = cfg.get("experiment_name")
     parts = [cfg.algo.name, (cfg.neuron if spikes else cfg.actor).name, cfg.bn.name, experiment]
     words = (re.sub(r"[^\w.-]+", "", part) for part in parts if part is not None)
@@ -35,13 +35,13 @@ def folder_name(cfg: DictConfig) -> str:
 
 
 def settings_hash(cfg: DictConfig) -> str:
-    """Eight hex digits of everything that changes what is learned, but for the seed."""
+    """Return eight hex digits: the hash of all settings that change learning, except the seed."""
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     skipped = _without_meaning(cfg)
     kept = {key: value for key, value in settings.items() if key not in skipped}
     for key, value in CAME_LATER.items():
-        # So that a run from before there was this setting is found again.
+        # So that a run made before this setting existed is still found.
         group, _, name = key.rpartition(".")
         place = kept.get(group, {}) if group else kept
         if name in place and place[name] == value:
@@ -51,7 +51,8 @@ def settings_hash(cfg: DictConfig) -> str:
 
 
 def label(cfg: DictConfig) -> str:
-    """``<algo>-<actor>-<neuron>-<bn>`` and what else differs from their defaults."""
+    """Return ``<algo>-<actor>-<neuron>-<bn>`` and all other settings that differ from their
+    defaults."""
     skipped = _without_meaning(cfg)
     parts = [
         cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
@@ -90,7 +91,7 @@ def _defaults(*choices: str) -> DictConfig:
 
 
 def _without_meaning(cfg: DictConfig) -> tuple[str, ...]:
-    """Top-level keys that change nothing of what this configuration learns."""
+    """Return the top-level keys that do not affect learning in this configuration."""
     return (*NOT_SETTINGS, *(() if spiking_parts(cfg) else ONLY_SPIKING))
 
 

@@ -1,6 +1,6 @@
-"""Modules that register components of one's own: ``plugins=[my_lab.spiking]``.
+"""Modules that register a user's own components: ``plugins=[my_lab.spiking]``.
 
-Importing one runs its code, so they are named on a command line, and nothing else imports them.
+Importing one runs its code, so only modules named on the command line are imported.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from snnrl.text import one_line
 KEY = "plugins"
 
 _brought: dict[tuple[str, str], str] = {}
-"""Group and choice -> the plugin that it came with."""
+"""Group and choice -> the plugin that registered it."""
 
 _loaded: set[str] = set()
 
 
 def load(modules: Iterable[str]) -> None:
-    """Import modules; what they register can be chosen from now on.
+    """Import modules, so that the components they register can be chosen.
 
-    :raises UserError: one cannot be imported, or registers what no command line could give
+    :raises UserError: one cannot be imported, or registers a component that no command line could
+        set
     """
     for module in modules:
         if module in _loaded:
@@ -41,7 +42,7 @@ def load(modules: Iterable[str]) -> None:
             _add_registered(module)
         except UserError as problem:
             raise UserError(f"{KEY}=[{module}]: {problem}") from problem
-        except Exception as problem:  # whatever their code raises
+        except Exception as problem:  # Their code may raise anything.
             reason = f"{type(problem).__name__}: {one_line(problem)}"
             raise UserError(f"{KEY}=[{module}]: cannot be imported ({reason})") from problem
         _loaded.add(module)
@@ -50,22 +51,22 @@ def load(modules: Iterable[str]) -> None:
 def loaded(config: Mapping[str, Any]) -> list[str]:
     """Return the plugins of a recorded configuration that are imported here.
 
-    :param config: ``config.yaml``, nested, of whoever
+    :param config: ``config.yaml``, nested, from any source
     """
     named = config.get(KEY)
     return [name for name in named if name in _loaded] if isinstance(named, list) else []
 
 
 def brought() -> list[tuple[str, str]]:
-    """Return group and name of each choice that came with a plugin."""
+    """Return group and name of each choice that a plugin registered."""
     return list(_brought)
 
 
 def check_plugins(cfg: DictConfig, places: Mapping[str, str]) -> None:
-    """Check that the plugins of a configuration's components are named in it.
+    """Check that a configuration names the plugins of its components.
 
-    :param places: where a group stands besides its own place, such as ``critic.bn``
-    :raises UserError: one is not
+    :param places: further places of a group, such as ``critic.bn``
+    :raises UserError: one is not named
     """
     for place, group in {**{group: group for group in schema.BASES}, **places}.items():
         node = cfg
@@ -77,10 +78,11 @@ def check_plugins(cfg: DictConfig, places: Mapping[str, str]) -> None:
 
 
 def check_named(config: Mapping[str, Any], named: Collection[str]) -> None:
-    """Check that the user has named the plugins of a recorded configuration, whose code will run.
+    """Check that the user has named a recorded configuration's plugins, because their code will
+    run.
 
-    :param config: ``config.yaml``, nested, of whoever
-    :param named: modules
+    :param config: ``config.yaml``, nested, from any source
+    :param named: modules that the user has named
     :raises UserError: one is not named
     """
     plugins = config.get(KEY, [])
@@ -95,20 +97,20 @@ def check_named(config: Mapping[str, Any], named: Collection[str]) -> None:
 
 
 def digests(modules: Iterable[str]) -> dict[str, str]:
-    """Return the SHA-256 of each plugin's source: its file, or all of a package's.
+    """Return the SHA-256 of each plugin's source: its file, or all files of a package.
 
-    :param modules: imported ones
+    :param modules: imported modules
     :raises UserError: one has no file
     """
     return {module: _digest(module) for module in modules}
 
 
 def check_unchanged(then: Mapping[str, Any], modules: Iterable[str], folder: Path) -> None:
-    """Check that plugins are what they were when a run was last started.
+    """Check that plugins have not changed since a run was last started.
 
-    :param then: digests of that start
-    :param folder: of the run
-    :raises UserError: one is not
+    :param then: digests at that start
+    :param folder: run folder
+    :raises UserError: one has changed
     """
     for module, digest in digests(modules).items():
         if then.get(module) != digest:
@@ -119,7 +121,7 @@ def check_unchanged(then: Mapping[str, Any], modules: Iterable[str], folder: Pat
 
 
 def _add_registered(module: str) -> None:
-    # They bring torch, which a command without plugins may have no use for.
+    # These import torch, which a command without plugins may not need.
     from snnrl.experiment.config.describe import describe
     from snnrl.nn.registry import GROUPS, names
 

@@ -1,4 +1,4 @@
-"""Values in ``configs/`` that follow from other choices."""
+"""Resolvers: values in ``configs/`` that depend on other choices."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from snnrl.experiment.config.choices import on_policy, usual_normalisation
 
 
 def _off_policy(steps: int, *, _root_: DictConfig) -> int | str:
-    """A number of steps, or ``auto`` for an agent without a replay buffer to draw from."""
+    """Return a number of steps, or ``auto`` for an agent without a replay buffer."""
     return "auto" if on_policy(_root_) else steps
 
 
 def _where_recalibrated(
     steps: int, *, _parent_: DictConfig, _root_: DictConfig
 ) -> int | str | None:
-    """As ``off_policy``, but nothing for a strategy that does not re-calibrate."""
+    """Return :func:`_off_policy`, or ``None`` for a strategy that does not re-calibrate."""
     if usual_normalisation(_parent_.name)["recalibrate_every"] is None:
         return None
     return _off_policy(steps, _root_=_root_)
 
 
 def _where_confident(value: float, *, _parent_: DictConfig, _root_: DictConfig) -> float | None:
-    """A setting of the confidence rule, nothing where that rule is not asked."""
+    """Return a setting of the confidence rule, or ``None`` where that rule is not used."""
     if usual_normalisation(_parent_.name)["rule"] != "confidence":
         return None
     replaced = _parent_.recalibrate_every is not None
@@ -37,4 +37,4 @@ RESOLVERS: dict[str, Callable[..., Any]] = {
     "where_recalibrated": _where_recalibrated,
     "where_confident": _where_confident,
 }
-"""Values in ``configs/`` that follow from other choices, as in ``${off_policy:5000}``."""
+"""Resolvers by name, as in ``${off_policy:5000}``."""

@@ -1,7 +1,7 @@
-"""Every setting: its type, its meaning and its bounds. The values stand in ``configs/``.
+"""Every setting: its type, its meaning and its bounds. The values are in ``configs/``.
 
-The settings of components are not written here: they are their constructors' parameters, of which
-:mod:`snnrl.experiment.config.facts` tells.
+The settings of components are not listed here: they are the parameters of their constructors,
+described by :mod:`snnrl.experiment.config.facts`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ def option(
     empty: type | None = None,
     default: Any = MISSING,
 ) -> Any:
-    """A setting without a value of its own: that comes from ``configs/``.
+    """Declare a setting without a value of its own, which comes from ``configs/``.
 
     :param meaning: one line for ``--help``
     :param minimum: smallest allowed value
     :param above: the value must be larger than this
     :param maximum: largest allowed value
     :param choices: allowed values
-    :param default: value where no file has one, such as one's own environment's
-    :param empty: ``dict`` or ``list``, of which the value is an empty one: for what others check
+    :param default: value if no file has one, such as that of a user's own environment
+    :param empty: ``dict`` or ``list``, whose empty instance is the value: for settings checked
+        elsewhere
     """
     bounds = {"minimum": minimum, "above": above, "maximum": maximum, "choices": choices}
     metadata = {"meaning": meaning, **bounds}
@@ -49,7 +50,7 @@ def option(
 
 @dataclass
 class EnvConfig:
-    """What is acted in."""
+    """The environment."""
 
     id: str = option("gymnasium id of the environment")
     observation: str = option(
@@ -74,7 +75,7 @@ class EnvConfig:
 
 @dataclass
 class AlgoConfig:
-    """What all algorithms share."""
+    """Settings shared by all algorithms."""
 
     name: str = option("the algorithm; choose it with algo=...")
     learning_rate: float = option("step size of Adam (DDPG: of the actor's)", above=0)
@@ -82,7 +83,7 @@ class AlgoConfig:
 
 @dataclass
 class OffPolicyConfig(AlgoConfig):
-    """What the algorithms that learn from a replay buffer share."""
+    """Settings shared by the algorithms that learn from a replay buffer."""
 
     buffer_size: int = option("transitions the replay buffer holds", minimum=1)
     learning_starts: int = option("environment steps with random actions first", minimum=0)
@@ -96,14 +97,14 @@ class OffPolicyConfig(AlgoConfig):
 
 @dataclass
 class ContinuousConfig(OffPolicyConfig):
-    """What the off-policy algorithms for continuous actions share."""
+    """Settings shared by the off-policy algorithms for continuous actions."""
 
     tau: float = option("how fast target networks follow", above=0, maximum=1)
 
 
 @dataclass
 class DeterministicConfig(ContinuousConfig):
-    """What the algorithms with a deterministic policy share."""
+    """Settings shared by the algorithms with a deterministic policy."""
 
     exploration_noise: float = option("deviation of the noise added to actions", minimum=0)
 
@@ -176,7 +177,7 @@ class PPOConfig(AlgoConfig):
 
 @dataclass
 class ActorConfig:
-    """What all actors share; the whole of an ordinary one."""
+    """Settings shared by all actors; an ordinary actor has no others."""
 
     name: str = option("the actor; choose it with actor=...")
     hidden: list[int] = option(  # noqa: RUF009
@@ -198,35 +199,35 @@ class SpikingActorConfig(ActorConfig):
 
 @dataclass
 class NeuronConfig:
-    """What all neurons share; the parameters of each are its constructor's."""
+    """Settings shared by all neurons; each adds the parameters of its constructor."""
 
     name: str = option("the neuron; choose it with neuron=...")
 
 
 @dataclass
 class SurrogateConfig:
-    """What all surrogates share; the parameters of each are its constructor's."""
+    """Settings shared by all surrogates; each adds the parameters of its constructor."""
 
     name: str = option("derivative in place of the spike's; choose it with surrogate=...")
 
 
 @dataclass
 class EncoderConfig:
-    """What all encoders share; the parameters of each are its constructor's."""
+    """Settings shared by all encoders; each adds the parameters of its constructor."""
 
     name: str = option("from observations to input; choose it with encoder=...")
 
 
 @dataclass
 class ConvConfig:
-    """What all choices of convolutions share; the whole of none."""
+    """Settings shared by all choices of convolutions; ``none`` has no others."""
 
     name: str = option("convolutions in front of the hidden layers; choose them with conv=...")
 
 
 @dataclass
 class ConvolutionsConfig(ConvConfig):
-    """Convolutions of images, one list entry a layer."""
+    """Convolutions of images, one list entry per layer."""
 
     channels: list[int] = option(  # noqa: RUF009
         "output channels of each convolution", minimum=1, maximum=10_000
@@ -239,29 +240,29 @@ class ConvolutionsConfig(ConvConfig):
 
 @dataclass
 class BNConfig:
-    """What all normalisations share; the parameters of each are its constructor's, and those of
-    :class:`snnrl.nn.norm.strategy.Schedule`."""
+    """Settings shared by all normalisations; each adds the parameters of its constructor and those
+    of :class:`snnrl.nn.norm.strategy.Schedule`."""
 
     name: str = option("the normalisation strategy; choose it with bn=...")
 
 
 @dataclass
 class LossConfig:
-    """What all loss terms share; the whole of none."""
+    """Settings shared by all loss terms; ``none`` has no others."""
 
     name: str = option("what is added to the loss of a spiking actor; choose it with loss=...")
 
 
 @dataclass
 class RegulationConfig:
-    """What all regulations share; the whole of none."""
+    """Settings shared by all regulations; ``none`` has no others."""
 
     name: str = option("what moves an actor's firing thresholds; choose it with regulation=...")
 
 
 @dataclass
 class CriticConfig:
-    """What all critics share; the whole of none."""
+    """Settings shared by all critics; ``none`` has no others."""
 
     name: str = option("the critic; choose it with critic=...")
 
@@ -277,7 +278,7 @@ class AnnCriticConfig(CriticConfig):
 
 @dataclass
 class SpikingCriticConfig(AnnCriticConfig):
-    """A spiking critic; neuron, surrogate and encoder are the actor's."""
+    """A spiking critic, with the actor's neuron, surrogate and encoder."""
 
     time_steps: int = option("time steps T of one forward pass", minimum=1)
     bn: BNConfig = field(default_factory=BNConfig)
@@ -292,7 +293,7 @@ class KernelConfig:
 
 @dataclass
 class TrackingConfig:
-    """What all choices share; the whole of none and of TensorBoard."""
+    """Settings shared by all trackers; ``none`` and TensorBoard have no others."""
 
     name: str = option("where curves go besides the csv files; choose it with tracking=...")
 
@@ -311,7 +312,7 @@ class WandbConfig(TrackingConfig):
 
 @dataclass
 class EvaluationConfig:
-    """When and how long the agent is evaluated."""
+    """Frequency and length of evaluations."""
 
     every: int = option("environment steps between evaluations", minimum=1)
     episodes: int = option("episodes in an evaluation", minimum=1, maximum=10_000)
@@ -323,14 +324,14 @@ class EvaluationConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When the run is saved."""
+    """Frequency of checkpoints."""
 
     every: int = option("environment steps between checkpoints", minimum=1)
 
 
 @dataclass
 class RunConfig:
-    """Everything that ``python -m snnrl.train`` takes."""
+    """All settings of ``python -m snnrl.train``."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
     algo: AlgoConfig = field(default_factory=AlgoConfig)
@@ -347,7 +348,7 @@ class RunConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    # numpy's seeds end at 2**32 - 1, and seeding=additive goes some way beyond the seed.
+    # numpy's seeds end at 2**32 - 1, and seeding=additive adds small offsets to the seed.
     seed: int = option("seed of everything random", minimum=0, maximum=4_000_000_000)
     seeding: str = option(
         "seeds of evaluation, workers, re-calibration: independent streams, or sums as once",
@@ -355,7 +356,7 @@ class RunConfig:
     )
     total_steps: int = option("environment steps in all, the random ones included", minimum=1)
     device: str = option("auto, cpu, cuda or cuda:N")
-    # Beyond it the system may not start them, and torch's library aborts the process.
+    # Beyond it the system may refuse to start threads, and torch's library aborts the process.
     threads: int = option("CPU threads of torch", minimum=1, maximum=1024)
     log_every: int = option("environment steps between rows of progress.csv", minimum=1)
     results_dir: str = option("folder of the run folders")
@@ -376,7 +377,7 @@ BASES: dict[str, type] = {
     "loss": LossConfig,
     "regulation": RegulationConfig,
 }
-"""Groups of components: group -> what the types of its choices share."""
+"""Group of components -> base type of its choices."""
 
 TYPES: dict[str, Any] = {
     "bool": bool,
@@ -390,7 +391,7 @@ TYPES: dict[str, Any] = {
     "list[str]": list[str],
     "dict[str, any]": dict[str, Any],
 }
-"""Words of :mod:`snnrl.experiment.config.facts` -> types."""
+"""Type names of :mod:`snnrl.experiment.config.facts` -> types."""
 
 
 def component_node(group: str, choice: str) -> type:
@@ -463,7 +464,7 @@ NODES: dict[str, dict[str, type]] = {
         "none": TrackingConfig,
     },
 }
-"""Group -> choice -> its type; ``""`` where all choices of a group have one type."""
+"""Group -> choice -> its type; the key ``""`` where all choices of a group share one type."""
 
 for _group in BASES:
     for _choice in facts.components()[_group]:
@@ -471,11 +472,11 @@ for _group in BASES:
 
 
 PLACES = {"critic.bn": "bn"}
-"""Where a group stands besides its own place: ``bn@critic.bn=carebn``."""
+"""Further places of a group: ``bn@critic.bn=carebn``."""
 
 
 def add_choice(group: str, choice: str) -> None:
-    """Make a type of a component that :func:`snnrl.experiment.config.facts.add` has added."""
+    """Add the type of a component that :func:`snnrl.experiment.config.facts.add` has added."""
     node = component_node(group, choice)
     NODES[group][choice] = node
     ConfigStore.instance().store(group=f"schema/{group}", name=choice, node=node, package=group)
@@ -483,15 +484,15 @@ def add_choice(group: str, choice: str) -> None:
 
 
 def stand_in_for_file(group: str, choice: str) -> None:
-    """Make a component a choice that has no file: its defaults are its values."""
+    """Make a component a choice without a file: its defaults are its values."""
     ConfigStore.instance().store(group=group, name=choice, node=NODES[group][choice])
 
 
 @cache
 def register() -> None:
-    """Make the types known to Hydra, which checks the files of ``configs/`` against them.
+    """Register the types with Hydra, which checks the files of ``configs/`` against them.
 
-    Once a process: it takes a sixth of the time of a composition.
+    Done once per process: it takes a sixth of the time of a composition.
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
@@ -505,7 +506,7 @@ def register() -> None:
 
 @cache
 def setting_types() -> dict[str, Any]:
-    """Dotted key -> type, of every setting that some choice of the groups has."""
+    """Return dotted key -> type for every setting of every choice of the groups."""
     types: dict[str, Any] = {}
     for name, hint in get_type_hints(RunConfig).items():
         types |= _types_in(name, hint) if is_dataclass(hint) else {name: hint}
@@ -513,7 +514,7 @@ def setting_types() -> dict[str, Any]:
 
 
 def _types_in(place: str, base: Any) -> dict[str, Any]:
-    """The same of what stands at a place: of every choice of its group."""
+    """Return the same for one place, over every choice of its group."""
     types: dict[str, Any] = {}
     for node in NODES.get(PLACES.get(place, place), {"": base}).values():
         for name, hint in get_type_hints(node).items():

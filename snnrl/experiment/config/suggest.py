@@ -1,4 +1,4 @@
-"""What a mistaken setting may have meant: in its group first, then by what others call it."""
+"""Suggestions for a mistyped setting: first from its group, then from other libraries' names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from collections.abc import Collection, Iterable
 
 ALIKE = 0.6
-"""How much of two names must be the same."""
+"""Smallest similarity of two names."""
 
 MUCH_ALIKE = 0.8
-"""From here on it is a slip, and not another program's name for something else."""
+"""Similarity from which a name is a typo rather than another library's name for something else."""
 
 ALIASES = {
     "total_steps": "steps timesteps total_timesteps n_timesteps num_steps max_steps n_steps",
@@ -57,7 +57,7 @@ ALIASES = {
     "bn=...": "norm normalization normalisation batchnorm batch_norm",
     "hydra.launcher.n_jobs": "jobs n_jobs num_jobs",
 }
-"""Setting -> what others call it."""
+"""Setting -> its names in other libraries."""
 
 CHOICES = {
     "actor": {"snn": "spiking", "mlp": "ann", "dnn": "ann", "dense": "ann"},
@@ -69,13 +69,13 @@ CHOICES = {
     "tracking": {"tb": "tensorboard", "off": "none", "wb": "wandb"},
     "conv": {"cnn": "nature", "atari": "nature"},
 }
-"""Group -> what others call a choice -> the choice."""
+"""Group -> another library's name of a choice -> the choice."""
 
 
 def suggest_setting(key: str, known: Collection[str], groups: Iterable[str]) -> str:
-    """What to say of a key that is no setting, such as ``; did you mean 'neuron.decay'?``.
+    """Return a suggestion for an unknown key, such as ``; did you mean 'neuron.decay'?``.
 
-    :param key: such as ``neuron.tau`` or ``lr``
+    :param key: unknown key, such as ``neuron.tau`` or ``lr``
     :param known: all settings
     :param groups: names of the groups
     """
@@ -94,7 +94,7 @@ def suggest_setting(key: str, known: Collection[str], groups: Iterable[str]) -> 
 
 
 def _within(name: str, group: str, own: list[str], known: Collection[str]) -> str:
-    """Of a name in a group that there is."""
+    """Suggest a setting for a name within a known group."""
     names = {k.rpartition(".")[2]: k for k in own}
 
     def nearest(cutoff: float) -> str | None:
@@ -110,7 +110,7 @@ def _within(name: str, group: str, own: list[str], known: Collection[str]) -> st
 
 
 def _alias(name: str, among: Collection[str]) -> str | None:
-    """The first setting of ``among`` that others call ``name``."""
+    """Return the first setting of ``among`` that other libraries call ``name``."""
     for setting, names in ALIASES.items():
         if setting in among and name.lower() in names.split():
             return setting
@@ -118,9 +118,9 @@ def _alias(name: str, among: Collection[str]) -> str | None:
 
 
 def suggest_choice(group: str, name: str, choices: Collection[str]) -> str:
-    """What to say of a name that is no choice of a group; empty if nothing is like it.
+    """Return a suggestion for a name that is no choice of a group; empty if none is similar.
 
-    :param choices: of the group
+    :param choices: choices of the group
     """
     plain = {_plain(choice): choice for choice in choices}
     meant = CHOICES.get(group, {}).get(_plain(name)) or plain.get(_plain(name))
@@ -132,7 +132,7 @@ def suggest_choice(group: str, name: str, choices: Collection[str]) -> str:
 
 
 def suggest_environment(name: str, id_of: dict[str, str]) -> str | None:
-    """What to say of ``env=<name>`` that is an id, or is like one; ``None`` if neither.
+    """Return a suggestion for ``env=<name>`` that is an id or resembles one; ``None`` otherwise.
 
     :param id_of: choice of the group ``env`` -> its id
     """
@@ -141,8 +141,8 @@ def suggest_environment(name: str, id_of: dict[str, str]) -> str | None:
         return _did_you_mean("' or '".join(f"env={choice}" for choice in choices))
     close = difflib.get_close_matches(name.lower(), id_of, n=1, cutoff=0.8)
     if close and name.islower():
-        return None  # a slip in the name of a choice: ids have capitals
-    # It takes seconds to import.
+        return None  # A typo in the name of a choice: ids have capitals.
+    # Importing it takes seconds.
     from snnrl.envs import known_ids, nearest_id
 
     ids = known_ids()
@@ -155,9 +155,10 @@ def suggest_environment(name: str, id_of: dict[str, str]) -> str | None:
 
 
 def suggest_number(key: str, value: str) -> str:
-    """The form in which a whole number, or several, would be read; empty if none is meant.
+    """Return how to write a whole number, or several, that Hydra does not read; empty if none is
+    meant.
 
-    :param value: such as ``1M``, ``10^6``, ``1-5``, ``[0,1]``
+    :param value: the value as given, such as ``1M``, ``10^6``, ``1-5``, ``[0,1]``
     """
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmMgGbB])", value):
         size = float(match[1]) * {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}[match[2].lower()]

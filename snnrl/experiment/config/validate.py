@@ -1,4 +1,4 @@
-"""All that is checked of a configuration before anything is made of it."""
+"""Checks of a whole configuration, before anything is made of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snnrl.ops.backend import resolve_kernel
 def validate(cfg: DictConfig) -> None:
     """Check one composed configuration.
 
-    :raises UserError: the first thing that does not fit, naming its key
+    :raises UserError: the first setting that does not fit, named by its key
     """
     check_settings(cfg)
     kernel_for(cfg)
@@ -23,9 +23,10 @@ def validate(cfg: DictConfig) -> None:
 
 
 def kernel_for(cfg: DictConfig) -> str:
-    """What computes the networks of this configuration: see :func:`resolve_kernel`.
+    """Return the kernel that computes the networks of this configuration: see
+    :func:`resolve_kernel`.
 
-    :raises UserError: a device that is not there, or a kernel that cannot run on it
+    :raises UserError: the device is missing, or the kernel cannot run on it
     """
     device = str(resolve_device(cfg.device))
     fused = has_fused(cfg.neuron.name, cfg.surrogate.name)
@@ -33,9 +34,9 @@ def kernel_for(cfg: DictConfig) -> str:
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the GPU where there is one.
+    """Return the device; ``auto`` is the GPU if there is one.
 
-    :raises UserError: not a device, or one that this machine does not have
+    :raises UserError: not a device, or this machine does not have it
     """
     try:
         has_gpu = torch.cuda.is_available()

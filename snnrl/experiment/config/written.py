@@ -1,4 +1,5 @@
-"""Settings as a command line and ``config.yaml`` give them: what is written is read as the same."""
+"""Settings as written in a command line and in ``config.yaml``: written values are read back
+unchanged."""
 
 from __future__ import annotations
 
@@ -22,13 +23,14 @@ from snnrl.text import shortened
 SETTINGS = tuple(field.name for field in fields(RunConfig))
 
 LARGEST_ARGUMENTS = 2**18
-"""Bytes of ``env.kwargs`` or ``env.wrappers`` as YAML; several copies of them go into a record."""
+"""Most bytes of ``env.kwargs`` or ``env.wrappers`` as YAML; a record holds several copies of
+them."""
 
 
 def check_comes_back(cfg: DictConfig) -> None:
-    """Check that a record of this configuration can be read, and the run made again from it.
+    """Check that a record of this configuration can be read and the run reproduced from it.
 
-    :raises UserError: naming the setting that would be lost or be another
+    :raises UserError: naming the setting that would be lost or changed
     """
     for key in FREE:
         value = OmegaConf.select(cfg, key)
@@ -53,9 +55,9 @@ def check_comes_back(cfg: DictConfig) -> None:
 
 
 def check_written(key: str, value: Any) -> None:
-    """Check that Hydra reads what :func:`written` writes as the same value.
+    """Check that Hydra reads the output of :func:`written` as the same value.
 
-    :raises UserError: it does not; quotes around a key are none of Hydra's
+    :raises UserError: it does not; Hydra has no quotes around keys
     """
     try:
         override = OverridesParser.create().parse_override(f"{key}={written(value)}")
@@ -70,10 +72,10 @@ def check_written(key: str, value: Any) -> None:
 
 
 def check_plain(key: str, value: Any) -> None:
-    """Refuse what Hydra would read as more than a setting and its value.
+    """Refuse an override that Hydra would read as more than a setting and its value.
 
-    :raises UserError: a key of Hydra's own, which may name folders of configurations and classes,
-        or a value that stands for another, such as that of an environment variable
+    :raises UserError: a key of Hydra's own, which may name configuration folders and classes, or an
+        interpolation, such as that of an environment variable
     """
     if key.split(".")[0] not in SETTINGS or not re.fullmatch(r"[\w.]+", key):
         raise UserError(f"{key}: no such setting; expected those of --help")
@@ -82,19 +84,19 @@ def check_plain(key: str, value: Any) -> None:
 
 
 def written(value: Any) -> str:
-    """A value as Hydra's command line takes it."""
+    """Return a value in the syntax of Hydra's command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{','.join(map(written, value))}]"
     if isinstance(value, Mapping):
-        # Hydra's keys have no quotes.
+        # Hydra has no quotes around keys.
         keys = [re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", str(key)) for key in value]
         pairs = zip(keys, map(written, value.values()), strict=True)
         return "{" + ",".join(f"{key}:{each}" for key, each in pairs) + "}"
     plain = r"(?!(?i:true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*"
     if isinstance(value, str) and not re.fullmatch(plain, value):
-        # Hydra reads backslashes as an escape only in front of a quote.
+        # Hydra reads a backslash as an escape only before a quote.
         quoted = re.sub(r"(\\*)'", r"\1\1\\'", value)
         quoted = re.sub(r"(\\+)$", r"\1\1", quoted)
         return f"'{quoted}'"
@@ -102,7 +104,7 @@ def written(value: Any) -> str:
 
 
 def leaves(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values; what only the environment knows is one value."""
+    """Yield dotted keys and values; a setting that only the environment can check is one value."""
     for key, value in node.items():
         if isinstance(value, Mapping | DictConfig) and f"{prefix}{key}" not in FREE:
             yield from leaves(value, f"{prefix}{key}.")

@@ -1,1 +1,1 @@
-"""The folder of a run, as it is written."""
+"""Run folders, as they are written."""

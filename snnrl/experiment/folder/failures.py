@@ -1,4 +1,4 @@
-"""Failures that are the machine's: tried again, a run may not meet them."""
+"""Failures of the machine, which a retry may not meet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def is_of_the_machine(failure: BaseException) -> bool:
-    """Whether a disk was full or not to be written to, or memory did not suffice."""
+    """Return whether a disk was full or not writable, or memory ran out."""
     cause: BaseException | None = failure
     while cause is not None:
         if is_of_the_memory(cause) or (isinstance(cause, OSError) and cause.errno in DISK):

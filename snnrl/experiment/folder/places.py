@@ -1,4 +1,4 @@
-"""Where the runs of a setting are."""
+"""Folders of the runs of a setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find_run(cfg: DictConfig) -> Path:
     settings = _of_the_setting(new.parent, new.name)
     earlier = []
     if Path(cfg.results_dir) == Path(OWN_RUNS):
-        # Where runs went by default before one's own and recorded ones were kept apart.
+        # Default folder before the user's runs and recorded ones were separated.
         earlier = _of_the_setting(new.parents[2] / new.parent.name, new.name)
     holding = [found / seed for found in (*settings, *earlier) if (found / seed).is_dir()]
     if len(holding) > 1:
@@ -34,16 +34,17 @@ def find_run(cfg: DictConfig) -> Path:
 
 
 def new_folder(cfg: DictConfig) -> Path:
-    """What the folder of a setting is called that has none yet."""
+    """Return the name of a new folder for a setting."""
     env = re.sub(r"[^\w.-]+", "-", cfg.env.id)
     return Path(cfg.results_dir) / env / folder_name(cfg)
 
 
 def _of_the_setting(environment: Path, name: str) -> list[Path]:
-    """The folders that end with the hash of this name, first the one of the name itself."""
+    """Return the folders that end with the hash of this name, first the one with exactly this
+    name."""
     ending = name[-HASH_DIGITS - 1 :]
     try:
         found = [f for f in environment.iterdir() if f.name.endswith(ending) and f.is_dir()]
     except OSError:
-        return []  # whoever is to write there is told
+        return []  # The error is raised when something is written there.
     return sorted(found, key=lambda folder: (folder.name != name, folder.name))

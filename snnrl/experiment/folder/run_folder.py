@@ -1,4 +1,4 @@
-"""A run is a folder: its files, its state."""
+"""Run folder: the files and the state of a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TABLES = {
     "statistics_error": (names.STATISTICS_ERROR, statistics_error.COLUMNS),
     "progress": (names.PROGRESS, ["timesteps"]),
 }
-"""Name of a table in checkpoints -> its file, and the columns that it begins with."""
+"""Name of a table in checkpoints -> its file and its first columns."""
 
 LEFT_BEHIND = (
     *(name for name in SEALED if name != CONFIG),
@@ -40,9 +40,9 @@ LEFT_BEHIND = (
     FAILED,
     CONFIG,
 )
-"""What a run writes and a fresh start removes, last what tells that the folder is a run's. Not the
-lock, nor the failures, nor W&B's folder, where the run that is about to start has its files
-already; nor anything of the user's."""
+"""Files that a run writes and a fresh start removes; those that identify a run folder come last.
+Excluded are the lock, the failures and the user's own files, and W&B's folder, where the starting
+run already has its files."""
 
 
 class _Record(NamedTuple):
@@ -52,10 +52,10 @@ class _Record(NamedTuple):
 
 
 class RunFolder:
-    """``<results_dir>/<env>/<name>-<hash>/seed-<s>``, from a checked configuration.
+    """Folder ``<results_dir>/<env>/<name>-<hash>/seed-<s>`` of a run, from a checked configuration.
 
-    A folder of the same hash that is there already is used, whatever its name: earlier versions
-    gave longer ones, and one setting may come of several experiments.
+    An existing folder with the same hash is used, whatever its name: earlier versions gave longer
+    names, and several experiments may share a setting.
 
     :raises UserError: two folders hold this run
     """
@@ -73,18 +73,18 @@ class RunFolder:
         self._lock: int | None = None
 
     def table(self, name: str) -> Table:
-        """``evaluations``, ``statistics_error`` or ``progress``."""
+        """Return the table ``evaluations``, ``statistics_error`` or ``progress``."""
         file, columns = TABLES[name]
         return Table(self.path / file, columns)
 
     def holds(self, step: int, fingerprints: Mapping[str, Fingerprint]) -> bool:
-        """Whether :meth:`check_tables` has nothing to say."""
+        """Return whether :meth:`check_tables` would pass."""
         return all(self.table(name).holds(known, step) for name, known in fingerprints.items())
 
     def check_tables(self, step: int, fingerprints: Mapping[str, Fingerprint]) -> None:
-        """Check that the tables begin with what they held when the checkpoint was written.
+        """Check that the tables begin with the rows they held when the checkpoint was written.
 
-        :param step: the checkpoint's
+        :param step: step of the checkpoint
         :raises UserError: one of them does not
         """
         for name, expected in fingerprints.items():
@@ -97,7 +97,7 @@ class RunFolder:
                 )
 
     def finished_steps(self) -> int | None:
-        """Steps of a finished run, ``None`` for one that is not finished.
+        """Return the steps of a finished run, ``None`` for an unfinished one.
 
         :raises UserError: ``DONE`` cannot be read
         """
@@ -109,10 +109,10 @@ class RunFolder:
         return read_done(self.path).timesteps
 
     def check_done(self) -> list[str]:
-        """Check that a finished run's files are as they were when it was done.
+        """Check that a finished run's files have not changed since it was done.
 
-        :raises UserError: one of them is not, or a model is gone that the checkpoint has
-        :return: names of files that are gone otherwise
+        :raises UserError: one has changed, or a model of the checkpoint is missing
+        :return: names of other files that are missing
         """
         again = f"{DONE} removed, so that the same command makes it again from the checkpoint"
         check_sealed(self.path, [name for name in SEALED if name not in MODELS])
@@ -124,21 +124,23 @@ class RunFolder:
             if not model.exists() and self.checkpoint.exists():
                 raise UserError(f"{model}: not there, though the run is done; expected {again}")
             if model.exists() and not is_whole_model(model):
-                # Earlier versions did not write down what the files were.
+                # Earlier versions did not record the files.
                 raise UserError(f"{model}: damaged; expected it back, or {again}")
         known = read_done(self.path).files
         return [name for name in known if not (self.path / name).exists()]
 
     def failed_twice(self) -> Failure | None:
-        """What the run failed of, where it failed of the same at the same step before."""
+        """Return the latest failure if the run failed twice with the same error at the same
+        step."""
         return failed_twice(self.path)
 
     def check(self, *, fresh: bool) -> None:
-        """Check that what lies here is a run's, before anything is written.
+        """Check that existing files are those of a run, before anything is written.
 
-        :param fresh: whether the run starts afresh, which deletes what an earlier try left
-        :raises UserError: files that no run left, a run that has lost its checkpoint, or a history
-            that cannot be read
+        :param fresh: whether the run starts from the beginning, which deletes the files of an
+            earlier attempt
+        :raises UserError: files that no run wrote, a run without its checkpoint, or a history that
+            cannot be read
         """
         if not fresh:
             self._earlier_provenance()
@@ -156,11 +158,12 @@ class RunFolder:
             )
 
     def last_start(self) -> dict[str, Any]:
-        """Return the facts of the last start; nothing where there are none."""
+        """Return the facts of the last start; empty if there are none."""
         return {**(self._earlier_provenance() or [{}])[-1]}
 
     def begin(self, overrides: list[str], provenance: dict[str, Any], *, fresh: bool) -> None:
-        """Write what will run; a run that starts afresh drops what an earlier try left."""
+        """Write the record of this start; a run that starts from the beginning removes the files of
+        an earlier attempt."""
         if fresh:
             for leftover in (self.path / name for name in LEFT_BEHIND):
                 if leftover.is_dir() and not leftover.is_symlink():
@@ -177,7 +180,8 @@ class RunFolder:
         self.write_record()
 
     def write_record(self) -> None:
-        """Write what runs, as it was when the run began, whatever has become of the files."""
+        """Write the record of the run as it was at its start, whatever has happened to the files
+        since."""
         assert self._record is not None
         config, overrides, starts = self._record
         write_config(self.path, config, label(self.cfg))
@@ -185,19 +189,20 @@ class RunFolder:
         write_provenance(self.path, starts)
 
     def mark_saved(self) -> None:
-        """Remember that there is a checkpoint: without it, the run is not to start afresh."""
+        """Record that a checkpoint exists: if it gets lost, the run must not start from the
+        beginning."""
         if not (self.path / SAVED).exists():
             write_text(self.path / SAVED, "")
 
     def finish(self, timesteps: int, kernel: str) -> None:
-        """Mark the run as done; the last thing written."""
+        """Mark the run as done; this is the last write."""
         (self.path / names.FAILURES).unlink(missing_ok=True)
         write_done(self.path, timesteps, kernel)
 
     def fail(self, traceback: str, failure: Failure | None) -> None:
-        """Mark the run as failed; the last thing written.
+        """Mark the run as failed; this is the last write.
 
-        :param failure: what it failed of; None does not count where the same fails twice
+        :param failure: the failure; None does not count towards a repeated failure
         """
         if failure is not None:
             add_failure(self.path, failure)
@@ -205,9 +210,9 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder; the lock dies with the process.
+        """Hold the folder's lock, which ends with the process.
 
-        Folders that were made for a run that did not begin are taken away again.
+        Folders made for a run that did not begin are removed again.
 
         :raises UserError: another process holds it, or the folder cannot be made
         """
@@ -230,7 +235,7 @@ class RunFolder:
             yield
         finally:
             if self.path in made and not self.gone() and not (self.path / CONFIG).exists():
-                with suppress(OSError):  # another run lives there by now, or they are gone
+                with suppress(OSError):  # Another run uses them by now, or they are gone.
                     shutil.rmtree(self.path)
                     for part in made[1:]:
                         part.rmdir()
@@ -238,9 +243,9 @@ class RunFolder:
             os.close(handle)
 
     def gone(self) -> str | None:
-        """Say that the folder is not the one that :meth:`locked` holds any more.
+        """Return a message if the folder is no longer the one that :meth:`locked` holds.
 
-        :return: the line; ``None`` while it is there
+        :return: the message; ``None`` while the folder exists
         """
         assert self._lock is not None
         try:

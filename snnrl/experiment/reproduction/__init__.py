@@ -1,1 +1,1 @@
-"""Records of what ran, and runs made again from them."""
+"""Records of runs, and runs reproduced from them."""

@@ -1,4 +1,4 @@
-"""Whether two run folders hold the same result, to the last bit, and where they first differ."""
+"""Bitwise comparison of the results of two run folders, with the first difference."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from snnrl.run_format.table import Table
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of comparing one file.
+    """Result of comparing one file.
 
-    :param file: its name
-    :param same: whether it is identical; ``None`` where there is nothing to compare with
-    :param detail: how much is the same, or where it first differs
+    :param file: name of the file
+    :param same: whether it is identical; ``None`` if there is nothing to compare with
+    :param detail: the amount that is identical, or the first difference
     """
 
     file: str
@@ -32,7 +32,7 @@ class Comparison:
 
 
 def compare_results(then: Path, now: Path) -> list[Comparison]:
-    """What a result is: the evaluations and the tensors of the model in the end.
+    """Compare the results of two runs: the evaluations and the tensors of the final model.
 
     :raises UserError: the file of one of them cannot be read
     """
@@ -40,7 +40,7 @@ def compare_results(then: Path, now: Path) -> list[Comparison]:
 
 
 def is_same(comparisons: Sequence[Comparison]) -> bool:
-    """Whether all was compared, and nothing differs."""
+    """Return whether everything was compared and nothing differs."""
     return all(comparison.same is True for comparison in comparisons)
 
 
@@ -52,12 +52,12 @@ def compare_tables(
     *,
     resumed: bool = False,
 ) -> Comparison:
-    """Compare two csv files cell by cell, but for clocks and columns that only one has.
+    """Compare two csv files cell by cell, except wall-clock columns and columns that only one has.
 
-    :param needed: columns that both have
-    :param resumed: whether the run there was made in parts: an earlier version may have extended
-        it, and left a row of its earlier end
-    :raises UserError: one of them is no such table
+    :param needed: columns that both must have
+    :param resumed: whether the run there was resumed: an earlier version may have extended it and
+        left a row of its earlier end
+    :raises UserError: one of them is not such a table
     """
     if not (then / name).exists():
         return Comparison(name, None, f"{then} does not hold it")
@@ -69,7 +69,8 @@ def compare_tables(
     for number, (row, again) in enumerate(zip(theirs, ours, strict=False), start=1):
         wrong = next((c for c in columns if row[c] != again[c]), None)
         if wrong == "timesteps" and resumed:
-            # A run that was extended has a row of its earlier end, and losses since then after it.
+            # An extended run has a row of its earlier end, and losses accumulated since then after
+            # it.
             return Comparison(
                 name, None, f"the same up to row {number - 1}, of other steps from there on"
             )
@@ -86,7 +87,7 @@ def compare_tables(
 
 
 def compare_models(then: Path, now: Path, name: str = MODEL) -> Comparison:
-    """Compare networks, statistics and optimisers of two saved agents, bit by bit.
+    """Compare networks, statistics and optimisers of two saved agents bit by bit.
 
     :raises UserError: a file is not one that a run has saved
     """
@@ -115,7 +116,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def _tensors(file: Path) -> dict[str, Any]:
-    """Name -> tensor or number, of every file of tensors in the zip."""
+    """Return name -> tensor or number for every file of tensors in the zip."""
     states = read_tensors(file)
     return {name: each for part, state in states.items() for name, each in _flat(state, part)}
 
@@ -132,7 +133,7 @@ def _flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def _equal(theirs: Any, ours: Any) -> bool:
     if isinstance(theirs, torch.Tensor) and isinstance(ours, torch.Tensor):
-        # A NaN equals itself here: the bytes are compared.
+        # Bytes are compared, so that a NaN equals itself.
         same_kind = theirs.dtype == ours.dtype and theirs.shape == ours.shape
         return same_kind and _bytes(theirs) == _bytes(ours)
     return bool(theirs == ours)

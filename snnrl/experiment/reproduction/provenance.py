@@ -1,4 +1,4 @@
-"""What ran: versions, source, machine, command line."""
+"""Provenance of a run: versions, source, machine, command line."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ VERSION = re.compile(r"[0-9][A-Za-z0-9.+-]{0,63}")
 
 
 def installable(versions: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions that pip can be advised to install: names and versions, no options and
-    nothing that a shell would run.
+    """Return the versions that the user can be told to install with pip: names and versions only,
+    no options and nothing that a shell would run.
 
-    :param versions: those of a record, which may hold anything
+    :param versions: versions of a record, which may hold anything
     """
     return {
         name: version
@@ -55,12 +55,12 @@ def installable(versions: Mapping[str, Any]) -> dict[str, str]:
 
 
 def collect(kernel: str, threads: int, seed: int, plugins: Iterable[str] = ()) -> dict[str, Any]:
-    """Facts about this process, for ``provenance.json``.
+    """Return facts about this process for ``provenance.json``.
 
-    :param kernel: what computes the network, after ``auto`` was decided
+    :param kernel: kernel of the network, after ``auto`` was resolved
     :param threads: CPU threads of torch
     :param seed: seed of the run
-    :param plugins: modules of its components, imported
+    :param plugins: imported modules of its components
     """
     sources = digests(plugins)
     return {
@@ -78,11 +78,11 @@ def collect(kernel: str, threads: int, seed: int, plugins: Iterable[str] = ()) -
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that was otherwise when a run was made.
+    """Difference between the record of a run and the present.
 
-    :param what: its name
-    :param then: as it was
-    :param now: as it is
+    :param what: name of the fact
+    :param then: its value in the record
+    :param now: its value now
     """
 
     what: str
@@ -91,10 +91,11 @@ class Difference:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
-    """What differs between two records of :func:`collect`, ``now`` being of this checkout.
+    """Return the differences between two records of :func:`collect`, ``now`` being of this
+    checkout.
 
-    Packages that the run did not have are no difference, as it did without them; nor is what an
-    earlier version did not record.
+    Packages that the run did not have do not count, nor do facts that an earlier version did not
+    record.
 
     :raises TypeError, AttributeError, KeyError: ``then`` is not a record
     """

@@ -1,4 +1,4 @@
-"""What a run folder tells of how it was made, enough to make it again."""
+"""Record in a run folder of how the run was made, sufficient to reproduce it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from snnrl.run_format.provenance import read_provenance
 from snnrl.run_format.settings import CAME_LATER, FREE, NOT_SETTINGS
 
 REMADE = ("tracking", "results_dir")
-"""Settings that a run that is made again has of its own."""
+"""Settings in which a reproduced run may differ."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run folder's record.
+    """Record of a run folder.
 
     :param folder: the run folder
     :param config: ``config.yaml``, nested
-    :param command: the command that it was last started with
+    :param command: command of the last start
     :param parts: ``provenance.json``: the facts of each start, the last one last
     """
 
@@ -44,7 +44,7 @@ class Recorded:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Those of the last start."""
+        """Return the facts of the last start."""
         return self.parts[-1]
 
 
@@ -69,7 +69,7 @@ def read_record(folder: Path) -> Recorded:
 
 
 def read_whole_config(folder: Path) -> dict[str, Any]:
-    """Return ``config.yaml`` of a run folder, nested, with a choice of every group.
+    """Return ``config.yaml`` of a run folder, nested, with a choice for every group.
 
     :raises UserError: not a run folder, or it is damaged
     """
@@ -83,9 +83,10 @@ def read_whole_config(folder: Path) -> dict[str, Any]:
 
 
 def read_typed_config(folder: Path, named: Collection[str] = ()) -> DictConfig:
-    """Return ``config.yaml`` of a run folder as this version composes it, to act and not to learn.
+    """Return ``config.yaml`` of a run folder as this version composes it, for acting rather than
+    learning.
 
-    :param named: modules that the user has named: a run's plugins are imported, if they are these
+    :param named: modules that the user has named: the run's plugins are imported if among these
     :raises UserError: not a run folder, it is damaged, or this version does not know a setting
     """
     config = read_whole_config(folder)
@@ -96,7 +97,7 @@ def read_typed_config(folder: Path, named: Collection[str] = ()) -> DictConfig:
 
 
 def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Keys that every run has a value of, and whether it is missing."""
+    """Yield the keys for which every run has a value, and whether each is missing."""
     yield "seed", type(config.get("seed")) is not int
     for group in NODES:
         name = "id" if group == "env" else "name"
@@ -114,7 +115,8 @@ def _has(node: Any, name: str) -> bool:
 
 
 def _faults(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is not as :func:`snnrl.experiment.reproduction.provenance.collect` has it."""
+    """Yield deviations from the form of
+    :func:`snnrl.experiment.reproduction.provenance.collect`."""
     for name, usual, kind in (
         ("versions", None, dict),
         ("hardware", {}, dict),
@@ -133,7 +135,7 @@ def _faults(facts: Mapping[str, Any]) -> Iterator[str]:
 def _command(folder: Path, facts: Mapping[str, Any]) -> str:
     overrides = read_overrides(folder)
     if overrides is None:
-        # Another program's run, in our format.
+        # A run of another program, in our format.
         return shlex.join(map(str, facts.get("command", ["unknown"])))
     return f"python -m snnrl.train {shlex.join(map(str, overrides))}"
 
@@ -141,10 +143,10 @@ def _command(folder: Path, facts: Mapping[str, Any]) -> str:
 def remake(
     recorded: Recorded, results_dir: Path, named: Collection[str] = ()
 ) -> tuple[DictConfig, list[str]]:
-    """The configuration of the run, to be run again elsewhere, and a command line that gives it.
+    """Return the configuration for repeating the run elsewhere, and a command line that gives it.
 
-    Every value stands in the command line, so that today's defaults have no say. The kernel and
-    the device are those that ``auto`` was then; nothing is tracked.
+    The command line contains every value, so that today's defaults have no effect. The kernel and
+    the device are those that ``auto`` resolved to; tracking is off.
 
     :param named: modules that the user has named
     :raises UserError: this version does not know a setting of the run, or a value of it, or a
@@ -169,9 +171,9 @@ def remake(
 
 
 def check_code(cfg: DictConfig, named: Collection[str]) -> None:
-    """Check that making the environment imports what is installed, or what the user has named.
+    """Check that making the environment imports only installed modules or ones the user has named.
 
-    :param named: modules
+    :param named: modules that the user has named
     :raises UserError: see :func:`snnrl.envs.imports.check_module` and
         :func:`snnrl.envs.imports.check_wrapper`
     """
@@ -182,7 +184,8 @@ def check_code(cfg: DictConfig, named: Collection[str]) -> None:
 
 
 def came_later(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:
-    """Settings of the remade configuration that the run has no value of, and today's defaults."""
+    """Return the settings of the remade configuration that the run has no value for, with today's
+    defaults."""
     known = {**CAME_LATER, **dict(leaves(recorded.config))}
     return {
         key: value
@@ -204,7 +207,7 @@ def _choices(recorded: Recorded) -> Iterator[str]:
 
 
 def _applies(key: str, config: Mapping[str, Any]) -> bool:
-    """Whether the run's choice of a group has a setting."""
+    """Return whether the run's choice of a group has a setting."""
     group, _, name = key.partition(".")
     if not name:
         return True

@@ -1,4 +1,5 @@
-"""The code that runs: its git revision, what is uncommitted, and how it differs from another's."""
+"""Source code of a run: its git revision, uncommitted changes, and differences from another
+record."""
 
 from __future__ import annotations
 
@@ -15,14 +16,15 @@ from snnrl.text import printable
 CHECKOUT = Path(snnrl.__file__).parent.parent
 
 SOURCE = ("snnrl", "configs", "pyproject.toml", "constraints.txt")
-"""What a result depends on."""
+"""Paths that a result depends on."""
 
 REVISION = re.compile(r"[0-9a-f]{7,64}")
-"""What git is given of a record, and a person is advised to check out: never an option's name."""
+"""Pattern of a revision that is passed to git and shown to the user: never an option's name."""
 
 
 def record_source() -> dict[str, Any]:
-    """Revision and uncommitted changes of the checkout; none for an installed package."""
+    """Return revision and uncommitted changes of the checkout; ``None`` for an installed
+    package."""
     if not (CHECKOUT / ".git").exists():
         return {"revision": None, "diff": None, "untracked": {}}
     revision = _ask_git("rev-parse", "HEAD")
@@ -33,15 +35,16 @@ def record_source() -> dict[str, Any]:
         "untracked": {
             name: (CHECKOUT / name).read_text(errors="replace")
             for name in untracked.split("\0")
-            if (CHECKOUT / name).is_file()  # not an editor's lock, which links to nothing
+            if (CHECKOUT / name).is_file()  # Excludes an editor's lock, which is a dangling link.
         },
     }
 
 
 def faults(git: Any) -> Iterator[str]:
-    """Yield what a record of :func:`record_source` has that git and ``git apply`` must not see.
+    """Yield the parts of a record of :func:`record_source` that must not reach git or
+    ``git apply``.
 
-    :param git: ``None``, or what ``provenance.json`` says
+    :param git: ``None``, or the entry of ``provenance.json``
     """
     git = {} if git is None else git
     if not isinstance(git, Mapping):
@@ -66,9 +69,9 @@ def _is_inside(name: str) -> bool:
 
 
 def same_source(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two records are of the same code, ``now`` being of this checkout.
+    """Return whether two records are of the same code, ``now`` being of this checkout.
 
-    Two revisions can be: not every commit touches the code.
+    Two revisions can have the same code, as not every commit changes it.
     """
     if then.get("revision") is None or now["revision"] is None:
         return bool(then.get("revision") == now["revision"])
@@ -78,7 +81,7 @@ def same_source(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def in_words(git: Mapping[str, Any]) -> str:
-    """A record, short."""
+    """Return a record as a short text."""
     if git.get("revision") is None:
         return "an installed package, or a checkout that git cannot read"
     diff = (git.get("diff") or "").split("\n")
@@ -89,13 +92,14 @@ def in_words(git: Mapping[str, Any]) -> str:
 
 @cache
 def _end_of_options() -> tuple[str, ...]:
-    """What tells git that no option follows; nothing for git before 2.24, which does not know."""
+    """Return git's marker for the end of options; empty for git before 2.24, which lacks it."""
     flag = "--end-of-options"
     return (flag,) if _ask_git("rev-parse", "--verify", flag, "HEAD") is not None else ()
 
 
 def as_patch(git: Mapping[str, Any]) -> str:
-    """The uncommitted changes of a record, new files too, as ``git apply`` takes them."""
+    """Return the uncommitted changes of a record, including new files, in the form of
+    ``git apply``."""
     parts = [git.get("diff") or ""]
     for name, text in sorted((git.get("untracked") or {}).items()):
         lines = text.split("\n")
@@ -110,7 +114,7 @@ def as_patch(git: Mapping[str, Any]) -> str:
 
 
 def _ask_git(*arguments: str) -> str | None:
-    """What git answers in the checkout; ``None`` where it cannot."""
+    """Return the output of a git command in the checkout; ``None`` if it fails."""
     try:
         answer = subprocess.run(
             ["git", "-C", str(CHECKOUT), *arguments], capture_output=True, timeout=20

@@ -1,1 +1,1 @@
-"""Many runs: who does them, and what came of each."""
+"""Sweeps: launchers and the outcomes of runs."""

@@ -1,7 +1,7 @@
-"""One run of a sweep: in this process, or in a process of its own.
+"""One run of a sweep, in this process or in a subprocess.
 
-A process of its own takes no other run with it when it is killed, starts with its number of
-threads, and leaves no memory behind. ``python -m snnrl.experiment.sweep.job JOB`` is what it runs.
+A subprocess that is killed ends no other run, starts with its own number of threads, and frees its
+memory at the end. It runs ``python -m snnrl.experiment.sweep.job JOB``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from snnrl.experiment.sweep.outcomes import Outcome, Status, Sweep
 from snnrl.output import lasting_output
 
 if TYPE_CHECKING:
-    # A worker that waits for a process needs none of torch, which these bring.
+    # A worker that only waits for a process does not need torch, which these import.
     from omegaconf import DictConfig
 
     from snnrl.experiment.run import Result
@@ -35,14 +35,14 @@ LOOK_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is still to do, as it travels to a worker.
+    """A pending run, as it is sent to a worker.
 
     :param sweep: folder of the sweep
-    :param number: which of its runs
-    :param overrides: the command line
+    :param number: number of the run in the sweep
+    :param overrides: command line of the run
     :param folder: the run folder
     :param threads: CPU threads
-    :param cwd: working folder, which ``results_dir`` may be relative to
+    :param cwd: working folder, to which ``results_dir`` may be relative
     """
 
     sweep: str
@@ -54,9 +54,9 @@ class Job:
 
 
 def perform(cfg: DictConfig, overrides: list[str], sweep: Sweep, number: int) -> Result:
-    """Do one run and write down what came of it.
+    """Execute one run and write its outcome.
 
-    :raises: what :func:`snnrl.experiment.run.run` does
+    :raises: as :func:`snnrl.experiment.run.run`
     """
     from snnrl.experiment.folder.run_folder import RunFolder
     from snnrl.experiment.run import run
@@ -84,10 +84,10 @@ def perform(cfg: DictConfig, overrides: list[str], sweep: Sweep, number: int) ->
 
 
 def perform_job(job: Job, *, dies_with_parent: bool) -> None:
-    """Do a job in this process, and stop when the sweep does.
+    """Execute a job in this process; it stops when the sweep does.
 
-    :param dies_with_parent: whether it saves and stops when the process that started it is gone
-    :raises: what :func:`snnrl.experiment.run.run` does
+    :param dies_with_parent: whether it saves and stops when the parent process is gone
+    :raises: as :func:`snnrl.experiment.run.run`
     """
     from snnrl.experiment.config.compose import compose_config
 
@@ -98,16 +98,16 @@ def perform_job(job: Job, *, dies_with_parent: bool) -> None:
             return signal.SIGTERM
         return sweep.stop_asked()
 
-    # So that the run folder says how to make this run again, by itself.
+    # So that the run folder records how to reproduce this run on its own.
     sys.argv = ["train.py", *job.overrides]
     with stop_on_signals(watch):
         perform(compose_config(job.overrides), job.overrides, sweep, job.number)
 
 
 def perform_apart(job: Job, tell: Callable[[str], None] | None = None) -> None:
-    """Do a job in a process of its own; its output goes to the sweep's folder.
+    """Execute a job in a subprocess; its output goes to the sweep's folder.
 
-    :param tell: is called with each line of it, a second late at most
+    :param tell: called with each line of the output, at most a second late
     """
     sweep = Sweep(Path(job.sweep))
     if sweep.stop_asked() is not None:
@@ -121,7 +121,7 @@ def perform_apart(job: Job, tell: Callable[[str], None] | None = None) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is the sweep's, which then asks its runs.
+                # Ctrl-C goes to the sweep, which then asks its runs to stop.
                 start_new_session=True,
             )
             status = process.wait() if tell is None else _follow(process, log.name, tell)
@@ -134,7 +134,7 @@ def perform_apart(job: Job, tell: Callable[[str], None] | None = None) -> None:
 
 
 def _follow(process: subprocess.Popen[bytes], file: str, tell: Callable[[str], None]) -> int:
-    """Wait for a process, and tell every whole line that it adds to a file."""
+    """Wait for a process, and report every complete line that it adds to a file."""
     status, rest = None, ""
     with open(file, errors="replace") as lines:
         lines.seek(0, os.SEEK_END)
@@ -148,9 +148,9 @@ def _follow(process: subprocess.Popen[bytes], file: str, tell: Callable[[str], N
 
 
 def ended_alone(job: Job, status: int | None = None) -> Outcome:
-    """The outcome of a process that ended without a word.
+    """Return the outcome of a process that ended without a message.
 
-    :param status: its exit status, negative for a signal; None if it is not known
+    :param status: exit status, negative for a signal; None if unknown
     """
     how = "" if status is None else f" with status {status}"
     if status is not None and status < 0:
@@ -164,6 +164,6 @@ def ended_alone(job: Job, status: int | None = None) -> Outcome:
 
 
 if __name__ == "__main__":
-    # All that goes wrong is in the outcome.
+    # The outcome holds all errors.
     with lasting_output(), suppress(UserError, RunFailed, Interrupted, KeyboardInterrupt):
         perform_job(Job(**json.loads(sys.argv[1])), dies_with_parent=True)

@@ -1,8 +1,8 @@
-"""Launchers: who does the runs of a sweep. Hydra finds them through ``hydra_plugins``.
+"""Launchers that execute the runs of a sweep. Hydra finds them through ``hydra_plugins``.
 
-The plugins ``hydra-joblib-launcher`` and ``hydra-submitit-launcher`` give up a whole sweep when
-one process is killed, and ``hydra-ray-launcher`` asks for a ``cloudpickle`` that Gymnasium and
-Stable-Baselines3 have left behind; so these use processes, submitit and Ray themselves.
+The plugins ``hydra-joblib-launcher`` and ``hydra-submitit-launcher`` abandon a whole sweep when one
+process is killed. ``hydra-ray-launcher`` requires a version of ``cloudpickle`` too old for
+Gymnasium and Stable-Baselines3. So these launchers use processes, submitit and Ray directly.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ EXTRAS = {
     "submitit_slurm": "submitit",
     "ray": "ray",
 }
-"""Launcher -> the library that it needs, which is also the name of the extra that brings it."""
+"""Launcher -> the library that it needs, which is also the name of its extra."""
 
 
 def check_launcher(name: str) -> None:
-    """Check that a launcher of this package has its library.
+    """Check that the library of one of this package's launchers is installed.
 
     :raises UserError: it is not installed
     """
@@ -52,16 +52,16 @@ def check_launcher(name: str) -> None:
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class SweepLauncher(Launcher):
-    """What all launchers share: runs that are done need no worker; outcomes come from the folder.
+    """Base class of the launchers: finished runs need no worker; outcomes come from the folder.
 
-    :param options: of the launcher, from ``configs/hydra/launcher/``
+    :param options: options of the launcher, from ``configs/hydra/launcher/``
     """
 
     def __init__(self, **options: Any) -> None:
@@ -72,15 +72,15 @@ class SweepLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra hands over."""
+        """Store the objects that Hydra passes in."""
         self.config = config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Do the runs; the value of each, NaN if it is not done.
+        """Execute the runs and return the value of each, NaN if it did not finish.
 
-        :raises UserError: an option of the launcher that does not fit
+        :raises UserError: an option of the launcher does not fit
         """
         n_jobs = self.options.get("n_jobs")
         if n_jobs is not None and (not isinstance(n_jobs, int) or n_jobs < 1):
@@ -97,12 +97,12 @@ class SweepLauncher(Launcher):
 
     @abstractmethod
     def do(self, jobs: list[Job], sweep: Sweep) -> None:
-        """Do the jobs; each leaves its outcome in the sweep's folder."""
+        """Execute the jobs; each writes its outcome to the sweep's folder."""
 
     def account(self, job: Job, sweep: Sweep, total: int) -> None:
-        """Say what came of a job that has ended; one that left no outcome was killed.
+        """Report the outcome of a finished job; one without an outcome was killed.
 
-        :param total: of how many it is one
+        :param total: number of jobs
         """
         outcome = sweep.outcome(job.number)
         if outcome is None:
@@ -114,20 +114,21 @@ class SweepLauncher(Launcher):
         _say(f"{next(self._counter)} of {total}: {outcome.status}: {job.folder}: {result}")
 
     def at_once(self, jobs: list[Job]) -> int:
-        """How many runs this machine does at a time: ``n_jobs``, or what its cores carry."""
-        # More than there are runs would only be threads that wait.
+        """Return how many runs this machine executes in parallel: ``n_jobs``, or as many as its
+        cores allow."""
+        # More threads than runs would only wait.
         carried = max(1, cores() // max(job.threads for job in jobs))
         return min(self.options["n_jobs"] or carried, len(jobs))
 
 
 class JoblibLauncher(SweepLauncher):
-    """Several runs at a time on this machine, each in a process of its own.
+    """Execute several runs in parallel on this machine, each in a subprocess.
 
-    It has the name that Hydra's users know for this, and needs no joblib.
+    It has the name that Hydra's users know, and does not need joblib.
     """
 
     def do(self, jobs: list[Job], sweep: Sweep) -> None:
-        """Do the jobs; a thread waits for each process."""
+        """Execute the jobs; a thread waits for each process."""
         n_jobs = self.at_once(jobs)
         print(f"{len(jobs)} runs to do, {n_jobs} at a time; their output: {sweep.folder}/*.log")
         names = distinguish([job.overrides for job in jobs])
@@ -151,14 +152,14 @@ class JoblibLauncher(SweepLauncher):
 
 
 class RayLauncher(SweepLauncher):
-    """Runs on the machines of a Ray cluster, which share the folder of the results."""
+    """Execute runs on the machines of a Ray cluster, which share the results folder."""
 
     def do(self, jobs: list[Job], sweep: Sweep) -> None:
-        """Hand the jobs to the cluster and wait."""
+        """Submit the jobs to the cluster and wait."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
-        # Ray takes SIGTERM for itself, which is the sweep's.
+        # Ray handles SIGTERM itself, but the sweep needs it.
         handler = signal.getsignal(signal.SIGTERM)
         address = self.options["address"]
         alone = (
@@ -188,19 +189,19 @@ class RayLauncher(SweepLauncher):
 
 
 def _say(line: str) -> None:
-    # In one piece: print() writes the end of the line by itself, and others may write in between.
+    # One write: print() writes the newline separately, and other output may come in between.
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def _job_to_do(sweep: Sweep, number: int, overrides: list[str]) -> Job | None:
-    """The job, unless its run is done: then its outcome is written at once."""
-    # Hydra imports this module for every command, and ``--help`` has no use for pandas and torch.
+    """Return the job; if its run is done, write its outcome at once instead."""
+    # Hydra imports this module for every command, and ``--help`` needs neither pandas nor torch.
     from snnrl.experiment.folder.run_folder import RunFolder
 
     cfg = compose_config(overrides)
     path = ""
-    with suppress(UserError):  # what cannot be read is the run's to tell
+    with suppress(UserError):  # The run itself reports an unreadable file.
         folder = RunFolder(cfg)
         path = str(folder.path)
         if (folder.finished_steps() or -1) >= cfg.total_steps:

@@ -1,7 +1,7 @@
-"""A sweep's own folder: what came of each of its runs, and whether it was asked to stop.
+"""Folder of a sweep: the outcome of each run, and the request to stop.
 
-Every launcher starts runs in its own way, on this machine or others; what they all share is this
-folder, so that failures and signals reach the end of the sweep whoever ran what.
+Launchers start runs in different ways, on this machine or others. All of them share this folder, so
+that failures and signals reach the end of the sweep whichever launcher is used.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ STATUSES: tuple[Status, ...] = ("done", "skipped", "interrupted", "failed")
 STOP = "STOP"
 
 _UNWRITTEN: dict[Path, dict[int, Outcome]] = {}
-"""Outcomes that this process could not write, by sweep and run."""
+"""Outcomes that this process could not write to disk, by sweep and run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """Outcome of a run.
 
-    :param status: ``skipped`` was done before; ``interrupted`` goes on when it is run again
-    :param overrides: its command line
+    :param status: ``skipped`` was already done; ``interrupted`` resumes when run again
+    :param overrides: command line of the run
     :param folder: its run folder
-    :param reason: why it is not done; empty if it is
-    :param final_return: mean return of its last evaluation; None if it is not done
+    :param reason: why it is not done; empty if done
+    :param final_return: mean return of the last evaluation; None if not done
     """
 
     status: Status
@@ -46,16 +46,17 @@ class Outcome:
 class Sweep:
     """The files of one sweep.
 
-    :param folder: where they are; runs on other machines see it there too
+    :param folder: folder of the files; runs on other machines see it at the same path
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def record(self, number: int, outcome: Outcome) -> None:
-        """Write down what came of run ``number``; the latest holds.
+        """Write the outcome of run ``number``; the latest counts.
 
-        On a full disk it is remembered as long as this process lives: the runs to come go on.
+        If the disk is full, it is kept in memory for the lifetime of this process: later runs still
+        start.
         """
         unwritten = _UNWRITTEN.setdefault(self.folder, {})
         unwritten.pop(number, None)
@@ -66,38 +67,38 @@ class Sweep:
             unwritten[number] = outcome
 
     def outcome(self, number: int) -> Outcome | None:
-        """What came of a run; ``None`` if that is not known, or not yet."""
+        """Return the outcome of a run; ``None`` if unknown."""
         if number in (unwritten := _UNWRITTEN.get(self.folder, {})):
             return unwritten[number]
-        with suppress(OSError, ValueError, TypeError):  # what cannot be read is not known
+        with suppress(OSError, ValueError, TypeError):  # An unreadable outcome counts as unknown.
             return Outcome(**json.loads(self._file(number).read_text()))
         return None
 
     def outcomes(self) -> list[Outcome]:
-        """What is known so far, by the numbers of the runs."""
+        """Return the known outcomes by run number."""
         numbers = {int(path.name.split(".")[0]) for path in self.folder.glob("*.outcome")}
         numbers |= _UNWRITTEN.get(self.folder, {}).keys()
         return [found for number in sorted(numbers) if (found := self.outcome(number))]
 
     def begin(self) -> None:
-        """Forget what an earlier sweep in the same folder came to."""
+        """Delete the outcomes of an earlier sweep in the same folder."""
         _UNWRITTEN.pop(self.folder, None)
         for file in [self.folder / STOP, *self.folder.glob("*.outcome")]:
             file.unlink(missing_ok=True)
 
     def ask_to_stop(self, signal_number: int) -> None:
-        """Ask all runs of the sweep to save themselves and stop, and those to come not to begin."""
+        """Ask all runs of the sweep to save and stop, and later ones not to start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(self.folder / STOP, str(int(signal_number)).encode())
 
     def stop_asked(self) -> int | None:
-        """The signal that asked the sweep to stop."""
+        """Return the signal that asked the sweep to stop."""
         with suppress(OSError, ValueError):
             return int((self.folder / STOP).read_text())
         return None
 
     def log(self, number: int) -> Path:
-        """Where a run writes what it would have shown, if it does not run in a terminal."""
+        """Return the log file of a run that has no terminal."""
         return self.folder / f"{number}.log"
 
     def _file(self, number: int) -> Path:
@@ -105,9 +106,9 @@ class Sweep:
 
 
 def count(outcomes: Iterable[Outcome], total: int) -> str:
-    """``6 runs: 4 done, 1 skipped, 1 failed``.
+    """Return a count such as ``6 runs: 4 done, 1 skipped, 1 failed``.
 
-    :param total: how many runs the sweep has; those that nothing is known of did not begin
+    :param total: number of runs of the sweep; those without an outcome did not start
     """
     numbers = Counter[str](outcome.status for outcome in outcomes)
     numbers["not begun"] = total - numbers.total()
@@ -116,7 +117,8 @@ def count(outcomes: Iterable[Outcome], total: int) -> str:
 
 
 def describe(outcomes: list[Outcome]) -> list[str]:
-    """One line for each run that is not done: what distinguishes it, why, and where it is."""
+    """Return one line per unfinished run: its distinguishing settings, the reason and the
+    folder."""
     lines = []
     names = distinguish([outcome.overrides for outcome in outcomes])
     for outcome, name in zip(outcomes, names, strict=True):
@@ -128,9 +130,9 @@ def describe(outcomes: list[Outcome]) -> list[str]:
 
 
 def distinguish(runs: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each run of a sweep from the others: ``bn=vanilla seed=1``.
+    """Return the settings that distinguish each run of a sweep: ``bn=vanilla seed=1``.
 
-    :param runs: the command line of each
+    :param runs: command line of each run
     """
     shared = set[str].intersection(*map(set, runs)) if len(runs) > 1 else set[str]()
     return [" ".join([text for text in run if text not in shared] or run) for run in runs]

@@ -1,4 +1,4 @@
-"""submitit's launchers: SLURM, and the same without a cluster."""
+"""Launchers with submitit: on SLURM, or locally."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SLURM_OPTIONS = (
 
 
 class SubmititLauncher(SweepLauncher):
-    """Runs as jobs of submitit, which queues them again when they are preempted."""
+    """Execute runs as submitit jobs, which are requeued when preempted."""
 
     cluster: str
 
     def parameters(self, threads: int) -> dict[str, Any]:
-        """What submitit is told of each job."""
+        """Return submitit's parameters of each job."""
         options = self.options
         return {
             "timeout_min": options["timeout_min"],
@@ -60,9 +60,9 @@ class SubmititLauncher(SweepLauncher):
             time.sleep(LOOK_EVERY_S)
 
     def executor(self, sweep: Sweep, threads: int) -> Any:
-        """What submits.
+        """Return the submitit executor.
 
-        :raises UserError: there is no such cluster, or it takes no such option
+        :raises UserError: there is no such cluster, or it has no such option
         """
         import submitit
 
@@ -78,15 +78,15 @@ class SubmititLauncher(SweepLauncher):
 
     @abstractmethod
     def limit(self, jobs: list[Job]) -> int:
-        """How many jobs submitit has at a time."""
+        """Return the most jobs that submitit holds at once."""
 
     def submit(self, executor: Any, jobs: list[Job]) -> list[Any]:
-        """Hand over some jobs; submitit's handles of them."""
+        """Submit some jobs and return submitit's handles of them."""
         return [executor.submit(SubmititJob(job)) for job in jobs]
 
 
 class SubmititLocalLauncher(SubmititLauncher):
-    """The local executor of submitit: to try a sweep before it goes to a cluster."""
+    """Local executor of submitit: to test a sweep before it runs on a cluster."""
 
     cluster = "local"
 
@@ -98,7 +98,7 @@ class SubmititLocalLauncher(SubmititLauncher):
 
     def submit(self, executor: Any, jobs: list[Job]) -> list[Any]:
         threads = {"OMP_NUM_THREADS": str(max(job.threads for job in jobs))}
-        # Its processes are this terminal's; a Ctrl-C that they see makes them kill their runs.
+        # Its processes share this terminal: a Ctrl-C would make them kill their runs.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             with env_override(threads):
@@ -108,7 +108,7 @@ class SubmititLocalLauncher(SubmititLauncher):
 
 
 class SubmititSlurmLauncher(SubmititLauncher):
-    """Jobs of SLURM."""
+    """Execute runs as SLURM jobs."""
 
     cluster = "slurm"
 
@@ -127,32 +127,32 @@ class SubmititSlurmLauncher(SubmititLauncher):
         return len(jobs)
 
     def submit(self, executor: Any, jobs: list[Job]) -> list[Any]:
-        with executor.batch():  # one array
+        with executor.batch():  # One job array.
             return super().submit(executor, jobs)
 
 
 class SubmititJob:
-    """A job as submitit pickles it; queued again it goes on from what the run saved."""
+    """A job as submitit pickles it; after requeueing it resumes from the run's checkpoint."""
 
     def __init__(self, job: Job):
         self.job = job
 
     def __call__(self) -> None:
-        """Do the job; its outcome is in the sweep's folder."""
+        """Execute the job; its outcome is in the sweep's folder."""
         try:
             perform_job(self.job, dies_with_parent=False)
         except (UserError, RunFailed):
             return
         except Interrupted as interrupted:
             if interrupted.signal_number in (signal.SIGUSR1, signal.SIGUSR2):
-                # Saved by now; submitit's own handler, back in its place, queues the job again.
+                # The run is saved. submitit's own handler, restored by now, requeues the job.
                 name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")
                 signal.raise_signal(getattr(signal, f"SIG{name}"))
-            # No result: SLURM itself queues again what it preempts with SIGTERM.
+            # No result: SLURM itself requeues jobs that it preempts with SIGTERM.
             sys.exit(128 + interrupted.signal_number)
 
     def checkpoint(self) -> Any:
-        """What submitit queues again: the same job."""
+        """Return what submitit requeues: the same job."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

@@ -1,1 +1,1 @@
-"""Curves outside the run folder: Weights & Biases, TensorBoard."""
+"""Trackers outside the run folder: Weights & Biases, TensorBoard."""

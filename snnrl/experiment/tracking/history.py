@@ -1,4 +1,4 @@
-"""The curves of a run as its csv files have them: what trackers show."""
+"""Curves of a run from its csv files, as trackers show them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FROM_EVALUATIONS = {RETURN: "return", LENGTH: "length"}
 
 
 def history(folder: RunFolder) -> Iterator[tuple[int, dict[str, float]]]:
-    """Every step that the tables have something of, in order, with all that they have of it.
+    """Return every step that the tables have a row of, in order, with all its values.
 
     ``evaluation/return`` and ``evaluation/length`` are means over the episodes of
-    ``evaluations.csv``; where an earlier version extended a run, ``progress.csv`` keeps those of an
-    evaluation that was taken back.
+    ``evaluations.csv``. If an earlier version extended a run, ``progress.csv`` keeps those of an
+    evaluation that was removed.
 
     :return: environment steps and name -> value, with the names that a live run logs
     """
@@ -43,6 +43,6 @@ def history(folder: RunFolder) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def statistics_values(row: Mapping[str, Any]) -> dict[str, float]:
-    """One row of ``statistics_error.csv`` as curves: name -> value."""
+    """Return one row of ``statistics_error.csv`` as curves: name -> value."""
     where = f"statistics_error/{row['data']}/{row['phase']}/{row['layer']}"
     return {f"{where}/{measure}": float(row[measure]) for measure in MEASURES}

@@ -1,4 +1,4 @@
-"""The tracker that ``tracking=`` asks for."""
+"""Construction of the tracker selected by ``tracking=``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from snnrl.experiment.tracking.wandb import make_wandb_tracker
 
 
 def make_tracker(cfg: DictConfig, folder: RunFolder) -> Tracker:
-    """Return what ``tracking=`` asks for. It writes into the run folder no sooner than it begins.
+    """Return the tracker of ``tracking=``. It writes to the run folder only once it begins.
 
-    :raises UserError: W&B or TensorBoard cannot be had as asked for
+    :raises UserError: W&B or TensorBoard is not available as requested
     """
     if cfg.tracking.name == "wandb":
         return make_wandb_tracker(cfg, folder)

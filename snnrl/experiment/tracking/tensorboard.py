@@ -15,7 +15,7 @@ from snnrl.run_format.names import TENSORBOARD
 class TensorBoard(Tracker):
     """Scalars in ``<run folder>/tensorboard``, by environment steps.
 
-    Events cannot be taken back, so a run that goes on writes them again from the csv files.
+    Events cannot be removed, so a resumed run writes them again from the csv files.
 
     :raises UserError: the package ``tensorboard`` is not installed
     """

@@ -1,4 +1,5 @@
-"""Where curves go besides the csv files of the run folder, which stay the source of truth."""
+"""Base of trackers, which show curves outside the run folder; its csv files stay the source of
+truth."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from snnrl.experiment.folder.run_folder import RunFolder
 
 
 class Tracker:
-    """Shows the curves of a run somewhere; this one (``tracking=none``) shows them nowhere.
+    """Show the curves of a run; this one (``tracking=none``) shows none.
 
-    A run does not depend on its tracker: one that fails is given up, which a line says.
+    A run does not depend on its tracker: one that fails is dropped, with a message.
 
     :param folder: the run's folder
     """
@@ -26,19 +27,20 @@ class Tracker:
 
     @property
     def message(self) -> str | None:
-        """What to tell the user, once."""
+        """Return a message for the user, once."""
         return None
 
     def begin(self) -> None:
-        """Show what the csv files hold. They must be cut back to where the run goes on."""
+        """Show the contents of the csv files, which must already be cut back to where the run
+        resumes."""
         self._try(self._begin)
 
     def log(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """Show new values; the x-axis is ``timesteps``, which never falls."""
+        """Show new values; the x-axis is ``timesteps``, which never decreases."""
         self._try(lambda: self._log(timesteps, values))
 
     def finish(self, exit_code: int = 0) -> None:
-        """The run has ended.
+        """End the tracking of the run.
 
         :param exit_code: 0 for a run that is done
         """
@@ -62,5 +64,5 @@ class Tracker:
 
 
 def tell(line: str) -> None:
-    """Print a line without breaking the progress bar."""
+    """Print a line above the progress bar."""
     tqdm.write(line, file=sys.stderr)

@@ -25,17 +25,17 @@ from snnrl.run_format.names import WANDB
 INIT_TIMEOUT_S = 60
 
 LONGEST_NAME = 128
-"""Letters that W&B takes for the name of a run or of a group."""
+"""Characters that W&B allows in the name of a run or of a group."""
 
 CLOUD = ("api.forge.coreweave.com", "api.wandb.ai")
-"""W&B's own server under its name of today and its earlier one: a login may be for either."""
+"""Current and earlier name of W&B's own server: a login may be for either."""
 
 FINISH_TIMEOUT_S = 60
-"""Longest wait for W&B at the end of a run; what is not uploaded by then stays on the disk."""
+"""Longest wait for W&B at the end of a run; data not uploaded by then stays on disk."""
 
 
 def make_wandb_tracker(cfg: DictConfig, folder: RunFolder) -> Tracker:
-    """The tracker of ``tracking.mode``.
+    """Return the tracker of ``tracking.mode``.
 
     :raises UserError: ``tracking.mode=online`` (or ``WANDB_MODE=online``) and W&B cannot be reached
     """
@@ -47,7 +47,7 @@ def make_wandb_tracker(cfg: DictConfig, folder: RunFolder) -> Tracker:
         why = "not logged in" if asked == "auto" and not _logged_in() else None
         return OfflineWandb(cfg, folder, why)
     if not _logged_in():
-        # W&B would ask for a key, and wait.
+        # W&B would prompt for a key and wait.
         raise UserError(
             "tracking.mode=online (or WANDB_MODE): not logged in to W&B; expected "
             "`wandb login` first, or tracking.mode=offline"
@@ -67,10 +67,10 @@ def make_wandb_tracker(cfg: DictConfig, folder: RunFolder) -> Tracker:
 
 
 class WandbTracker(Tracker):
-    """What both modes share: how a run is named, grouped and laid out in W&B.
+    """Base class of both modes: name, group and layout of a run in W&B.
 
-    Runs that differ in their seed alone form a group. W&B's own step is the environment step, so
-    curves of different runs lie over each other on any x-axis but time.
+    Runs that differ only in their seed form a group. W&B's own step is the environment step, so
+    curves of different runs align on any x-axis but time.
     """
 
     name = "W&B"
@@ -100,7 +100,7 @@ class WandbTracker(Tracker):
             entity=cfg.tracking.entity,
             id=self.id,
             name=f"{folder.setting}-s{cfg.seed}"[-LONGEST_NAME:],
-            # What is cut, of a long id or of an earlier version's folder, is not the hash.
+            # A long id, or an earlier version's long folder name, is cut in front: the hash stays.
             group=f"{cfg.env.id.replace('/', '-')}/{folder.setting}"[-LONGEST_NAME:],
             notes=label(cfg),
             tags=_tags(cfg),
@@ -108,7 +108,7 @@ class WandbTracker(Tracker):
             allow_val_change=True,
             dir=str(folder.path),
             settings=settings,
-            # In a sweep the run before may have been given up and be open still.
+            # In a sweep the previous run may have been abandoned and be open still.
             reinit="create_new",
             **arguments,
         )
@@ -126,10 +126,10 @@ class WandbTracker(Tracker):
 
 
 class OnlineWandb(WandbTracker):
-    """Logs while the run goes on.
+    """Log while the run trains.
 
-    A run that goes on adds what the server does not have: it logged steps between the last
-    checkpoint and the moment it was cut off, and they are made again.
+    A resumed run adds only the steps that the server lacks. It had logged steps between the last
+    checkpoint and its interruption, and they are made again.
 
     :raises wandb.errors.Error: W&B cannot be reached
     """
@@ -148,13 +148,13 @@ class OnlineWandb(WandbTracker):
         self._keep_id()
         for step, values in history(self.folder):
             self._log(step, values)
-        # One from a time without network, to be synced, would take the place of this run.
+        # A run from a time without network, synced later, would overwrite this run.
         self._remove_offline_pieces()
 
     def _log(self, timesteps: int, values: Mapping[str, float]) -> None:
         if timesteps < self.first_new_step:
             return
-        # A step goes out whole, or a run that is killed would leave half of one on the server.
+        # A step is sent whole, or a killed run would leave half of one on the server.
         if self.waiting is not None and self.waiting[0] != timesteps:
             self._send()
         if self.waiting is None:
@@ -180,13 +180,13 @@ class OnlineWandb(WandbTracker):
 
 
 class OfflineWandb(WandbTracker):
-    """Writes the whole W&B run from the csv files, when the run goes on and when it ends.
+    """Write the whole W&B run from the csv files, when the run resumes and when it ends.
 
-    W&B cannot go on with an offline run: each start makes a piece of its own, and of two pieces
-    with one id the one that is synced last takes the other's place. So there is one piece at a
-    time, with the complete history; synced again after the run went on, it replaces itself.
+    W&B cannot resume an offline run: each start makes a new file, and of two files with one id the
+    one synced last overwrites the other. So there is one file at a time, with the complete history;
+    synced again after the run was resumed, it replaces itself.
 
-    :param why: why it is offline, if that was not asked for
+    :param why: why it is offline, if that was not requested
     """
 
     def __init__(self, cfg: DictConfig, folder: RunFolder, why: str | None):
@@ -200,7 +200,7 @@ class OfflineWandb(WandbTracker):
 
     def _begin(self) -> None:
         if any(history(self.folder)):
-            # For the case that the run is killed and nobody goes on with it.
+            # In case the run is killed and nobody resumes it.
             self._write(exit_code=1)
 
     def _finish(self, exit_code: int) -> None:
@@ -216,9 +216,9 @@ class OfflineWandb(WandbTracker):
 
 
 def _read_id(file: Path) -> str:
-    """Return the run's id, which W&B makes the name of a folder of.
+    """Return the run's id, which W&B uses as the name of a folder.
 
-    :raises UserError: it is none
+    :raises UserError: it is not an id
     """
     text = read_text(file, largest=1000).strip()
     if not re.fullmatch(r"[\w-]+", text):
@@ -227,10 +227,11 @@ def _read_id(file: Path) -> str:
 
 
 def _new_id() -> str:
-    """An id of its own for every run folder.
+    """Return a new id for a run folder.
 
-    Were it made of the settings, two people's runs, or one made again after its folder was removed,
-    would overwrite each other; and W&B never takes the id of a run that was deleted there.
+    If it were derived from the settings, two users' runs, or one made again after its folder was
+    removed, would overwrite each other. W&B also never accepts the id of a run that was deleted
+    there.
     """
     return secrets.token_hex(8)
 
@@ -241,7 +242,7 @@ def _tags(cfg: DictConfig) -> list[str]:
 
 
 def resolve_mode(mode: str) -> str:
-    """``auto`` is online when logged in, offline otherwise; ``WANDB_MODE`` decides before it."""
+    """Resolve ``auto`` to online when logged in, else offline; ``WANDB_MODE`` takes precedence."""
     if mode != "auto":
         return mode
     chosen = os.environ.get("WANDB_MODE")
