@@ -1,1 +1,1 @@
-"""Run folders -> tables and pictures. Reads files only: needs neither torch nor the agents."""
+"""Run folders -> tables and figures. It only reads files: needs neither torch nor the agents."""

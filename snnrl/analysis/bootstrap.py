@@ -1,4 +1,4 @@
-"""Statistics of several environments with stratified bootstrap intervals.
+"""Statistics over several environments with stratified bootstrap intervals.
 
 The estimators of Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
 Precipice" (arXiv 2108.13264), and the average performance gain of CaRe-BN (arXiv 2509.23791).
@@ -27,14 +27,14 @@ COVERAGE = (
     "with normal returns a percentile bootstrap of nominal 95 % covers 75 % for an IQM and 80 % "
     "for P(better) of equals at three seeds, 90 % for both at five, 94 % at ten"
 )
-"""Simulated; a test holds it."""
+"""Simulated coverage; a test checks it."""
 
 CHUNK = 500
-"""Resamples at a time: pairs of seeds take space."""
+"""Resamples per batch: pairs of seeds take memory."""
 
 
 class Interval(NamedTuple):
-    """An estimate and its interval; NaN is what cannot be had."""
+    """An estimate and its interval; NaN if unavailable."""
 
     value: float
     low: float
@@ -42,10 +42,10 @@ class Interval(NamedTuple):
 
 
 def interquartile_mean(scores: Scores) -> Floats:
-    """Mean of what remains of all environments' scores without the lowest and highest quarter.
+    """Return the mean of all environments' scores without the lowest and highest quarter.
 
-    A quarter is rounded down, as in ``scipy.stats.trim_mean``: of fewer than four scores none is
-    left out and it is the mean.
+    A quarter is rounded down, as in ``scipy.stats.trim_mean``: with fewer than four scores none is
+    left out, and the result is the mean.
     """
     pooled = np.sort(np.concatenate(list(scores), axis=-1), axis=-1)
     cut = pooled.shape[-1] // 4
@@ -53,9 +53,10 @@ def interquartile_mean(scores: Scores) -> Floats:
 
 
 def probability_of_improvement(scores: Scores, baseline: Scores) -> Floats:
-    """``P(X > Y) + P(X = Y)/2`` of a seed X and a seed Y of the baseline, mean over environments.
+    """Return ``P(X > Y) + P(X = Y)/2`` of a seed X and a seed Y of the baseline, averaged over
+    environments.
 
-    Within an environment that is Mann and Whitney's U over the number of pairs.
+    Within an environment, this is Mann and Whitney's U divided by the number of pairs.
     """
     wins = []
     for ours, theirs in zip(scores, baseline, strict=True):
@@ -65,10 +66,11 @@ def probability_of_improvement(scores: Scores, baseline: Scores) -> Floats:
 
 
 def average_performance_gain(scores: Scores, baseline: Scores) -> Floats:
-    """``100 * mean over environments of (mean return / the baseline's mean return - 1)``, per cent.
+    """Return ``100 * mean over environments of (mean return / the baseline's mean return - 1)``, in
+    per cent.
 
-    Only where the baseline's mean return is positive does more mean better: the caller leaves
-    other environments out.
+    A higher value is better only if the baseline's mean return is positive: the caller leaves out
+    other environments.
     """
     gains = [
         ours.mean(axis=-1) / theirs.mean(axis=-1) - 1
@@ -78,7 +80,7 @@ def average_performance_gain(scores: Scores, baseline: Scores) -> Floats:
 
 
 def performance_profile(taus: ArrayLike) -> Callable[[Scores], Floats]:
-    """The statistic "share of all runs whose score is above tau", for each tau.
+    """Return the statistic "share of all runs whose score is above tau", for each tau.
 
     :param taus: ``[n]``
     :return: of scores ``[..., seeds]``, the profile ``[..., n]``
@@ -95,9 +97,9 @@ def performance_profile(taus: ArrayLike) -> Callable[[Scores], Floats]:
 def stratified_bootstrap(
     statistic: Callable[..., Floats], *samples: Scores, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[Floats, Floats, Floats]:
-    """A statistic and its 95 % percentile interval over seeds.
+    """Return a statistic and its 95 % percentile interval over seeds.
 
-    Each resample draws, in each environment and each sample for itself, as many seeds as there
+    Each resample draws, independently in each environment and each sample, as many seeds as there
     are, with replacement. With normal returns the interval is too narrow for few seeds (see
     :data:`COVERAGE`); Student's t interval of the mean is not.
 
@@ -123,7 +125,7 @@ def stratified_bootstrap(
 
 
 def interval(statistic: Callable[..., Floats], *samples: Scores) -> Interval:
-    """:func:`stratified_bootstrap` of a statistic that is one number."""
+    """Return :func:`stratified_bootstrap` of a scalar statistic."""
     return Interval(*(float(number) for number in stratified_bootstrap(statistic, *samples)))
 
 

@@ -1,4 +1,4 @@
-"""A comparison: groups of runs, their numbers, and what must be known beside them."""
+"""A comparison: groups of runs, their statistics and the notes on them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from snnrl.errors import UserError
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is printed and written but the pictures.
+    """Everything that is printed and written, except the figures.
 
     :param keys: the configuration keys that make a group
-    :param baseline: the group that the others are compared with; None where there is but one
+    :param baseline: the group that the others are compared with; None if there is only one
     :param chosen: whether the user chose it
     :param notes: warnings
     """
@@ -33,7 +33,7 @@ class Comparison:
 
     @property
     def heading(self) -> str:
-        """How the runs are grouped, and what with they are compared."""
+        """Return how the runs are grouped, and what they are compared with."""
         text = f"grouped by {', '.join(self.keys)}"
         if self.baseline is None:
             return text
@@ -41,7 +41,7 @@ class Comparison:
         return f"{text}; baseline: {self.baseline}{by}"
 
     def sections(self) -> list[tuple[str, list[Grid]]]:
-        """Titles and tables: one section an environment, and one over them all."""
+        """Return titles and tables: one section per environment, and one over all of them."""
         found = []
         for environment in dict.fromkeys(row.environment for row in self.rows):
             rows = [row for row in self.rows if row.environment == environment]

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, panels, ticks, the legend, files."""
+"""Elements shared by all figures: colours, panels, ticks, legend, files."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from snnrl.text import printable, shortened
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 LINE_STYLES = ("-", "--", ":", "-.")
 PANELS_IN_A_ROW = 3
-PANEL_HEIGHT = 4.0  # inches, as all sizes here
+PANEL_HEIGHT = 4.0  # Inches, as are all sizes here.
 LINE_HEIGHT = 0.19
-LETTERS_PER_INCH = 16  # of a caption
+LETTERS_PER_INCH = 16  # Size of a caption.
 HANDLE_WIDTH = 0.65  # the line beside a group's name, and the gap to the next column
 LETTERS_OF_A_PANEL = 44
 SMALL = FontProperties(size="small")
@@ -45,28 +45,28 @@ STEPS = EngFormatter(sep="")
 FORMATS = ("png", "pdf", "svg")
 WITHOUT_A_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 AS_TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "snnrl"}
-"""Letters of a vector picture can be searched and edited, and its ids are the same every time."""
+"""Settings of vector figures: text is searchable and editable, ids are the same every time."""
 
 
 class LineStyle(NamedTuple):
-    """How a group looks, in matplotlib's terms."""
+    """Style of a group, in matplotlib's terms."""
 
     color: str
     linestyle: str
 
 
 def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
-    """Colour and dash of each group.
+    """Return colour and dash of each group.
 
-    Chosen by the name, so that a group looks the same in every picture; of two names that choose
-    the same colour, the later one in the alphabet moves on to the next that is free.
+    They are chosen by the name, so that a group looks the same in every figure. If two names choose
+    the same colour, the later one in alphabetical order takes the next free one.
     """
     size = len(COLOURS)
     taken: set[int] = set()
     styles: dict[str, LineStyle] = {}
     for name in sorted(names):
         round_ = len(taken) // size
-        # This digest, because it gives the normalisation strategies different colours.
+        # This digest gives the normalisation strategies different colours.
         index = int(hashlib.blake2s(name.encode(errors="surrogatepass")).hexdigest(), 16) % size
         while round_ * size + index in taken:
             index = (index + 1) % size
@@ -76,9 +76,10 @@ def line_styles(names: Sequence[str]) -> dict[str, LineStyle]:
 
 
 def panels(count: int, caption: str, legend: Mapping[str, LineStyle]) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels, three in a row, with a caption and one legend, below them.
+    """Return a figure of ``count`` panels, three in a row, with a caption and one legend below
+    them.
 
-    The figure grows with the legend, so that panels keep their size whatever is in it.
+    The figure grows with the legend, so that panels keep their size.
 
     :param legend: the style of each group by what is written beside it
     """
@@ -105,26 +106,26 @@ def panels(count: int, caption: str, legend: Mapping[str, LineStyle]) -> tuple[F
     )
     below.get_title().set_color("0.35")
     for written in below.get_texts():
-        written.set_parse_math(False)  # a group's name is no formula
+        written.set_parse_math(False)  # A group's name is not a formula.
     return figure, [figure.add_subplot(rows, columns, n + 1) for n in range(count)]
 
 
 def _inches(line: str) -> float:
-    """Width of a line of the legend."""
+    """Return the width of a line of the legend."""
     points, _, _ = TextToPath().get_text_width_height_descent(line, SMALL, ismath=False)
     return float(points) / 72
 
 
 def _wrapped(name: str, inches: float) -> str:
-    """A group's name in lines of at most about this width."""
+    """Return a group's name in lines of at most about this width."""
     if _inches(name) <= inches:
         return name
-    # Letters differ in width, so that a line of as many as fit on average may be longer.
+    # Letters differ in width: a line may be longer than the average suggests.
     return textwrap.fill(name, max(1, int(0.9 * len(name) * inches / _inches(name))))
 
 
 def _lines(names: Sequence[str], in_a_row: int) -> int:
-    """Lines of the legend's highest column; names go down the columns."""
+    """Return the lines of the legend's tallest column; names go down the columns."""
     height, longer = divmod(len(names), in_a_row)
     sizes = [height + (column < longer) for column in range(in_a_row)]
     ends = np.cumsum([0, *sizes])
@@ -133,16 +134,16 @@ def _lines(names: Sequence[str], in_a_row: int) -> int:
 
 
 LONGEST_NAME = 1000
-"""Characters of a text in a picture."""
+"""Most characters of a text in a figure."""
 
 
 def shown(name: str) -> str:
-    """Return a text as it stands in a picture: printable, and not without end."""
+    """Return a text as it appears in a figure: printable, and of limited length."""
     return shortened(printable(name), LONGEST_NAME)
 
 
 def decorate(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
-    """Title, labels, ticks in plain numbers and a light grid."""
+    """Add title, labels, ticks in plain numbers and a light grid."""
     axes.set_title(textwrap.fill(shown(title), LETTERS_OF_A_PANEL))
     axes.set_xlabel(textwrap.fill(shown(xlabel), LETTERS_OF_A_PANEL))
     axes.set_ylabel(ylabel)
@@ -155,7 +156,8 @@ def decorate(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
 
 
 def log_scale(axes: Axes, low: float, high: float) -> None:
-    """A logarithmic y-axis from ``low`` to ``high``, with two ticks at least and few enough."""
+    """Set a logarithmic y-axis from ``low`` to ``high``, with at least two ticks but not too
+    many."""
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     decades = math.log10(high / low)
@@ -170,8 +172,8 @@ def log_scale(axes: Axes, low: float, high: float) -> None:
 
 
 def plain(value: float) -> str:
-    """A tick as people write it: ``0.6``, ``20000``; beyond ten millions and below a millionth
-    ``1e+07``, for want of room."""
+    """Return a tick as people write it: ``0.6``, ``20000``; above ten million and below a millionth
+    ``1e+07``, to save space."""
     if value and not 1e-6 <= abs(value) < 1e7:
         return f"{value:.3g}"
     # Ten digits, as ticks are sums of binary fractions.
@@ -184,12 +186,12 @@ PLAIN = FuncFormatter(lambda value, _: plain(value))
 
 
 def band_alpha(groups: int) -> float:
-    """Opacity of a group's band: fainter among many, which would add up to mud."""
+    """Return the opacity of a group's band: lower among many, which would add up."""
     return min(0.2, 0.4 / groups)
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a picture in the format of its name, the same bytes for the same figure.
+    """Write a figure in the format of its name, with the same bytes for the same figure.
 
     :param path: one of ``FORMATS``; its folder is made
     """

@@ -1,4 +1,4 @@
-"""Numbers as cells of text, the same for the terminal, markdown and the page."""
+"""Numbers as cells of text, the same in the terminal, markdown and the page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DEFINITIONS = (
 class Grid:
     """A table of text.
 
-    :param left: number of columns that are flush left; the others are numbers
+    :param left: number of left-aligned columns; the others are numbers
     """
 
     title: str
@@ -52,7 +52,7 @@ class Grid:
 
 
 def returns_grid(rows: Sequence[Row]) -> Grid:
-    """Means over seeds of one environment's groups."""
+    """Return means over seeds of one environment's groups."""
     header = ["group", "seeds", "failed", "unfinished", "steps", *LABELS.values()]
     cells = [
         [
@@ -67,7 +67,8 @@ def returns_grid(rows: Sequence[Row]) -> Grid:
 
 
 def robust_grid(rows: Sequence[Row], baseline: str | None) -> Grid:
-    """Interquartile means of one environment's groups, and how they stand to the baseline."""
+    """Return interquartile means of one environment's groups, and their comparison with the
+    baseline."""
     header = ["group", *(f"IQM {LABELS[metric]}" for metric in METRICS)]
     if baseline is not None:
         header += [f"P(better) {LABELS[metric]}" for metric in METRICS]
@@ -86,7 +87,7 @@ def robust_grid(rows: Sequence[Row], baseline: str | None) -> Grid:
 
 
 def overall_grid(rows: Sequence[Overall], baseline: str) -> Grid:
-    """Averages over environments."""
+    """Return averages over environments."""
     header = ["group", "return", "environments", "P(better)", "IQM / baseline", "APG %"]
     cells = [
         [
@@ -106,9 +107,9 @@ def overall_grid(rows: Sequence[Overall], baseline: str) -> Grid:
 
 
 def published_grid(rows: Sequence[Row]) -> Grid | None:
-    """The published numbers of one environment, and ours beside those that a group stands for.
+    """Return the published numbers of one environment, next to ours where a group matches.
 
-    None where no group stands for any.
+    None if no group matches any.
     """
     matched = [entry for row in rows for entry in row.published]
     if not matched:
@@ -134,7 +135,7 @@ def published_grid(rows: Sequence[Row]) -> Grid | None:
 
 
 def estimate(value: Estimate) -> str:
-    """``mean ± sd [low, high]``, as far as it is known."""
+    """Return ``mean ± sd [low, high]``, as far as known."""
     text = number(value.mean)
     if not math.isnan(value.sd):
         text += f" ± {number(value.sd)}"
@@ -142,24 +143,24 @@ def estimate(value: Estimate) -> str:
 
 
 def interval(value: Interval | None) -> str:
-    """``value [low, high]``, as far as it is known."""
+    """Return ``value [low, high]``, as far as known."""
     if value is None:
         return NOTHING
     return number(value.value) + _brackets(number(value.low), number(value.high))
 
 
 def probability(value: Interval | None) -> str:
-    """An interval of two digits."""
+    """Return an interval with two digits."""
     return _digits(value, "{:.2f}")
 
 
 def gain(value: Interval | None) -> str:
-    """An interval of percentages with their signs."""
+    """Return an interval of percentages with signs."""
     return _digits(value, "{:+.1f}")
 
 
 def steps(numbers: Sequence[int]) -> str:
-    """One number of steps, or the range."""
+    """Return one number of steps, or the range."""
     if not numbers:
         return NOTHING
     if len(numbers) == 1:
@@ -168,14 +169,14 @@ def steps(numbers: Sequence[int]) -> str:
 
 
 def number(value: float) -> str:
-    """One digit after the point, or three that count for numbers below ten."""
+    """Return a number with one decimal, or with three significant digits below ten."""
     if math.isnan(value):
         return NOTHING
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 def markdown(grid: Grid) -> str:
-    """A markdown table whose columns are also aligned as they stand."""
+    """Return a markdown table whose columns are also aligned as plain text."""
     lines = [[as_markdown(cell) for cell in line] for line in [grid.header, *grid.rows]]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * w if c < grid.left else "-" * (w - 1) + ":" for c, w in enumerate(widths)]
@@ -184,7 +185,8 @@ def markdown(grid: Grid) -> str:
 
 
 def align(cells: Sequence[Sequence[str]], left: int = 0) -> str:
-    """Columns of equal width, the first ``left`` of them flush left, the others flush right."""
+    """Return columns of equal width, the first ``left`` of them left-aligned, the others
+    right-aligned."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(_pad(line, widths, left)).rstrip() for line in cells)
 

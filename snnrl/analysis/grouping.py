@@ -1,4 +1,4 @@
-"""Which runs are one group: by values of their configuration."""
+"""Grouping of runs by values of their configuration."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ Groups = Mapping[str, Sequence[Run]]
 
 # The environment has its own table and panel.
 ENVIRONMENT = ("env.id",)
-# No part of what is learned, but of what ran.
+# Not part of what is learned, only of what ran.
 LENGTH_AND_PLACE = ("total_steps", "device")
-# The order in which a name is the better one to tell groups apart by.
+# In order of preference for telling groups apart.
 CHOICES = ("algo.name", "actor.name", "neuron.name", "bn.name")
-# What a group is compared with unless one is chosen, the first that there is: the published
-# tables' baseline first.
+# Default baselines, in order of preference: first that of the published tables.
 BASELINES = (("actor.name", "ann"), ("bn.name", "vanilla"), ("bn.name", "none"))
 
 
 def grouping_keys(runs: Sequence[Run]) -> list[str]:
-    """The keys that tell the runs' settings apart, names of choices (``bn.name``) first.
+    """Return the keys that distinguish the runs' settings, names of choices (``bn.name``) first.
 
-    Each key is taken only where the ones before it leave runs of one environment together that
-    differ in it: a group's other keys, which vary with its name, add nothing. Where nothing
-    differs, the names of the algorithm, actor, neuron and normalisation.
+    A key is included only if runs of one environment that share all previous keys differ in it:
+    other keys, which vary with a group's name, add nothing. If nothing differs, the keys are the
+    names of the algorithm, actor, neuron and normalisation.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
     candidates = [key for key in keys if not _ignored(key) and _varies(key, runs)]
@@ -41,7 +40,7 @@ def grouping_keys(runs: Sequence[Run]) -> list[str]:
 
 
 def resolve_key(key: str, runs: Sequence[Run]) -> str:
-    """The full key that ``key`` stands for: ``bn`` is ``bn.name``.
+    """Return the full key that ``key`` abbreviates: ``bn`` is ``bn.name``.
 
     :raises UserError: no run has such a key
     """
@@ -55,7 +54,8 @@ def resolve_key(key: str, runs: Sequence[Run]) -> str:
 
 
 def group_runs(runs: Iterable[Run], keys: Sequence[str]) -> dict[str, list[Run]]:
-    """Runs by their values at the keys, such as ``"td3, carebn"`` or ``"algo.batch_size=64"``."""
+    """Group runs by their values at the keys, such as ``"td3, carebn"`` or
+    ``"algo.batch_size=64"``."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         name = ", ".join(
@@ -67,7 +67,7 @@ def group_runs(runs: Iterable[Run], keys: Sequence[str]) -> dict[str, list[Run]]
 
 
 def choose_baseline(groups: Groups, asked: str | None) -> str | None:
-    """The group that the others are compared with; None where there is but one.
+    """Return the group that the others are compared with; None if there is only one.
 
     :param asked: its name; None: of the groups with a result the first whose actor is an ordinary
         network, else whose normalisation is ``vanilla``, else ``none``, else the first
@@ -89,7 +89,7 @@ def choose_baseline(groups: Groups, asked: str | None) -> str | None:
 
 
 def in_environments(runs: Sequence[Run], ids: Sequence[str]) -> list[Run]:
-    """The runs in the environments of these ids.
+    """Return the runs in the environments of these ids.
 
     :raises UserError: no run is in one of them
     """
@@ -104,7 +104,7 @@ def in_environments(runs: Sequence[Run], ids: Sequence[str]) -> list[Run]:
 
 
 def by_environment(groups: Groups) -> dict[str, dict[str, list[Run]]]:
-    """``{environment: {group: runs}}``, environments in alphabetical order."""
+    """Return ``{environment: {group: runs}}``, environments in alphabetical order."""
     cells: dict[str, dict[str, list[Run]]] = {}
     for name, runs in groups.items():
         for run in runs:
@@ -113,16 +113,16 @@ def by_environment(groups: Groups) -> dict[str, dict[str, list[Run]]]:
 
 
 def mixed_keys(runs: Sequence[Run]) -> list[str]:
-    """Settings in which runs of one environment differ, though they are of one group."""
+    """Return settings in which runs of one environment and group differ."""
     cells = group_runs(runs, ENVIRONMENT).values()
     keys = sorted({key for cell in cells for run in cell for key in run.settings})
     return [key for key in keys if not _ignored(key) and any(_varies(key, cell) for cell in cells)]
 
 
 def shared_settings(runs: Sequence[Run]) -> dict[str, str]:
-    """Settings that all runs have, with one value, in the order of the alphabet.
+    """Return settings that have the same value in all runs, in alphabetical order.
 
-    Without those of a run's files and of its tracking, and without its seed.
+    Settings of a run's files and tracking, and its seed, are left out.
     """
     first, *others = [run.settings for run in runs]
     return {
@@ -134,10 +134,10 @@ def shared_settings(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def confounded_keys(groups: Groups, keys: Sequence[str]) -> list[str]:
-    """Settings besides ``keys`` in which whole groups differ: what is seen may be theirs.
+    """Return settings besides ``keys`` in which whole groups differ: they may cause the difference.
 
-    Those that come with a choice (``bn.momentum`` with ``bn.name``) are left out, and those that
-    differ within a group: :func:`mixed_keys` has them.
+    Settings that come with a choice (``bn.momentum`` with ``bn.name``) are left out, as are those
+    that differ within a group, which :func:`mixed_keys` returns.
     """
     chosen = [key.removesuffix("name") for key in keys if key.endswith(".name")]
     mixed = {key for runs in groups.values() for key in mixed_keys(runs)}

@@ -1,4 +1,4 @@
-"""What a reader must know to trust a comparison."""
+"""Warnings that a reader needs to judge a comparison."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from snnrl.analysis.statistics import LAST, common_steps, mean_returns
 from snnrl.analysis.table import Overall, results
 
 NAMED = 3
-"""Runs that a note names before it counts the others; failed and unfinished ones all are named."""
+"""Runs that a note names before it only counts; failed and unfinished ones are all named."""
 
 
 def make_notes(groups: Groups, keys: Sequence[str]) -> list[str]:
-    """Steps, seeds, settings, versions or machines that differ among what is compared; intervals
-    that are missing or too narrow; runs that are not done.
+    """Return warnings on differing steps, seeds, settings, versions or machines, on missing or too
+    narrow intervals, and on unfinished runs.
 
-    :param keys: the settings that the groups are told apart by
+    :param keys: settings that distinguish the groups
     """
     runs = [run for members in groups.values() for run in members]
     notes = []
@@ -45,7 +45,7 @@ def make_notes(groups: Groups, keys: Sequence[str]) -> list[str]:
 
 
 def baseline_notes(groups: Groups, baseline: str | None) -> list[str]:
-    """Environments in which nothing stands beside the baseline."""
+    """Return a note on environments in which the baseline has no counterpart."""
     if baseline is None:
         return []
     return [
@@ -56,7 +56,7 @@ def baseline_notes(groups: Groups, baseline: str | None) -> list[str]:
 
 
 def overall_notes(overall: Sequence[Overall]) -> list[str]:
-    """Where the averages over environments are not over all of them."""
+    """Return a note if the averages over environments leave some out."""
     notes = []
     left_out = sorted({e for row in overall for e in row.environments if e not in row.positive})
     if left_out:
@@ -93,7 +93,7 @@ def _difference_notes(environment: str, cells: Mapping[str, Sequence[Run]]) -> l
 
 
 def _counts(runs: Iterable[Run]) -> set[tuple[int, int]]:
-    """Numbers of evaluations and of episodes in one."""
+    """Return the numbers of evaluations and of episodes per evaluation."""
     episodes = [run.evaluations.groupby("timesteps").size() for run in runs]
     return {(len(sizes), int(sizes.max())) for sizes in episodes}
 
@@ -174,7 +174,7 @@ def _interval_notes(groups: Groups) -> list[str]:
 
 
 def _seeding_notes(runs: Sequence[Run]) -> list[str]:
-    """Two ways of seeding evaluations side by side."""
+    """Return a note if two ways of seeding evaluations are compared."""
     ways = Counter(str(run.settings["seeding"]) for run in results(runs))
     if len(ways) < 2:
         return []
@@ -186,8 +186,8 @@ def _seeding_notes(runs: Sequence[Run]) -> list[str]:
 
 
 def _shared_episodes(runs: Sequence[Run]) -> tuple[int, int]:
-    """Of the episodes in an evaluation, at most how many a run plays that another seed's plays
-    too, and how many there are."""
+    """Return the largest number of evaluation episodes that a run shares with one of another seed,
+    and the number of episodes."""
     played = [(run.seed, set(run.evaluations["seed"].dropna())) for run in runs]
     shared = max(
         (len(a & b) for (s, a), (t, b) in combinations(played, 2) if s != t),

@@ -1,4 +1,4 @@
-"""A comparison as one page of HTML that needs nothing but itself."""
+"""Self-contained HTML page of a comparison."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ code { background: #f4f4f4; overflow-wrap: anywhere; }
 
 
 def to_html(comparison: Comparison, pictures: Mapping[str, Path], command: str) -> str:
-    """The whole page: warnings, tables, pictures, shared settings, definitions and what made it.
+    """Return the whole page: warnings, tables, figures, shared settings, definitions and versions.
 
     :param pictures: PNG files by their titles; they become part of the page
-    :param command: what made it
+    :param command: command that made the page
     """
     body = [
         "<h1>Comparison of runs</h1>",
@@ -77,7 +77,7 @@ def to_html(comparison: Comparison, pictures: Mapping[str, Path], command: str) 
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             "<title>Comparison of runs</title>",
-            # Without it a browser asks the server for one.
+            # Without it a browser requests one from the server.
             '<link rel="icon" href="data:,">',
             f"<style>{STYLE}</style>",
             "</head>",
@@ -91,7 +91,7 @@ def to_html(comparison: Comparison, pictures: Mapping[str, Path], command: str) 
 
 
 def versions() -> str:
-    """What computed the page."""
+    """Return the versions that computed the page."""
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     return f"snnrl {snnrl.__version__}, Python {platform.python_version()}, {packages}"
 
@@ -139,5 +139,5 @@ def _list(lines: Iterable[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a text as HTML that shows it."""
+    """Return a text escaped for HTML."""
     return as_html(printable(text))

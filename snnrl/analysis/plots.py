@@ -1,4 +1,4 @@
-"""Curves over training, as figures."""
+"""Figures of curves over training."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ OVER_TIME = "wall time (minutes)"
 
 @dataclass(frozen=True)
 class Curves:
-    """A kind of picture.
+    """One kind of figure.
 
-    :param curve: a run's series, which may be empty
-    :param together: a group's series side by side, ``[points, seeds]``
+    :param curve: returns a run's series, which may be empty
+    :param together: joins a group's series, ``[points, seeds]``
     """
 
     curve: Callable[[Run], pd.Series]
@@ -49,14 +49,14 @@ class Curves:
 
 
 def plot_curves(groups: Groups) -> Figure | None:
-    """Learning curves: a panel an environment, a line a group.
+    """Plot learning curves: one panel per environment, one line per group.
 
-    A line is the mean over seeds at the steps that all of the group's seeds have, with its
-    pointwise 95 % interval (Student's t); up to five seeds are drawn singly as well. Runs without a
-    result (:attr:`Run.has_result`) are not in it.
+    A line is the mean over seeds at the steps that all seeds of the group have, with its pointwise
+    95 % interval (Student's t). Up to five seeds are also drawn individually. Runs without a result
+    (:attr:`Run.has_result`) are left out.
 
     :param groups: runs by the group's name
-    :return: None where there is nothing to draw
+    :return: None if there is nothing to draw
     """
     curves = Curves(
         lambda run: mean_returns(run.evaluations), common_steps, OVER_STEPS, "return", "linear"
@@ -65,10 +65,10 @@ def plot_curves(groups: Groups) -> Figure | None:
 
 
 def plot_wall_time(groups: Groups) -> Figure | None:
-    """Learning curves over wall time, drawn like :func:`plot_curves`.
+    """Plot learning curves over wall time, drawn like :func:`plot_curves`.
 
-    Between evaluations a seed's curve is a straight line; a group's mean is over the span of time
-    that all its seeds have. Runs whose wall time is unknown are not in it.
+    A seed's curve is interpolated linearly between evaluations. A group's mean covers the time span
+    that all its seeds have. Runs of unknown wall time are left out.
     """
     caption = "mean over seeds, as far as all have come by then"
     curves = Curves(wall_time_curve, common_times, OVER_TIME, "return", "linear", caption)
@@ -76,13 +76,14 @@ def plot_wall_time(groups: Groups) -> Figure | None:
 
 
 def plot_statistics_error(groups: Groups) -> Figure | None:
-    """How far the normalisation statistics are from the truth, drawn like :func:`plot_curves`.
+    """Plot the error of the normalisation statistics, drawn like :func:`plot_curves`.
 
-    |Difference of means| in true standard deviations, which does not depend on the scale of a
-    layer's inputs; on the evaluation episodes' observations, with the statistics that acted in
-    the evaluation (after a re-calibration where one took place); mean over layers.
+    The error is the absolute difference of means in true standard deviations, which does not depend
+    on the scale of a layer's inputs. It is measured on the evaluation episodes' observations, with
+    the statistics used in the evaluation (after a re-calibration if there was one), and averaged
+    over layers.
 
-    :return: None where no run has such data
+    :return: None if no run has such data
     """
     label = "error of the moving mean\n(true sd, mean over layers)"
     curves = Curves(statistics_error_curve, common_steps, OVER_STEPS, label, "log")
@@ -92,7 +93,7 @@ def plot_statistics_error(groups: Groups) -> Figure | None:
 def wall_time_curve(run: Run) -> pd.Series:
     """Return at each evaluation, indexed by minutes since the start; empty if unknown.
 
-    The clock is read where the run logged; between two readings it is a straight line.
+    The clock is read where the run logged, and interpolated linearly in between.
     """
     curve, clock = mean_returns(run.evaluations), run.clock
     if clock.empty:
@@ -103,21 +104,23 @@ def wall_time_curve(run: Run) -> pd.Series:
 
 
 def statistics_error_curve(run: Run) -> pd.Series:
-    """The series of :func:`plot_statistics_error`, indexed by environment steps; may be empty."""
+    """Return the series of :func:`plot_statistics_error`, indexed by environment steps; may be
+    empty."""
     table = run.statistics_error
     if table is None:
         return pd.Series(dtype=float)
     rows = table[table["data"] == "evaluation"]
-    # "after" sorts before "before": the statistics that acted are each layer's first.
+    # "after" sorts before "before": each layer's first row has the statistics used in the
+    # evaluation.
     rows = rows.sort_values("phase").drop_duplicates(["timesteps", "layer"])
-    # A mean that passed over a layer without a number would compare different sets of layers.
+    # A mean that skipped missing layers would compare different sets of layers.
     return rows.groupby("timesteps")["mean_error"].agg(lambda layers: layers.mean(skipna=False))
 
 
 def plot_run(run: Run, path: str | Path) -> None:
-    """One run's learning curve, with one sample deviation over the evaluation's episodes.
+    """Plot one run's learning curve, with one sample standard deviation over the episodes.
 
-    :param path: the picture; its folder is made
+    :param path: file of the figure; its folder is made
     """
     returns = run.evaluations.groupby("timesteps")["return"]
     mean, sd = returns.mean(), returns.std()
@@ -160,7 +163,7 @@ def _plot(groups: Groups, curves: Curves) -> Figure | None:
         for name, seeds in cells.items():
             together = curves.together(seeds)
             _draw_group(axes, seeds, together, styles[name], band_alpha(len(cells)))
-        # The interval of few seeds can be wider than anything they did.
+        # The interval of few seeds can be wider than any of their values.
         points = pd.concat([series for seeds in cells.values() for series in seeds])
         margin = 0.05 * (points.max() - points.min()) or 1.0
         if curves.scale == "log" and (points > 0).any():
@@ -171,14 +174,14 @@ def _plot(groups: Groups, curves: Curves) -> Figure | None:
 
 
 def _seeds(counts: Sequence[int]) -> str:
-    """How many seeds a group has in the panels."""
+    """Return how many seeds a group has in the panels."""
     low, high = min(counts), max(counts)
     number = str(low) if low == high else f"{low} to {high}"
     return f"{number} seed" if high == 1 else f"{number} seeds"
 
 
 def _all(runs: Sequence[Run], curves: Curves) -> list[pd.Series]:
-    """The runs' curves that are not empty."""
+    """Return the runs' curves that are not empty."""
     return [series for run in runs if run.has_result if not (series := curves.curve(run)).empty]
 
 
@@ -210,5 +213,5 @@ def _drawn_singly(seeds: int) -> bool:
 
 
 def _marker(series: pd.Series) -> str:
-    # A single evaluation has no line to be seen.
+    # A single evaluation has no visible line.
     return "o" if len(series) == 1 else ""

@@ -23,13 +23,14 @@ Scored = Mapping[str, Mapping[str, Floats]]
 def plot_profiles(
     groups: Groups, *, metric: str = "final", baseline: str | None = None
 ) -> Figure | None:
-    """Share of runs whose return is above tau: a panel an environment, a line a group.
+    """Plot the share of runs whose return is above tau: one panel per environment, one line per
+    group.
 
     With a baseline and several environments in which its mean return is positive, a last panel
     pools those of them that every group has, each return divided by the baseline's mean.
 
-    :param metric: what a run is measured by, a key of ``METRICS``
-    :return: None where no run has a result
+    :param metric: metric of a run, a key of ``METRICS``
+    :return: None if no run has a result
     """
     returns = returns_of(groups)[metric]
     found: list[tuple[str, str, dict[str, list[Floats]]]] = [
@@ -69,7 +70,8 @@ def plot_profiles(
 
 
 def _shared(returns: Scored, baseline: str) -> Scored:
-    """The environments that every group has, with a positive mean of the baseline; none if one."""
+    """Return the environments that every group has, with a positive mean of the baseline; none if
+    only one."""
     names = {name for cells in returns.values() for name in cells}
     shared = {
         environment: cells
@@ -80,7 +82,7 @@ def _shared(returns: Scored, baseline: str) -> Scored:
 
 
 def _taus(scores: Scores) -> Floats:
-    """``[POINTS]``, from below the lowest score to above the highest."""
+    """Return thresholds ``[POINTS]``, from below the lowest score to above the highest."""
     pooled = np.concatenate(list(scores))
     margin = 0.03 * float(np.ptp(pooled)) or 1.0
     return np.linspace(pooled.min() - margin, pooled.max() + margin, POINTS)

@@ -1,4 +1,4 @@
-"""Published results, for the rows that stand for the same setting as ours.
+"""Published results, for the rows with the same setting as ours.
 
 ``published.csv``: maximum average return with TD3. First the table of CaRe-BN (arXiv 2509.23791);
 of its standard deviations, its DDPG and its Atari tables no copy was to be had. Then the tables of
@@ -52,7 +52,7 @@ class Published(NamedTuple):
 
 @cache
 def published_results() -> tuple[Published, ...]:
-    """All rows of the data file."""
+    """Return all rows of the data file."""
     table = pd.read_csv(PUBLISHED_FILE, keep_default_na=False)
     return tuple(
         Published(
@@ -70,10 +70,10 @@ def published_results() -> tuple[Published, ...]:
 
 
 def published_beside(environment: str, runs: Sequence[Run]) -> list[Published]:
-    """The published numbers of these runs' setting, which may be none.
+    """Return the published numbers of these runs' setting; may be empty.
 
     They match in environment, algorithm, neuron and normalisation, with an ordinary critic. Sizes
-    and step sizes are not looked at: ``experiment=carebn/td3`` has the published ones.
+    and learning rates are ignored: ``experiment=carebn/td3`` has the published ones.
     """
     settings = {_setting(run.settings) for run in runs}
     if len(settings) != 1:
@@ -87,7 +87,7 @@ def published_beside(environment: str, runs: Sequence[Run]) -> list[Published]:
 
 
 def _setting(settings: Mapping[str, Any]) -> tuple[str, tuple[str, ...], str]:
-    """Algorithm, published methods and neuron; no methods: none stands for it."""
+    """Return algorithm, published methods and neuron; no methods if none matches."""
     algo = str(settings.get("algo.name"))
     if settings.get("critic.name") == "spiking":
         return algo, (), ""

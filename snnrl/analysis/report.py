@@ -20,11 +20,11 @@ from snnrl.text import as_markdown, printable
 
 SUMMARY_ROWS = 10
 ALL = "all"
-"""Environment of the rows of table.csv that are averages over environments."""
+"""Environment name of the rows of table.csv that average over environments."""
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The tables, with definitions and warnings as lists below them."""
+    """Return the tables, with definitions and warnings as lists below them."""
     parts = [as_markdown(comparison.heading)]
     for title, grids in comparison.sections():
         parts.append(f"## {as_markdown(title)}")
@@ -37,25 +37,26 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def to_csv(comparison: Comparison) -> str:
-    """One column a number; what cannot be had is empty.
+    """Return a table with one column per number; unavailable values are empty.
 
     ``<metric>_{mean,sd,low,high}``, ``<metric>_iqm[_low|_high]``, ``<metric>_improvement...``; in
     the rows of environment ``all`` also ``<metric>_normalised_iqm...`` and ``<metric>_apg...``.
     """
     records = [_row(row, comparison.baseline) for row in comparison.rows]
     records += [_overall(row, comparison.baseline) for row in comparison.overall]
-    # As objects, whole numbers stay whole beside cells that are empty.
+    # With dtype object, integers stay integers beside empty cells.
     cells = [{name: _cell(value) for name, value in record.items()} for record in records]
     return str(pd.DataFrame(cells, dtype=object).to_csv(index=False))
 
 
 def summarise_run(folder: str | Path, png_path: str | Path) -> str:
-    """Draw one run's learning curve and tell it in a small table.
+    """Plot one run's learning curve and return it as a small table.
 
     :param folder: a run folder
-    :param png_path: where the curve goes, with one sample deviation over the episodes as a band
+    :param png_path: file of the plot, with one sample standard deviation over the episodes as a
+        band
     :return: about ten evenly chosen evaluations, the first and the last among them: environment
-        steps, mean return and sample deviation over the evaluation's episodes
+        steps, mean return and sample standard deviation over the evaluation's episodes
     :raises UserError: the folder is not a run's, or has no evaluation
     """
     run = load_run(folder)
@@ -71,7 +72,7 @@ def summarise_run(folder: str | Path, png_path: str | Path) -> str:
 
 
 def _cell(value: object) -> object:
-    """Return a text as no spreadsheet takes it for a formula, and no terminal for a command."""
+    """Return a text that no spreadsheet reads as a formula and no terminal as a command."""
     if not isinstance(value, str):
         return value
     return f"'{printable(value)}" if value.startswith(("=", "+", "-", "@")) else printable(value)
@@ -94,7 +95,7 @@ def _row(row: Row, baseline: str | None) -> dict[str, object]:
         record |= _columns(f"{metric}_iqm", iqm)
     for metric, improvement in row.improvement.items():
         record |= _columns(f"{metric}_improvement", improvement)
-    # A paper's number comes before another group's, and first of all one with its deviation.
+    # A paper's number comes before another group's; one with a standard deviation comes first.
     for entry in sorted(row.published, key=lambda entry: math.isnan(entry.std))[:1]:
         record |= {
             "published_method": entry.method,

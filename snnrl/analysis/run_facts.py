@@ -1,4 +1,4 @@
-"""Versions and hardware of a run, as a comparison tells them."""
+"""Versions and hardware of a run, for a comparison."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def versions_of(starts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def hardware_of(starts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what the run ran on, by the keys ``HARDWARE``; of a run that moved, all.
+    """Return the hardware of the run, by the keys ``HARDWARE``; of a run that moved, all.
 
     :param starts: see :func:`snnrl.run_format.provenance.read_provenance`
     """
@@ -37,7 +37,7 @@ def hardware_of(starts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _code(facts: Mapping[str, Any]) -> dict[str, str]:
-    """The git revision, with a digest of what was not committed."""
+    """Return the git revision, with a digest of uncommitted changes."""
     git = facts.get("git")
     if not isinstance(git, dict) or not git.get("revision"):
         return {}
@@ -47,7 +47,7 @@ def _code(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _together(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """One value a name; of a run that was resumed elsewhere, all of them in their order."""
+    """Return one value per name; of a run resumed elsewhere, all values in order."""
     values: dict[str, dict[str, None]] = {}
     for record in records:
         for name, value in record.items():

@@ -1,4 +1,4 @@
-"""Run folders: where they are, and the runs in them."""
+"""Run folders: their locations, and the runs in them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from snnrl.run_format.statistics_error import read_statistics_error
 from snnrl.run_format.status import is_run, status_of
 
 READ = (CONFIG, PROVENANCE, *TABLES)
-"""What a run is read from."""
+"""Files that a run is read from."""
 
 
 def load_run(folder: str | Path) -> Run:
@@ -61,7 +61,7 @@ def load_run(folder: str | Path) -> Run:
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[Run]:
-    """All runs at or below the given folders; a path may be a shell-style pattern.
+    """Return all runs at or below the given folders; a path may be a shell-style pattern.
 
     :return: each run once, ordered by folder name
     :raises UserError: a path that leads to no run, or a run that cannot be read
@@ -70,7 +70,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Run]:
 
 
 class Found(NamedTuple):
-    """Run folders, and what may hide others.
+    """Run folders, and reports on paths that may hide others.
 
     :param runs: each once, also those behind links, ordered by name
     :param left_out: a line for each link that leads nowhere or in a circle, and for each folder
@@ -82,9 +82,9 @@ class Found(NamedTuple):
 
 
 def find_folders(paths: Iterable[str | Path]) -> Found:
-    """All run folders at or below the given folders; a path may be a shell-style pattern.
+    """Return all run folders at or below the given folders; a path may be a shell-style pattern.
 
-    :raises UserError: a path that leads to no run, or a run of which a file is gone
+    :raises UserError: a path that leads to no run, or a run with a missing file
     """
     runs: dict[Path, Path] = {}
     left_out: list[str] = []
@@ -104,11 +104,12 @@ def find_folders(paths: Iterable[str | Path]) -> Found:
 
 
 def walk(root: Path, lost: list[tuple[Path, str]]) -> Iterator[Path]:
-    """Folders at or below a folder, through links too, each once: first those without a link.
+    """Yield folders at or below a folder, also through links, each once: first those without a
+    link.
 
-    What is below a run is its own, and so are links there, such as W&B makes them.
+    The search does not enter run folders, nor links in them, such as those of W&B.
 
-    :param lost: gets what is not looked into, with the reason
+    :param lost: receives paths that are not searched, with the reason
     """
     seen: set[str] = set()
     above = {str(folder) for folder in Path(os.path.realpath(root)).parents}
@@ -142,10 +143,9 @@ def walk(root: Path, lost: list[tuple[Path, str]]) -> Iterator[Path]:
 
 
 def _is_whole_run(folder: Path) -> bool:
-    """:func:`_is_run`; passed over, the seed of a run that is damaged would be missing without a
-    word.
+    """Return :func:`_is_run`, but refuse a damaged run: skipping it would silently drop its seed.
 
-    :raises UserError: a run of which a file is gone
+    :raises UserError: a run with a missing file
     """
     has_config = (folder / CONFIG).is_file()
     if not has_config and os.path.lexists(folder / EVALUATIONS):

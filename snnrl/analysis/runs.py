@@ -1,4 +1,4 @@
-"""Training runs, wherever their numbers come from."""
+"""Training runs, from any source."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from snnrl.run_format.status import Status
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run, wherever its numbers come from.
+    """One training run, from any source.
 
-    :param name: where it comes from: a folder, or a W&B path
+    :param name: source of the run: a folder, or a W&B path
     :param config: the resolved configuration, nested
-    :param evaluations: one row an evaluation episode, columns ``timesteps`` (environment steps),
+    :param evaluations: one row per evaluation episode, columns ``timesteps`` (environment steps),
         ``episode``, ``seed``, ``return``, ``length`` (steps); empty for a run that failed or was
         cut off before its first evaluation
     :param status: ``unfinished`` is still running or was cut off
     :param reason: why it failed, in a line; empty for other runs
     :param clock: seconds of wall time, indexed by environment steps; empty if unknown
-    :param statistics_error: one row a layer, evaluation, data and phase; None if unknown
+    :param statistics_error: one row per layer, evaluation, data and phase; None if unknown
     :param versions: of the packages, the code and the kernel; empty if unknown
-    :param hardware: what it ran on, processor and accelerator; empty if unknown
+    :param hardware: processor and accelerator; empty if unknown
     """
 
     name: str
@@ -43,11 +43,11 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The configuration with dotted keys: ``{"algo.batch_size": 256, ...}``."""
+        """Return the configuration with dotted keys: ``{"algo.batch_size": 256, ...}``."""
         return {**CAME_LATER, **dict(flatten(self.config))}
 
     def setting(self, key: str) -> Any:
-        """The value at a dotted key.
+        """Return the value at a dotted key.
 
         :raises UserError: the run has no such key
         """
@@ -59,12 +59,12 @@ class Run:
 
     @property
     def environment(self) -> str:
-        """The gymnasium id."""
+        """Return the gymnasium id."""
         return str(self.setting("env.id"))
 
     @property
     def seed(self) -> int:
-        """The seed of training.
+        """Return the seed of training.
 
         :raises UserError: the run has none, or one that is no integer
         """
@@ -75,10 +75,10 @@ class Run:
 
     @property
     def has_result(self) -> bool:
-        """Whether the run enters means: it was evaluated and did not fail."""
+        """Return whether the run enters means: it was evaluated and did not fail."""
         return self.status != "failed" and not self.evaluations.empty
 
     @property
     def steps(self) -> int:
-        """Environment steps at the last evaluation; 0 for a run that has none."""
+        """Return the environment steps at the last evaluation; 0 without one."""
         return 0 if self.evaluations.empty else int(self.evaluations["timesteps"].max())

@@ -1,4 +1,4 @@
-"""Configurations as tables and pictures show them."""
+"""Configurations as tables and figures show them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from snnrl.text import LONGEST
 
 
 def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration to be shown: long arguments of the environment are cut.
+    """Return a configuration for display: long arguments of the environment are cut.
 
-    A digest stands for what is cut, so that values that differ still do.
+    A digest replaces the cut part, so that different values stay distinguishable.
     """
     env = config.get("env")
     if not isinstance(env, Mapping):

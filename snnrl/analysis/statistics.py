@@ -1,4 +1,4 @@
-"""The numbers of a run and of a group of seeds. Every definition stands in a docstring here.
+"""Statistics of a run and of a group of seeds, each defined in a docstring here.
 
 A *curve* is the mean return of each evaluation over training: a Series indexed by environment
 steps, the untrained agent at step 0 included.
@@ -22,9 +22,9 @@ TIMES = 200
 
 
 class Estimate(NamedTuple):
-    """A mean, the sample deviation (n - 1), and the 95 % interval of the mean.
+    """A mean, the sample standard deviation (n - 1), and the 95 % interval of the mean.
 
-    What cannot be had is NaN: deviation and interval of one value, or all of none.
+    Unavailable values are NaN: standard deviation and interval of one value, or all of none.
     """
 
     mean: float
@@ -34,22 +34,22 @@ class Estimate(NamedTuple):
 
 
 def mean_returns(evaluations: pd.DataFrame) -> pd.Series:
-    """The curve of a run: its return at each evaluation, averaged over the episodes."""
+    """Return the curve of a run: its return at each evaluation, averaged over the episodes."""
     return evaluations.groupby("timesteps")["return"].mean()
 
 
 def final_return(curve: pd.Series) -> float:
-    """The mean return of the last evaluation."""
+    """Return the mean return of the last evaluation."""
     return float(curve.iloc[-1])
 
 
 def last_return(curve: pd.Series) -> float:
-    """The mean over the last 10 evaluations, or over all where there are fewer."""
+    """Return the mean over the last 10 evaluations, or over all if there are fewer."""
     return float(curve.iloc[-LAST:].mean())
 
 
 def maximum_return(curve: pd.Series) -> float:
-    """The largest mean return of any evaluation. Biased upwards: a maximum over noise."""
+    """Return the largest mean return of any evaluation. Biased upwards: a maximum over noise."""
     return float(curve.max())
 
 
@@ -58,15 +58,16 @@ METRICS: dict[str, Callable[[pd.Series], float]] = {
     "last_10": last_return,
     "max_of_seeds": maximum_return,
 }
-"""What one seed's curve is measured by."""
+"""Metrics of one seed's curve."""
 
 
 def mean_interval(values: ArrayLike) -> Estimate:
-    """Mean of independent values, of seeds or of one agent's episodes, with Student's t interval.
-
-    Exact for normally distributed values at any number of them, where a percentile bootstrap
-    over five seeds covers 84 % instead of 95 %; wide for few. One value has no deviation and no
+    """Return the mean of independent values, of seeds or of one agent's episodes, with Student's t
     interval.
+
+    The interval is exact for normally distributed values at any number of them, where a percentile
+    bootstrap over five seeds covers 84 % instead of 95 %. It is wide for few. One value has no
+    standard deviation and no interval.
 
     :param values: ``[n]``
     """
@@ -78,7 +79,7 @@ def mean_interval(values: ArrayLike) -> Estimate:
 
 
 def interval_band(curves: Floats) -> tuple[Floats, Floats]:
-    """The interval of :func:`mean_interval` at each point of a mean curve (pointwise).
+    """Return the interval of :func:`mean_interval` at each point of a mean curve (pointwise).
 
     :param curves: ``[seeds, points]``
     :return: low and high, ``[points]`` each; NaN for fewer than two seeds
@@ -94,12 +95,13 @@ def interval_band(curves: Floats) -> tuple[Floats, Floats]:
 
 
 def maximum_of_mean(curves: Sequence[pd.Series]) -> Estimate:
-    """The mean over seeds at each common step, then the maximum of that curve: one reading of a
-    published "maximum average return". The other is the mean of each seed's
-    :func:`maximum_return`, which is never below it.
+    """Return the maximum over common steps of the mean over seeds, one reading of a published
+    "maximum average return". The other is the mean of each seed's :func:`maximum_return`, which is
+    never below it.
 
     No single seed has such a value, and resampling seeds makes the curve noisier and its maximum
-    larger: it has neither deviation nor interval (NaN). No common step: all NaN.
+    larger: it has neither standard deviation nor interval (NaN). Without a common step all values
+    are NaN.
     """
     mean = common_steps(curves).mean(axis=1)
     nothing = float("nan")
@@ -107,16 +109,17 @@ def maximum_of_mean(curves: Sequence[pd.Series]) -> Estimate:
 
 
 def common_steps(curves: Sequence[pd.Series]) -> pd.DataFrame:
-    """The curves side by side, ``[steps, seeds]``, at the steps that all of them have."""
+    """Return the curves as columns, ``[steps, seeds]``, at the steps that all of them have."""
     if not curves:
         return pd.DataFrame()
     return pd.concat(list(curves), axis=1, join="inner").sort_index()
 
 
 def common_times(curves: Sequence[pd.Series]) -> pd.DataFrame:
-    """The curves side by side, ``[times, seeds]``, at 200 times of the span that all of them have.
+    """Return the curves as columns, ``[times, seeds]``, at 200 times of their common span.
 
-    Straight lines between a curve's points; one curve stays as it is, no common span is empty.
+    Curves are interpolated linearly. One curve is returned unchanged; without a common span the
+    result is empty.
 
     :param curves: each indexed by time, ascending
     """

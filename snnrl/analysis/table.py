@@ -1,4 +1,4 @@
-"""The numbers of a comparison: one row a group and environment, and one a group over all."""
+"""Statistics of a comparison: one row per group and environment, and one per group over all."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Overall:
-    """One group beside the baseline, over the environments that both have results in.
+    """One group compared with the baseline, over the environments in which both have results.
 
-    :param environments: those
+    :param environments: the environments
     :param positive: those of them where the baseline's mean return is positive, of every metric
     :param improvement: mean probability of improvement over ``environments``, by metric
-    :param iqm: over ``positive``, of returns divided by the baseline's mean return there, which
-        the bootstrap holds fixed; empty if there is none
+    :param iqm: over ``positive``, of returns divided by the baseline's mean return there, which the
+        bootstrap holds fixed; empty if there is none
     :param gain: average performance gain in per cent over ``positive``; empty if there is none
     """
 
@@ -78,7 +78,7 @@ class Overall:
 
 
 def make_table(groups: Groups, baseline: str | None = None) -> list[Row]:
-    """One row a group and environment, ordered by environment."""
+    """Return one row per group and environment, ordered by environment."""
     returns = returns_of(groups)
     return [
         _make_row(environment, name, runs, returns, baseline)
@@ -88,7 +88,8 @@ def make_table(groups: Groups, baseline: str | None = None) -> list[Row]:
 
 
 def make_overall(groups: Groups, baseline: str) -> list[Overall]:
-    """One row a group that shares an environment with the baseline, the baseline left out."""
+    """Return one row per group that shares an environment with the baseline, without the
+    baseline."""
     returns = returns_of(groups)
     shared = {
         name: [
@@ -107,7 +108,7 @@ def make_overall(groups: Groups, baseline: str) -> list[Overall]:
 
 
 def returns_of(groups: Groups) -> Returns:
-    """Each seed's return, by metric, environment and group."""
+    """Return each seed's return, by metric, environment and group."""
     curves = {
         environment: {
             name: [mean_returns(run.evaluations) for run in results(runs)]
@@ -129,7 +130,7 @@ def returns_of(groups: Groups) -> Returns:
 
 
 def results(runs: Iterable[Run]) -> list[Run]:
-    """The runs that enter the numbers."""
+    """Return the runs that enter the statistics."""
     return [run for run in runs if run.has_result]
 
 
@@ -192,5 +193,5 @@ def _make_overall(name: str, environments: list[str], returns: Returns, baseline
 def _gain(ours: Sequence[Floats], theirs: Sequence[Floats]) -> Interval:
     if all((seeds > 0).all() for seeds in theirs):
         return interval(average_performance_gain, ours, theirs)
-    # A resample of the baseline could have a mean of nought or less, and a gain without meaning.
+    # A resample of the baseline could have a mean of zero or less, and a meaningless gain.
     return Interval(float(average_performance_gain(ours, theirs)), float("nan"), float("nan"))

@@ -1,7 +1,7 @@
-"""Runs of a Weights & Biases project, by its public API.
+"""Runs of a Weights & Biases project, through its public API.
 
-W&B is a view of the run folders and has less than they: means over an evaluation's episodes and no
-single episodes, no errors of the statistics, no package versions.
+W&B is a view of the run folders and holds less: means over an evaluation's episodes but no single
+episodes, no errors of the statistics, no package versions.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from snnrl.run_format.progress import LENGTH, RETURN, TIME_ELAPSED, add_up_resta
 from snnrl.run_format.status import Status
 
 STATES: Mapping[str, Status] = {"finished": "done", "failed": "failed", "crashed": "unfinished"}
-"""W&B's word for a process that died without one is ``crashed``: it may be resumed."""
+"""W&B's states as ours; ``crashed``, a process that died without reporting, may be resumed."""
 
 
 def fetch_runs(source: str, api: Any = None) -> tuple[list[Run], list[str]]:
-    """Runs of ``entity/project`` or of one group in it, ``entity/project/group``.
+    """Return the runs of ``entity/project`` or of one group in it, ``entity/project/group``.
 
     :param api: a ``wandb.Api``; None makes one, which needs the network and a login
     :return: the runs, and notes on what is missing
@@ -39,7 +39,7 @@ def fetch_runs(source: str, api: Any = None) -> tuple[list[Run], list[str]]:
         raise UserError(f"--wandb {source}: expected entity/project or entity/project/group")
     path = f"{entity}/{project}"
     try:
-        # Among what these raise are errors of the network, of the login and of the project's name.
+        # These may raise errors of the network, of the login or of the project's name.
         client = _connect() if api is None else api
         found = list(client.runs(path, filters={"group": group} if group else None))
         pieces = [_fetch(path, run) for run in found]
@@ -68,7 +68,7 @@ def _connect() -> Any:
 
 
 def _fetch(path: str, source: Any) -> tuple[Run | None, str]:
-    """A run and a note on what it lacks; no run where it is not one of snnrl's."""
+    """Return a run and a note on what it lacks; no run if it is not one of snnrl's."""
     name = f"wandb:{path}/{source.id}"
     config = dict(source.config)
     if not (isinstance(config.get("env"), Mapping) and "id" in config["env"] and "seed" in config):
@@ -110,7 +110,7 @@ def _evaluations(name: str, source: Any) -> tuple[pd.DataFrame, str]:
     values = table[["timesteps", "return"]].to_numpy(dtype=float)
     if not (np.abs(values) <= (MOST_STEPS, LARGEST_NUMBER)).all():
         raise UserError(f"{name}: expected finite numbers as {RETURN} and timesteps")
-    # A resumed run may have logged a step twice; what it logged last is what went on.
+    # A resumed run may have logged a step twice; the last value is the one it continued from.
     table = table.drop_duplicates("timesteps", keep="last").astype({"timesteps": int})
     return table.sort_values("timesteps", ignore_index=True), note
 

@@ -1,4 +1,4 @@
-"""Atari 2600 games of the Arcade Learning Environment, seen as RAM or as pixels."""
+"""Atari 2600 games of the Arcade Learning Environment, observed as RAM or as pixels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ OBSERVATIONS = ("ram", "pixels")
 
 
 def make_game(env_id: str, observation: str, **options: Any) -> gymnasium.Env[Any, Any]:
-    """Make a game with raw rewards, as ``-v5`` says: an action lasts four frames, each frame
-    repeats the one before with probability 0.25, and 108,000 frames end in a truncation.
+    """Make a game with raw rewards and the rules of ``-v5``: an action lasts four frames, each
+    frame repeats the previous action with probability 0.25, and an episode is truncated after
+    108,000 frames.
 
-    The preprocessing of pixels is the usual one (Machado et al. 2018,
-    https://doi.org/10.1613/jair.5699): 1 to 30 frames without action first, the maximum of the
-    last two of four frames, grey, 84 x 84, a stack of four; the loss of a life ends nothing.
+    Preprocessing of pixels is standard (Machado et al. 2018, https://doi.org/10.1613/jair.5699): 1
+    to 30 initial frames without action, the maximum of the last two of four frames, greyscale, 84 x
+    84, a stack of four. Losing a life does not end the episode.
 
     :param env_id: such as ``ALE/Pong-v5``
     :param observation: ``ram``, the console's memory as uint8 ``[128]``, or ``pixels``, uint8
@@ -41,7 +42,7 @@ def make_game(env_id: str, observation: str, **options: Any) -> gymnasium.Env[An
 
 
 def register() -> None:
-    """Make the games known to gymnasium, if ale-py is there."""
+    """Register the games with gymnasium, if ale-py is installed."""
     with suppress(ImportError):
         import_module("ale_py")
 

@@ -1,4 +1,4 @@
-"""An Atari game that is random through gymnasium's generator alone."""
+"""Atari game whose randomness comes from gymnasium's generator alone."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ NOOP = 0
 """The first action of every game."""
 
 INEXACT = ("tic_tac_toe_3d", "yars_revenge")
-"""Games that an emulator plays on in another way from a state that it restored."""
+"""Games that continue differently from a restored emulator state."""
 
 
 class AtariGame(AtariEnv):
     """``ale_py.AtariEnv``, with the sticky actions drawn from ``np_random``.
 
-    In each frame the action of the frame before goes on with probability
+    In each frame the previous frame's action is repeated with probability
     ``repeat_action_probability`` (Machado et al. 2018, https://doi.org/10.1613/jair.5699). The
-    emulator would do the same with a generator of its own; that one starts every episode alike
-    until it is seeded anew, and a restored emulator has forgotten which action it repeats.
+    emulator would do this with its own generator, which starts every episode alike until it is
+    seeded again. A restored emulator has also forgotten which action it repeats.
 
     :param game: such as ``space_invaders``
-    :param repeat_action_probability: of each frame
-    :param frameskip: frames that an action lasts
+    :param repeat_action_probability: probability in each frame
+    :param frameskip: frames per action
     :param options: those of ``AtariEnv``
     """
 
-    # A film shows one frame a step: every fourth of the console's sixty a second.
+    # A video shows one frame per step: every fourth of the console's sixty per second.
     metadata = {**AtariEnv.metadata, "render_fps": 15}  # noqa: RUF012
 
     def __init__(
@@ -39,10 +39,10 @@ class AtariGame(AtariEnv):
         frameskip: int = 4,
         **options: Any,
     ):
-        # Each emulator begins with a banner on stderr.
+        # Each emulator prints a banner to stderr.
         ALEInterface.setLoggerMode(LoggerMode.Error)
         super().__init__(game, repeat_action_probability=0.0, frameskip=1, **options)
-        # AtariEnv is copied by its arguments: ours.
+        # AtariEnv is copied by its constructor's arguments: keep ours.
         EzPickle.__init__(self, game, repeat_action_probability, frameskip, **options)
         self.game = game
         self.repeat_action_probability = repeat_action_probability
@@ -52,12 +52,12 @@ class AtariGame(AtariEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Any]:
-        """Start an episode; before its first frame there was no action."""
+        """Start an episode; there is no action before its first frame."""
         self.last_action = NOOP
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Any]:
-        """Play ``frameskip`` frames, fewer where the episode ends."""
+        """Play ``frameskip`` frames, or fewer if the episode ends."""
         total = 0.0
         for _ in range(self.frames):
             if self.np_random.random() >= self.repeat_action_probability:
@@ -69,9 +69,9 @@ class AtariGame(AtariEnv):
         return observation, total, terminated, truncated, info
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes.
+        """Return all state that changes.
 
-        :raises TypeError: the emulator's own state of this game is not enough to go on from
+        :raises TypeError: the emulator's state of this game is not enough to resume from
         """
         if self.game in INEXACT:
             raise TypeError(f"{self.game}: has no exact state")
@@ -82,8 +82,8 @@ class AtariGame(AtariEnv):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
-        # The emulator's state lacks whether it stands in a frame, and a reset leaves it there.
+        """Restore the output of :meth:`state_dict`."""
+        # The emulator's state lacks its position within a frame, and a reset does not change it.
         self.ale.reset_game()
         if state["emulator"].getEpisodeFrameNumber() > 0:
             self.ale.act(NOOP)

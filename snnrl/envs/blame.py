@@ -1,4 +1,4 @@
-"""Errors of other people's environments, in one line."""
+"""Errors raised by a user's environment, in one line."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ def blame(
     but: tuple[type[Exception], ...] = (),
     or_else: Callable[[], str] = lambda: "",
 ) -> Iterator[None]:
-    """Inside, an exception becomes a :class:`UserError` that says ``what`` and why.
+    """Context in which an exception becomes a :class:`UserError` that gives ``what`` and the
+    reason.
 
     :param what: what fails, such as ``env.id=Own-v0: reset() fails``
-    :param but: exceptions that are left as they are
+    :param but: exceptions that pass unchanged
     :param or_else: returns the place to name if no line of the environment ran
-    :raises UserError: there was one; those from inside are left as they are
+    :raises UserError: there was one; a :class:`UserError` passes unchanged
     """
     try:
         yield
@@ -46,31 +47,33 @@ def blame(
 
 
 def in_words(problem: BaseException, or_else: Callable[[], str] = lambda: "") -> str:
-    """``ValueError: no such track, racing.py:31``: the last line that may be the environment's."""
-    # gymnasium adds arguments that nobody gave.
+    """Return ``ValueError: no such track, racing.py:31``, with the last line likely in the
+    environment."""
+    # gymnasium adds arguments that the user did not give.
     text = re.split(r" was raised from the environment creator", str(problem))[0].split("\n")[0]
     name = type(problem).__name__
     where = place(problem) or or_else()
     words = f"{name}: {text}" if text else name
-    # The text of a SyntaxError has the place.
+    # The text of a SyntaxError contains the place.
     return f"{words}, {where}" if where and not isinstance(problem, SyntaxError) else words
 
 
 def place(problem: BaseException) -> str:
-    """``racing.py:31``: the last line that may be the environment's; empty if there is none."""
+    """Return ``racing.py:31``, the last line likely in the environment; empty if there is none."""
     chain = [problem]
     while (deeper := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(deeper)
-    # gymnasium raises some again.
+    # gymnasium re-raises some exceptions.
     frames = [f for each in reversed(chain) for f in traceback.extract_tb(each.__traceback__)]
     theirs = [f for f in frames if _is_theirs(f.filename)]
-    # One's own environment is seldom installed; what it calls is.
+    # A user's environment is seldom installed; the libraries it calls are.
     theirs = [f for f in theirs if not f.filename.startswith(_INSTALLED)] or theirs
     return f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
 
 
 def place_of(thing: Any) -> str:
-    """``racing.py:12``: the first line of a class or function; empty if it is gymnasium's or C."""
+    """Return ``racing.py:12``, the first line of a class or function; empty for gymnasium's or C
+    code."""
     with suppress(TypeError, OSError):
         file = inspect.getsourcefile(thing) or ""
         if file and _is_theirs(file):

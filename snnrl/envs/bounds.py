@@ -1,4 +1,4 @@
-"""Spaces that are missing, or that no agent can act in or read."""
+"""Spaces that are missing, or that no agent can act in or observe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 
 def missing_space(env: Any) -> str | None:
-    """Say which space an environment does not have.
+    """Return which space an environment lacks.
 
     :return: ``None`` if it has both
     """
@@ -21,7 +21,7 @@ def missing_space(env: Any) -> str | None:
 
 
 def action_problem(space: spaces.Box) -> str | None:
-    """Say what keeps actions in [-1, 1] from being scaled to the bounds of a space.
+    """Return what prevents actions in [-1, 1] from being scaled to the bounds of a space.
 
     :return: ``None`` if nothing does
     """
@@ -39,7 +39,7 @@ def action_problem(space: spaces.Box) -> str | None:
 
 
 def observation_problem(space: spaces.Box) -> str | None:
-    """Say what keeps a network from reading the observations of a space.
+    """Return what prevents a network from reading the observations of a space.
 
     :return: ``None`` if nothing does
     """

@@ -1,4 +1,4 @@
-"""Environments that do what their spaces say: what does not fit is refused, not broadcast."""
+"""Checks that an environment conforms to its spaces: deviations are refused, not broadcast."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from snnrl.errors import UserError
 
 
 class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Looks at the shapes and dtypes of all that passes between an environment and its user.
+    """Check shapes and dtypes of everything that passes between an environment and its user.
 
-    Those who learn or evaluate copy what they get into arrays of the space's shape and dtype, which
-    repeats a scalar, and cuts off fractions where the space is of bytes. Values are not compared
-    with the space's bounds: many environments observe more than they say.
+    Training and evaluation copy values into arrays of the space's shape and dtype, which repeats a
+    scalar, and truncates fractions if the dtype is integer. Values are not compared with the
+    space's bounds: many environments exceed theirs.
 
     :param env: the environment
-    :param env_id: its name in errors
+    :param env_id: id of the environment in errors
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], env_id: str):
@@ -30,9 +30,10 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """As the environment's.
+        """Reset the environment and check its observation.
 
-        :raises UserError: its observation does not fit its space, or has no dictionary beside it
+        :raises UserError: its observation does not fit its space, or is returned without an info
+            dictionary
         """
         result = self.env.reset(seed=seed, options=options)
         if not isinstance(result, tuple) or len(result) != 2:
@@ -42,7 +43,7 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As the environment's.
+        """Step the environment and check the action and the results.
 
         :raises UserError: the action or the observation does not fit its space, the reward is no
             number, an end of the episode is no truth value, or there are not five values
@@ -101,7 +102,7 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def _fits(values: np.ndarray, dtype: np.dtype[Any]) -> bool:
-    """Whether values become the dtype without a change, but for the rounding of real numbers."""
+    """Return whether values convert to the dtype unchanged, except for rounding of floats."""
     if values.dtype.kind in "iu" and dtype.kind in "iu":
         return np.array_equal(values.astype(dtype), values)
     return np.can_cast(values.dtype, dtype, "same_kind")

@@ -1,7 +1,7 @@
 """States of environments as earlier versions wrote them: a pickle of each layer's attributes.
 
-Such a pickle is apart from the layers themselves: a reference to one of them came back as a copy,
-which went on with the rewards of the past, and attributes named as gymnasium's own were left out.
+Such a pickle did not include the layers themselves. A reference to a layer came back as a copy,
+which continued with old rewards, and attributes with the names of gymnasium's own were left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LEFT_OUT = ("env", "func")
 
 
 def load_earlier(state: bytes) -> Any:
-    """What is in the state: the attributes of each layer, or the start of an episode.
+    """Return the contents of the state: the attributes of each layer, or the start of an episode.
 
     :raises UserError: it holds a copy of an environment
     """
@@ -27,9 +27,9 @@ def load_earlier(state: bytes) -> Any:
 
 
 def set_earlier(layers: Sequence[Any], state: bytes) -> None:
-    """Put the layers, outermost first, into the state.
+    """Restore the layers, outermost first, from the state.
 
-    :raises UserError: the state is not whole, or is another environment's
+    :raises UserError: the state is incomplete, or belongs to another environment
     """
     content = load_earlier(state)
     if not isinstance(content, list) or len(content) != len(layers):

@@ -1,9 +1,10 @@
-"""Pickles of a graph of live objects, whose references to one another survive.
+"""Pickles of a graph of live objects that keep the references between them.
 
-Plain pickling is not enough for what hangs on an environment. It gives functions up that have no
-name, copies memory that arrays share, takes an object that is made anew from its arguments
-(``EzPickle``) for the object as it is, and knows only what is inside the graph. Here some objects
-are *anchors*: a pickle refers to them by a key, and unpickling puts live objects in their place.
+Plain pickling is not enough for the objects of an environment. It fails on functions without a name
+and copies memory that arrays share. It also rebuilds an object from its constructor's arguments
+(``EzPickle``) instead of saving it as it is, and handles only objects inside the graph. Here some
+objects are *anchors*: a pickle refers to them by a key, and unpickling puts live objects in their
+place.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ GLOBAL: dict[str, Any] = {
 _EZPICKLE = "EzPickle.__getstate__"
 
 _EXTENSIONS = ("PyCapsule", "nb_ndarray")
-"""What stands for memory that an extension module gave, by pybind11 and nanobind: most give a copy,
-MuJoCo does not."""
+"""Owners of memory that an extension module provides, by pybind11 and nanobind: most provide a
+copy, MuJoCo does not."""
 
 _RENDERING = "gymnasium.envs.mujoco.mujoco_rendering"
 
 
 class _Field(NamedTuple):
-    """An array that is part of a simulation or of its model."""
+    """Array that is part of a simulation or of its model."""
 
     owner: Any
     name: str
@@ -50,36 +51,36 @@ class _Field(NamedTuple):
 def dumps(content: Any, anchors: Mapping[str, Any]) -> bytes:
     """Pickle ``content``.
 
-    :param anchors: objects to refer to, by key; what is in them is not pickled with them
-    :raises Exception: whatever the pickling of something inside raises
+    :param anchors: objects to refer to, by key; their contents are not pickled
+    :raises Exception: any exception raised while pickling the content
     """
     simulations: dict[int, mujoco.MjData] = {}
     while True:
         file = io.BytesIO()
         known = dict(simulations)
         _Pickler(file, anchors, known, simulations).dump(content)
-        # A simulation may come after what belongs to it, which must refer to it.
+        # A simulation may follow its parts, which must refer to it.
         if known.keys() == simulations.keys():
             return file.getvalue()
 
 
 def loads(pickled: bytes, anchor: Callable[[str], Any]) -> Any:
-    """Unpickle what :func:`dumps` gave.
+    """Unpickle the output of :func:`dumps`.
 
-    :param anchor: the live object of a key
+    :param anchor: returns the live object of a key
     """
     return _Unpickler(io.BytesIO(pickled), anchor).load()
 
 
 def attributes_of(thing: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Attributes and slots of an object, whatever its class says about pickling."""
+    """Return attributes and slots of an object, whatever its class defines for pickling."""
     state = object.__getstate__(thing)
     attributes, slots = state if isinstance(state, tuple) else (state, None)
     return dict(attributes or {}), dict(slots or {})
 
 
 def put_attributes(thing: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Give an object these attributes and slots, and no others."""
+    """Set exactly these attributes and slots on an object."""
     attributes, slots = state
     if hasattr(thing, "__dict__"):
         vars(thing).clear()
@@ -127,13 +128,13 @@ class _Pickler(pickle.Pickler):
         if getattr(getattr(kind, "__getstate__", None), "__qualname__", "") == _EZPICKLE:
             return _blank, (kind,), attributes_of(thing), None, None, put_attributes
         if getattr(kind, "__module__", "") == _RENDERING and hasattr(thing, "_viewers"):
-            # It opens windows again when it needs them.
+            # It reopens windows when needed.
             state = {**vars(thing), "viewer": None, "_viewers": {}}
             return _blank, (kind,), state
         return NotImplemented
 
     def _reduce_model(self, model: mujoco.MjModel) -> Any:
-        """A simulation's pickle holds its model."""
+        """Pickle a simulation with its model."""
         data = self._known.get(id(model))
         return NotImplemented if data is None else (getattr, (data, "model"))
 
@@ -142,7 +143,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented if first is data else (_simulation, (data.model, pickle.dumps(data)))
 
     def _reduce_array(self, array: np.ndarray) -> Any:
-        """An array owns its memory, or shares another object's."""
+        """Pickle an array, which owns its memory or shares another object's."""
         owner: Any = array.base
         while isinstance(owner, memoryview):
             owner = owner.obj
@@ -159,7 +160,7 @@ class _Pickler(pickle.Pickler):
         return _view, where
 
     def _field_at(self, address: int) -> _Field | None:
-        """The part of a simulation or its model that lies there."""
+        """Return the part of a simulation or its model at that address."""
         for data in self._known.values():
             for owner in (data, data.model):
                 for name in dir(owner):
@@ -181,7 +182,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _reduce_method(method: MethodType) -> Any:
-    """By where its class has it: the object may have another attribute of that name."""
+    """Pickle a method by its place in the class: the object may have another attribute of that
+    name."""
     owner, function = method.__self__, method.__func__
     if isinstance(owner, type):
         return NotImplemented
@@ -193,13 +195,13 @@ def _reduce_method(method: MethodType) -> Any:
 
 
 def _reduce_function(function: FunctionType) -> Any:
-    """By its name, or by its code where a name does not lead to it."""
+    """Pickle a function by its name, or by its code if the name does not lead to it."""
     found: Any = sys.modules.get(function.__module__)
     for part in function.__qualname__.split("."):
         found = getattr(found, part, None)
     if found is function:
         return NotImplemented
-    # A decorator's function says that it is of the module of what it decorates.
+    # A decorator's function claims the module of the function it decorates.
     module = str(function.__globals__.get("__name__"))
     if function.__globals__ is not vars(sys.modules.get(module, sys)):
         raise pickle.PicklingError(f"cannot pickle {function.__qualname__}: it is of no module")
@@ -233,12 +235,12 @@ def _put_function(function: FunctionType, state: tuple[dict[str, Any], dict[str,
 
 
 def _reduce_cell(cell: CellType) -> Any:
-    """Functions that share a variable share its cell."""
+    """Pickle a cell, so that functions that share a variable share its cell."""
     try:
         content = cell.cell_contents
     except ValueError:
         return _cell, ()
-    # In a tuple, because a state that is None is not put.
+    # In a tuple, because a state of None is not set.
     return _cell, (), (content,), None, None, _put_cell
 
 
@@ -255,7 +257,7 @@ def _reduce_module(module: ModuleType) -> Any:
 
 
 def _reduce_tensor(tensor: torch.Tensor) -> Any:
-    """Tensors that share memory share a storage, which is one object."""
+    """Pickle a tensor through its storage, one object that tensors of the same memory share."""
     if tensor.requires_grad or tensor.layout != torch.strided:
         return NotImplemented
     place = tensor.storage_offset(), tuple(tensor.size()), tensor.stride()
@@ -286,13 +288,13 @@ def _function(
     code: bytes, module: str, closure: tuple[CellType, ...] | None, magic: bytes
 ) -> FunctionType:
     if magic != MAGIC_NUMBER:
-        # Another interpreter's code can crash this one.
+        # Code of another interpreter can crash this one.
         raise pickle.UnpicklingError("it holds a function, and another version of Python saved it")
     return FunctionType(marshal.loads(code), vars(import_module(module)), None, None, closure)
 
 
 def _simulation(model: mujoco.MjModel, pickled: bytes) -> mujoco.MjData:
-    """A further one of a model."""
+    """Return a further simulation of a model."""
     data = mujoco.MjData(model)
     mujoco.mj_copyData(data, model, pickle.loads(pickled))
     return data

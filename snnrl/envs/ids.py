@@ -1,4 +1,4 @@
-"""Ids of environments, and which one a mistaken one may have meant."""
+"""Ids of environments, and suggestions for a mistyped one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import gymnasium
 from snnrl.envs import atari
 
 ALIKE = 0.75
-"""How much of two names must be the same: less would answer one's own ``Race-v0`` with ours."""
+"""Smallest similarity of two names: a lower one would suggest ours for a user's own ``Race-v0``."""
 
 
 def known_ids() -> list[str]:
-    """Every registered id; of Atari's only those that :func:`snnrl.envs.make_env` preprocesses."""
+    """Return every registered id; for Atari only those that :func:`snnrl.envs.make_env`
+    preprocesses."""
     atari.register()
     return [
         spec.id
@@ -25,10 +26,11 @@ def known_ids() -> list[str]:
 
 
 def nearest_id(text: str, ids: Iterable[str]) -> str | None:
-    """The id whose name is nearest: of several the one that is most alike, then the latest.
+    """Return the id with the nearest name; of several, the most similar one, then the latest
+    version.
 
     :param text: an id, or its name alone, in any spelling: ``lunarlander``, ``Hopper-v9``
-    :return: ``None`` if no name is like it
+    :return: ``None`` if no name is similar
     """
     by_name: dict[str, list[str]] = {}
     for each in ids:
@@ -44,6 +46,7 @@ def nearest_id(text: str, ids: Iterable[str]) -> str | None:
 
 
 def name_of(env_id: str) -> str:
-    """``halfcheetah`` for ``HalfCheetah-v4`` and ``half_cheetah``; without namespace or module."""
+    """Return ``halfcheetah`` for ``HalfCheetah-v4`` and ``half_cheetah``; without namespace or
+    module."""
     name = re.split(r"[:/]", env_id)[-1]
     return re.sub(r"[^a-z0-9]", "", re.sub(r"[-_]v\d+$", "", name.lower()))

@@ -1,4 +1,4 @@
-"""Whose code an environment's id may run: ``module:Id`` imports the module."""
+"""Modules that an environment's id may import: ``module:Id`` runs the module's code."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from snnrl.text import one_line
 
 
 def import_named(modules: Collection[str]) -> None:
-    """Import the modules that a command line names; their code runs.
+    """Import the modules that a command line names; this runs their code.
 
     :raises UserError: one cannot be imported
     """
     for module in modules:
         try:
             import_module(module)
-        except Exception as problem:  # whatever their code raises
+        except Exception as problem:  # Their code may raise anything.
             reason = f"{type(problem).__name__}: {one_line(problem)}"
             raise UserError(f"--module {module}: cannot be imported ({reason})") from problem
 
 
 def check_module(text: str, named: Collection[str] = ()) -> None:
-    """Check that ``module:Id`` imports a module of an installed package or a named one, if any.
+    """Check that the module of ``module:Id`` belongs to an installed package or is named by the
+    user.
 
-    The current folder is first on the path of ``python -m``: a module there, or one that hides an
-    installed package, is neither.
+    The current folder is first on the path of ``python -m``. A module there, or one that hides an
+    installed package, does not count as installed.
 
     :param named: modules that the user has named
     :raises UserError: it imports another
@@ -48,9 +49,9 @@ def check_module(text: str, named: Collection[str] = ()) -> None:
 
 
 def check_wrapper(text: str, named: Collection[str] = ()) -> None:
-    """Check that a wrapper is one of gymnasium's, by its bare name, or of a named module.
+    """Check that a wrapper is one of gymnasium's, by its bare name, or is from a named module.
 
-    Installed packages have wrappers that write files where their arguments say.
+    Wrappers of installed packages may write files wherever their arguments say.
 
     :param named: modules that the user has named
     :raises UserError: it is another
@@ -87,14 +88,14 @@ def _is_installed(module: str) -> bool:
 
 
 def _site_folders() -> list[Path]:
-    """Return the folders that packages are installed into."""
+    """Return the folders into which packages are installed."""
     known = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     known += [*site.getsitepackages(), site.getusersitepackages()]
     return [Path(folder).resolve() for folder in dict.fromkeys(known)]
 
 
 def _editable_homes(name: str, folders: list[Path]) -> Iterator[Path]:
-    """Yield where a top-level module that was installed with ``pip install -e`` may lie."""
+    """Yield the possible locations of a top-level module installed with ``pip install -e``."""
     for distribution in metadata.distributions(path=[str(folder) for folder in folders]):
         origin = distribution.read_text("direct_url.json")
         names = (distribution.read_text("top_level.txt") or "").split()

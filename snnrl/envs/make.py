@@ -1,4 +1,4 @@
-"""From a gymnasium id to an environment."""
+"""Construction of an environment from a gymnasium id."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def make_env(
 
     :param env_id: gymnasium id, such as ``HalfCheetah-v4``, ``ALE/Pong-v5``,
         ``MinAtar/Breakout-v1``
-    :param observation: ``default`` is the environment's own; Atari games (``ALE/...``) need ``ram``
-        or ``pixels``, see :func:`snnrl.envs.atari.make_game`
-    :param kwargs: handed to ``gymnasium.make``, the environment's arguments among them
-    :param wrappers: put around it, see :func:`snnrl.envs.wrap.wrap`
-    :param options: handed on before ``kwargs``, such as ``render_mode``
-    :raises UserError: there is no such environment, it lacks a package, has no such observation,
-        or cannot be made
+    :param observation: ``default`` is the environment's own observation; Atari games (``ALE/...``)
+        need ``ram`` or ``pixels``, see :func:`snnrl.envs.atari.make_game`
+    :param kwargs: passed to ``gymnasium.make``, including the environment's arguments
+    :param wrappers: wrappers around the environment, see :func:`snnrl.envs.wrap.wrap`
+    :param options: passed on before ``kwargs``, such as ``render_mode``
+    :raises UserError: there is no such environment, it lacks a package, has no such observation, or
+        cannot be made
     """
     expect("env.observation", observation, OBSERVATIONS)
     is_game = env_id.startswith(atari.NAMESPACE)
@@ -59,7 +59,7 @@ def make_env(
             f"env.id={env_id} is none; expected default"
         )
     with warnings.catch_warnings(), _silent_mujoco(), _user_errors(env_id):
-        # The published results are on -v4, which gymnasium calls out of date at every make.
+        # The published results are on -v4, for which gymnasium warns at every make.
         warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
         arguments = {**(kwargs or {}), **options}
         if is_game:
@@ -72,7 +72,7 @@ def make_env(
 
 
 def _import_module_of(env_id: str) -> None:
-    """Import the module that ``module:id`` names, as gymnasium will; it may register games."""
+    """Import the module of ``module:id``, as gymnasium will; it may register games."""
     module, colon, _ = env_id.rpartition(":")
     if colon:
         with blame(f"env.id={env_id}: {module} cannot be imported", but=(ImportError,)):
@@ -86,7 +86,8 @@ def _with_spaces(env: gymnasium.Env[Any, Any], env_id: str) -> gymnasium.Env[Any
 
 
 def _refuse_game(env_id: str) -> None:
-    """``ale_py:ALE/Pong-v5`` and old ids make games that :mod:`snnrl.envs.atari` does not know."""
+    """Refuse ``ale_py:ALE/Pong-v5`` and old ids, whose games :mod:`snnrl.envs.atari` does not
+    know."""
     spec = gymnasium.registry.get(env_id.rpartition(":")[2])
     if spec is not None and "ale_py" in str(spec.entry_point):
         game = str(spec.kwargs.get("game", "")).title().replace("_", "")
@@ -112,7 +113,7 @@ def _user_errors(env_id: str) -> Iterator[None]:
         reason = str(missing).split("\n")[0]
         raise UserError(f"env.id={env_id}: {reason}") from missing
     except ImportError as missing:
-        # "package:id" whose package is not there, and versions that left gymnasium.
+        # "package:id" whose package is missing, and versions removed from gymnasium.
         reason = str(missing).split("\n")[0]
         raise UserError(f"env.id={env_id}: cannot be imported ({reason})") from missing
     except error.Error as problem:
@@ -129,7 +130,7 @@ def _user_errors(env_id: str) -> Iterator[None]:
 
 
 def _hint_on_arguments(env_id: str, problem: BaseException | None) -> str:
-    """What ``env.kwargs`` lack, or have too much; empty if that is not the problem."""
+    """Return a hint on missing or unknown ``env.kwargs``; empty if they are not the problem."""
     text = str(problem) if isinstance(problem, TypeError) else ""
     if match := re.search(r"missing \d+ required [\w-]+ arguments?: (.*)", text):
         return "; expected " + " ".join(
@@ -144,7 +145,7 @@ def _hint_on_arguments(env_id: str, problem: BaseException | None) -> str:
 
 
 def _creator(env_id: str) -> Any:
-    """What gymnasium calls to make the environment; ``None`` if it knows of nothing."""
+    """Return the callable with which gymnasium makes the environment; ``None`` if it has none."""
     spec = gymnasium.registry.get(env_id.rpartition(":")[2])
     entry = None if spec is None else spec.entry_point
     return load_env_creator(entry) if isinstance(entry, str) else entry
@@ -152,8 +153,8 @@ def _creator(env_id: str) -> Any:
 
 @contextmanager
 def _silent_mujoco() -> Iterator[None]:
-    """Without it MuJoCo prints that Gymnasium's models use old attributes, at every make, and
-    leaves MUJOCO_LOG.TXT in the working directory."""
+    """Silence MuJoCo, which otherwise warns at every make that Gymnasium's models use old
+    attributes, and leaves MUJOCO_LOG.TXT in the working directory."""
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
     try:

@@ -1,4 +1,4 @@
-"""The five games of MinAtar: Atari's ideas on a 10 x 10 grid."""
+"""The five games of MinAtar: simplified Atari games on a 10 x 10 grid."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ GAMES = {
 }
 
 EPISODE_STEPS = 10_000
-"""Where an episode is cut off: our choice. A perfect policy's would never end."""
+"""Steps after which an episode is truncated: our choice. A perfect policy's would never end."""
 
 CELL = 16
-"""Pixels of a cell's side in a rendered frame."""
+"""Side of a cell in a rendered frame, in pixels."""
 
 
 def register() -> None:
-    """Make the games known to gymnasium as ``MinAtar/<Game>-v1``."""
+    """Register the games with gymnasium as ``MinAtar/<Game>-v1``."""
     for name, game in GAMES.items():
         gymnasium.register(
             f"MinAtar/{name}-v1",
@@ -39,8 +39,9 @@ class MinAtarGame(gymnasium.Env[np.ndarray, int]):
     """A game as published (Young & Tian 2019, arXiv 1903.03176): sticky actions with probability
     0.1, growing difficulty, the actions that have an effect in the game.
 
-    Observes uint8 ``[C, 10, 10]``, one channel of zeros and ones for each kind of object. All that
-    is random comes from ``np_random``. Freeway's 2,500 steps are part of the game: it terminates.
+    Observes uint8 ``[C, 10, 10]``, one channel of zeros and ones for each kind of object. All
+    randomness comes from ``np_random``. Freeway's limit of 2,500 steps is part of the game: it
+    terminates.
 
     :param game: such as ``space_invaders``
     :param render_mode: ``rgb_array`` or None
@@ -69,7 +70,7 @@ class MinAtarGame(gymnasium.Env[np.ndarray, int]):
         """Start an episode."""
         super().reset(seed=seed)
         self._share_generator()
-        # The package would let the last episode's action stick.
+        # Otherwise the package would repeat the last episode's action.
         self.game.last_action = 0
         self.game.reset()
         return self._observe(), {}
@@ -81,7 +82,7 @@ class MinAtarGame(gymnasium.Env[np.ndarray, int]):
         return self._observe(), float(reward), bool(terminated), False, {}
 
     def render(self) -> np.ndarray:
-        """The grid as RGB uint8 ``[160, 160, 3]``, a colour for each kind of object."""
+        """Return the grid as RGB uint8 ``[160, 160, 3]``, with a colour for each kind of object."""
         grid = self._observe()
         frame = np.zeros((*grid.shape[1:], 3), np.uint8)
         for channel, cells in enumerate(grid):
@@ -94,7 +95,7 @@ class MinAtarGame(gymnasium.Env[np.ndarray, int]):
         return np.ascontiguousarray(grid.transpose(2, 0, 1), np.uint8)
 
     def _share_generator(self) -> None:
-        """The games speak to numpy's old generator; theirs draws from the bits of ``np_random``,
-        which can be another one at every call."""
+        """Make the game's legacy numpy generator draw from the bits of ``np_random``, which may
+        change at any call."""
         generator = np.random.RandomState(self.np_random.bit_generator)
         self.game.random = self.game.env.random = generator

@@ -1,4 +1,4 @@
-"""The whole state of an environment, so that training goes on where it stopped."""
+"""Complete state of an environment, so that training resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from snnrl.errors import UserError
 from snnrl.seeds import SEEDINGS, Independent
 
 _CURRENT = b"snnrl-state-2:"
-"""What a state begins with. Those of earlier versions and starts of episodes begin otherwise."""
+"""First bytes of a state; those of earlier versions and starts of episodes begin differently."""
 
 
 class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Gives an environment's state to a vectorised environment, whichever process it lives in:
+    """Provide an environment's state to a vectorised environment in any process:
     ``vec_env.env_method("get_state")``.
 
-    One that cannot be pickled (``only_between_episodes``) has a state until the first step of an
-    episode: the seed that the episode was started with. So that there is one, its resets get seeds,
-    drawn from the seed of the first. ``obstacle`` says why it, or another one at the last try,
-    could not be pickled.
+    An environment that cannot be pickled (``only_between_episodes``) has a state only until the
+    first step of an episode: the seed with which the episode started. For this, its resets get
+    seeds, drawn from the seed of the first. ``obstacle`` says why this environment, or another one
+    at the last attempt, could not be pickled.
 
     :param env: the environment
-    :param seeding: how those seeds follow
+    :param seeding: derives those seeds
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     @property
     def time_limit(self) -> int | None:
-        """Steps after which an episode is cut off, as far as the environment says."""
+        """Return the steps after which an episode is truncated, if the environment says so."""
         return time_limit(self.env)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """As gymnasium's."""
+        """Reset the environment, as in gymnasium."""
         if seed is not None:
             # The environment's own generator starts from the seed alone.
             self._seeds = self._seeding.stream(seed, "episodes")
@@ -68,15 +68,15 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As gymnasium's."""
+        """Step the environment, as in gymnasium."""
         self._start = None
         return self.env.step(action)
 
     def get_state(self) -> bytes | None:
-        """:func:`get_state` of the environment, with every wrapper below this one.
+        """Return :func:`get_state` of the environment, with every wrapper below this one.
 
-        :return: ``None`` if there is none, which for one that cannot be pickled is so within an
-            episode; ``obstacle`` then says why
+        :return: ``None`` if there is none, as within an episode of one that cannot be pickled;
+            ``obstacle`` then says why
         """
         if self.only_between_episodes:
             if self._start is None:
@@ -87,9 +87,9 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
         return state
 
     def set_state(self, state: bytes) -> str | None:
-        """:func:`set_state` of the environment, which was reset once.
+        """Call :func:`set_state` of the environment, which was reset once.
 
-        :return: why it could not be restored; an error would end a process of its own
+        :return: why it could not be restored; an exception would end the environment's process
         """
         try:
             start = None if state.startswith(_CURRENT) else load_earlier(state)
@@ -98,7 +98,7 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
                 seed, self._seeds.bit_generator.state, *of_wrappers = start
                 self._start = start[:2]
                 self.env.reset(seed=seed)
-                if of_wrappers:  # an earlier version has none
+                if of_wrappers:  # Absent in an earlier version.
                     return _restore_wrappers(self.env, *of_wrappers)
             else:
                 set_state(self.env, state)
@@ -113,8 +113,8 @@ class Stateful(gymnasium.Wrapper[Any, Any, Any, Any]):
 def _states_of_wrappers(env: gymnasium.Env[Any, Any]) -> tuple[list[dict[str, bytes]], list[str]]:
     """Pickle the attributes of the wrappers of an environment that cannot be pickled itself.
 
-    :return: those of each wrapper, and the names of those that cannot be pickled; functions are
-        left to the constructor
+    :return: the attributes of each wrapper, and the names of those that cannot be pickled;
+        functions are left to the constructor
     """
     states: list[dict[str, bytes]] = []
     lost: list[str] = []
@@ -134,9 +134,9 @@ def _states_of_wrappers(env: gymnasium.Env[Any, Any]) -> tuple[list[dict[str, by
 def _restore_wrappers(
     env: gymnasium.Env[Any, Any], states: list[dict[str, bytes]], lost: list[str]
 ) -> str | None:
-    """Give wrappers their attributes.
+    """Restore the attributes of wrappers.
 
-    :return: which are not restored
+    :return: names of attributes that are not restored
     """
     for layer, state in zip(_layers(env)[:-1], states, strict=True):
         vars(layer).update({name: pickle.loads(value) for name, value in state.items()})
@@ -146,10 +146,10 @@ def _restore_wrappers(
 def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:
     """Pickle everything that changes in ``env`` and in each of its wrappers.
 
-    That is a layer's attributes, or what its class's ``state_dict()`` gives, and its spaces with
-    their generators. All of it is one graph of objects: what is shared stays shared, and what
-    refers to a layer refers to the restored layer. Variables of modules and classes are no part of
-    it, and neither are files or what an extension module keeps behind a number.
+    That is a layer's attributes, or its class's ``state_dict()``, and its spaces with their
+    generators. All of it is one graph of objects: shared objects stay shared, and references to a
+    layer refer to the restored layer. Variables of modules and classes are excluded, as are files
+    and memory that an extension module keeps behind a number.
 
     :return: the state, or ``None`` where :func:`obstacle` says why there is none
     """
@@ -160,7 +160,7 @@ def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:
 
 
 def obstacle(env: gymnasium.Env[Any, Any]) -> str | None:
-    """Say why ``env`` has no state now.
+    """Return why ``env`` has no state now.
 
     :return: such as ``LunarLander.world (cannot pickle 'SwigPyObject' object)``; ``None`` if it
         has one
@@ -173,9 +173,9 @@ def obstacle(env: gymnasium.Env[Any, Any]) -> str | None:
 
 
 def set_state(env: gymnasium.Env[Any, Any], state: bytes) -> None:
-    """Put ``env``, made like the one that :func:`get_state` saw, into that one's state.
+    """Restore ``env``, made like the one of :func:`get_state`, to that one's state.
 
-    :raises UserError: the state is another environment's or is not whole
+    :raises UserError: the state belongs to another environment or is incomplete
     """
     if not state.startswith(_CURRENT):
         set_earlier(_earlier_layers(env), state)
@@ -199,22 +199,23 @@ def _pickled(env: gymnasium.Env[Any, Any]) -> bytes:
 
 
 def _anchors(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
-    """What stays where it is when a state is put into it: others refer to it from outside."""
+    """Return the objects that stay in place when a state is restored, because others refer to
+    them."""
     anchors: dict[str, Any] = {}
     for depth, layer in enumerate(_layers(env)):
         anchors[f"{depth}"] = layer
         for name in ("observation_space", "action_space"):
             space = getattr(layer, name, None)
-            # Most wrappers show the space of what they wrap.
+            # Most wrappers expose the space of what they wrap.
             if isinstance(space, spaces.Space) and not any(space is a for a in anchors.values()):
                 anchors[f"{depth}.{name}"] = space
     return anchors
 
 
 class _LiveAnchors:
-    """The anchors of a new environment, for a state in which they may be others.
+    """Anchors of a new environment, for a state in which they may differ.
 
-    :param anchors: of the new environment
+    :param anchors: anchors of the new environment
     :param kinds: key -> module and name of the class, as saved
     """
 
@@ -223,8 +224,8 @@ class _LiveAnchors:
         self.kinds = kinds
 
     def find(self, key: str) -> Any:
-        """The anchor; one that the new environment does not have, or has of another class (it may
-        exchange a layer while it runs), is made empty."""
+        """Return the anchor. If the new environment lacks it, or has one of another class (it may
+        exchange a layer while running), an empty one is made."""
         thing = self.anchors.get(key)
         if (type(thing).__module__, type(thing).__qualname__) != self.kinds[key]:
             thing = self.anchors[key] = _empty(*self.kinds[key])
@@ -253,7 +254,7 @@ def _changing(thing: Any) -> tuple[str, Any]:
     if _has_state_dict(type(thing)):
         return "state_dict", thing.state_dict()
     attributes, slots = graph.attributes_of(thing)
-    # A new environment has its own, which may hold what cannot be pickled.
+    # A new environment has its own, which may not be picklable.
     left_out = [name for name, value in attributes.items() if isinstance(value, EnvSpec)]
     kept = {name: value for name, value in attributes.items() if name not in left_out}
     return "attributes", (kept, slots, left_out)
@@ -269,7 +270,8 @@ def _restore(thing: Any, what: str, saved: Any) -> None:
 
 
 def _has_state_dict(kind: type) -> bool:
-    """Of its own: a wrapper may pass on what it does not have, and torch's knows weights only."""
+    """Return whether a class defines ``state_dict`` itself: a wrapper may forward it, and torch's
+    covers only weights."""
     saves = getattr(kind, "state_dict", None)
     own = saves is not None and not saves.__module__.startswith("torch.")
     return own and hasattr(kind, "load_state_dict")

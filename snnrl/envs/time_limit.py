@@ -1,4 +1,4 @@
-"""How long an episode can be."""
+"""Maximum length of an episode."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gymnasium.wrappers import TimeLimit
 
 
 def time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
-    """Steps after which an episode is cut off; ``None`` where nothing says so.
+    """Return the steps after which an episode is truncated; ``None`` if unknown.
 
-    That is a :class:`TimeLimit` around the environment, what it was registered with, or the frames
-    of an Atari emulator. An environment may end by itself and tell nobody.
+    The limit comes from a :class:`TimeLimit` around the environment, its registration, or the
+    frames of an Atari emulator. An environment may also end episodes without declaring a limit.
     """
     layer: Any = env
     while isinstance(layer, gymnasium.Wrapper):

@@ -1,4 +1,4 @@
-"""Wrappers around an environment, by their names."""
+"""Wrappers around an environment, by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFUSED: dict[type, str] = {
     wrappers.NormalizeObservation: _MOVING,
     wrappers.NormalizeReward: _MOVING,
 }
-"""Wrappers of gymnasium that no run should have, and what to do."""
+"""Wrappers of gymnasium that are refused, with what to do instead."""
 
 Wrap = str | Mapping[str, Any]
 """``FlattenObservation``, or ``dict(name="FrameStackObservation", stack_size=4)``."""
@@ -34,8 +34,8 @@ def wrap(env: gymnasium.Env[Any, Any], specs: Sequence[Wrap]) -> gymnasium.Env[A
     """Put wrappers around an environment, the first innermost.
 
     :param specs: each a class of ``gymnasium.wrappers`` or ``module:Class``, with its arguments
-    :raises UserError: no such class, one of :data:`REFUSED` by whatever name, an argument that
-        it does not take, or it cannot be made
+    :raises UserError: no such class, one of :data:`REFUSED` by any name, an argument that it does
+        not have, or it cannot be made
     """
     for index, spec in enumerate(specs):
         key = f"env.wrappers[{index}]"
