@@ -1,8 +1,8 @@
-"""``python -m snnrl.compare <folders>``: runs side by side, as tables, pictures and a page."""
+"""``python -m snnrl.compare <folders>``: compare runs in tables, figures and a page."""
 
 from __future__ import annotations
 
-import snnrl.starting  # noqa: F401  # before what takes seconds to import
+import snnrl.starting  # noqa: F401  # before imports that take seconds
 
 # isort: split
 import argparse
@@ -46,8 +46,8 @@ TABLES = ("table.md", "table.csv", "comparison.html")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    :param argv: arguments; the process's if not given
-    :return: exit status: 0, or 2 for the user's mistake
+    :param argv: arguments; those of the process if not given
+    :return: exit status: 0, or 2 for a user error
     """
     given = list(sys.argv[1:] if argv is None else argv)
     return exit_status(lambda: _compare(given), output_is_result=True)
@@ -83,13 +83,14 @@ def _own_runs() -> str:
 
 
 def _earlier_places() -> list[str]:
-    """Where one's own runs went by default before they had a folder beside the recorded ones."""
+    """Return the earlier default places of the user's runs, before they and recorded ones were
+    separated."""
     runs = Path(OWN_RUNS).parent.glob(RUNS)
     return sorted({str(file.parents[2]) for file in runs})
 
 
 def collect_runs(folders: Iterable[str], projects: Iterable[str]) -> tuple[list[Run], list[str]]:
-    """Runs of folders and W&B projects, and notes on what is left out or lacking.
+    """Return runs of folders and W&B projects, and notes on missing or skipped data.
 
     :raises UserError: a source without runs, or a run that cannot be read
     """
@@ -109,9 +110,9 @@ def write(
     command: str,
     formats: Sequence[str] = ("png",),
 ) -> list[Path]:
-    """Write pictures, tables and page, all or none; a picture without data is not written.
+    """Write figures, tables and page, all or none; a figure without data is not written.
 
-    :param metric: what the performance profiles are of
+    :param metric: metric of the performance profiles
     :param formats: of the pictures, of ``FORMATS``; the page has its own
     :return: the files
     :raises UserError: ``out`` cannot be written
@@ -143,13 +144,14 @@ def write(
 
 
 def file_names(formats: Iterable[str]) -> list[str]:
-    """What a comparison may write."""
+    """Return the names of all files that a comparison may write."""
     return [*(f"{name}.{suffix}" for suffix in formats for name in PICTURES), *TABLES]
 
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """A folder to write to, whose files replace those of an earlier comparison at the end."""
+    """Context with a folder to write to, whose files replace those of an earlier comparison at the
+    end."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".compare-", dir=out))
@@ -159,7 +161,7 @@ def _replacing(out: Path) -> Iterator[Path]:
                 if (folder / name).exists():
                     (folder / name).replace(out / name)
                 else:
-                    # A picture of an earlier comparison must not stand beside this table.
+                    # A figure of an earlier comparison must not remain beside this table.
                     (out / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(folder)
@@ -177,7 +179,7 @@ def _formats(values: Sequence[str]) -> list[str]:
 
 
 def _split(values: Sequence[str]) -> list[str]:
-    """``["a,b", "c"]`` -> ``["a", "b", "c"]``."""
+    """Return ``["a,b", "c"]`` as ``["a", "b", "c"]``."""
     return [part for value in values for part in value.split(",") if part]
 
 

@@ -1,4 +1,4 @@
-"""Modules by their earlier names, which pickles hold: saved agents, checkpoints, queued jobs."""
+"""Earlier names of modules, to which pickles refer: saved agents, checkpoints, queued jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class EarlierModule(ModuleType):
-    """A module by its earlier name: has what the present one has, which it imports when asked.
+    """A module under its earlier name: it has the present one's attributes, imported when accessed.
 
     :param name: earlier name of the module
     :param present: its name now
@@ -32,7 +32,7 @@ class EarlierModule(ModuleType):
 def install(
     package: str, modules: Mapping[str, str], renamed: Mapping[str, str] | None = None
 ) -> None:
-    """Let ``import`` and ``pickle`` find modules of a package by their earlier names.
+    """Let ``import`` and ``pickle`` find modules of a package under their earlier names.
 
     :param modules: earlier name in the package -> name in the package now
     :param renamed: earlier name of a class in these modules -> its name now

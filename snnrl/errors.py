@@ -1,4 +1,4 @@
-"""The errors a person meets: jobs raise them, commands turn them into a line and a status."""
+"""Errors shown to the user: jobs raise them, commands turn them into a line and an exit status."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from snnrl.text import one_line
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: printed as one line, exit status 2."""
+    """A user error: printed as one line, exit status 2."""
 
 
 class RunFailed(Exception):
-    """A run that started and could not go on: recorded in its folder, exit status 1."""
+    """A run that started and could not continue: recorded in its folder, exit status 1."""
 
 
 class NonFiniteError(RunFailed):
-    """A NaN or an infinity where training needs a number. Names the tensor and the step."""
+    """A NaN or an infinity where training needs a number; the message names the tensor and the
+    step."""
 
     def __init__(self, tensor: str, step: int):
         super().__init__(f"{tensor} is not finite at step {step}")
 
 
 class Interrupted(BaseException):
-    """A run stopped by a signal after it had saved itself. It ends a whole sweep, as Ctrl-C does.
+    """A run stopped by a signal after saving itself. It ends a whole sweep, as Ctrl-C does.
 
     :param signal_number: the signal, so that the command can exit with 128 + signal_number
     """
@@ -43,7 +44,7 @@ class Interrupted(BaseException):
 
 
 def with_short_errors(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The parser, whose mistakes are now :class:`UserError` and not a page of usage."""
+    """Return the parser, which now raises :class:`UserError` rather than print its usage."""
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}; --help lists what there is")
@@ -58,13 +59,13 @@ def exit_status(
     *,
     output_is_result: bool = False,
 ) -> int:
-    """Run a command; of what goes wrong, print the one line on stderr.
+    """Run a command; on an error, print one line to stderr.
 
     :param command: its own exit status, ``None`` for 0
-    :param at_once: what to say when Ctrl-C stopped it where nothing could be saved
-    :param output_is_result: whether it has failed if its standard output could not be written
-    :return: the command's status; 2 a user's mistake, 1 a run that failed or too little memory,
-        128 + the signal number
+    :param at_once: message when Ctrl-C stopped it where nothing could be saved
+    :param output_is_result: whether it fails if its standard output cannot be written
+    :return: the command's status; 2 a user error, 1 a failed run or too little memory, 128 + the
+        signal number
     """
     with lasting_output():
         status, line = _outcome(command, at_once)
@@ -98,7 +99,7 @@ def _outcome(command: Callable[[], int | None], at_once: str) -> tuple[int, str]
 
 
 def _check_working_folder() -> None:
-    """Check that it is there, which Hydra asks for and relative paths need.
+    """Check that the working folder exists, as Hydra and relative paths need it.
 
     :raises UserError: it was removed
     """
@@ -111,13 +112,14 @@ def _check_working_folder() -> None:
 
 
 def describe(failure: BaseException) -> str:
-    """``ZeroDivisionError: division by zero``: the kind, and the first line of what it says."""
+    """Return ``ZeroDivisionError: division by zero``: the type and the first line of the
+    message."""
     first, _, _ = str(failure).partition("\n")
     return f"{type(failure).__name__}: {first}" if first else type(failure).__name__
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the choice nearest to ``name``, or an empty string."""
+    """Return ``"; did you mean 'x'?"`` for the choice nearest to ``name``, or an empty string."""
     found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f"; did you mean '{found[0]}'?" if found else ""
 
@@ -125,7 +127,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def expect(key: str, value: str, choices: Iterable[str]) -> None:
     """Check that ``value`` is one of ``choices``.
 
-    :param key: what the value was given for, named in the error
+    :param key: setting of the value, named in the error
     :raises UserError: it is not; the message lists the choices and offers the nearest
     """
     choices = list(choices)

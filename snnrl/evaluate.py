@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import snnrl.starting  # noqa: F401  # before what takes seconds to import
+import snnrl.starting  # noqa: F401  # before imports that take seconds
 
 # isort: split
 import argparse
@@ -41,7 +41,7 @@ MODELS = {"last": MODEL, "best": BEST_MODEL}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Evaluate, print, and record; the exit status is 0, or 2 for a mistake."""
+    """Evaluate, print and record; return exit status 0, or 2 for a user error."""
     parser = argparse.ArgumentParser(
         "python -m snnrl.evaluate",
         description="Returns of a trained agent, and a video. Runs no code of the run folder "
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Do what the command line asks for.
+    """Run what the command line requests.
 
     :raises UserError: not a run folder, no such model, or no way to render here
     """

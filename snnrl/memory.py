@@ -1,4 +1,4 @@
-"""Too little memory, which every library tells in its own words."""
+"""Out-of-memory errors, for which every library has its own message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WORDS = ("allocate memory", "out of memory", "failed to map segment", "can't sta
 
 
 def is_of_the_memory(failure: BaseException) -> bool:
-    """Whether memory did not suffice: Python's, torch's on a CPU or a GPU, or the system's."""
+    """Return whether memory ran out: Python's, torch's on a CPU or a GPU, or the system's."""
     told = isinstance(failure, OSError) and failure.errno == errno.ENOMEM
     text = str(failure).lower()
     return told or isinstance(failure, MemoryError) or any(words in text for words in WORDS)

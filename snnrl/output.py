@@ -1,4 +1,4 @@
-"""Standard output and error that outlast whoever reads them."""
+"""Standard output and error that survive the loss of their reader."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _waits = True
 
 
 class Lasting:
-    """A text stream whose failures end nothing: what it cannot write is dropped.
+    """A text stream whose failures are ignored: text that it cannot write is dropped.
 
-    A reader may go away (``| head``), a terminal be closed, a disk be full. A reader that is only
-    slow (Ctrl-S, ``| less``) is waited for, until :func:`wait_for_readers` says otherwise.
+    A reader may exit (``| head``), a terminal may be closed, a disk may be full. A slow reader
+    (Ctrl-S, ``| less``) is waited for, until :func:`wait_for_readers` says otherwise.
 
-    :param stream: what to write to
+    :param stream: stream to write to
     """
 
     def __init__(self, stream: TextIO):
         self._stream = stream
         self._gone = False
         self.failure: OSError | None = None
-        """Why it took no more, if not for want of a reader: a full disk."""
+        """Reason why writing failed, other than a lost reader: a full disk."""
 
     def write(self, text: str) -> int:
-        """Write all of a text, or drop what the stream does not take."""
+        """Write all of a text, or drop the part that the stream does not accept."""
         pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
         self._try(pieces)
         return len(text)
@@ -47,7 +47,7 @@ class Lasting:
             self.write(line)
 
     def flush(self) -> None:
-        """Write what is still in a buffer."""
+        """Flush the stream's buffer."""
         self._try([""])
 
     def __getattr__(self, name: str) -> Any:
@@ -72,7 +72,7 @@ class Lasting:
             self._gone = True
 
     def _is_ready(self) -> bool:
-        """Wait for the reader; whether it takes a piece."""
+        """Wait for the reader; return whether it accepts more."""
         handle = _descriptor(self._stream)
         if handle is None:
             return True
@@ -82,7 +82,7 @@ class Lasting:
         return True
 
     def _give_up(self) -> None:
-        """Let the rest go nowhere, also what libraries write and what is flushed at the exit."""
+        """Discard all further output, including that of libraries and that flushed at exit."""
         self._gone = True
         handle = _descriptor(self._stream)
         if handle is not None:
@@ -92,7 +92,7 @@ class Lasting:
 
 @contextmanager
 def lasting_output() -> Iterator[None]:
-    """Inside, ``sys.stdout`` and ``sys.stderr`` are :class:`Lasting`, even if they are closed."""
+    """Context in which ``sys.stdout`` and ``sys.stderr`` are :class:`Lasting`, even if closed."""
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
         sys.stdout, sys.stderr = (_lasting(stream or nowhere) for stream in before)
@@ -105,13 +105,14 @@ def lasting_output() -> Iterator[None]:
 
 
 def wait_for_readers(yes: bool) -> None:
-    """Say whether a reader that is slow is waited for: not by a process that is to end."""
+    """Set whether to wait for a slow reader; a process that is to end does not."""
     global _waits
     _waits = yes
 
 
 def say_at_once(line: str) -> None:
-    """Write a line to standard error if it takes one now, without locks: for signal handlers."""
+    """Write a line to standard error if it can be written now, without locks: for signal
+    handlers."""
     handle = _descriptor(sys.stderr)
     if handle is not None:
         with suppress(OSError):
@@ -131,7 +132,7 @@ def _descriptor(stream: TextIO | None) -> int | None:
 
 
 def _takes_more(handle: int, milliseconds: int) -> bool:
-    """Whether a write would not block; also true of one that would fail."""
+    """Return whether a write would not block; also true if it would fail."""
     poll = select.poll()
     poll.register(handle, select.POLLOUT)
     return bool(poll.poll(milliseconds))

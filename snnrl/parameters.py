@@ -1,4 +1,4 @@
-"""Parameters of a component, as its constructor states them: type, bounds, default, meaning."""
+"""Parameters of a component, as declared by its constructor: type, bounds, default, meaning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snnrl.errors import UserError, expect
 
 
 class Bounds(NamedTuple):
-    """Numbers that a parameter may be, in ``Annotated[float, Between(0, 1)]``.
+    """Bounds of a parameter, as in ``Annotated[float, Between(0, 1)]``.
 
     :param minimum: smallest allowed number
     :param above: the number must be larger than this
@@ -38,17 +38,17 @@ class Bounds(NamedTuple):
 
 
 def Between(minimum: float, maximum: float) -> Bounds:
-    """Bounds that are themselves allowed."""
+    """Return inclusive bounds."""
     return Bounds(minimum=minimum, maximum=maximum)
 
 
 def AtLeast(minimum: float) -> Bounds:
-    """A lower bound that is itself allowed."""
+    """Return an inclusive lower bound."""
     return Bounds(minimum=minimum)
 
 
 def Above(bound: float, maximum: float | None = None) -> Bounds:
-    """A lower bound that is not allowed itself, and an upper bound that is."""
+    """Return an exclusive lower bound and an inclusive upper bound."""
     return Bounds(above=bound, maximum=maximum)
 
 
@@ -69,9 +69,9 @@ class Parameter(NamedTuple):
     meaning: str
 
     def check(self, key: str, value: Any) -> None:
-        """Check a value that somebody gave.
+        """Check a value given by the user.
 
-        :param key: what to call the parameter in the error
+        :param key: name of the parameter in the error
         :raises UserError: another type, out of bounds, or not one of the choices
         """
         kinds = alternatives(self.type)
@@ -89,12 +89,12 @@ class Parameter(NamedTuple):
 def parameters_of(maker: Callable[..., Any]) -> dict[str, Parameter]:
     """Return the keyword parameters of a function, or of a class and its base classes.
 
-    A constructor with ``**kwargs`` hands them on to its base class, whose parameters follow.
+    A constructor with ``**kwargs`` passes them on to its base class, whose parameters follow.
 
     :raises TypeError: a parameter without a type
     """
     found: dict[str, Parameter] = {}
-    # What a class leaves out its base classes say.
+    # Base classes describe parameters that the class does not.
     classes = reversed(maker.__mro__) if isinstance(maker, type) else [maker]
     meanings = {k: v for each in classes for k, v in _meanings(vars(each).get("__doc__")).items()}
     for owner, function in _constructors(maker):
@@ -121,7 +121,7 @@ def check_parameters(
     *,
     context: Container[str],
 ) -> None:
-    """Check what somebody gave for a component.
+    """Check the parameters given for a component.
 
     :param kind: what is made, for the error: ``neuron``, ``bn``, ...
     :param choice: its name, for the error
@@ -196,7 +196,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if kind is int or kind is float:
-        # Those of numpy too.
+        # Includes those of numpy.
         return isinstance(value, Integral if kind is int else Real)
     kind = get_origin(kind) or kind
     return isinstance(value, kind)
@@ -215,7 +215,7 @@ def _words(kind: Any) -> str:
 
 
 def _meanings(docstring: str | None) -> dict[str, str]:
-    """``:param name, other: text`` of a docstring, by name; a text may go on on further lines."""
+    """Return ``:param name, other: text`` of a docstring by name; a text may span several lines."""
     meanings = {}
     for names, text in re.findall(
         r"^\s*:param ([\w, ]+):((?:.|\n(?!\s*:|\s*\n|\s*$))*)", docstring or "", re.MULTILINE

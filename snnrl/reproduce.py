@@ -1,8 +1,8 @@
-"""``python -m snnrl.reproduce <run folder>``: run it again, and see whether the same comes out."""
+"""``python -m snnrl.reproduce <run folder>``: repeat a run and compare the results."""
 
 from __future__ import annotations
 
-import snnrl.starting  # noqa: F401  # before what takes seconds to import
+import snnrl.starting  # noqa: F401  # before imports that take seconds
 
 # isort: split
 import argparse
@@ -37,19 +37,19 @@ SAME, OTHER = 0, 1
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what the command line asks for.
+    """Run what the command line requests.
 
-    :return: exit status: 0 identical (with ``--check``: nothing differs), 1 not, or not all of it
-        could be compared, 2 a mistake
+    :return: exit status: 0 identical (with ``--check``: nothing differs), 1 not identical, or not
+        fully compared, 2 a user error
     """
     return exit_status(lambda: reproduce(_parser().parse_args(argv)), output_is_result=True)
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    """Compare what made a run with what is here; run it again and compare what comes out.
+    """Compare the recorded provenance with the present; repeat the run and compare the results.
 
     :raises UserError: not a whole run folder, one that this version cannot run, or no place to
-    :raises RunFailed: it could not be run again to its end
+    :raises RunFailed: it could not be repeated to its end
     """
     recorded = read_record(arguments.folder)
     import_named(arguments.module)
@@ -101,7 +101,7 @@ def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int
     identical = is_same(comparisons)
     found = {comparison.same for comparison in comparisons}
     if False in found:
-        # It has more of the way to where they part.
+        # It has more of the steps up to the first difference.
         comparisons.append(compare_tables(folder, again, PROGRESS, resumed=resumed))
     words = {True: "identical", False: "differs", None: "not compared"}
     for comparison in comparisons:
@@ -125,8 +125,8 @@ def _what_ran(recorded: Recorded) -> Iterator[str]:
 
 
 def _check_earlier(again: Path) -> None:
-    """Refuse what is there of an earlier reproduction by other code: it would be compared, or gone
-    on with, as if this code had made it."""
+    """Refuse an earlier reproduction by other code: it would be compared, or resumed, as if this
+    code had made it."""
     if not (again / PROVENANCE).exists():
         return
     earlier = read_record(again)
@@ -139,8 +139,8 @@ def _check_earlier(again: Path) -> None:
 
 
 def _compare_facts(recorded: Recorded, cfg: DictConfig | None) -> Iterator[tuple[int, Difference]]:
-    """What differs here from each start of the run, and its number; what is the same as at a later
-    start is named there only."""
+    """Compare the present with each start of the run; a difference shared with a later start is
+    named only there."""
     named: set[Difference] = set()
     here: dict[str, Any] = {}
     for number, facts in reversed(list(enumerate(recorded.parts, start=1))):

@@ -1,7 +1,7 @@
-"""Random streams of a run: its one seed becomes the generators and seeds of its parts.
+"""Random streams of a run: its seed determines the generators and seeds of its parts.
 
-Stable-Baselines3 seeds weights, exploration and minibatches itself, from the run's seed; everything
-else that is random asks here, by a name of its own.
+Stable-Baselines3 seeds weights, exploration and minibatches itself, from the run's seed. All other
+randomness comes from here, under a name of its own.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import numpy as np
 import torch
 
 LARGEST = 2**31
-"""Seeds that are handed on are below it: they fit every generator's seed."""
+"""Upper bound of derived seeds: smaller ones fit every generator."""
 
 
 def stream(seed: int | None, name: str, *index: int) -> np.random.Generator:
-    """Return a new generator that shares nothing with one of another seed, name or index.
+    """Return a new generator, independent of those of other seeds, names or indices.
 
     It is a child of numpy's ``SeedSequence(seed)``, its spawn key the CRC-32 of the name and the
     index (https://numpy.org/doc/stable/reference/random/parallel.html). Sums such as ``seed + k``
     would give neighbouring seeds of a sweep the same numbers.
 
-    :param seed: the run's; ``None``: another stream at each call
-    :param name: what the numbers are for
-    :param index: which of several: an episode, a step, a process
+    :param seed: seed of the run; ``None``: another stream at each call
+    :param name: purpose of the numbers
+    :param index: index of an episode, a step, a process
     """
     key = (zlib.crc32(name.encode()), *index)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def child_seed(seed: int, name: str, *index: int) -> int:
-    """Return a seed below 2**31, for what takes a number: the first of :func:`stream`."""
+    """Return a seed below 2**31 for code that needs a number: the first of :func:`stream`."""
     return int(stream(seed, name, *index).integers(LARGEST))
 
 
 class Independent:
-    """Everything has a stream of its own."""
+    """Seeding with an independent stream for each purpose."""
 
     def stream(self, seed: int | None, name: str, *index: int) -> np.random.Generator:
         """Return a new generator: see :func:`stream`."""
@@ -52,9 +52,9 @@ class Independent:
 
 
 class Additive(Independent):
-    """Streams of runs that were made when seeds were sums, to reproduce and resume them.
+    """Streams of runs made when seeds were sums, to reproduce and resume them.
 
-    Environment ``i`` has ``seed + i``. Names that came later are independent here, too.
+    Environment ``i`` has ``seed + i``. Names added later are independent here, too.
     """
 
     ENTROPY: dict[str, tuple[int, ...]] = {  # noqa: RUF012
@@ -78,7 +78,7 @@ class Additive(Independent):
 
 
 SEEDINGS: dict[str, Independent] = {"independent": Independent(), "additive": Additive()}
-"""By their names in the setting ``seeding``."""
+"""Seedings by their names in the setting ``seeding``."""
 
 
 def global_states() -> dict[str, Any]:
@@ -91,7 +91,7 @@ def global_states() -> dict[str, Any]:
 
 
 def restore_global_states(states: dict[str, Any]) -> None:
-    """Put the global generators where :func:`global_states` found them."""
+    """Restore the global generators to the states of :func:`global_states`."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"].cpu())
@@ -99,7 +99,8 @@ def restore_global_states(states: dict[str, Any]) -> None:
 
 @contextmanager
 def own_global_generators(seed: int) -> Iterator[None]:
-    """Inside, the global generators start from ``seed``; then they are where they were before.
+    """Context in which the global generators start from ``seed``; their states are restored
+    afterwards.
 
     :param seed: below 2**32
     """

@@ -1,4 +1,4 @@
-"""Texts of unknown origin, made fit for a terminal."""
+"""Text of unknown origin, made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 LONGEST = 300
-"""Characters of a value that are shown; a whole line may have ten times as many."""
+"""Most characters of a value that are shown; a whole line may have ten times as many."""
 
 UNSHOWN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Unicode categories without a glyph of their own: control and format characters (terminal escapes,
@@ -30,7 +30,7 @@ def printable(text: object, *, keep: str = "") -> str:
 
 
 MARKUP = re.compile(r"[\\`*~|<>$]|(?<=\])(?=[(\[])")
-"""What markdown reads as more than a letter; a link is one by the bracket that follows another."""
+"""Characters that markdown interprets; a link is one through the bracket that follows another."""
 
 
 def as_markdown(text: object) -> str:
@@ -48,5 +48,5 @@ def shortened(text: object, longest: int = LONGEST) -> str:
 
 
 def one_line(text: object) -> str:
-    """Return a text as one printable line of bearable length."""
+    """Return a text as one printable line of limited length."""
     return shortened(printable(" ".join(str(text).splitlines())), 10 * LONGEST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import snnrl.starting  # noqa: F401  # before what takes seconds to import
+import snnrl.starting  # noqa: F401  # before imports that take seconds
 
 # isort: split
 import argparse
@@ -88,7 +88,7 @@ def _main(argv: list[str]) -> None:
 def _check_different(
     jobs: list[list[str]], composed: dict[tuple[str, ...], DictConfig], swept: list[bool]
 ) -> None:
-    """Refuse a sweep of which two runs would be one run folder.
+    """Refuse a sweep in which two runs would share a run folder.
 
     By the composed configurations: texts that differ may be one setting, such as the neuron's
     where nothing spikes.
@@ -196,7 +196,7 @@ def _made(folder: Path) -> Path:
 
 
 def _how_many(runs: int, threads: int) -> str:
-    """A sweep's size, and how many runs the machine carries side by side."""
+    """Return a sweep's size, and how many runs the machine executes in parallel."""
     at_once = max(cores() // threads, 1)
     hint = "; hydra/launcher=joblib does so" if at_once > 1 else ""
     return (
@@ -230,7 +230,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _needs_hydra(flags: argparse.Namespace) -> bool:
-    """Whether more is asked for than one run, such as a sweep or to show the configuration."""
+    """Return whether more than one run is requested, such as a sweep or showing the
+    configuration."""
     return any(value for name, value in vars(flags).items() if name not in ("overrides", "run"))
 
 

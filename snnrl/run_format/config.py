@@ -1,4 +1,4 @@
-"""``config.yaml`` and ``overrides.yaml``: the settings of a run, and what asked for them."""
+"""``config.yaml`` and ``overrides.yaml``: the settings of a run and its overrides."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from snnrl.run_format.settings import FREE
 from snnrl.text import shortened
 
 LONGEST_VALUE = 4096
-"""Characters of a setting's value, such as a path, at most."""
+"""Most characters of a setting's value, such as a path."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the resolved configuration, nested.
 
-    :raises UserError: config.yaml is no YAML, no mapping, or holds what is no setting's value
+    :raises UserError: config.yaml is not YAML, not a mapping, or holds a value that no setting can
+        have
     """
     file = folder / CONFIG
     config = read_mapping(file)
@@ -40,7 +41,7 @@ def write_config(folder: Path, config: str, title: str = "") -> None:
 
 
 def read_overrides(folder: Path) -> list[Any] | None:
-    """Return the command line that the run was last started with.
+    """Return the command line of the run's last start.
 
     :return: ``None`` where there is no overrides.yaml, as in the folders of other programs
     :raises UserError: it is damaged
@@ -55,12 +56,12 @@ def read_overrides(folder: Path) -> list[Any] | None:
 
 
 def write_overrides(folder: Path, overrides: Sequence[str]) -> None:
-    """Write the command line that the run is started with."""
+    """Write the command line with which the run is started."""
     write_text(folder / OVERRIDES, yaml.safe_dump(list(overrides)))
 
 
 def check_lengths(config: Mapping[str, Any], source: object) -> None:
-    """Refuse what is no setting's value, and would make tables and pictures without end.
+    """Refuse values that no setting can have, and that would make tables and figures too large.
 
     :param source: named in the error
     :raises UserError: naming the key

@@ -1,4 +1,4 @@
-"""YAML and JSON of a run folder, which a stranger may have written or a crash cut short."""
+"""YAML and JSON of a run folder, which may come from a stranger or be truncated by a crash."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from snnrl.errors import UserError
 from snnrl.text import one_line
 
 LARGEST = {".yaml": 2**20, "": 2**20, ".json": 2**28}
-"""Bytes of a document by the end of its name; provenance.json holds uncommitted changes."""
+"""Largest size of a document in bytes, by file extension; provenance.json holds uncommitted
+changes."""
 
 DEEPEST = 20
-"""Mappings and lists inside one another, far more than any run has."""
+"""Largest depth of nested mappings and lists, far above that of any run."""
 
 
 class _Plain(yaml.SafeLoader):
-    """Without aliases: a few of them make a document of gigabytes, or one that holds itself."""
+    """YAML loader without aliases: a few of them make a document of gigabytes, or a recursive
+    one."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -37,7 +39,7 @@ def read_text(file: Path, largest: int | None = None) -> str:
     """
     try:
         if file.exists() and not file.is_file():
-            # A device or a pipe may have no end.
+            # A device or a pipe may never end.
             raise UserError(f"{file}: cannot be read, expected a file")
         if largest is not None and (size := file.stat().st_size) > largest:
             raise UserError(f"{file}: has {size:,} bytes; expected at most {largest:,}")
@@ -64,7 +66,7 @@ def parse_document(text: str, source: object, kind: Literal["JSON", "YAML"] = "Y
     :raises UserError: it is something else, is cut short, or nested too deeply
     """
     try:
-        # Their readers raise ValueError at dates and at numbers that cannot be.
+        # The parsers raise ValueError for impossible dates and numbers.
         content = json.loads(text) if kind == "JSON" else yaml.load(text, _Plain)
     except (ValueError, OverflowError, yaml.YAMLError) as problem:
         raise UserError(

@@ -1,4 +1,4 @@
-"""``DONE``: the mark of a finished run, which tells how far it came and what its files were."""
+"""``DONE``: mark of a finished run, with its steps and checksums of its files."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Done(NamedTuple):
 
 
 def write_done(folder: Path, timesteps: int, kernel: str) -> None:
-    """Mark a run as done, with its files as they are.
+    """Mark a run as done, with its current files.
 
     :param timesteps: environment steps, of which the last evaluation is
-    :param kernel: what computed the networks
+    :param kernel: kernel that computed the networks
     """
     done = {"timesteps": timesteps, "kernel": kernel, "files": seal(folder)}
     write_text(folder / DONE, json.dumps(done))
@@ -55,12 +55,12 @@ def read_done(folder: Path) -> Done:
 
 
 def seal(folder: Path) -> dict[str, tuple[int, int]]:
-    """Length and CRC-32 of each file of ``SEALED`` that is there."""
+    """Return length and CRC-32 of each existing file of ``SEALED``."""
     return {name: _sum(folder / name) for name in SEALED if (folder / name).is_file()}
 
 
 def check_sealed(folder: Path, names: Collection[str] = SEALED) -> None:
-    """Check that files are as they were when the run was done, as far as they are there.
+    """Check that existing files have not changed since the run was done.
 
     :raises UserError: one of them is not, or ``DONE`` cannot be read
     """
@@ -82,6 +82,6 @@ def _is(file: Path, expected: tuple[int, int]) -> bool:
 def _sum(file: Path) -> tuple[int, int]:
     content = file.read_bytes()
     if file.suffix not in (".zip", ".png"):
-        # A checkout with other ends of lines is the same.
+        # A checkout with different line endings is the same.
         content = content.replace(b"\r\n", b"\n")
     return len(content), zlib.crc32(content)

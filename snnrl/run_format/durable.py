@@ -1,4 +1,4 @@
-"""Files that a crash leaves whole."""
+"""Writing files that stay complete through a crash."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import IO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file so that at every moment it is either the old one or the new one, whole.
+    """Write a file so that at any moment it is either the old one or the new one, complete.
 
-    When this ends, the file is on the disk under its name: it outlasts a power failure too.
+    On return, the file is on disk under its name, and survives a power failure.
 
     :raises OSError: it cannot be written; the old file stays
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        # What lies there may be a link to a file elsewhere.
+        # The path may be a link to a file elsewhere.
         if os.path.lexists(temporary):
             temporary.unlink()
         with temporary.open("xb") as file:
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as problem:
-        # Half a file would take the room that a full disk lacks.
+        # Half a file would take space that a full disk lacks.
         temporary.unlink(missing_ok=True)
         if isinstance(problem, OSError) and problem.filename is None:
             problem.filename = str(path)
@@ -37,13 +37,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sync_file(path: Path) -> None:
-    """Bring to the disk what was written to a file."""
+    """Flush a file to disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the names in a folder to the disk: files made, renamed and removed in it."""
+    """Flush the entries of a folder to disk: files made, renamed and removed in it."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -52,7 +52,7 @@ def sync_folder(path: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that at every moment it is either the old one or the new one, whole."""
+    """Write a file so that at any moment it is either the old one or the new one, complete."""
     with replacing(path) as file:
         file.write(content)
 

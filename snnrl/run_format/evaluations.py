@@ -1,4 +1,4 @@
-"""``evaluations.csv``: one row an evaluation episode."""
+"""``evaluations.csv``: one row per evaluation episode."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COLUMNS = ["timesteps", "episode", "seed", "return", "length"]
 
 
 def no_evaluations() -> pd.DataFrame:
-    """Return the frame of a run that was not evaluated."""
+    """Return the frame of a run without evaluations."""
     return pd.DataFrame(columns=COLUMNS, dtype=float)
 
 
 def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
-    """Evaluation episodes; none where the run ended before its first evaluation.
+    """Return the evaluation episodes; none if the run ended before its first evaluation.
 
     :param status: a run that is done must have evaluations, the last one at its end; of one that
         is running or was cut off, an evaluation that is written in part does not count
@@ -71,7 +71,7 @@ def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
 
 
 def read_evaluations_of_failed(folder: Path) -> pd.DataFrame:
-    """:func:`read_evaluations`, and none where they cannot be read."""
+    """Return :func:`read_evaluations`, or none if they cannot be read."""
     try:
         return read_evaluations(folder, "failed")
     except UserError:

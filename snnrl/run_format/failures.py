@@ -1,4 +1,4 @@
-"""``FAILED`` and ``failures.json``: why a run ended, and its earlier failures."""
+"""``FAILED`` and ``failures.json``: the failure that ended a run, and its earlier failures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from snnrl.run_format.status import has_failed
 from snnrl.text import shortened
 
 TAIL = 2**16
-"""Bytes at the end of ``FAILED``, of which the last line is the reason."""
+"""Bytes read from the end of ``FAILED``, whose last line is the reason."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One failure; two that are equal are the same.
+    """One failure; equal failures count as the same.
 
     :param step: environment steps done by then
     :param reason: the line of the exception
@@ -54,7 +54,7 @@ def read_reason(folder: Path) -> str:
 
 
 def read_failures(folder: Path) -> list[Failure]:
-    """Failures of the run in a folder, the latest last; a file that cannot be read tells none."""
+    """Return the earlier failures of a run, the latest last; none if the file cannot be read."""
     try:
         entries = [Failure(**entry) for entry in read_document(folder / FAILURES)]
     except (UserError, TypeError):
@@ -64,12 +64,12 @@ def read_failures(folder: Path) -> list[Failure]:
 
 
 def add_failure(folder: Path, failure: Failure) -> None:
-    """Write down one more."""
+    """Append a failure."""
     entries = [asdict(entry) for entry in (*read_failures(folder), failure)]
     write_text(folder / FAILURES, json.dumps(entries, indent=2))
 
 
 def failed_twice(folder: Path) -> Failure | None:
-    """The latest failure of a run that has failed, where the one before was the same."""
+    """Return a failed run's latest failure if the one before was the same, else None."""
     *_, before, latest = (None, None, *read_failures(folder))
     return latest if latest == before and has_failed(folder) else None

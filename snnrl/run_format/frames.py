@@ -1,4 +1,4 @@
-"""The csv files of a run as frames of numbers, read with all that can be wrong with them."""
+"""The csv files of a run as frames of numbers, read with checks for damage."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from snnrl.text import one_line
 
 
 def read_frame(file: Path, columns: Sequence[str], status: Status) -> pd.DataFrame:
-    """Return a csv file; cells may be anything yet.
+    """Return a csv file as a frame, with cells not yet converted.
 
-    :param columns: that it must have; it may have others
+    :param columns: required columns; it may have others
     :param status: of a run that is not over, a last line that is written in part does not count
     :raises UserError: it is half-written, or lacks a column
     """
     text = read_text(file)
-    # Without its newline the last number may have lost digits and still look like a number.
+    # Without its newline the last number may have lost digits and still look valid.
     whole, newline, _ = text.rpartition("\n")
     if status == "unfinished":
         text = whole + newline
@@ -47,15 +47,15 @@ def read_frame(file: Path, columns: Sequence[str], status: Status) -> pd.DataFra
 
 
 def as_numbers(column: pd.Series) -> pd.Series:
-    """Return a column as numbers, NaN for cells that are none."""
+    """Return a column as numbers, NaN for cells that are not numbers."""
     try:
         return pd.to_numeric(column, errors="coerce")
-    except OverflowError:  # an integer of hundreds of digits
+    except OverflowError:  # An integer of hundreds of digits.
         return pd.to_numeric(column.astype(str).where(column.astype(str).str.len() < 100), "coerce")
 
 
 def check_steps(timesteps: pd.Series, file: Path) -> None:
-    """Refuse what is no count of environment steps.
+    """Refuse values that are not counts of environment steps.
 
     :param file: named in the error
     :raises UserError: naming the line

@@ -1,7 +1,7 @@
-"""``model.zip`` and ``best_model.zip``: saved agents, read as tensors and numbers alone.
+"""``model.zip`` and ``best_model.zip``: saved agents, read only as tensors and numbers.
 
-Stable-Baselines3's ``load`` unpickles the entry ``data`` of the file, and a pickle is a program:
-nothing in the file runs here.
+Stable-Baselines3's ``load`` unpickles the entry ``data`` of the file, which can run arbitrary code.
+Here nothing in the file runs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STATISTICS = "observation_statistics.json"
 
 
 class SavedModel(NamedTuple):
-    """What a trained agent acts with.
+    """Parts of a trained agent that it acts with.
 
     :param weights: the state of its policy
     :param timesteps: environment steps that it was trained for
@@ -43,10 +43,10 @@ class SavedModel(NamedTuple):
 
 
 def is_whole_model(path: Path) -> bool:
-    """Return whether a file is a saved agent, all of it by the zip's own checksums."""
+    """Return whether a file is a complete saved agent, by the zip's own checksums."""
     try:
         with ZipFile(path) as zipped:
-            # Half a file ends with a zip too: one of those that hold the tensors.
+            # Half a file may end with a zip too: one of those that hold the tensors.
             whole = {DATA, WEIGHTS} <= set(zipped.namelist())
             return whole and zipped.testzip() is None
     except (OSError, EOFError, ValueError, RuntimeError, BadZipFile, zlib.error):
@@ -56,7 +56,7 @@ def is_whole_model(path: Path) -> bool:
 def add_statistics(model: bytes, statistics: Mapping[str, Any]) -> bytes:
     """Return a saved agent with the statistics of its observations as numbers.
 
-    :param model: what ``agent.save`` wrote, which holds them as a pickle
+    :param model: output of ``agent.save``, which holds them as a pickle
     """
     file = io.BytesIO(model)
     with ZipFile(file, "a") as zipped:
@@ -65,7 +65,7 @@ def add_statistics(model: bytes, statistics: Mapping[str, Any]) -> bytes:
 
 
 def read_model(path: Path) -> SavedModel:
-    """Read what a trained agent acts with, on the CPU.
+    """Read the parts of a trained agent that it acts with, on the CPU.
 
     :raises UserError: the file is not one that a run has saved
     """
@@ -77,7 +77,7 @@ def read_model(path: Path) -> SavedModel:
             statistics = json.loads(zipped.read(STATISTICS)) if has_statistics else None
         if not isinstance(weights, Mapping) or not 0 <= int(steps) <= MOST_STEPS:
             raise TypeError("no mapping of weights, or no number of steps")
-    # Torch and zipfile raise whatever damage leads them to.
+    # Damage can make torch and zipfile raise any exception.
     except Exception as problem:
         raise UserError(
             f"{path}: expected a model that a run has saved ({one_line(problem)})"

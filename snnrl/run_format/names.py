@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 OWN_RUNS = "results/runs"
-"""Where runs go unless ``results_dir`` says otherwise; recorded results are beside it."""
+"""Default of ``results_dir``; recorded results are beside it."""
 
 CONFIG = "config.yaml"
 OVERRIDES = "overrides.yaml"
@@ -22,29 +22,30 @@ DONE = "DONE"
 FAILED = "FAILED"
 
 FAILURES = "failures.json"
-"""The failures of a run, one after another; gone when it is done."""
+"""Failures of a run, in order; removed when it is done."""
 
 LOCK = ".lock"
-"""Held by the process that runs the run."""
+"""Lock, held by the process that runs the run."""
 
 SAVED = ".saved"
-"""There is a checkpoint: without one the run is not to start afresh."""
+"""Mark that a checkpoint exists: without the checkpoint, the run must not start from the
+beginning."""
 
 RECORD = (CONFIG, OVERRIDES, PROVENANCE)
-"""What ran."""
+"""Record of what ran."""
 
 TABLES = (EVALUATIONS, PROGRESS, STATISTICS_ERROR)
 
 MODELS = (MODEL, BEST_MODEL)
 
 SEALED = (*RECORD, *TABLES, CURVE, *MODELS)
-"""The files of a run that is done, as far as it has them."""
+"""Files of a finished run, as far as it has them."""
 
 SEED = "seed-"
 
 
 def seed_folder(seed: int) -> str:
-    """Return the name of a run folder in the folder of its setting."""
+    """Return the name of a run folder within the folder of its setting."""
     return f"{SEED}{seed}"
 
 

@@ -1,4 +1,4 @@
-"""``progress.csv``: one row each ``log_every`` steps, and the names of what is logged."""
+"""``progress.csv``: one row every ``log_every`` steps, and the names of the logged values."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from snnrl.run_format.names import PROGRESS
 from snnrl.run_format.status import Status
 
 TIME_ELAPSED = "time/time_elapsed"
-"""Seconds since the run's process started."""
+"""Columns of the seconds since the run's process started."""
 
 RETURN, LENGTH = "evaluation/return", "evaluation/length"
-"""Means over the episodes of an evaluation."""
+"""Columns of means over the episodes of an evaluation."""
 
 
 def is_clock(column: str) -> bool:
-    """Return whether a column is about time, which differs between runs that are the same."""
+    """Return whether a column measures time, which differs between identical runs."""
     return column.startswith("time/")
 
 
 def is_of_evaluation(column: str) -> bool:
-    """Return whether a column is what ``evaluations.csv`` has episode by episode."""
+    """Return whether a column summarises values that ``evaluations.csv`` has for each episode."""
     return column.startswith("evaluation/")
 
 
 def read_clock(folder: Path, status: Status) -> pd.Series:
-    """Seconds of wall time by progress.csv, indexed by environment steps; empty if unknown.
+    """Return seconds of wall time from progress.csv, indexed by environment steps; empty if
+    unknown.
 
-    A resumed run's clock starts anew: where it falls back, what had passed before is added; the
-    time between the last row and the interruption is not known.
+    A resumed run's clock starts again at zero: where it falls back, the time before is added. The
+    time between the last row and the interruption is unknown.
 
     :raises UserError: progress.csv is half-written or has no steps
     """
@@ -51,6 +52,7 @@ def read_clock(folder: Path, status: Status) -> pd.Series:
 
 
 def add_up_restarts(seconds: pd.Series) -> pd.Series:
-    """Seconds since the first start, from seconds since the last one (by environment steps)."""
+    """Return seconds since the first start, given those since the last one (by environment
+    steps)."""
     before = seconds.shift()
     return seconds + before.where(seconds < before, 0.0).cumsum()

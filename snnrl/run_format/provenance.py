@@ -1,4 +1,4 @@
-"""``provenance.json``: the facts of each start of a run: versions, source, machine, command."""
+"""``provenance.json``: facts of each start of a run: versions, source, machine, command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnrl.run_format.durable import write_text
 from snnrl.run_format.names import PROVENANCE
 
 EARLIER = "resumed_from"
-"""Key of the facts of earlier starts, beside those of the last one."""
+"""Key of the facts of earlier starts, next to those of the last one."""
 
 
 def read_provenance(folder: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the settings in ``config.yaml`` mean to whoever compares runs or looks for one."""
+"""Roles of the settings in ``config.yaml`` when runs are compared or searched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_SETTINGS = (
     "log_every",
     "retry",
 )
-"""Keys that do not change what is learned: runs that differ in them alone are one setting."""
+"""Keys that do not affect learning: runs that differ only in them share a setting."""
 
 CAME_LATER: dict[str, Any] = {
     "env.observation": "default",
@@ -30,7 +30,7 @@ CAME_LATER: dict[str, Any] = {
     "seeding": "additive",
     "plugins": [],
 }
-"""Settings that earlier runs have no value of, and what those had."""
+"""Settings that earlier runs have no value for, and the value in effect then."""
 
 FREE = ("env.kwargs", "env.wrappers")
-"""Settings that only the environment knows, of any form and length."""
+"""Settings that only the environment can check, of any form and length."""

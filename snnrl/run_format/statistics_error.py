@@ -1,4 +1,4 @@
-"""``statistics_error.csv``: one row a layer, evaluation, data and phase."""
+"""``statistics_error.csv``: one row per layer, evaluation, data and phase."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ["timesteps", "data", "phase", "layer", *MEASURES]
 
 
 def read_statistics_error(folder: Path, status: Status) -> pd.DataFrame | None:
-    """Errors of the normalisation's statistics; None where the run has none.
+    """Return errors of the normalisation's statistics; None if the run has none.
 
     :raises UserError: statistics_error.csv is half-written or has other than numbers
     """

@@ -1,4 +1,4 @@
-"""Whether a folder is a run's, and how the run ended."""
+"""Identification of run folders, and how a run ended."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from snnrl.run_format.names import CONFIG, DONE, EVALUATIONS, FAILED, LOCK, PROV
 Status = Literal["done", "failed", "unfinished"]
 
 MARKS = (EVALUATIONS, PROVENANCE, FAILED, DONE, LOCK)
-"""Files that tell a run's ``config.yaml`` from another's; one of them is there from the start."""
+"""Files that distinguish a run's ``config.yaml`` from another program's; one exists from the
+start."""
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder is a run's, also of one that ended before its first evaluation."""
+    """Return whether a folder is a run's, including one that ended before its first evaluation."""
     return (folder / CONFIG).is_file() and any((folder / mark).is_file() for mark in MARKS)
 
 

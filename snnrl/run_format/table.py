@@ -1,4 +1,4 @@
-"""The csv files of a run: appended while it goes, cut back when it resumes."""
+"""The csv files of a run: appended to during the run, cut back when it resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Fingerprint = tuple[int, int]
 class Table:
     """A csv file whose rows carry ``timesteps``. Rows that belong together are written at once.
 
-    It knows its rows: what else changes the file, once it is open, is mended by :meth:`sync`.
+    It keeps track of its rows: changes to the open file by others are undone by :meth:`sync`.
 
     :param path: the file; made at the first row
     :param columns: its columns, ``timesteps`` among them; more are added as rows bring them
@@ -53,7 +53,7 @@ class Table:
         self.ends_whole = not rest
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows; a column that is new is empty in the rows before."""
+        """Append rows; a new column is empty in earlier rows."""
         rows = list(rows)
         new = [key for row in rows for key in row if key not in self.columns]
         self.columns += dict.fromkeys(new)
@@ -66,16 +66,16 @@ class Table:
                 file.write(text)
 
     def rows(self) -> list[dict[str, str]]:
-        """All rows, cells as text; none if the file was not there.
+        """Return all rows, cells as text; none if the file did not exist.
 
-        A last line that a crash cut short is no row.
+        A last line truncated by a crash is not a row.
         """
         return list(self._rows)
 
     def fingerprint(self, rows: int | None = None) -> Fingerprint:
-        """Number and CRC-32 of the first ``rows`` rows, or of all.
+        """Return number and CRC-32 of the first ``rows`` rows, or of all.
 
-        Empty cells do not count: rows have more of them when a column is added later.
+        Empty cells do not count: rows get more of them when a column is added later.
         """
         crc, first = 0, self._rows[:rows]
         for row in first:
@@ -84,7 +84,7 @@ class Table:
         return len(first), crc
 
     def holds(self, known: Fingerprint, timesteps: int) -> bool:
-        """Whether the table begins with known rows, and none of an earlier step follows.
+        """Return whether the table begins with known rows, and no row of an earlier step follows.
 
         :param timesteps: environment steps when they were all
         """
@@ -93,7 +93,7 @@ class Table:
         return self.fingerprint(rows) == known and not any(_step(r) < timesteps for r in later)
 
     def count_before(self, timesteps: int) -> int:
-        """How many rows of earlier steps there are, all at the beginning.
+        """Return the number of rows of earlier steps, all at the beginning.
 
         :raises UserError: one of them comes after another row, or one that is damaged
         """
@@ -106,18 +106,18 @@ class Table:
         return rows
 
     def count_after(self, rows: int, timesteps: int) -> int:
-        """How many rows of a step follow the first ``rows`` rows."""
+        """Return how many rows of a step follow the first ``rows`` rows."""
         following = takewhile(lambda row: _step(row) == timesteps, self._rows[rows:])
         return sum(1 for _ in following)
 
     def keep(self, rows: int) -> None:
-        """Drop all but the first ``rows`` rows, and what is no row."""
+        """Keep the first ``rows`` rows, and drop all others and anything that is not a row."""
         self._rows = self._rows[:rows]
         if self.path.exists():
             self._replace()
 
     def sync(self) -> bool:
-        """Bring the rows to the disk.
+        """Flush the rows to disk.
 
         :return: whether the file had lost some, or had others, and is written again
         """
@@ -147,7 +147,7 @@ class Table:
 
 
 def _step(row: Mapping[str, str]) -> float:
-    """The row's environment steps; NaN for one that is damaged."""
+    """Return the row's environment steps; NaN for a damaged row."""
     text = row.get("timesteps") or ""
     # Cells beyond the last column have no name.
     return int(text) if text.isdecimal() and None not in row else math.nan
