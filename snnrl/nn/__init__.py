@@ -1,6 +1,6 @@
-"""Torch modules of spiking networks, time first (``[T, B, ...]``). They know nothing of RL."""
+"""Torch modules of spiking networks, time first (``[T, B, ...]``), independent of RL."""
 
 from snnrl.earlier_names import install
 
-# Networks that were saved by themselves name it.
+# Networks saved on their own refer to this name.
 install(__name__, {"norm.strategies": "norm.strategy"})

@@ -1,4 +1,4 @@
-"""How much a network spikes."""
+"""Spiking activity of a network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from snnrl.nn.traces import counted
 
 
 class Activity(NamedTuple):
-    """What was seen in one pass.
+    """Activity of a network in one pass.
 
     :param rates: name of the layer or encoder -> mean firing rate in [0, 1]
-    :param saturation: name of the encoder -> share of its inputs that are too large to be told
-        apart
+    :param saturation: name of the encoder -> share of its inputs that saturate
     """
 
     rates: dict[str, float]
@@ -27,10 +26,10 @@ class Activity(NamedTuple):
 
 @torch.no_grad()
 def activity(network: nn.Module, *inputs: Tensor) -> Activity:
-    """Return how much each layer and each encoder spikes in a pass in evaluation mode.
+    """Return the activity of each layer and each encoder in a pass in evaluation mode.
 
     :param network: its mode is restored afterwards
-    :param inputs: what the network is called with, ``[B, ...]`` each
+    :param inputs: arguments of the network, ``[B, ...]`` each
     """
     encoded: dict[str, float] = {}
     saturation: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Modules whose buffers move while a network learns."""
+"""Modules whose buffers change while a network learns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Adaptive(nn.Module):
-    """A module whose buffers move only in a pass that learns.
+    """A module whose buffers change only in a pass that learns.
 
     That is a pass in training mode, with gradients, outside of :func:`frozen`. In every other pass
     the module is a function of its inputs alone.
@@ -19,7 +19,7 @@ class Adaptive(nn.Module):
     frozen = False
 
     def learns(self) -> bool:
-        """Return whether a pass now would move the buffers."""
+        """Return whether a pass now would change the buffers."""
         return self.training and not self.frozen and torch.is_grad_enabled()
 
     def followed(self) -> list[Tensor]:
@@ -34,7 +34,7 @@ def adaptive_modules(network: nn.Module) -> list[Adaptive]:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Inside, nothing adaptive in ``network`` moves; gradients flow, and modes stay as they are."""
+    """Freeze the adaptive modules of ``network`` while gradients flow; modes stay unchanged."""
     modules = [module for module in adaptive_modules(network) if not module.frozen]
     for module in modules:
         module.frozen = True

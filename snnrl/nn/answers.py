@@ -1,4 +1,4 @@
-"""Whether what a class says of itself still holds for a class derived from it."""
+"""Check whether a method still describes a derived class."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 def answers(module: nn.Module, method: str, *described: str) -> bool:
     """Return whether ``method`` describes what ``module.forward`` computes.
 
-    A class that overrides ``forward`` computes something else than its base class, whose ``method``
-    (what a fused operator needs to know, say) is then not to be trusted.
+    A class that overrides ``forward`` computes something different from its base class. The base's
+    ``method``, such as a description for a fused operator, must then not be trusted.
 
     :param described: methods that ``forward`` is made of, which ``method`` describes too
     """

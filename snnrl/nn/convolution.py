@@ -42,13 +42,13 @@ class SpikingConvolutions(nn.Module):
         self.features = sizes[-1][0] * sizes[-1][1] * sizes[-1][2]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Currents ``[T, B, C, H, W]`` -> spikes ``[T, B, features]``."""
+        """Return spikes ``[T, B, features]`` of currents ``[T, B, C, H, W]``."""
         spikes: Tensor = self.layers(x).flatten(2)
         return spikes
 
 
 def conv_lists(conv: Mapping[str, Any]) -> dict[str, Sequence[int]]:
-    """The arguments that describe convolutions, from a mapping by a user.
+    """Return the arguments that describe convolutions, from a user's mapping.
 
     :raises UserError: not a mapping, an unknown key, one that is missing, or not lists of integers
     """
@@ -72,7 +72,8 @@ def convolved_shapes(
     kernels: Sequence[int],
     strides: Sequence[int],
 ) -> list[tuple[int, ...]]:
-    """Shape ``(C, H, W)`` of the images and of what each convolution without padding makes of it.
+    """Return the shape ``(C, H, W)`` of the images and of each convolution's output without
+    padding.
 
     :raises UserError: not images, lists of different length, a size below 1, or a kernel that is
         larger than its image

@@ -9,17 +9,17 @@ from torch import nn
 
 
 class Compilable(nn.Module):
-    """A module whose forward pass can be more than its submodules': ``kernel`` says what."""
+    """A module whose forward pass may be compiled or fused, as ``kernel`` says."""
 
     kernel: str
 
 
 @contextmanager
 def eager(network: nn.Module, instead_of: Container[str] | None = None) -> Iterator[None]:
-    """Inside, every :class:`Compilable` part of ``network`` runs the naive kernel.
+    """Context in which every :class:`Compilable` part of ``network`` runs the naive kernel.
 
-    For passes in which layers are watched or behave differently: hooks are not part of compiled or
-    fused code, and each change of behaviour would be compiled anew.
+    For passes in which layers are observed or behave differently. Hooks are not part of compiled or
+    fused code, and each change of behaviour would be compiled again.
 
     :param instead_of: only the parts with one of these kernels; all if not given
     """

@@ -1,4 +1,4 @@
-"""A spiking layer: linear map, normalisation, neurons. Their order is known here alone."""
+"""Spiking layer: linear map, normalisation, neurons. Only this file defines their order."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class SpikingLayer(nn.Module):
 
     @property
     def is_dense(self) -> bool:
-        """Whether its linear map is a matrix."""
+        """Return whether its linear map is a matrix."""
         return isinstance(self.linear, nn.Linear)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Inside, each pass puts the spikes per time step of each neuron, ``[N, ...]``, into
-        ``rates``."""
+        """Context in which each pass stores the spikes per time step of each neuron, ``[N, ...]``,
+        in ``rates``."""
         self._counts += 1
         try:
             yield
@@ -64,8 +64,8 @@ class SpikingLayer(nn.Module):
         return spikes
 
     def unknown(self) -> tuple[str, nn.Module] | None:
-        """Return the first part that fused operators do not know, by its name in the layer (empty:
-        the layer itself); ``None``: all are known, or are called."""
+        """Return the first part without a fused operator, by its name in the layer (empty: the
+        layer itself); ``None`` if there is none."""
         if not answers(self, "fire"):
             return "", self
         if self.is_dense and type(self.linear).forward is not nn.Linear.forward:
@@ -130,8 +130,8 @@ class SpikingLayer(nn.Module):
         return FusedLayer(*affine, self._constants())
 
     def _saw(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
-        """Take in what an operator tells besides its result: mean, variance, and spikes over time
-        ``[B, N]`` where they are counted."""
+        """Store an operator's further results: mean, variance, and spikes over time ``[B, N]`` if
+        counted."""
         mean, var, *counts = seen
         if affine.statistics is None:
             self.norm.saw(mean, var, currents.shape[1])
@@ -145,7 +145,7 @@ class SpikingLayer(nn.Module):
 
 
 class LayerParts(NamedTuple):
-    """What the layers of a network are made of.
+    """Components of the layers of a network.
 
     :param neuron, surrogate: names, classes, or mappings with parameters
     :param norm: normalisation of every layer

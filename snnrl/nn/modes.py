@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Temporary evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Put ``network`` in evaluation mode; afterwards every module is in its own mode again.
+    """Put ``network`` in evaluation mode; restore every module's own mode afterwards.
 
     Modes within a network differ: a policy's targets, say, are always in evaluation mode.
     """

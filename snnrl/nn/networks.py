@@ -131,7 +131,7 @@ class SpikingNetwork(Compilable):
             self.resolve(torch.device("cuda" if kernel == "triton" else "cpu"))
 
     def extra_repr(self) -> str:
-        """Its kernel, for ``print``."""
+        """Return its kernel, for ``print``."""
         return f"kernel={self.kernel}"
 
     def stack(self) -> list[SpikingLayer]:
@@ -140,7 +140,7 @@ class SpikingNetwork(Compilable):
         return cast(list[SpikingLayer], [*convolutions, *self.layers])
 
     def resolve(self, device: torch.device) -> None:
-        """Decide what computes the network on this device.
+        """Resolve the kernel that computes the network on this device.
 
         :raises UserError: the kernel that was asked for cannot
         """
@@ -154,7 +154,7 @@ class SpikingNetwork(Compilable):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
+        """Return values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
         if self.kernel == "auto":
             self.resolve(x.device)
         if self.kernel != "naive":
@@ -173,7 +173,7 @@ class SpikingNetwork(Compilable):
 
     @torch.no_grad()
     def regulate(self, rates: Sequence[Tensor]) -> None:
-        """Let the regulation, if there is one, move the thresholds.
+        """Let the regulation, if there is one, change the thresholds.
 
         :param rates: spikes per time step of the neurons of each layer, ``[N, ...]``
         """
@@ -184,7 +184,8 @@ class SpikingNetwork(Compilable):
             layer.neuron.threshold.gain.copy_(gain)
 
     def _check_structure(self) -> None:
-        """Refuse what only the naive kernel calls: it would be left out without a word."""
+        """Refuse modules and hooks that only the naive kernel calls: others would silently skip
+        them."""
         structure = self._structure
         if structure is None or not structure.is_current():
             structure = self._structure = Structure(self)
@@ -201,7 +202,7 @@ class SpikingNetwork(Compilable):
             )
 
     def _find_stranger(self) -> str | None:
-        """Return the first module that the fused operators do not know, by name and class.
+        """Return the first module without a fused operator, by name and class.
 
         ``None``: all are known, or are called where they stand (encoder, normalisations,
         convolutions).
@@ -250,7 +251,7 @@ class SpikingNetwork(Compilable):
 
 
 def check_size(name: str, value: Any) -> None:
-    """Check a size that somebody gave for a :class:`SpikingNetwork`.
+    """Check a size given for a :class:`SpikingNetwork`.
 
     :param name: ``time_steps`` or ``population``
     :raises UserError: not an integer, or below 1

@@ -1,4 +1,4 @@
-"""The fused operators that a network's passes are made of."""
+"""Fused operators from which a network's passes are composed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snnrl.ops.dynamics import Dynamics, FusedLayer
 
 
 class Operators(Protocol):
-    """What :mod:`snnrl.ops.native` and :mod:`snnrl.ops.triton` offer."""
+    """Interface of :mod:`snnrl.ops.native` and :mod:`snnrl.ops.triton`."""
 
     def neuron(self, x: Tensor, dynamics: Dynamics) -> Tensor:
         """Currents ``[T, B, ...]`` -> spikes."""
@@ -47,7 +47,7 @@ class Operators(Protocol):
 
 
 def operators(kernel: str) -> Operators:
-    """Those of ``native`` or ``triton``."""
+    """Return the operators of ``native`` or ``triton``."""
     if kernel == "triton":
         from snnrl.ops import triton
 

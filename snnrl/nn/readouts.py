@@ -11,14 +11,14 @@ from snnrl.nn.answers import answers
 
 
 class Readout(nn.Module):
-    """Values of the spikes that each neuron made in all time steps."""
+    """Values computed from each neuron's spikes in all time steps."""
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """Spikes ``[T, B, N]`` -> values ``[B, A]``."""
+        """Return values ``[B, A]`` of spikes ``[T, B, N]``."""
         return self.read(spikes.sum(0), len(spikes))
 
     def read(self, counts: Tensor, time_steps: int) -> Tensor:
-        """Spikes of each neuron in all time steps ``[B, N]`` -> values ``[B, A]``."""
+        """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, N]``."""
         raise NotImplementedError
 
     def is_known(self) -> bool:
@@ -47,7 +47,7 @@ class PopulationDecoder(Readout):
         return f"{outputs}, population={population}"
 
     def read(self, counts: Tensor, time_steps: int) -> Tensor:
-        """Spikes of each neuron in all time steps ``[B, A * P]`` -> values ``[B, A]``."""
+        """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, A * P]``."""
         rates = (counts / time_steps).unflatten(1, self.weight.shape)
         values: Tensor = (rates * self.weight).sum(-1) + self.bias
         return values
@@ -67,6 +67,6 @@ class SpikeCountReadout(Readout):
         self.linear = nn.Linear(features, outputs)
 
     def read(self, counts: Tensor, time_steps: int) -> Tensor:
-        """Spikes of each neuron in all time steps ``[B, N]`` -> values ``[B, A]``."""
+        """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, N]``."""
         values: Tensor = self.linear(counts)
         return values

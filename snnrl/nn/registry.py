@@ -1,4 +1,4 @@
-"""Components by name: what a person can choose for each part of a network."""
+"""Components by name: the choices for each part of a network."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CONTEXT = {
     "regulation": ("layers",),
     "loss": (),
 }
-"""Kind of component -> parameters that the network gives, and no person."""
+"""Kind of component -> parameters given by the network, never by the user."""
 
 
 class Component(NamedTuple):

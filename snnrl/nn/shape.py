@@ -1,4 +1,4 @@
-"""Where a part of a layer will stand."""
+"""Shape of a layer, with which its parts are built."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class LayerShape(NamedTuple):
-    """What every part of a layer is built with.
+    """Shape of a layer, with which each part of it is built.
 
     :param features: neurons N of a dense layer, channels of a convolution
     :param time_steps: time steps T of one forward pass

@@ -1,4 +1,4 @@
-"""The modules that a network consists of, and what passes that do not call them leave out."""
+"""Modules of a network, with the hooks and replacements that a fused pass would skip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 class Structure:
-    """The modules below networks as they are now: collected once, compared before each use.
+    """The current modules below networks: collected once, compared before each use.
 
     Comparing takes a few microseconds, as torch keeps children and hooks in dictionaries that stay
     the same objects. Copies and pickles of it are ``None``: they would belong to other modules.
@@ -40,15 +40,15 @@ class Structure:
         self._hooks += [getattr(torch.nn.modules.module, f"_global{kind}") for kind in HOOKS]
 
     def is_current(self) -> bool:
-        """Whether no module was added, taken away or replaced since."""
+        """Return whether no module was added, removed or replaced since."""
         return not any(self._leaves) and _values(self._parents) == self._children
 
     def is_plain(self) -> bool:
-        """Whether calling a module below does nothing but run its class's ``forward``."""
+        """Return whether calling a module below only runs its class's ``forward``."""
         return not any(self._hooks) and not any(map(_has_forward, self._own))
 
     def what_is_not_plain(self) -> str:
-        """The first module that does more, and why."""
+        """Return the first module that does more, and why."""
         for name, own in self._attributes:
             if "forward" in own:
                 return f"{name} has a forward of its own"

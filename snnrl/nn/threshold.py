@@ -12,7 +12,7 @@ from snnrl.parameters import Above
 
 
 class Threshold(Adaptive):
-    """A number, or a number times a gain that a regulation moves.
+    """A firing threshold: a number, or a number times a gain that a regulation changes.
 
     :param threshold: membrane potential above which a neuron spikes
     :param regulated: whether there is a gain
@@ -32,7 +32,7 @@ class Threshold(Adaptive):
         return f"{self.value:g}{' times a gain' if self.regulated else ''}"
 
     def level(self) -> float | Tensor:
-        """Return the threshold as it is now: a number, or a tensor of shape ``[]``."""
+        """Return the current threshold: a number, or a tensor of shape ``[]``."""
         return self.value * self.gain if self.regulated else self.value
 
     def followed(self) -> list[Tensor]:

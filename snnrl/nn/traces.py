@@ -1,4 +1,4 @@
-"""What layers do in a pass, seen from outside: rates by any kernel, traces by the naive one."""
+"""Recordings of layers in a pass: rates with any kernel, traces with the naive one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Trace(NamedTuple):
 
 @contextmanager
 def traced(network: nn.Module) -> Iterator[dict[str, Trace]]:
-    """Inside, passes of ``network`` run by the naive kernel, and each leaves its traces.
+    """Context in which passes of ``network`` run the naive kernel and record traces.
 
     ``with traced(network) as traces: network(x)``; then ``traces["layers.0"].membranes``. The
     last pass counts. Membrane potentials are what neurons hand to ``self.surrogate``.
@@ -88,7 +88,7 @@ Rates = dict[str, Tensor]
 
 @contextmanager
 def counted(network: nn.Module) -> Iterator[Callable[[], Rates]]:
-    """Inside, passes of ``network`` count spikes, whatever the kernel.
+    """Context in which passes of ``network`` count spikes, with any kernel.
 
     ``with counted(network) as rates: network(x)``, and, still inside, ``rates()``: the firing rates
     of the last pass, through which gradients flow.

@@ -1,1 +1,1 @@
-"""Spiking operators: functions of tensors, time first. They know nothing of modules."""
+"""Spiking operators: functions of tensors, time first, independent of modules."""

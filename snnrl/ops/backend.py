@@ -1,4 +1,4 @@
-"""Which implementation of the operators runs: chosen by name, never by falling back."""
+"""Choice of the operators' implementation: by name, without fallbacks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ KERNELS = ("auto", "naive", "compile", "native", "triton")
 FUSED = ("native", "triton")
 
 COMPILE_PAYS_FROM_STEPS = 20_000
-"""Planned environment steps from which ``auto`` compiles neurons that no fused operator knows:
-below it, compiling costs more time than it saves (about half a minute when nothing is cached)."""
+"""Planned environment steps from which ``auto`` compiles neurons without a fused operator: below
+it, compiling takes more time than it saves (about half a minute without a cache)."""
 
 
 def resolve_kernel(
@@ -23,22 +23,23 @@ def resolve_kernel(
     planned_steps: int | None = None,
     has_fused: bool = True,
 ) -> str:
-    """Decide what runs.
+    """Return the name of the kernel that runs.
 
     ``naive``: eager torch, the specification. ``compile``: ``torch.compile`` of the same.
     ``native``: fused C++ operators on a CPU. ``triton``: fused operators on a CUDA device.
 
-    ``auto`` is ``triton`` on CUDA and ``native`` on a CPU. Neurons that no fused operator knows are
-    compiled where a plan of :data:`COMPILE_PAYS_FROM_STEPS` is known, and naive otherwise; so is
-    everything on a CPU without a C++ compiler. It never looks at timings or caches, so that the
-    same configuration computes the same thing.
+    ``auto`` is ``triton`` on CUDA and ``native`` on a CPU. Neurons without a fused operator are
+    compiled if at least :data:`COMPILE_PAYS_FROM_STEPS` are planned, and naive otherwise; so is
+    everything on a CPU without a C++ compiler. The choice never depends on timings or caches, so
+    that the same configuration computes the same thing.
 
     :param kernel: a name of :data:`KERNELS`
     :param device: torch's name of the device
     :param planned_steps: planned environment steps, if known
-    :param has_fused: whether the fused operators know the neuron and its surrogate
-    :raises UserError: unknown name, or what cannot run here: ``native`` or ``compile`` without a
-        C++ compiler, a fused kernel on another device than its own or for a neuron that has none
+    :param has_fused: whether the fused operators support the neuron and its surrogate
+    :raises UserError: unknown name, or a kernel that cannot run here: ``native`` or ``compile``
+        without a C++ compiler, a fused kernel on another device than its own or for a neuron that
+        has none
     """
     expect("kernel", kernel, KERNELS)
     on_cuda = torch.device(device).type == "cuda"

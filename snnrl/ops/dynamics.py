@@ -1,4 +1,4 @@
-"""What a fused kernel needs to know of neurons and of the normalisation in front of them."""
+"""Descriptions of neurons and of the normalisation before them, for the fused kernels."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ FUSED_NEURONS = tuple(
         if all((folder / name).exists() for name in STEP_FILES)
     )
 )
-"""Neurons that the fused kernels know: folders with a step for each of them."""
+"""Neurons that the fused kernels support; each has a folder with its step."""
 
 NAIVE: dict[str, Callable[..., tuple[Tensor, Any]]] = {
     neuron: getattr(import_module(f"snnrl.ops.{neuron}"), neuron) for neuron in FUSED_NEURONS
 }
-"""Their specifications: the function that bears its folder's name."""
+"""Their specifications: the function with the name of its folder."""
 
 CONSTANTS: dict[str, Callable[..., tuple[float, ...]]] = {
     neuron: get_type_hints(operator)["constants"] for neuron, operator in NAIVE.items()
 }
-"""The class of their constants, as the specification names it."""
+"""Class of their constants, as in the specification."""
 
 FUSED_SURROGATES = tuple(DERIVATIVES)
-"""Surrogates that the fused kernels know."""
+"""Surrogates that the fused kernels support."""
 
 
 class Dynamics(NamedTuple):
-    """One kind of neuron; the equations stand in the docstring of its naive operator.
+    """One kind of neuron, whose equations are in the docstring of its naive operator.
 
-    Threshold and scale of the surrogate are operands of a kernel: numbers, or tensors of float32
-    without dimensions on the kernel's device, which may hold another number in the next call. They
-    get no gradients from fused kernels, and must keep their numbers until the gradients of a call
-    are computed.
+    Threshold and scale of the surrogate are operands of a kernel: numbers, or float32 tensors
+    without dimensions on the kernel's device, whose value may change between calls. They get no
+    gradients from fused kernels, and must keep their values until the gradients of a call are
+    computed.
 
     :param neuron: one of :data:`FUSED_NEURONS`
     :param threshold: firing threshold; a spike is ``v > threshold``

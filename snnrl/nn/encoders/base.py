@@ -1,4 +1,4 @@
-"""What all encoders share."""
+"""Base class of the encoders."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Encoder(nn.Module):
     """Whether it scales observations from ``input_range``."""
 
     takes_images = False
-    """Whether it can stand in front of convolutions."""
+    """Whether it can precede convolutions."""
 
     def __init__(
         self, inputs: int, time_steps: int, input_range: tuple[float, float] | None = None
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         self.features = inputs
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Observations ``[B, ...]`` -> spikes or currents ``[T, B, ...]``."""
+        """Return spikes or currents ``[T, B, ...]`` of observations ``[B, ...]``."""
         raise NotImplementedError
 
     def saturation(self, observation: Tensor) -> Tensor | None:
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
         return over_steps(linear, self(observation))
 
     def known_input(self, observation: Tensor) -> Drive | None:
-        """Return :meth:`constant_input` where it still describes :meth:`forward`."""
+        """Return :meth:`constant_input` if it still describes :meth:`forward`."""
         return self.constant_input(observation) if answers(self, "constant_input") else None
 
     def known_currents(self, observation: Tensor, linear: nn.Module, ops: Operators) -> Tensor:

@@ -1,4 +1,4 @@
-"""Terms that are added to a part's loss. One file each."""
+"""Terms added to a part's loss. One file each."""
 
 from snnrl.nn.losses.base import LossTerm as LossTerm
 from snnrl.nn.losses.base import Pass as Pass

@@ -1,4 +1,4 @@
-"""What all loss terms share."""
+"""Base class of the loss terms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snnrl.nn.traces import Rates, Trace, counted, traced
 
 
 class Pass(NamedTuple):
-    """What a loss term reads of the pass that the loss is about.
+    """Rates and traces of the pass that the loss is about.
 
     :param rates: name of the layer -> spikes of each neuron per time step, ``[N, ...]``
     :param traces: name of the layer -> its trace, where a term asks for traces
@@ -23,7 +23,7 @@ class Pass(NamedTuple):
 
 
 class LossTerm(nn.Module):
-    """A number that is added to the loss of a spiking network.
+    """A term added to the loss of a spiking network.
 
     ``needs_traces``: it reads traces, so that the pass runs by the naive kernel.
     """
@@ -37,7 +37,7 @@ class LossTerm(nn.Module):
 
 @contextmanager
 def watched(network: nn.Module, terms: Sequence[LossTerm]) -> Iterator[Callable[[], Tensor | None]]:
-    """Inside, passes of ``network`` keep what the terms read.
+    """Context in which passes of ``network`` record what the terms read.
 
     :return: called inside, after the pass: the sum of the terms, ``[]``; ``None`` without terms
     """

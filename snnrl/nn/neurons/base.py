@@ -1,4 +1,4 @@
-"""What all neurons share."""
+"""Base class of the neurons."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Neuron(nn.Module):
         return ", ".join([*own, *(["detach_reset=True"] if self.detach_reset else [])])
 
     def _constants(self) -> dict[str, float]:
-        """Return what this kind of neuron alone has, by name."""
+        """Return the constants of this kind of neuron, by name."""
         return {key: value for key, value in vars(self).items() if isinstance(value, float)}
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -58,11 +58,12 @@ class Neuron(nn.Module):
         raise NotImplementedError
 
     def constants(self) -> Dynamics | None:
-        """Return what the fused operators need to know; ``None``: they do not know this neuron."""
+        """Return the dynamics for the fused operators; ``None`` if they do not support this
+        neuron."""
         return None
 
     def known(self) -> Dynamics | None:
-        """Return :meth:`constants` where they still describe :meth:`forward`."""
+        """Return :meth:`constants` if they still describe :meth:`forward`."""
         return self.constants() if answers(self, "constants") else None
 
     def _dynamics(self, operator: str, constants: tuple[float, ...]) -> Dynamics | None:
@@ -73,7 +74,7 @@ class Neuron(nn.Module):
 
 
 def has_fused(spec: Spec, surrogate: Spec) -> bool:
-    """Return whether the fused operators know these neurons and their surrogate.
+    """Return whether the fused operators support these neurons and their surrogate.
 
     :raises UserError: as :func:`make_neuron`
     """

@@ -1,6 +1,6 @@
-"""Normalisation: layers, update rules of their moving statistics, and the schedule beside them.
+"""Normalisation: layers, update rules of their moving statistics, and their schedule.
 
-One file a layer (:class:`Norm`), one a rule.
+One file per layer (:class:`Norm`), one per rule.
 """
 
 from snnrl.nn.norm.base import Norm as Norm

@@ -25,7 +25,7 @@ class Accumulation:
         self.var: Tensor | None = None
 
     def add(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Take ``x[T, B, N, ...]`` in and return mean and variance so far."""
+        """Add ``x[T, B, N, ...]`` and return mean and variance so far."""
         mean, var = self._statistics(x.detach())
         new = x.shape[1]
         if self.mean is None or self.var is None:

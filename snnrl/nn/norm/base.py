@@ -1,4 +1,4 @@
-"""What all normalisations share."""
+"""Base class of the normalisations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snnrl.nn.shape import LayerShape
 
 
 class Affine(NamedTuple):
-    """A normalisation that a fused operator can do together with the neurons:
+    """A normalisation that a fused operator can compute together with the neurons:
     ``y = (x - mean) / sqrt(var + eps) * gamma + beta`` per feature.
 
     :param statistics: mean and variance ``[N]`` to take as constants; ``None``: those of x over
@@ -46,7 +46,7 @@ class Norm(Adaptive):
     """
 
     linear_bias: ClassVar[bool] = True
-    """Whether the linear map in front of it has a bias."""
+    """Whether the preceding linear map has a bias."""
 
     made_of: ClassVar[tuple[str, ...]] = ()
     """Methods that ``forward`` calls, and that ``fused`` and ``constant`` describe with it."""
@@ -60,18 +60,18 @@ class Norm(Adaptive):
         raise NotImplementedError
 
     def fused(self, x: Tensor) -> Affine | None:
-        """Return this pass as a fused operator does it; ``None``: the layer must be called.
+        """Return this pass in the form of a fused operator; ``None`` if the layer must be called.
 
         After a pass with the batch's statistics whoever ran the operator calls :meth:`saw`.
         """
         return None
 
     def fusable(self, x: Tensor) -> Affine | None:
-        """Return :meth:`fused` where it still describes :meth:`forward`."""
+        """Return :meth:`fused` if it still describes :meth:`forward`."""
         return self.fused(x) if answers(self, "fused", *self.made_of) else None
 
     def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
-        """Take in the statistics ``[N]`` of a batch that a fused operator normalised."""
+        """Process the statistics ``[N]`` of a batch that a fused operator normalised."""
 
     def constant(self) -> Constant | None:
         """Return what this pass computes where it treats every input by itself and moves nothing;
@@ -79,5 +79,5 @@ class Norm(Adaptive):
         return None
 
     def known_constant(self) -> Constant | None:
-        """Return :meth:`constant` where it still describes :meth:`forward`."""
+        """Return :meth:`constant` if it still describes :meth:`forward`."""
         return self.constant() if answers(self, "constant", *self.made_of) else None

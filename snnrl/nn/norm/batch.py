@@ -1,4 +1,4 @@
-"""Batch normalisation: over what statistics are pooled, how they move, what follows."""
+"""Batch normalisation: pooling of statistics, their updates and the affine map."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class PooledBatchNorm(BatchNorm):
 
 
 def beside(values: Tensor, x: Tensor) -> Tensor:
-    """Return ``[N]`` or ``[T, N]`` in a shape that goes with ``x[T, B, N, ...]``."""
+    """Return ``[N]`` or ``[T, N]`` in a shape that broadcasts with ``x[T, B, N, ...]``."""
     if values.dim() == 2:
         values = values.unsqueeze(1)
     return values.view(*values.shape, *[1] * (x.dim() - 3))

@@ -1,4 +1,4 @@
-"""How far the moving statistics are from the true ones: what CaRe-BN claims to improve."""
+"""Errors of the moving statistics: what CaRe-BN claims to reduce."""
 
 from __future__ import annotations
 

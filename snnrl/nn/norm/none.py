@@ -14,9 +14,9 @@ from snnrl.parameters import Above, Between
 
 @register("norm", "none")
 class NoNorm(Norm):
-    """Currents as they are.
+    """Identity in place of a normalisation.
 
-    Its parameters mean nothing: configurations have had them from the first version on.
+    Its parameters have no effect: configurations have had them since the first version.
 
     :param rule: keeps no statistics
     :param momentum, smoothing, effective_n, eps: without effect

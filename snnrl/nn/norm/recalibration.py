@@ -16,11 +16,12 @@ from snnrl.nn.norm.batch import norm_layers
 
 @contextmanager
 def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None]:
-    """Inside, every batch normalisation of ``network`` normalises with what it accumulated so far.
+    """Context in which every batch normalisation of ``network`` uses its statistics accumulated so
+    far.
 
-    Everything else is in evaluation mode, such as an ordinary extractor of features before it. At
-    the end the accumulated statistics replace the moving ones. An exception inside, or no
-    forward pass at all, changes nothing; the confidence state is left as it is.
+    Everything else is in evaluation mode, such as an ordinary feature extractor before it. At the
+    end the accumulated statistics replace the moving ones. An exception, or no forward pass at all,
+    changes nothing. The confidence state is not changed.
 
     Source: CaRe-BN (arXiv 2509.23791), re-calibration.
 

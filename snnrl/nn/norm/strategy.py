@@ -1,4 +1,4 @@
-"""A normalisation and the schedule beside it: re-calibration, and how targets follow."""
+"""A normalisation with its schedule: re-calibration, and updates of the targets' statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snnrl.parameters import AtLeast, check_given, parameters_of
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is done with statistics beside training.
+    """Schedule of the statistics besides training.
 
     :param recalibrate_every: environment steps between re-calibrations (null: never)
     :param recalibrate_batches: replay minibatches in a re-calibration
@@ -45,22 +45,22 @@ class NormStrategy:
 
     @property
     def recalibrate_every(self) -> int | None:
-        """Environment steps between re-calibrations, ``None``: never."""
+        """Return the environment steps between re-calibrations, ``None``: never."""
         return self.schedule.recalibrate_every
 
     @property
     def recalibrate_batches(self) -> int:
-        """Minibatches that a re-calibration pools."""
+        """Return the minibatches that a re-calibration pools."""
         return self.schedule.recalibrate_batches
 
     @property
     def target_stats(self) -> str:
-        """How target networks' statistics follow, ``soft`` or ``hard``."""
+        """Return the update of target networks' statistics, ``soft`` or ``hard``."""
         return self.schedule.target_stats
 
     @property
     def rule(self) -> str:
-        """Rule that moves the statistics; ``none`` where there are no moving ones."""
+        """Return the rule that updates the statistics; ``none`` without moving ones."""
         return str(self.parameters.get("rule", "none"))
 
     def settings(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class NormStrategy:
         return {**self.parameters, **vars(self.schedule)}
 
     def make(self, shape: LayerShape, threshold: float) -> Norm:
-        """Make the layer that stands before neurons with this threshold."""
+        """Return the layer to place before neurons with this threshold."""
         return self.layer(shape, threshold, **self.parameters)
 
 

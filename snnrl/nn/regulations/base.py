@@ -1,4 +1,4 @@
-"""What all regulations share."""
+"""Base class of the regulations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from snnrl.nn.adaptive import Adaptive
 
 
 class Regulation(Adaptive):
-    """Moves the firing thresholds of a network by the firing rates of its layers.
+    """Change the firing thresholds of a network by the firing rates of its layers.
 
     The network calls it after each pass that learns, and multiplies each layer's threshold by the
-    gain that comes back. What it keeps is in buffers that it moves in place.
+    returned gain. Its state is in buffers that it updates in place.
 
     :param layers: number of spiking layers L
     """

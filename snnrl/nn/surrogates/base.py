@@ -1,4 +1,4 @@
-"""What all surrogates share."""
+"""Base class of the surrogates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snnrl.ops import surrogate as ops
 
 
 class Surrogate(nn.Module):
-    """Spikes of membrane potentials: ``s = 1{v > th}``, with a derivative that is not 0.
+    """Spikes ``s = 1{v > th}`` of membrane potentials, with a surrogate derivative.
 
     It may own parameters, such as one for each time step.
 
@@ -32,13 +32,13 @@ class Surrogate(nn.Module):
         raise NotImplementedError
 
     def operand(self) -> ops.Surrogate | None:
-        """Return what the fused operators need to know; ``None``: they do not know it."""
+        """Return the surrogate for the fused operators; ``None`` if they do not support it."""
         return None
 
     def known(self) -> ops.Surrogate | None:
-        """Return :meth:`operand` where it still describes :meth:`forward`."""
+        """Return :meth:`operand` if it still describes :meth:`forward`."""
         return self.operand() if answers(self, "operand") else None
 
     @torch.no_grad()
     def project(self) -> None:
-        """Bring the parameters back to where they are allowed: called after each gradient step."""
+        """Project the parameters to their allowed range: called after each gradient step."""

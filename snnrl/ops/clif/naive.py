@@ -11,7 +11,7 @@ from snnrl.ops.surrogate import Firing
 
 
 class CLIFConstants(NamedTuple):
-    """What a kind of these neurons has.
+    """Constants of the neuron.
 
     :param current_decay: ``c``, the share of the synaptic current kept in a step
     :param decay: ``d``, the share of the membrane potential kept in a step
@@ -22,7 +22,8 @@ class CLIFConstants(NamedTuple):
 
 
 class CLIFState(NamedTuple):
-    """Each ``[B, ...]``: membrane before reset, spikes, synaptic current."""
+    """State carried to the next time step, each ``[B, ...]``: membrane before reset, spikes,
+    synaptic current."""
 
     membrane: Tensor
     spikes: Tensor
@@ -42,10 +43,10 @@ def clif(
     Source: PopSAN (Tang et al. 2020) and CaRe-BN (arXiv 2509.23791).
 
     :param x: input to the synapse ``[T, B, ...]``
-    :param state: state after the step before, or ``None`` for a neuron at rest
+    :param state: state after the previous step, or ``None`` for a neuron at rest
     :param constants: of the dynamics
     :param threshold: firing threshold ``th``; a number or a tensor without dimensions
-    :param surrogate: makes spikes of membrane potentials, with a gradient of its own
+    :param surrogate: computes spikes from membrane potentials, with a surrogate gradient
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
     """

@@ -11,7 +11,7 @@ from snnrl.ops.surrogate import Firing
 
 
 class DynamicConstants(NamedTuple):
-    """What a kind of these neurons has (MDC-SAN, Zhang et al. 2022).
+    """Constants of the neuron (MDC-SAN, Zhang et al. 2022).
 
     :param current_decay: ``c``, the share of the synaptic current kept in a step
     :param tv: pull of the membrane on the recovery variable
@@ -28,7 +28,8 @@ class DynamicConstants(NamedTuple):
 
 
 class DynamicState(NamedTuple):
-    """Each ``[B, ...]``: membrane before reset, spikes, synaptic current, recovery variable."""
+    """State carried to the next time step, each ``[B, ...]``: membrane before reset, spikes,
+    synaptic current, recovery variable."""
 
     membrane: Tensor
     spikes: Tensor
@@ -53,10 +54,10 @@ def dynamic(
     Source: MDC-SAN (Zhang et al., AAAI 2022), as in CaRe-BN (arXiv 2509.23791).
 
     :param x: input to the synapse ``[T, B, ...]``
-    :param state: state after the step before, or ``None`` for a neuron at rest
+    :param state: state after the previous step, or ``None`` for a neuron at rest
     :param constants: of the dynamics
     :param threshold: firing threshold ``th``; a number or a tensor without dimensions
-    :param surrogate: makes spikes of membrane potentials, with a gradient of its own
+    :param surrogate: computes spikes from membrane potentials, with a surrogate gradient
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
     """

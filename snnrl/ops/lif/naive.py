@@ -11,7 +11,7 @@ from snnrl.ops.surrogate import Firing
 
 
 class LIFConstants(NamedTuple):
-    """What a kind of these neurons has.
+    """Constants of the neuron.
 
     :param decay: ``d``, the share of the membrane potential kept in a step
     """
@@ -20,7 +20,7 @@ class LIFConstants(NamedTuple):
 
 
 class LIFState(NamedTuple):
-    """What one time step hands to the next, each ``[B, ...]``: membrane before reset, spikes."""
+    """State carried to the next time step, each ``[B, ...]``: membrane before reset, spikes."""
 
     membrane: Tensor
     spikes: Tensor
@@ -39,10 +39,10 @@ def lif(
     Source: CaRe-BN (arXiv 2509.23791), the LIF neuron of its experiments.
 
     :param x: input current ``[T, B, ...]``
-    :param state: state after the step before, or ``None`` for a neuron at rest
+    :param state: state after the previous step, or ``None`` for a neuron at rest
     :param constants: of the dynamics
     :param threshold: firing threshold ``th``; a number or a tensor without dimensions
-    :param surrogate: makes spikes of membrane potentials, with a gradient of its own
+    :param surrogate: computes spikes from membrane potentials, with a surrogate gradient
     :param detach_reset: no gradient through the reset
     :return: spikes ``[T, B, ...]`` and the state after the last step
     """

@@ -1,8 +1,8 @@
 """Fused operators for a CPU, in C++: as exact as the naive ones, and without their time loops.
 
-Two things make them fast. Normalisation, neuron and time loop are one pass over a block of
-features that stays in the cache, forward and backward. And products with spikes only add the rows
-of the weights where a neuron spiked (10 to 30 % of them) instead of multiplying by ones and zeros:
+They are fast for two reasons. Normalisation, neuron and time loop are one pass over a block of
+features that stays in the cache, forward and backward. Products with spikes only add the weight
+rows of neurons that spiked (10 to 30 % of them), instead of multiplying by ones and zeros:
 event-driven, as on a neuromorphic chip.
 """
 
@@ -29,8 +29,8 @@ from snnrl.ops.native.functions import (
 )
 
 FEWEST_ROWS = 16
-"""Rows from which a product alone is event-driven: weights are transposed for it first, which a
-batch of one observation does not pay back."""
+"""Rows from which a single product is event-driven: it first transposes the weights, which does not
+pay for a batch of one observation."""
 
 
 @overload
@@ -38,7 +38,8 @@ def neuron(x: Tensor, dynamics: Dynamics) -> Tensor: ...
 @overload
 def neuron(x: Tensor, dynamics: Dynamics, counts: Literal[True]) -> tuple[Tensor, Tensor]: ...
 def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-    """Neurons from rest: currents ``[T, B, ...]`` -> spikes, as :mod:`snnrl.ops.lif` and others.
+    """Return the spikes of neurons from rest with currents ``[T, B, ...]``, as :mod:`snnrl.ops.lif`
+    and others.
 
     :param counts: return their sum over time ``[B, ...]`` too, with gradients
     :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
@@ -48,7 +49,7 @@ def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> Tensor | tupl
 
 
 def normalised_neuron(x: Tensor, layer: FusedLayer, counts: bool = False) -> tuple[Tensor, ...]:
-    """Currents ``[T, B, N]`` through a layer.
+    """Pass currents ``[T, B, N]`` through a normalisation and neurons.
 
     :param counts: return the spikes' sum over time ``[B, N]`` as well, with gradients
     :return: spikes ``[T, B, N]``, and the mean and variance that were used, without gradients
@@ -67,7 +68,7 @@ def fire_linear(
     bias: Tensor | None,
     counts: bool = False,
 ) -> tuple[Tensor, ...]:
-    """:func:`normalised_neuron`, then :func:`spike_linear`: the spikes are never in memory.
+    """Apply :func:`normalised_neuron`, then :func:`spike_linear`, without storing the spikes.
 
     :param counts: return the spikes' sum over time ``[B, N]`` as well, with gradients
     :return: currents ``[T, B, M]`` of the next layer, and the mean and variance that were used
@@ -80,7 +81,7 @@ def fire_linear(
 
 
 def fire_counts(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`normalised_neuron`, then :func:`counts`: the spikes are never in memory.
+    """Apply :func:`normalised_neuron`, then :func:`counts`, without storing the spikes.
 
     :return: spikes over time ``[B, N]``, and the mean and variance that were used
     :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
@@ -97,7 +98,7 @@ def _with_numbers(layer: FusedLayer) -> FusedLayer:
 
 
 def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``spikes @ weight.T + bias`` of spikes ``[T, B, K]``: ``[T, B, N]``.
+    """Return ``spikes @ weight.T + bias`` of spikes ``[T, B, K]``: ``[T, B, N]``.
 
     Event-driven: row ``k`` of the transposed weights is added where input ``k`` spiked. The
     gradient of the weights is event-driven too; that of the spikes is a dense product.
@@ -116,7 +117,7 @@ def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def encoded_linear(
     drive: Tensor, time_steps: int, threshold: float, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """The spikes of a regularly spiking encoder through a linear map: ``[T, B, N]``.
+    """Apply a linear map to the spikes of a regularly spiking encoder: ``[T, B, N]``.
 
     The encoder is that of :class:`snnrl.nn.encoders.population.PopulationEncoder`: each step adds
     the drive to a potential, which spikes above the threshold and loses it, and lets gradients
@@ -135,7 +136,7 @@ def encoded_linear(
 
 
 def counts(spikes: Tensor) -> Tensor:
-    """Spikes ``[T, B, N]`` of each neuron, added up over time: ``[B, N]``."""
+    """Return the spikes ``[T, B, N]`` of each neuron summed over time: ``[B, N]``."""
     return spikes.sum(0)
 
 
@@ -158,7 +159,7 @@ def infer(
     layers: Sequence[InferenceLayer],
     counts: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """A whole network without gradients, with constant statistics: ``[B, M]`` -> ``[B, N]``.
+    """Run a whole network without gradients, with constant statistics: ``[B, M]`` -> ``[B, N]``.
 
     :param drive: of the encoder of :func:`encoded_linear`, or with ``threshold=None`` the input of
         every step
@@ -166,7 +167,7 @@ def infer(
     :param threshold: of the encoder
     :param layers: at least one
     :param counts: return all spikes of each layer too, int64 of the layers' number
-    :return: spikes of the last layer, added up over time
+    :return: spikes of the last layer, summed over time
     :raises UserError: not float32 on a CPU
     """
     sums = torch.zeros(len(layers), dtype=torch.int64) if counts else None

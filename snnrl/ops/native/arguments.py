@@ -1,4 +1,4 @@
-"""What the C++ operators are called with: dynamics, events and layers, checked and laid out."""
+"""Arguments of the C++ operators: dynamics, events and layers, checked and laid out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DynamicsPointers(ctypes.Structure):
 
 
 def too_many(rows: int, inputs: int) -> UserError:
-    """The error to raise for more spikes in one pass than indices can count."""
+    """Return the error to raise for more spikes in one pass than indices can count."""
     return UserError(
         f"kernel=native: {rows} x {inputs} spikes in one pass are too many; expected at "
         f"most {MOST_INPUTS} inputs of a layer, a smaller batch, or kernel=naive"
@@ -40,7 +40,7 @@ def too_many(rows: int, inputs: int) -> UserError:
 
 
 class Events(NamedTuple):
-    """Where the rows of a matrix of spikes ``[R, K]`` are not zero.
+    """Nonzero positions of a matrix of spikes ``[R, K]``.
 
     :param indices: of row r ``counts[r]`` of them, from ``starts[r]`` on
     :param starts, counts: ``[R]``
@@ -54,19 +54,20 @@ class Events(NamedTuple):
 
     @classmethod
     def room_for(cls, rows: int, inputs: int) -> Events:
-        """Memory for the events of so many rows; only what events fill is ever touched.
+        """Allocate memory for the events of so many rows; only the part that events fill is
+        touched.
 
         :raises UserError: more than the indices can count
         """
         if inputs > MOST_INPUTS or rows * inputs > MOST_EVENTS:
             raise too_many(rows, inputs)
-        # Vectors are stored whole: the last one may end behind the last event.
+        # Vectors are stored whole: the last one may end beyond the last event.
         indices = torch.empty(rows * inputs + 16, dtype=torch.uint16)
         starts, counts = torch.empty(2, rows, dtype=torch.int32).unbind(0)
         return cls(indices, starts, counts, inputs)
 
     def pointers(self) -> _EventPointers:
-        """For the C++ side; they live as long as this does."""
+        """Return pointers for the C++ side, valid as long as this object."""
         return _EventPointers(*(tensor.data_ptr() for tensor in self[:3]))
 
 
@@ -75,7 +76,7 @@ class _EventPointers(ctypes.Structure):
 
 
 class InferenceLayer(NamedTuple):
-    """A layer of a network that only infers.
+    """A layer of a network used only for inference.
 
     :param weight, bias: of its linear map, ``[N, K]`` and ``[N]``
     :param normalisation: mean, variance, gamma and beta ``[N]``; ``None``: there is none
@@ -103,7 +104,7 @@ class LayerPointers(ctypes.Structure):
 
 
 def with_numbers(d: Dynamics) -> Dynamics:
-    """A dynamics whose threshold and scale are numbers, as they are now.
+    """Return a dynamics whose threshold and scale are their current numbers.
 
     :raises UserError: one of them is to get a gradient
     """
@@ -127,7 +128,7 @@ def _number(name: str, value: float | Tensor) -> float:
 
 @lru_cache(maxsize=64)
 def described(d: Dynamics) -> DynamicsPointers:
-    """A dynamics with numbers, as C++ reads it."""
+    """Return a dynamics with numbers, as C++ reads it."""
     # The library is compiled with FUSED_NEURONS and FUSED_SURROGATES in their order.
     return DynamicsPointers(
         FUSED_NEURONS.index(d.neuron),
@@ -141,7 +142,7 @@ def described(d: Dynamics) -> DynamicsPointers:
 
 
 def ready(tensor: Tensor, *shape: int) -> Tensor:
-    """The tensor as C++ reads it: contiguous.
+    """Return the tensor as C++ reads it: contiguous.
 
     :raises UserError: not float32 on a CPU
     :raises ValueError: not of this shape
@@ -157,5 +158,5 @@ def ready(tensor: Tensor, *shape: int) -> Tensor:
 
 
 def pointer(tensor: Tensor | None) -> c_void_p | None:
-    """Of a tensor that is ready and that the caller holds."""
+    """Return the pointer of a ready tensor, which the caller must keep alive."""
     return None if tensor is None else c_void_p(tensor.data_ptr())

@@ -1,8 +1,8 @@
-"""The folder of compiled operators: private to its owner, and every file held against a digest.
+"""Folder of compiled operators: private to its owner, with a digest for every file.
 
-What is loaded from here runs as this user. So nobody else may be able to put a file into the
-folder, or another folder in its place; and a file that a crash or a disk has damaged must not be
-loaded, because a damaged library ends the process with SIGBUS or SIGSEGV.
+Code loaded from here runs as this user. So nobody else may be able to put a file into the folder,
+or replace the folder. A file damaged by a crash or a disk must not be loaded either, because a
+damaged library ends the process with SIGBUS or SIGSEGV.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATTERN = "operators-*"
 
 
 class _UnfitError(Exception):
-    """Why operators are not kept in a place."""
+    """Reason why operators are not cached in a place."""
 
 
 def private_folder(name: str) -> Path:
@@ -70,7 +70,7 @@ def private_folder(name: str) -> Path:
 
 
 def is_whole(built: Path) -> bool:
-    """Whether a library is as :func:`install` left it, and nobody else's."""
+    """Return whether a library is as :func:`install` wrote it, and owned by this user."""
     try:
         status = built.lstat()
         digest = _digest_file(built).read_text()
@@ -81,7 +81,7 @@ def is_whole(built: Path) -> bool:
 
 
 def install(compiled: Path, built: Path) -> None:
-    """Put a library in its place, with its digest; both outlast a power failure.
+    """Install a library with its digest; both survive a power failure.
 
     :param compiled: a file in a folder of its own beside ``built``
     :raises OSError: it cannot be written
@@ -91,7 +91,7 @@ def install(compiled: Path, built: Path) -> None:
     for file in (compiled, digest):
         file.chmod(0o600)
         _sync(file, os.O_RDONLY)
-    # Renaming is atomic: runs that start side by side never load half a file.
+    # Renaming is atomic: runs that start in parallel never load half a file.
     compiled.replace(built)
     digest.replace(_digest_file(built))
     _sync(built.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -118,7 +118,7 @@ def _folder_of_this_process() -> Path:
 
 
 def _claim(path: Path) -> Path:
-    """Make a folder this user's alone.
+    """Make a folder private to this user.
 
     :return: its path, without links
     :raises _UnfitError: others own it, or could exchange it
@@ -131,7 +131,7 @@ def _claim(path: Path) -> Path:
     if stat.S_IMODE(status.st_mode) != 0o700:
         folder.chmod(0o700)
         if status.st_mode & 0o022:
-            # Made by an earlier version: what is in it may be anybody's.
+            # Made by an earlier version: its contents may be anybody's.
             for file in folder.glob(PATTERN):
                 file.unlink()
     return folder
@@ -157,7 +157,7 @@ def _find(path: Path) -> Path:
         status = _found_or_made(entry)
         if stat.S_ISLNK(status.st_mode):
             links += 1
-            if links > 40:  # as many as Linux follows
+            if links > 40:  # The limit of Linux.
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
             if not _is_trusted(status.st_uid, here):
                 raise _UnfitError(f"the link {entry} belongs to {_user(status.st_uid)}")
@@ -176,7 +176,7 @@ def _found_or_made(entry: Path) -> os.stat_result:
     try:
         return entry.lstat()
     except FileNotFoundError:
-        # Whoever makes it in the meantime is seen below.
+        # If another process makes it in the meantime, that is checked below.
         entry.mkdir(mode=0o700, exist_ok=True)
         return entry.lstat()
 
@@ -199,11 +199,12 @@ def _check_above(folder: Path) -> None:
 
 
 def _is_trusted(owner: int, holder: Path) -> bool:
-    """Whether what an owner has in a folder is followed: this user's, root's and the system's."""
+    """Return whether to follow an owner's entries in a folder: this user's, root's and the
+    system's."""
     if owner in (0, os.geteuid()):
         return True
-    # In a user namespace the root outside is seen as the overflow user, and so is everybody else
-    # outside: who could have put it there decides.
+    # In a user namespace the outer root appears as the overflow user, and so does everybody else
+    # outside: whoever could have put it there decides.
     return owner == _overflow_user() and not holder.lstat().st_mode & 0o022
 
 
@@ -215,7 +216,7 @@ def _overflow_user() -> int:
 
 
 def _is_own_group(group: int) -> bool:
-    """Whether nobody but this user is in a group, as in those that are made with a user."""
+    """Return whether this user is the only member of a group, such as one made with the user."""
     try:
         entry, user = grp.getgrgid(group), pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

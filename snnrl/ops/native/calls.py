@@ -24,7 +24,7 @@ from snnrl.ops.native.arguments import (
 )
 from snnrl.ops.native.library import library
 
-COLUMNS = 32  # as in operators.cpp
+COLUMNS = 32  # As in operators.cpp.
 
 
 def _call(name: str, *arguments: Any) -> None:
@@ -42,7 +42,7 @@ def _call(name: str, *arguments: Any) -> None:
 
 
 def _over_time(gradient: Tensor, x: Tensor) -> tuple[Tensor, int]:
-    """The gradient and the distance of its time steps, 0 where all are the same array."""
+    """Return the gradient and the stride of its time steps, 0 if all are the same array."""
     if gradient.shape == x.shape and gradient.stride(0) == 0 and gradient[0].is_contiguous():
         return gradient, 0
     gradient = ready(gradient, *x.shape)
@@ -162,7 +162,7 @@ def normalised_backward(
 
 
 def encode(drive: Tensor, time_steps: int, threshold: float, events: Events) -> None:
-    """Drive ``[B, M]`` -> the events of its spikes, of the rows ``[T * B, M]``."""
+    """Return the events of a drive's ``[B, M]`` spikes, of the rows ``[T * B, M]``."""
     drive = ready(drive, len(drive), drive.shape[-1])
     _call(
         "snn_encode",
@@ -176,7 +176,7 @@ def encode(drive: Tensor, time_steps: int, threshold: float, events: Events) -> 
 
 
 def find_events(spikes: Tensor) -> Events:
-    """The events of spikes ``[R, K]``."""
+    """Return the events of spikes ``[R, K]``."""
     rows, inputs = spikes.shape
     spikes = ready(spikes, rows, inputs)
     events = Events.room_for(rows, inputs)
@@ -185,7 +185,7 @@ def find_events(spikes: Tensor) -> Events:
 
 
 def event_product(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``spikes @ weight.T + bias``: ``[R, N]``."""
+    """Return ``spikes @ weight.T + bias``: ``[R, N]``."""
     rows, inputs = len(events.counts), events.inputs
     weight = ready(weight, len(weight), inputs)
     bias = None if bias is None else ready(bias, len(weight))
@@ -207,7 +207,7 @@ def event_product(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor
 
 
 def event_gradient(events: Events, gradient: Tensor) -> Tensor:
-    """``gradient.T @ spikes`` from a gradient ``[R, N]``: ``[N, K]``."""
+    """Return ``gradient.T @ spikes`` from a gradient ``[R, N]``: ``[N, K]``."""
     rows, inputs = len(events.counts), events.inputs
     gradient = ready(gradient, rows, gradient.shape[-1])
     dweight = gradient.new_empty(gradient.shape[1], inputs)

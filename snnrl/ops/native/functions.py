@@ -1,4 +1,4 @@
-"""Gradients of the C++ operators. Of a layer its currents are kept, and where it spiked."""
+"""Gradients of the C++ operators. They save a layer's currents and the events of its spikes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnrl.ops.native.arguments import Events
 
 
 def _refuse_second_derivatives() -> None:
-    """A gradient with ``create_graph=True`` would leave out what these operators do not record.
+    """Refuse ``create_graph=True``: these operators record nothing for second derivatives.
 
     :raises RuntimeError: it is being computed
     """
@@ -22,11 +22,12 @@ def _refuse_second_derivatives() -> None:
 
 
 def _both(spikes: Tensor | None, counts: Tensor | None, x: Tensor) -> Tensor:
-    """The gradient of spikes ``[T, B, ...]`` from what reaches them and their sum over time."""
+    """Return the gradient of spikes ``[T, B, ...]`` from those of the spikes and of their sum over
+    time."""
     if counts is None:
         assert spikes is not None
         return spikes
-    # The same array at every step: calls.py takes it as it is.
+    # The same array at every step: calls.py accepts it without a copy.
     over_time = counts.contiguous().expand(x.shape)
     return over_time if spikes is None else spikes + over_time
 
@@ -57,10 +58,11 @@ class NeuronFunction(torch.autograd.Function):
 def _keep(
     ctx: Any, x: Tensor, layer: FusedLayer, used: tuple[Tensor, Tensor], *more: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Keep what the gradient of a layer needs, and ``more``; return its mean and variance."""
+    """Save the tensors that a layer's gradient needs, and ``more``; return its mean and
+    variance."""
     mean, var = used
     if layer.statistics is not None:
-        # The moving statistics may move between this pass and its gradient.
+        # The moving statistics may change between this pass and its gradient.
         mean, var = mean.clone(), var.clone()
     ctx.of_batch = layer.statistics is None
     ctx.set_materialize_grads(False)
@@ -71,7 +73,7 @@ def _keep(
 
 
 def _through(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-    """Gradients of x, gamma and beta from that of the spikes ``[T, B, N]``."""
+    """Return gradients of x, gamma and beta from that of the spikes ``[T, B, N]``."""
     x, mean, var, gamma, beta = ctx.saved_tensors[:5]
     layer = FusedLayer((mean, var), gamma, beta, ctx.eps, ctx.dynamics)
     return calls.normalised_backward(x, layer, gradient, of_batch=ctx.of_batch)
@@ -205,7 +207,7 @@ class EncodedLinearFunction(torch.autograd.Function):
 def _of_map(
     ctx: Any, gradient: Tensor, needs_weight: bool, needs_bias: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of weight and bias of a linear map from that of its outputs ``[..., N]``."""
+    """Return gradients of weight and bias of a linear map from that of its outputs ``[..., N]``."""
     indices, starts, counts, weight = ctx.saved_tensors[-4:]
     events = Events(indices, starts, counts, weight.shape[1])
     rows = gradient.contiguous().flatten(0, -2)
@@ -216,7 +218,7 @@ def _of_map(
 
 
 def _over_time(gradient: Tensor, threshold: float) -> Tensor:
-    """``sum_t c[t] gradient[t]``, ``c[t] = sum_{k <= t} (1 - threshold)^k``: ``[B, N]``.
+    """Return ``sum_t c[t] gradient[t]``, ``c[t] = sum_{k <= t} (1 - threshold)^k``: ``[B, N]``.
 
     With the straight-through gradient the potential before step t's spike gets
     ``e[t] = g[t] + (1 - threshold) e[t+1]``, and the drive, which every step adds, the sum of all

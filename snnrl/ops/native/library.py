@@ -1,4 +1,4 @@
-"""The C++ operators, compiled once by the machine's compiler and kept."""
+"""The C++ operators, compiled once by the machine's compiler and cached."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ FLAGS = (
 
 
 def sources() -> list[Path]:
-    """Every file that is compiled: machinery, steps of neurons, derivatives of surrogates."""
+    """Return every file that is compiled: machinery, steps of neurons, derivatives of
+    surrogates."""
     return [SOURCE, *sorted(SOURCE.parent.glob("*.hpp")), *STEPS, SURROGATES]
 
 
 def composition() -> list[str]:
-    """Arguments of the compiler that put steps and derivatives into the machinery."""
+    """Return the compiler's arguments that insert steps and derivatives into the machinery."""
     included = [argument for path in [*STEPS, SURROGATES] for argument in ("-include", str(path))]
     neurons = ",".join(f"{path.parent.name}::Neuron" for path in STEPS)
     surrogates = ",".join(f"surrogate::{name}" for name in FUSED_SURROGATES)
@@ -48,16 +49,16 @@ def composition() -> list[str]:
 
 
 def compiler() -> str | None:
-    """The C++ compiler of this machine, or ``None``."""
+    """Return the C++ compiler of this machine, or ``None``."""
     return shutil.which("g++") or shutil.which("clang++")
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """The compiled operators, built (two to three seconds) if nobody has yet.
+    """Return the compiled operators, built (two to three seconds) if not in the cache.
 
-    They are kept in :func:`snnrl.ops.native.cache.private_folder`, under a name made of the
-    sources, the compiler and the processor, and made anew when they are not what was kept.
+    They are cached in :func:`snnrl.ops.native.cache.private_folder`, under a name derived from the
+    sources, the compiler and the processor, and rebuilt if the cached file was changed.
 
     :raises UserError: no compiler, a compiler that fails, no room for the result, or no
         place for it that is this user's alone
@@ -101,7 +102,8 @@ def _fingerprint(path: str) -> str:
 
 
 def _processor() -> str:
-    """What the processor can do, as far as the system tells: a home may be shared by machines."""
+    """Return the processor's features as reported by the system: machines may share a home
+    folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -126,7 +128,7 @@ def _build(path: str, built: Path) -> None:
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True)
-    except OSError as problem:  # such as no memory for another process
+    except OSError as problem:  # Such as no memory for another process.
         raise UserError(
             f"kernel=native: {command[0]} cannot be run ({problem.strerror}); expected a compiler "
             "of C++20, or use kernel=naive"

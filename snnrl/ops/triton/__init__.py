@@ -33,7 +33,7 @@ def neuron(x: Tensor, dynamics: Dynamics) -> Tensor: ...
 @overload
 def neuron(x: Tensor, dynamics: Dynamics, counts: Literal[True]) -> tuple[Tensor, Tensor]: ...
 def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-    """Spikes of currents ``x[T, B, ...]``, of its shape and dtype.
+    """Return the spikes of currents ``x[T, B, ...]``, of its shape and dtype.
 
     :param counts: return their sum over time ``[B, ...]`` too, with gradients
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
@@ -44,7 +44,7 @@ def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> Tensor | tupl
 
 
 def normalised_neuron(x: Tensor, layer: FusedLayer, counts: bool = False) -> tuple[Tensor, ...]:
-    """Currents ``[T, B, N]`` through a layer.
+    """Pass currents ``[T, B, N]`` through a normalisation and neurons.
 
     :param counts: return the spikes' sum over time ``[B, N]`` as well, with gradients
     :return: spikes of the shape and dtype of ``x``; mean and variance ``[N]`` without gradient
@@ -56,7 +56,7 @@ def normalised_neuron(x: Tensor, layer: FusedLayer, counts: bool = False) -> tup
 
 
 def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
-    """Spikes ``[T, B, M]`` of a drive ``[B, M]``: integrate, spike, soft reset.
+    """Return the spikes ``[T, B, M]`` of a drive ``[B, M]``: integrate, spike, soft reset.
 
     The gradient passes straight through the threshold.
 
@@ -67,7 +67,7 @@ def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
 
 
 def counts(spikes: Tensor) -> Tensor:
-    """Spikes ``[T, B, N]`` of each neuron, added up over time: ``[B, N]``.
+    """Return the spikes ``[T, B, N]`` of each neuron summed over time: ``[B, N]``.
 
     :raises UserError: ``spikes`` are on no CUDA device, or of a type beyond float32
     """
@@ -76,7 +76,7 @@ def counts(spikes: Tensor) -> Tensor:
 
 
 def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A linear map of spikes ``[T, B, K]`` by ``weight[N, K]``: the vendor's matrix product.
+    """Apply a linear map ``weight[N, K]`` to spikes ``[T, B, K]``, by the vendor's matrix product.
 
     :raises UserError: ``spikes`` are on no CUDA device, or of a type beyond float32
     """
@@ -87,7 +87,7 @@ def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def encoded_linear(
     drive: Tensor, time_steps: int, threshold: float, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """The spikes of a drive ``[B, K]``, see :func:`encode`, through a linear map: ``[T, B, N]``.
+    """Apply a linear map to the spikes of a drive ``[B, K]``, see :func:`encode`: ``[T, B, N]``.
 
     :raises UserError: ``drive`` is on no CUDA device, or of a type beyond float32
     """

@@ -26,23 +26,25 @@ MOST_SPLITS = 64
 
 
 def tile_size(time_steps: int) -> int:
-    """Neurons of a tile: fewer where each keeps many membranes in registers."""
+    """Return the neurons of a tile: fewer if each keeps many membranes in registers."""
     return 512 if time_steps <= 8 else 128
 
 
 def split_rows(rows: int, tile_rows: int) -> tuple[int, int]:
-    """Rows of each part and number of parts, none empty, at most :data:`MOST_SPLITS`."""
+    """Return the rows of each part and the number of parts, none empty, at most
+    :data:`MOST_SPLITS`."""
     each = max(tile_rows, -(-rows // MOST_SPLITS))
     return each, -(-rows // each)
 
 
 def membrane_scratch(x: Tensor) -> Tensor | None:
-    """Memory for the membranes of ``x[T, ...]`` where T is too long for registers."""
+    """Return memory for the membranes of ``x[T, ...]`` if T is too long for registers."""
     if x.shape[0] <= LONGEST_UNROLLED:
         return None
     return torch.empty(x.shape, dtype=torch.float32, device=x.device)
 
 
 def counts_of(x: Tensor, wanted: bool) -> Tensor:
-    """Memory for the sum over time of the spikes of ``x[T, ...]``; empty where it is not wanted."""
+    """Return memory for the sum over time of the spikes of ``x[T, ...]``; empty if not
+    requested."""
     return x.new_empty(x.shape[1:] if wanted else 0)

@@ -1,4 +1,5 @@
-"""What a kernel is compiled from: the step of a neuron and the derivative of a surrogate."""
+"""Functions that a kernel is compiled from: the step of a neuron and the derivative of a
+surrogate."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ DERIVATIVES = "snnrl.ops.surrogate.triton_derivative"
 
 
 class Program(NamedTuple):
-    """What is known of a :class:`snnrl.ops.dynamics.Dynamics` when a kernel is compiled.
+    """Parts of a :class:`snnrl.ops.dynamics.Dynamics` known when a kernel is compiled.
 
     :param step, step_back: of the neuron's ``triton_step.py``
     :param states: number of variables that one time step hands to the next, without the spikes
@@ -37,7 +38,7 @@ class Program(NamedTuple):
 def program(
     neuron: str, surrogate: str, detach_reset: bool, constants: tuple[float, ...]
 ) -> Program:
-    """Put a program together from a neuron's folder and the surrogates'."""
+    """Return the program of a neuron's folder and a surrogate."""
     steps = import_module(f"snnrl.ops.{neuron}.triton_step")
     own: tuple[float, ...] = CONSTANTS[neuron](*constants)
     derivative = getattr(import_module(DERIVATIVES), surrogate)

@@ -1,7 +1,7 @@
-"""The operators ``snnrl::triton_*``: Triton on CUDA, gradients by operators of their own.
+"""The operators ``snnrl::triton_*``: Triton on CUDA, with operators for their gradients.
 
-They are opaque to ``torch.compile``, which neither traces nor breaks at them. A dynamics travels
-through an operator's schema as its last six arguments, see :func:`pack`.
+They are opaque to ``torch.compile``, which neither traces them nor breaks the graph at them. A
+dynamics passes through an operator's schema as its last six arguments, see :func:`pack`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _LIBRARY = torch.library.Library("snnrl", "FRAGMENT")
 
 
 def pack(dynamics: Dynamics, device: torch.device) -> Packed:
-    """What a schema can hold: the operands, the names, the switch and the numbers of a dynamics.
+    """Return a dynamics as types that a schema can hold: the operands, the names, the switch and
+    the numbers.
 
     :raises UserError: an operand that is no number of float32 on the device, or is to get a
         gradient
@@ -50,7 +51,7 @@ def _operand(name: str, value: float | Tensor, device: torch.device) -> Tensor:
     if not isinstance(value, Tensor):
         in_graph = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         if in_graph or torch.compiler.is_compiling():
-            # What belongs to a graph cannot be kept for what is outside of it.
+            # Tensors of a CUDA graph cannot be kept outside of it.
             return torch.full((), value, dtype=torch.float32, device=device)
         return _kept_operand(value, device)
     if value.requires_grad and torch.is_grad_enabled():
@@ -82,7 +83,7 @@ def _composed(function: Callable[..., Any], *args: Any) -> Any:
 
 @cache
 def _loaded(module: str, function: str) -> Callable[..., Any]:
-    # Triton is imported when a kernel is launched and not before: the package works without it.
+    # Triton is imported only when a kernel is launched: the package works without it.
     found: Callable[..., Any] = getattr(import_module(f"snnrl.ops.triton.{module}"), function)
     return found
 
@@ -105,7 +106,7 @@ def _define(schema: str, module: str, function: str, fake: Callable[..., Any]) -
 
 
 def _like(x: Tensor) -> Tensor:
-    """A contiguous tensor of the shape of ``x``: ``empty_like`` would keep its strides."""
+    """Return a contiguous tensor of the shape of ``x``: ``empty_like`` would keep its strides."""
     return x.new_empty(x.shape)
 
 
@@ -114,7 +115,7 @@ def _counts_like(x: Tensor, counts: bool) -> Tensor:
 
 
 def _keep(ctx: Any, tensors: Sequence[Tensor], packed: Sequence[Any]) -> None:
-    """Keep tensors and a dynamics for a gradient."""
+    """Save tensors and a dynamics for a gradient."""
     threshold, scale, *ctx.names = packed
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, threshold, scale)
@@ -153,7 +154,8 @@ torch.library.register_autograd(
 
 
 def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> tuple[Tensor, Tensor]:
-    """Spikes of currents ``x[T, B, ...]``, of its shape and dtype; the neurons start at rest.
+    """Return the spikes of currents ``x[T, B, ...]``, of its shape and dtype; the neurons start at
+    rest.
 
     :return: spikes, and their sum over time ``[B, ...]``, which is empty without ``counts``
     """
@@ -245,7 +247,7 @@ def normalised_neuron(
     dynamics: Dynamics,
     counts: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Spikes of ``(x - mean) / sqrt(var + eps) gamma + beta``, and the statistics used.
+    """Return the spikes of ``(x - mean) / sqrt(var + eps) gamma + beta``, and the statistics used.
 
     :param x: ``[T, B, N]``
     :param statistics: mean and variance ``[N]``, constants; ``None``: those of ``x`` over (T, B),
@@ -294,6 +296,6 @@ torch.library.register_autograd(
 
 
 def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
-    """Spikes ``[T, B, M]`` of a drive ``[B, M]``: integrate, spike, soft reset."""
+    """Return the spikes ``[T, B, M]`` of a drive ``[B, M]``: integrate, spike, soft reset."""
     spikes: Tensor = torch.ops.snnrl.triton_encode(drive, time_steps, threshold)
     return spikes

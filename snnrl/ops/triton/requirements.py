@@ -1,4 +1,4 @@
-"""What these kernels need of a machine and of a tensor, checked in one place."""
+"""Requirements of the kernels on the machine and on tensors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_device(device: torch.device) -> None:
 
 @cache
 def has_c_compiler() -> bool:
-    """Whether there is one that Triton looks for. Looked for once: operators ask at each call."""
+    """Return whether Triton finds a C compiler. Cached, because operators ask at each call."""
     return bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
 
 

@@ -1,6 +1,6 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-not-found"
 # mypy: disable-error-code="import-untyped, misc"
-"""What spikes and their gradients have in common, whatever the neuron."""
+"""Spikes and their gradients, for any neuron."""
 
 import triton
 import triton.language as tl
@@ -8,13 +8,14 @@ import triton.language as tl
 
 @triton.jit
 def spikes_of(v, operands):
-    """``1{v > threshold}`` in float32; ``operands`` are threshold and scale of the surrogate."""
+    """Return ``1{v > threshold}`` in float32; ``operands`` are threshold and scale of the
+    surrogate."""
     return (v > operands[0]).to(tl.float32)
 
 
 @triton.jit
 def through_spike(spike, through_reset):
-    """The gradient that reaches the membrane of a step through its spikes.
+    """Return the gradient that reaches the membrane of a step through its spikes.
 
     :param spike: ``dL/ds`` from above, the surrogate's derivative, and whether the reset has a
         gradient

@@ -42,7 +42,7 @@ def load_normalised(x_ptr, offsets, mask, channel):
 
 @triton.jit
 def current(xhat, channel):
-    """What drives the neuron: ``xhat gamma + beta``; for a bare neuron ``x``."""
+    """Return the neuron's input: ``xhat gamma + beta``; for a bare neuron ``x``."""
     if channel is not None:
         xhat = xhat * channel[2] + channel[3]
     return xhat
