@@ -1,4 +1,4 @@
-"""What a command does before its imports, which take seconds: import this first.
+"""Setup of a command before its imports, which take seconds: import this first.
 
 It acts in a process that was started with ``python -m snnrl.train`` and the like, and leaves any
 other alone.
@@ -35,7 +35,7 @@ def imported() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Inside, imports that a command makes late are treated like those at its start."""
+    """Context in which late imports of a command are treated like those at its start."""
     late = sys.excepthook is _explain and (
         signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )

@@ -11,7 +11,7 @@ from snnrl.nn.operators import Operators
 
 
 class Drive(NamedTuple):
-    """What a network's first layer sees, for an operator that does all steps by itself.
+    """Input of a network's first layer, for an operator that computes all steps itself.
 
     :param values: ``[B, K]``
     :param threshold: of an encoder that spikes regularly: each step adds the values to a potential,
@@ -34,10 +34,10 @@ class Encoder(nn.Module):
     features: int
 
     scales = False
-    """Whether it scales observations from ``input_range``."""
+    """True if it scales observations from ``input_range``."""
 
     takes_images = False
-    """Whether it can precede convolutions."""
+    """True if it can precede convolutions."""
 
     def __init__(
         self, inputs: int, time_steps: int, input_range: tuple[float, float] | None = None

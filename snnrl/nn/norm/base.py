@@ -46,7 +46,7 @@ class Norm(Adaptive):
     """
 
     linear_bias: ClassVar[bool] = True
-    """Whether the preceding linear map has a bias."""
+    """True if the preceding linear map has a bias."""
 
     made_of: ClassVar[tuple[str, ...]] = ()
     """Methods that ``forward`` calls, and that ``fused`` and ``constant`` describe with it."""
