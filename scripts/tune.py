@@ -5,7 +5,7 @@ command, or a range to search in: ``bn=carebn,vanilla``, ``algo.batch_size=choic
 ``algo.gamma=interval(0.9,0.999)``, ``'algo.learning_rate=tag(log,interval(1e-4,1e-2))'``.
 
 What is maximised is the return of the last evaluation, its mean over episodes and seeds. Trials
-are ordinary runs in ``results_dir``, and the study lies there too: the same command goes on.
+are ordinary runs in ``results_dir``, and the study lies there too: the same command resumes it.
 ``hydra-optuna-sweeper`` is no choice: it asks for an Optuna older than 3.
 """
 

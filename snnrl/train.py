@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     :param argv: arguments, those of the process if not given
     """
     argv = sys.argv[1:] if argv is None else argv
-    again = "stopped at once; the same command goes on from the last checkpoint"
+    again = "stopped at once; the same command resumes from the last checkpoint"
     return exit_status(lambda: _main(argv), at_once=again)
 
 
@@ -175,7 +175,7 @@ def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) ->
     if sum(outcome.final_return is not None for outcome in outcomes) >= runs:
         return
     if stop.signal_number is not None:
-        raise Interrupted("stopped; the same command goes on from there", stop.signal_number)
+        raise Interrupted("stopped; the same command resumes it", stop.signal_number)
     raise RunFailed("not every run of the sweep is done; the lines above say why")
 
 

@@ -190,7 +190,7 @@ def test_a_signal_ends_the_whole_sweep(
     *_, interrupted, last = err.splitlines()
     assert interrupted.startswith("interrupted: ")
     assert "stopped at step 20 and saved" in interrupted
-    assert last == "stopped; the same command goes on from there"
+    assert last == "stopped; the same command resumes it"
     assert out.splitlines()[-1] == "3 runs: 1 interrupted, 2 not begun"
     assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
@@ -330,7 +330,7 @@ def test_a_signal_from_outside(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 143
-    assert "saved; the same command goes on from there" in err.splitlines()[-1]
+    assert "saved; the same command resumes it" in err.splitlines()[-1]
     assert list(tmp_path.rglob("checkpoint/*/state.pt"))
 
 
@@ -348,7 +348,7 @@ def test_a_signal_to_all_processes_of_a_run(
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=100)
     assert process.returncode == status
-    assert "saved; the same command goes on from there" in err.splitlines()[-1]
+    assert "saved; the same command resumes it" in err.splitlines()[-1]
     assert list(tmp_path.rglob("checkpoint/*/state.pt"))
 
 
@@ -369,7 +369,7 @@ def test_ctrl_c_reaches_the_run_and_not_the_processes_of_its_environments(
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=100)
     assert process.returncode == status
-    assert "saved; the same command goes on from there" in err.splitlines()[-1]
+    assert "saved; the same command resumes it" in err.splitlines()[-1]
     assert list(tmp_path.rglob("checkpoint/*/state.pt"))
 
 

@@ -186,7 +186,7 @@ class Supervisor(BaseCallback):
 
     def _stopped(self, step: int, signal_number: int) -> Interrupted:
         return Interrupted(
-            f"stopped at step {step:,} and saved; the same command goes on from there",
+            f"stopped at step {step:,} and saved; the same command resumes it",
             signal_number,
         )
 

@@ -112,7 +112,7 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     failure = folder.failed_twice()
     if failure is not None and not cfg.retry:
         raise RunFailed(
-            f"twice the same at step {failure.step:,}, so not tried again without retry=true: "
+            f"twice the same at step {failure.step:,}, so not retried without retry=true: "
             f"{failure.reason} ({folder.path / FAILED})"
         )
     if not folder.has_its_own_name:
@@ -166,7 +166,7 @@ def _ended_by(
     if isinstance(failure, EnvironmentEnded) and stop.signal_number is not None:
         # The signal reached the environments' processes too.
         return Interrupted(
-            "stopped at once; the same command goes on from the last checkpoint",
+            "stopped at once; the same command resumes from the last checkpoint",
             stop.signal_number,
         )
     if begun is not None and (gone := folder.gone()) is not None:
@@ -197,7 +197,7 @@ def _say_how_long(cfg: DictConfig) -> float:
     compiles = kernel_for(cfg) == "compile"
     wait = " (compiling takes up to a minute the first time)" if compiles else ""
     if (earlier := _additive_folder(cfg)) is not None:
-        print(f"an earlier run of these settings is in {earlier}; seeding=additive goes on with it")
+        print(f"an earlier run of these settings is in {earlier}; seeding=additive resumes it")
     print(f"{cfg.env.id}: timing a few steps{wait}", flush=True)
     seconds = seconds_for(cfg, cfg.total_steps)
     print(f"{cfg.total_steps:,} steps will take about {in_words(seconds)} here")
@@ -247,7 +247,7 @@ def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:
             f"total_steps={cfg.total_steps}: {checkpoint} is at step {agent.num_timesteps:,} "
             "already; expected at least that"
         )
-    print(f"going on from step {agent.num_timesteps:,} of {cfg.total_steps:,}")
+    print(f"resuming from step {agent.num_timesteps:,} of {cfg.total_steps:,}")
     print(disk_space(cfg, agent))
     if not restored:
         print(f"{cfg.env.id}: its state cannot be restored, so a new episode starts")

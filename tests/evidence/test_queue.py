@@ -172,7 +172,7 @@ def test_everything_killed_and_started_again(
     wait(lambda: not Lock(place.queue).is_held())
     states = {name: load_run(path).status for name, path in runs(place).items()}
     assert states == {"Sound/0": "done", "Failing/0": "failed"}
-    assert "going on from step" in (place.queue / "1.log").read_text()
+    assert "resuming from step" in (place.queue / "1.log").read_text()
     settings = yaml.safe_load((sound / "overrides.yaml").read_text())
     whole = [*settings[:-1], f"results_dir={tmp_path / 'whole'}"]
     with patch("snnrl.experiment.run.seconds_for", return_value=1.0):

@@ -91,7 +91,7 @@ def test_a_signal_in_an_evaluation_leaves_it_to_the_run_that_goes_on(
         with monkeypatch.context() as patched:
             signal_in(step, patched)
             assert train(tmp_path / "stopped", *settings) == 143
-        line = f"stopped at step {step:,} and saved; the same command goes on from there"
+        line = f"stopped at step {step:,} and saved; the same command resumes it"
         assert capsys.readouterr().err.splitlines()[-1] == line
         assert not (stopped.path / "FAILED").exists()
         assert not (stopped.path / "DONE").exists()

@@ -112,7 +112,7 @@ def test_a_broken_environment(
     # Asked for again, it goes on from the last checkpoint.
     monkeypatch.setattr(Breaking, "breaks_at", 10**9)
     assert train(tmp_path, *settings) == 0
-    assert "going on from step 30" in capsys.readouterr().out
+    assert "resuming from step 30" in capsys.readouterr().out
     assert (folder.path / "DONE").exists()
     assert not (folder.path / "FAILED").exists()
 

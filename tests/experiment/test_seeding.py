@@ -171,7 +171,7 @@ def test_an_earlier_run_of_the_same_settings_is_pointed_out(
     assert "an earlier run" not in capsys.readouterr().out
     assert train(tmp_path, *settings) == 0
     earlier = folder_of(tmp_path, *settings, "seeding=additive").path
-    said = f"an earlier run of these settings is in {earlier}; seeding=additive goes on with it"
+    said = f"an earlier run of these settings is in {earlier}; seeding=additive resumes it"
     assert said in capsys.readouterr().out
 
 

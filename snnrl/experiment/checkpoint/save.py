@@ -165,7 +165,7 @@ class Checkpoints:
     def _what_is_left(self) -> str:
         if self._last is None:
             return "there is none before it"
-        return f"that of step {self._last[1].step:,} is whole, and the same command goes on from it"
+        return f"that of step {self._last[1].step:,} is whole, and the same command resumes from it"
 
 
 class Loaded(NamedTuple):

@@ -59,7 +59,7 @@ class EnvConfig:
         default="default",
     )
     n_envs: int = option(
-        "copies that are learned from side by side, each a process from 2 on",
+        "parallel training environments (subprocesses if more than one)",
         minimum=1,
         maximum=100,
         default=1,
@@ -366,7 +366,9 @@ class RunConfig:
     plugins: list[str] = option(  # noqa: RUF009
         "modules of your own that register components: plugins=[my_lab.spiking]", empty=list
     )
-    retry: bool = option("whether to try again what failed twice of the same at the same step")
+    retry: bool = option(
+        "whether to retry runs that failed twice with the same error at the same step"
+    )
 
 
 BASES: dict[str, type] = {

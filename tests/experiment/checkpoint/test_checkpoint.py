@@ -417,7 +417,7 @@ def test_a_disk_that_is_really_full(
     monkeypatch.undo()
     (small_disk / "ballast").unlink()
     assert train(small_disk, *SHORT) == 0
-    assert "going on from step 20" in capsys.readouterr().out
+    assert "resuming from step 20" in capsys.readouterr().out
     assert_same_run(folder, stopped.whole)
 
 

@@ -56,7 +56,7 @@ def test_a_crash(settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
     assert "so checkpoints wait for the end of an episode" in capsys.readouterr().err
     assert train(tmp_path / "crashed", *settings) == 0
     out = capsys.readouterr().out
-    assert "going on from step" in out
+    assert "resuming from step" in out
     assert "cannot be restored" not in out
     assert train(tmp_path / "whole", *settings) == 0
     assert_same_run(*(folder_of(tmp_path / name, *settings) for name in ("crashed", "whole")))

@@ -82,12 +82,12 @@ def test_a_signal(
     for step in (50, 67):  # on an evaluation, and between two
         at_step(step, lambda: signal.raise_signal(number))
         assert train(tmp_path / "stopped", *settings) == status
-        assert "the same command goes on" in capsys.readouterr().err.splitlines()[-1]
+        assert "the same command resumes" in capsys.readouterr().err.splitlines()[-1]
         assert not (stopped.path / "DONE").exists()
         assert not (stopped.path / "FAILED").exists()
         assert stopped.model.exists()
     assert train(tmp_path / "stopped", *settings) == 0
-    assert "going on from step 6" in capsys.readouterr().out
+    assert "resuming from step 6" in capsys.readouterr().out
     assert_same_run(stopped, whole(*settings))
 
 

@@ -120,7 +120,7 @@ def test_the_folder_of_an_earlier_version_is_used(
     assert train(tmp_path, "total_steps=120") == 0
     out = capsys.readouterr().out
     assert f"uses the folder that these settings have already: {earlier.parent}\n" in out
-    assert "going on from step 100" in out
+    assert "resuming from step 100" in out
     assert [folder.name for folder in earlier.parents[1].iterdir()] == [earlier.parent.name]
 
 

@@ -149,7 +149,7 @@ def test_more_steps_go_on(results: Path, capsys: pytest.CaptureFixture[str]) -> 
     folder = folder_of(results)
     before = rows_of(folder, "evaluations")
     assert train(results, "total_steps=130") == 0
-    assert "going on from step 100 of 130" in capsys.readouterr().out
+    assert "resuming from step 100 of 130" in capsys.readouterr().out
     assert folder.finished_steps() == 130
     assert steps_in(folder, "evaluations") == [0, 50, 100, 130]
     assert rows_of(folder, "evaluations")[: len(before)] == before

@@ -338,7 +338,7 @@ def test_a_signal_saves_all_runs_and_ends_the_sweep(
     assert out.splitlines()[-1] == "3 runs: 2 interrupted, 1 not begun"
     interrupted = [line for line in err.splitlines() if line.startswith("interrupted: ")]
     assert len(interrupted) == 2
-    assert all("and saved; the same command goes on" in line for line in interrupted)
+    assert all("and saved; the same command resumes" in line for line in interrupted)
     assert len(list(tmp_path.rglob("state.pt"))) == 2
 
 
@@ -385,7 +385,7 @@ def test_submitit_goes_on_with_what_is_preempted(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert out.splitlines()[-1] == "1 runs: 1 done"
     (log,) = tmp_path.rglob("*_log.out")
-    assert "going on from step" in log.read_text()
+    assert "resuming from step" in log.read_text()
     assert train(tmp_path / "alone", *settings) == 0
     assert_same_results(folder_of(tmp_path, *settings), folder_of(tmp_path / "alone", *settings))
 

@@ -66,7 +66,7 @@ def test_one_failing_and_one_killed_job_run_twice(
     (sweep,) = {path.parent for path in tmp_path.glob(".multirun/*/2.log")} - {
         path.parent for path in tmp_path.glob(".multirun/*/0.log")
     }
-    assert "going on from step 50 of 100" in (sweep / "2.log").read_text()
+    assert "resuming from step 50 of 100" in (sweep / "2.log").read_text()
     for name in ("Failing", "Killed"):
         assert folders[name].finished_steps() == 100
         assert not (folders[name].path / "FAILED").exists()
@@ -113,7 +113,7 @@ def test_the_same_failure_twice_is_not_tried_a_third_time(
     out, err = capsys.readouterr()
     assert out == ""
     (line,) = err.splitlines()
-    assert line.startswith("failed: twice the same at step 50, so not tried again without retry=")
+    assert line.startswith("failed: twice the same at step 50, so not retried without retry=")
     assert f"ArithmeticError: one ({folder.path / 'FAILED'})" in line
 
     assert train(tmp_path, "retry=true") == 1
