@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_refused(structure: Structure, tmp_path: Path) -> N
             validate(cfg)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("run", PAIRWISE, ids=name_of)
 def test_pairs_of_choices_run(run: Combination, tmp_path: Path) -> None:
     assert_runs(run, tmp_path)

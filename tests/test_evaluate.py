@@ -103,6 +103,7 @@ def test_a_film(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not list(copy.glob(".video*"))
 
 
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -176,7 +177,7 @@ def test_a_missing_package(
     assert not list(copy.glob("*.mp4"))
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 def test_a_missing_library(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,7 +53,7 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> Any:
     return watch
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 @pytest.mark.parametrize("env", [Follow, Match])
 @pytest.mark.parametrize("bn", NORMS)

@@ -79,7 +79,7 @@ def config(name: str, **changes: Any) -> DictConfig:
     return OmegaConf.merge(cfg, {"env": {"id": f"tests.own_envs:Own/{name}-v0"}, **changes})  # type: ignore[return-value]
 
 
-@pytest.mark.quick_cases(16)
+@pytest.mark.quick_cases(7)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_work_is_refused(
     name: str, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
@@ -112,6 +112,7 @@ def line_of(thing: Any) -> str:
     return f"own_envs.py:{inspect.getsourcelines(thing)[1]})"
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("name", WITHOUT_A_FRAME)
 def test_what_returned_or_lacks_something_is_named_by_its_first_line(name: str) -> None:
     with pytest.raises(UserError) as refusal:

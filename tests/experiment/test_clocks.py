@@ -148,6 +148,7 @@ TEN = [6.9, 5.2, -1.6, -4.8, 0.2, -1.9, 5.7, -3.9, -0.5, 1.7]
 """Returns whose mean is another number when they are added one by one."""
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "returns", [{0: [1.0], 50: [3.0], 100: [2.0]}, {0: TEN, 50: TEN, 100: [-1.0] * 10}]
 )
@@ -231,6 +232,7 @@ def test_gains_are_shown_where_the_rule_is_asked(
     assert ("gain_mean/layer0" in progress) is asked
 
 
+@pytest.mark.slow
 def test_a_spiking_critic_beside_an_ordinary_actor(tmp_path: Path) -> None:
     settings = ["algo=ddpg", "actor=ann", "critic=spiking", "critic.bn.recalibrate_every=50"]
     folder = run(tmp_path, *settings)

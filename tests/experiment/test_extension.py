@@ -168,6 +168,7 @@ def test_back_to_the_shorter_length_after_one_table_alone_was_cut(
     assert_same_tables_and_models(back, whole)
 
 
+@pytest.mark.slow
 def test_rows_of_before_an_end_are_missed_at_either_length(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ def test_the_same_seed_plays_the_same(seen: np.ndarray) -> None:
     np.testing.assert_array_equal(play(Careless, 3)[0], seen)
 
 
+@pytest.mark.slow
 def test_neighbouring_seeds_share_nothing(seen: np.ndarray) -> None:
     other = play(Careless, 4)[0]
     assert not np.isin(other, seen).any()

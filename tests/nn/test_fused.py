@@ -76,6 +76,7 @@ def test_neurons(neuron, surrogate):
     assert_same_pass(*pair(**changes))
 
 
+@pytest.mark.quick_cases(61)
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 16, 17, 40])
 @pytest.mark.parametrize("bn", ["carebn", "none"])
 @pytest.mark.parametrize("hidden", [[12, 8], [70, 300, 33]])

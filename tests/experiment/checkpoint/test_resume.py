@@ -182,6 +182,7 @@ def test_a_table_that_lost_rows_is_missed(
     assert f"{file}: damaged, not the" in refused(tmp_path, capsys)
 
 
+@pytest.mark.slow
 def test_a_tail_that_a_power_failure_left_is_cut(
     tmp_path: Path, at_step: Stop, whole: Whole
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_run_that_was_killed_before_it_was_marked_as_done(
     assert_same_run(folder, theirs)
 
 
+@pytest.mark.slow
 def test_a_table_that_is_no_table(
     runs: tuple[Path, RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

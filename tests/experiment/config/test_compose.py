@@ -195,6 +195,7 @@ def test_names_are_those_of_python() -> None:
 COMPONENTS = [(group, name) for kind, group in KINDS.items() for name in names(kind)]
 
 
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize(("group", "name"), COMPONENTS)
 def test_files_are_the_defaults_of_python(group: str, name: str) -> None:
     chosen = component({"bn": "norm"}.get(group, group), name)

@@ -18,6 +18,7 @@ from tests.nn.parts import FUSED_SURROGATES, make_neuron
 PPO = ["algo=ppo", "env=pendulum"]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("one", "other", "words"),
     [

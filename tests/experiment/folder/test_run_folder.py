@@ -62,6 +62,7 @@ def test_the_path_tells_what_ran(results: Path) -> None:
     assert seed == "seed-0"
 
 
+@pytest.mark.slow
 def test_done_is_written_last(results: Path) -> None:
     folder = folder_of(results).path
     done = (folder / "DONE").stat().st_mtime_ns
@@ -254,7 +255,7 @@ def test_the_label_names_all_that_is_not_default() -> None:
     assert set(many) <= set(label(compose_config(many)).split("-"))
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
