@@ -238,6 +238,7 @@ def test_by_takes_the_short_name_and_says_what_it_pools(
     assert "vanilla: pools" not in printed
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("by", [["bn,algo.batch_size"], ["bn", "algo.batch_size"]])
 def test_by_takes_several_keys(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], by: list[str]

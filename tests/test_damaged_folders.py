@@ -226,7 +226,7 @@ QUICK: dict[str, tuple[str, Callable[[Path], None], str]] = {
 """What is damaged: the command that reads it, and what its one line names."""
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("damage", QUICK)
 def test_one_line(
     damage: str,

@@ -91,7 +91,7 @@ def test_there_are_commands_on_every_page_that_should_have_some():
     assert pages >= {"README.md", "reproducing.md", "sweeping.md"}
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_command(page, line, run_folder, tmp_path, monkeypatch):
     words = shlex.split(line.replace("RUN_FOLDER", str(run_folder)))
@@ -132,7 +132,7 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
         assert compare.main(arguments) == 0
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
 def test_python(page, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

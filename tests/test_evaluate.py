@@ -75,7 +75,7 @@ def test_the_last_evaluation_of_the_run_is_had_again(
     assert f"{float(last['return']):.2f} in {last['length']} steps" in capsys.readouterr().out
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 def test_one_episode_has_no_interval(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run), "--episodes", "1"]) == 0
     assert "no interval" in capsys.readouterr().out
@@ -103,7 +103,7 @@ def test_a_film(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not list(copy.glob(".video*"))
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -166,7 +166,7 @@ def test_a_run_from_a_machine_with_a_gpu(copy: Path) -> None:
     assert main([str(copy), "--episodes", "1"]) == 0
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("missing", ["imageio.v2", "imageio_ffmpeg"])
 def test_a_missing_package(
     missing: str, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -249,7 +249,7 @@ OLD = [
 ]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("old", OLD, ids=lambda path: path.parent.name[:40])
 def test_the_published_folders_can_be_checked(
     old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -71,7 +71,7 @@ def test_what_hydra_would_sweep_unseen_is_refused() -> None:
         check_overrides(["hydra.sweeper.params={seed: '0,1'}"])
 
 
-@pytest.mark.quick_cases(9)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     "given", [["experiment=quickstart", "GIVEN"], ["GIVEN", "experiment=quickstart"]]
 )

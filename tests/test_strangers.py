@@ -312,7 +312,7 @@ def test_installed_packages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 # env.wrappers
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("wrapper", "words"),
     [

@@ -77,7 +77,7 @@ def test_every_seed_and_every_other_setting_of_a_sweep_is_checked(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("twice", "names"),
     [

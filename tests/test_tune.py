@@ -129,6 +129,7 @@ def test_trials_that_fail(
     assert tune(script, tmp_path, 2) == 0
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -94,6 +94,7 @@ def test_a_shift_that_a_refresh_takes_away_is_not_learned(critic):
             assert layer.linear.bias.grad.abs().max() < 1e-4 * largest
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("bn", [name for name in NORMS if name != "none"])
 def test_the_statistics_move_between_iterations_and_never_within(bn):
     agent = small_ppo(policy_kwargs=dict(bn=bn, critic=dict(name="spiking", bn=bn)))

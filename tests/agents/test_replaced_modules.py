@@ -62,6 +62,7 @@ def tapes(monkeypatch):
     monkeypatch.setattr(ReplayAgent, "_recorder", lambda self: TapeRecorder())
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.usefixtures("tapes")
 @pytest.mark.parametrize("name", ["actor", "critic", "critic_target", "actor.network.layers.0"])
 def test_captured_steps_refuse_hooks(name):

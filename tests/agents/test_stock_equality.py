@@ -140,6 +140,7 @@ def test_running_statistics_of_a_features_extractor_reach_the_targets(algo):
     assert_equal_agents(ours, stock)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("algo", ["td3", "sac"])
 def test_a_features_extractor_learns_from_the_losses_that_it_learns_from_there(algo, share):

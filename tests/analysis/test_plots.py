@@ -324,6 +324,7 @@ def test_errors_that_are_all_zero_have_a_picture(tmp_path: Path) -> None:
     assert axes.get_yscale() == "linear"
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("suffix", figures.FORMATS)
 def test_a_figure_is_the_same_file_every_time(suffix: str, tmp_path: Path) -> None:
     groups = {"carebn": runs(tmp_path / "a", 2), "vanilla": runs(tmp_path / "b", 2, bn="vanilla")}

@@ -25,6 +25,7 @@ def build(tmp_path: Path, *changes: str) -> Any:
     return build_agent(cfg, build_training_env(cfg))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("algo", AGENTS)
 def test_every_setting_of_an_algorithm_reaches_the_agent(algo: str, tmp_path: Path) -> None:
     cfg = compose_config(arguments(tmp_path, f"algo={algo}"))

@@ -34,6 +34,7 @@ def check(cfg: Any) -> None:
         assert cfg.bn.recalibrate_every in ("auto", *range(cfg.total_steps))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("algo", AGENTS)
 def test_it_fits_every_algorithm(algo: str) -> None:
     check(compose_config(["experiment=debug", f"algo={algo}"]))

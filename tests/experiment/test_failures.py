@@ -47,6 +47,7 @@ RAISES = inspect.getsourcelines(raising)[1] + 2
 """The line that raises."""
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("where", "failure", "words"),
     [

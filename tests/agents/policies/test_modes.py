@@ -18,6 +18,7 @@ def expected(policy, mode):
     return modes(policy)
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("mode", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_module_has_the_mode_that_sb3_gives_it(variant, mode):

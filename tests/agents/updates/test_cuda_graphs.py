@@ -191,7 +191,7 @@ def test_a_copy_captures_steps_of_its_own(variant):
         assert_equal_agents(one, other)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_loaded_agent_goes_on_as_an_uncaptured_one(variant, tmp_path):
     def play(captured):

@@ -77,7 +77,7 @@ def test_every_folder_of_configs_is_a_group() -> None:
     assert all(choices(group) for group in GROUPS)
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
     if choice.startswith("atari") or "env=atari/pong" in companions(group, choice):
@@ -175,6 +175,7 @@ def test_public_keys_exist() -> None:
     assert set(PUBLIC_KEYS) <= setting_types().keys()
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("bn", choices("bn"))
 def test_bn_files_are_the_strategies_of_python(bn: str) -> None:
     cfg = compose_config([f"bn={bn}", "critic=spiking", f"bn@critic.bn={bn}"])
@@ -366,7 +367,7 @@ def chosen(*overrides: str) -> dict[str, str]:
     return {"env": cfg.env.id, **{group: cfg[group].name for group in groups}}
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -454,7 +455,7 @@ def test_published_dqn() -> None:
     assert_holds(compose_config(["experiment=carebn/dqn_atari_ram"]), expected)
 
 
-@pytest.mark.quick_cases(7)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("bn", "n", "every"),
     [

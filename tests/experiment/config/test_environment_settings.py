@@ -98,7 +98,7 @@ def test_wrappers_stand_in_their_order() -> None:
     assert [env.step(np.zeros(1, np.float32))[1] for _ in range(3)] == [1, 2, 3]
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize(
     ("given", "words"),
     [

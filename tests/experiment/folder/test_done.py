@@ -137,7 +137,7 @@ TO_ROWS: list[Damage] = [
 UNNOTICED_BEFORE: list[Damage] = [other_number, without_an_evaluation]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("damage", [*ANY, *TO_ROWS, *UNNOTICED_BEFORE, Path.unlink])
 def test_evaluations_that_are_not_the_run_s_are_no_result(
     damage: Damage, folder: RunFolder, capsys: pytest.CaptureFixture[str]
@@ -150,7 +150,7 @@ def test_evaluations_that_are_not_the_run_s_are_no_result(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("damage", [empty, half, *TO_ROWS, Path.unlink])
 def test_evaluations_of_an_earlier_version(
     damage: Damage, folder: RunFolder, capsys: pytest.CaptureFixture[str]
@@ -289,6 +289,7 @@ def test_the_configuration_that_an_evaluation_reads(
     assert f"{file}: damaged" in capsys.readouterr().err
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"timesteps": 1, "files": 3}', "3", "\x00"])
 def test_a_mark_that_cannot_be_read(
     text: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]

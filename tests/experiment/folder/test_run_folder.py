@@ -227,7 +227,7 @@ def test_what_does_not_change_learning_does_not_change_the_folder() -> None:
     }
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("one", "other"),
     [
