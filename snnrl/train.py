@@ -35,7 +35,7 @@ from snnrl.experiment.config.compose import (
 from snnrl.experiment.config.equal_functions import check_functions
 from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.label import folder_name, settings_hash
-from snnrl.experiment.config.schema import register, setting_types
+from snnrl.experiment.config.nodes import register, setting_types
 from snnrl.experiment.config.written import written
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep.job import perform

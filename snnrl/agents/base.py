@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import io
-import pathlib
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Self
 
@@ -18,19 +14,18 @@ from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import (
     VecEnv,
-    VecNormalize,
-    VecTransposeImage,
-    unwrap_vec_normalize,
 )
 from torch import Tensor, nn
 
 from snnrl.agents.environments import check_spaces, refuse_covered_normalization
 from snnrl.agents.policies.part import SpikingPart
-from snnrl.agents.record import Recording, activity_values, record
+from snnrl.agents.record import Recording, logged_values, record
+from snnrl.agents.saving import SavedAgent
 from snnrl.agents.updates.loss_log import LatestLosses, LossLog
 from snnrl.agents.updates.optimizers import keep_how, keeps_how, prepare_adam, set_learning_rate
 from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
+from snnrl.nn.activity import Activity, activity
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.surrogates import Surrogate
@@ -43,7 +38,7 @@ LOGGED_INPUTS = 256
 """Inputs of which firing rates are logged."""
 
 
-class SpikingAgent(BaseAlgorithm):
+class SpikingAgent(SavedAgent):
     """A mixin for Stable-Baselines3's algorithms: list it before them.
 
     ``recalibrated_at`` holds the environment step of each part's last re-calibration,
@@ -78,8 +73,6 @@ class SpikingAgent(BaseAlgorithm):
     latest_losses: LatestLosses
     recalibrated_at: dict[str, int]
     statistics_before: dict[str, Statistics]
-    normalization: VecNormalize | None = None
-
     logs_activity = True
     """Whether firing rates and gains are logged with the losses."""
 
@@ -158,11 +151,6 @@ class SpikingAgent(BaseAlgorithm):
         """
         raise NotImplementedError
 
-    def normalize(self, observations: np.ndarray) -> np.ndarray:
-        """Return the observations as the policy sees them: through ``VecNormalize`` if used."""
-        env = self.get_vec_normalize_env() or self.normalization
-        return observations if env is None else np.asarray(env.normalize_obs(observations))
-
     def record(self, observations: np.ndarray) -> Recording:
         """Return what every spiking layer does with observations, whatever the kernel.
 
@@ -179,12 +167,25 @@ class SpikingAgent(BaseAlgorithm):
 
     def _record_activity(self) -> None:
         """Log the firing rates and gains of every part, on a sample of the agent's experience."""
-        for name, part in self.parts().items() if self.logs_activity else ():
+        for name in self.parts() if self.logs_activity else ():
             generator = stream(self.seed, "activity", self.num_timesteps)
             inputs = self.sample_inputs(name, LOGGED_INPUTS, generator)
             if inputs is not None:
-                for key, value in activity_values(name, part, inputs).items():
+                for key, value in logged_values(name, self.activity(name, inputs)).items():
                     self.logger.record(key, value)
+
+    def activity(self, name: str, inputs: tuple[Tensor, ...]) -> Activity:
+        """Return how much each layer of a part spikes, in evaluation mode.
+
+        There are no gains where statistics are replaced at each rollout: no rule is used.
+
+        :param name: of the part
+        :param inputs: what it is called with
+        """
+        part = self.parts()[name]
+        seen = activity(part, *inputs)
+        replaced = self.experience == "rollout" and part.norm.recalibrate_every is not None
+        return seen._replace(gains={}) if replaced else seen
 
     def keep_statistics(self, name: str) -> None:
         """Keep the part's moving statistics, and note a re-calibration at this step."""
@@ -207,8 +208,7 @@ class SpikingAgent(BaseAlgorithm):
             disable_tf32()
         self._prepare_optimizers(capturable)
         self._resolve_kernels()
-        surrogates = [m for m in self.policy.modules() if isinstance(m, Surrogate)]
-        self._surrogates = [m for m in surrogates if type(m).project is not Surrogate.project]
+        self._collect_surrogates()
         self.loss_log = LossLog()
         self.latest_losses = LatestLosses()
         for part in self.parts().values():
@@ -216,6 +216,11 @@ class SpikingAgent(BaseAlgorithm):
         self.statistics_before = {}
         if not hasattr(self, "recalibrated_at"):
             self.recalibrated_at = {}
+
+    def _collect_surrogates(self) -> None:
+        """Collect the surrogates that are projected after gradient steps."""
+        surrogates = [m for m in self.policy.modules() if isinstance(m, Surrogate)]
+        self._surrogates = [m for m in surrogates if type(m).project is not Surrogate.project]
 
     def _resolve_kernels(self) -> None:
         networks = [m for m in self.policy.modules() if isinstance(m, SpikingNetwork)]
@@ -330,90 +335,6 @@ class SpikingAgent(BaseAlgorithm):
         self.loss_log.add(name, value)
         self.latest_losses.add(name, value)
 
-    # Saving
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save as Stable-Baselines3 does, with the running statistics of a ``VecNormalize``."""
-        self.normalization = self.get_vec_normalize_env() or self.normalization
-        super().save(*args, **kwargs)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        env: GymEnv | None = None,
-        device: torch.device | str = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        *,
-        kernel: str | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Load as Stable-Baselines3 does; wrap an environment in the saved ``VecNormalize``.
-
-        The file is unpickled and can run any code. Load only files that you trust.
-
-        :param kernel: kernel of the spiking networks, in place of the one given when the agent was
-            made; ``auto`` is decided here
-        :param kwargs: arguments of the algorithm, in place of the saved ones
-        :raises UserError: the saved ``VecNormalize``, or the environment's, is beneath another
-            wrapper; an argument does not exist; the kernel cannot run here, or the agent has no
-            spiking networks
-        """
-        _check_arguments(cls, kwargs, custom_objects)
-        if kernel is not None:
-            # Not an attribute of the agent, which has what it became: see ``_setup_model``.
-            kwargs["kernel"] = kernel
-        try:
-            agent = super().load(
-                path, env, device, custom_objects, print_system_info, force_reset, **kwargs
-            )
-        except ValueError as problem:
-            if "policy kwargs" not in str(problem):
-                raise
-            raise UserError(
-                "policy_kwargs: not those that the agent was saved with; expected none, or "
-                "load(path, kernel=...) for another kernel"
-            ) from problem
-        if (kept := agent.normalization) is not None:
-            if kept.norm_obs and kept.observation_space != agent.observation_space:
-                raise UserError(
-                    f"VecNormalize: the saved one normalised {kept.observation_space} beneath "
-                    f"another wrapper, and the agent observes {agent.observation_space}; expected "
-                    "an agent that was trained with VecNormalize outermost"
-                )
-            # What pickling left out: without it one can neither copy nor save it again.
-            kept.class_attributes = dict(inspect.getmembers(type(kept)))
-            kept.returns = np.zeros(kept.num_envs)
-        if agent.env is not None:
-            agent.env = agent._with_normalization(agent.env)
-            agent._vec_normalize_env = unwrap_vec_normalize(agent.env)
-        return agent
-
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """Set the environment, wrapped in the saved ``VecNormalize``.
-
-        :raises UserError: it has a ``VecNormalize`` that is not the outermost wrapper
-        """
-        self.normalization = self.get_vec_normalize_env() or self.normalization
-        wrapped = self._wrap_env(env, self.verbose)
-        refuse_covered_normalization(wrapped)
-        super().set_env(self._with_normalization(wrapped), force_reset)
-
-    def _with_normalization(self, env: VecEnv) -> VecEnv:
-        if self.normalization is None or unwrap_vec_normalize(env) is not None:
-            return env
-        # A copy has no environment yet.
-        kept = deepcopy(self.normalization)
-        if isinstance(env, VecTransposeImage) and kept.observation_space != env.observation_space:
-            # It was beneath, where Stable-Baselines3 leaves one that scales rewards alone.
-            kept.set_venv(env.venv)
-            env.venv = kept
-            return env
-        kept.set_venv(env)
-        return kept
-
     def _excluded_save_params(self) -> list[str]:
         made_anew = [
             "loss_log",
@@ -423,14 +344,3 @@ class SpikingAgent(BaseAlgorithm):
             "logs_activity",
         ]
         return [*super()._excluded_save_params(), *made_anew]
-
-
-def _check_arguments(
-    agent: type[SpikingAgent], given: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
-) -> None:
-    """Refuse arguments that Stable-Baselines3's ``load`` would ignore."""
-    if "kernel" in (custom_objects or {}):
-        raise UserError("custom_objects: kernel is none; expected load(path, kernel=...)")
-    known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
-    for name in given:
-        expect("load", name, sorted(known - {"self", "args", "kwargs", "policy", "env"}))

@@ -52,12 +52,15 @@ class SpikingPolicy(QuickModes, DQNPolicy):
     """Spiking Q-network.
 
     :param net_arch: hidden neurons, ``[128, 128]`` as published
-    :param neuron: ``lif``, ``clif``, ``dn``; here and below a name or
-        ``dict(name=..., **parameters)``
-    :param surrogate: ``rectangular``, ``sigmoid``, ``tanh``, ``triangle``
+    :param neuron: a name (``configs/neuron`` has them), a class, or ``dict(name=...,
+        **parameters)`` with either; ``surrogate``, ``encoder``, ``bn``, ``regulation`` and each of
+        ``losses`` are given in the same way
+    :param surrogate: derivative in place of the spike's
     :param encoder: ``direct``, ``population`` (which scales bytes before its tanh)
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of spiking convolutions of images
-    :param bn: ``none``, ``vanilla``, ``ca_only``, ``re_only``, ``carebn``
+    :param bn: normalisation
+    :param regulation: what moves the firing thresholds; ``None``: nothing
+    :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
     :param readout: ``linear``, ``population``, ``auto`` (linear)
     :param population: output neurons per action, for the population readout

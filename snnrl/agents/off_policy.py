@@ -93,6 +93,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     def _collect_networks(self) -> None:
         """Collect the tensors and modules that gradient steps use; again after a replacement."""
         self._structure = Structure(self.policy)
+        self._collect_surrogates()
         self.target_networks = self._make_target_networks()
         if self.captured is not None:
             self.captured.clear()

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from snnrl.nn.activity import activity
+from snnrl.nn.activity import Activity
 from snnrl.nn.modes import evaluation_mode
-from snnrl.nn.norm import BatchNorm
 from snnrl.nn.traces import Trace, traced
 
 Recording = dict[str, dict[str, Trace]]
@@ -32,21 +31,20 @@ def record(parts: Mapping[str, nn.Module], inputs: Mapping[str, tuple[Tensor, ..
     return recording
 
 
-def activity_values(name: str, part: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, float]:
-    """Return firing rates and confidence gains of a part for a logger.
+def logged_values(name: str, seen: Activity) -> dict[str, float]:
+    """Return the firing rates and gains of a part for a logger.
 
     :param name: of the part
-    :param inputs: what it is called with
+    :param seen: its activity
     :return: ``firing_rate/actor.layers.0``, ``gain_mean/actor.layers.0``, ...
     """
-    rates = activity(part, *inputs).rates
-    values = {f"firing_rate/{name}.{layer_name(path)}": rate for path, rate in rates.items()}
-    for path, module in part.named_modules():
-        if isinstance(module, BatchNorm):
-            layer = layer_name(path.removesuffix(".norm"))
-            for gain, value in module.gains().items():
-                values[f"{gain}/{name}.{layer}"] = value.mean().item()
-    return values
+    rates = {f"firing_rate/{name}.{layer_name(path)}": rate for path, rate in seen.rates.items()}
+    gains = {
+        f"{gain}/{name}.{layer_name(path)}": value
+        for path, found in seen.gains.items()
+        for gain, value in found.items()
+    }
+    return {**rates, **gains}
 
 
 def layer_name(path: str) -> str:

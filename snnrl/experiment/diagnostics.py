@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingAgent, Statistics
 from snnrl.agents.policies.part import SpikingPart
-from snnrl.nn.activity import activity as network_activity
-from snnrl.nn.norm import BatchNorm, norm_layers
+from snnrl.nn.norm import norm_layers
 from snnrl.nn.norm.error import statistics_error
 
 VECTORS, IMAGES = 4096, 256
@@ -60,17 +59,12 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
     limit = min(_limit(observations), BATCH)
     shown = torch.as_tensor(_thinned(observations, limit)).to(agent.device)
     values: dict[str, float] = {}
-    for name, part in agent.parts().items():
-        seen = network_activity(part, *agent.part_inputs(name, shown))
+    for name in agent.parts():
+        seen = agent.activity(name, agent.part_inputs(name, shown))
         values |= {f"firing_rate/{short(name, path)}": rate for path, rate in seen.rates.items()}
         values |= {f"saturation/{short(name, path)}": s for path, s in seen.saturation.items()}
-        if agent.experience == "rollout" and part.norm.recalibrate_every is not None:
-            # The statistics are replaced at each rollout: the rule is never used.
-            continue
-        for path, module in part.named_modules():
-            if isinstance(module, BatchNorm):
-                for gain, value in module.gains().items():
-                    values[f"{gain}/{short(name, path)}"] = value.mean().item()
+        for path, gains in seen.gains.items():
+            values |= {f"{gain}/{short(name, path)}": value for gain, value in gains.items()}
     return values
 
 

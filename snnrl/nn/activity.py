@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from snnrl.nn.eager import eager
 from snnrl.nn.encoders import Encoder
+from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.modes import evaluation_mode
+from snnrl.nn.norm import BatchNorm
 from snnrl.nn.traces import counted
 
 
@@ -18,10 +20,13 @@ class Activity(NamedTuple):
 
     :param rates: name of the layer or encoder -> mean firing rate in [0, 1]
     :param saturation: name of the encoder -> share of its inputs that saturate
+    :param gains: name of the layer -> name of the gain -> mean gain of its last update, of layers
+        whose update rule adapts gains
     """
 
     rates: dict[str, float]
     saturation: dict[str, float]
+    gains: dict[str, dict[str, float]]
 
 
 @torch.no_grad()
@@ -50,4 +55,9 @@ def activity(network: nn.Module, *inputs: Tensor) -> Activity:
     finally:
         for hook in hooks:
             hook.remove()
-    return Activity({**encoded, **fired}, saturation)
+    gains = {
+        name: {gain: value.mean().item() for gain, value in module.norm.gains().items()}
+        for name, module in network.named_modules()
+        if isinstance(module, SpikingLayer) and isinstance(module.norm, BatchNorm)
+    }
+    return Activity({**encoded, **fired}, saturation, gains)

@@ -84,9 +84,11 @@ class SpikingLayer(nn.Module):
         """Return the spikes ``[T, B, N, ...]`` of currents."""
         affine = self._affine(currents)
         if affine is None:
-            spikes: Tensor = ops.neuron(self.norm(currents), self._constants())
-            if self._counts:
-                self.rates = spikes.mean((0, 1))
+            normalised, constants = self.norm(currents), self._constants()
+            if not self._counts:
+                return ops.neuron(normalised, constants)
+            spikes, counts = ops.neuron(normalised, constants, counts=True)
+            self.rates = counts.mean(0) / len(currents)
             return spikes
         spikes, *seen = ops.normalised_neuron(currents, self._fused(affine), bool(self._counts))
         self._saw(affine, seen, currents)

@@ -42,9 +42,9 @@ class SpikingNetwork(Compilable):
     :param inputs: number of inputs, or the shape ``(C, H, W)`` of images (direct coding only)
     :param outputs: number of outputs
     :param hidden: neurons of each hidden layer
-    :param neuron: name or ``dict(name=..., **parameters)``: ``lif``, ``clif``, ``dn``
-    :param surrogate: name or mapping: ``rectangular``, ``sigmoid``, ``tanh``, ``triangle``
-    :param encoder: name or mapping: ``population``, ``direct``
+    :param neuron: name, class, or ``dict(name=..., **parameters)`` with either
+    :param surrogate: name, class or mapping
+    :param encoder: name, class or mapping
     :param norm: normalisation strategy
     :param time_steps: number of time steps T
     :param population: output neurons per output, for the population readout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast, overload
 
 from torch import Tensor
 
@@ -12,8 +12,16 @@ from snnrl.ops.dynamics import Dynamics, FusedLayer
 class Operators(Protocol):
     """Interface of :mod:`snnrl.ops.native` and :mod:`snnrl.ops.triton`."""
 
-    def neuron(self, x: Tensor, dynamics: Dynamics) -> Tensor:
-        """Currents ``[T, B, ...]`` -> spikes."""
+    @overload
+    def neuron(self, x: Tensor, dynamics: Dynamics) -> Tensor: ...
+    @overload
+    def neuron(
+        self, x: Tensor, dynamics: Dynamics, counts: Literal[True]
+    ) -> tuple[Tensor, Tensor]: ...
+    def neuron(
+        self, x: Tensor, dynamics: Dynamics, counts: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Currents ``[T, B, ...]`` -> spikes, and with ``counts`` spikes over time ``[B, ...]``."""
 
     def normalised_neuron(
         self, x: Tensor, layer: FusedLayer, counts: bool = False

@@ -21,13 +21,17 @@ class SpikingActorCritic(BasePolicy):
 
     :param net_arch: hidden neurons, ``[256, 256]`` or ``dict(pi=[...], qf=[...])``
     :param actor: ``spiking`` or ``ann``
-    :param critic: ``ann``, ``spiking``, or ``dict(name="spiking", bn=..., time_steps=...)``: its
-        normalisation is its own (default ``carebn``), neuron, surrogate and encoder are the actor's
-    :param neuron: ``lif``, ``clif``, ``dn``; here and below a name or
-        ``dict(name=..., **parameters)``
-    :param surrogate: ``rectangular``, ``sigmoid``, ``tanh``, ``triangle``
-    :param encoder: ``population``, ``direct``
-    :param bn: ``none``, ``vanilla``, ``ca_only``, ``re_only``, ``carebn``
+    :param critic: ``ann``, ``spiking``, or ``dict(name="spiking", bn=..., time_steps=...,
+        regulation=..., losses=...)``: these are its own (default ``bn="carebn"``); neuron,
+        surrogate and encoder are the actor's
+    :param neuron: a name (``configs/neuron`` has them), a class, or ``dict(name=...,
+        **parameters)`` with either; ``surrogate``, ``encoder``, ``bn``, ``regulation`` and each of
+        ``losses`` are given in the same way
+    :param surrogate: derivative in place of the spike's
+    :param encoder: from observations to input
+    :param bn: normalisation
+    :param regulation: what moves the firing thresholds; ``None``: nothing
+    :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
     :param population: output neurons per action dimension
     :param readout: ``population``, ``linear``, ``auto`` (population)

@@ -20,8 +20,8 @@ from snnrl.experiment.config.choices import (
     usual_normalisation,
 )
 from snnrl.experiment.config.compose import CONFIG_DIR
+from snnrl.experiment.config.nodes import PLACES
 from snnrl.experiment.config.plugins import check_plugins
-from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.written import check_comes_back
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}

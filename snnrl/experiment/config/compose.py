@@ -23,13 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 import snnrl
 from snnrl.errors import UserError, nearest
 from snnrl.experiment.config import facts, plugins
-from snnrl.experiment.config.schema import (
-    NODES,
-    PLACES,
-    register,
-    setting_types,
-    stand_in_for_file,
-)
+from snnrl.experiment.config.nodes import NODES, PLACES, register, setting_types, stand_in_for_file
 from snnrl.experiment.config.suggest import (
     suggest_choice,
     suggest_environment,

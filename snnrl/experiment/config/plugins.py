@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from snnrl.errors import UserError
-from snnrl.experiment.config import facts, schema
+from snnrl.experiment.config import facts, nodes
 from snnrl.text import one_line
 
 KEY = "plugins"
@@ -68,7 +68,7 @@ def check_plugins(cfg: DictConfig, places: Mapping[str, str]) -> None:
     :param places: further places of a group, such as ``critic.bn``
     :raises UserError: one is not named
     """
-    for place, group in {**{group: group for group in schema.BASES}, **places}.items():
+    for place, group in {**{group: group for group in nodes.BASES}, **places}.items():
         node = cfg
         for part in place.split("."):
             node = node.get(part) if node is not None else None
@@ -129,7 +129,7 @@ def _add_registered(module: str) -> None:
         for name in names(kind):
             if name not in facts.components()[group]:
                 facts.add(group, name, describe(kind, name))
-                schema.add_choice(group, name)
+                nodes.add_choice(group, name)
                 _brought[group, name] = module
 
 

@@ -14,8 +14,8 @@ from snnrl.envs.imports import check_module, check_wrapper
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments
 from snnrl.experiment.config.compose import check_override, compose_config
+from snnrl.experiment.config.nodes import NODES
 from snnrl.experiment.config.plugins import check_named, load
-from snnrl.experiment.config.schema import NODES
 from snnrl.experiment.config.written import check_plain, check_written, leaves, written
 from snnrl.experiment.reproduction.source import faults
 from snnrl.run_format.config import read_config, read_overrides

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, overload
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -140,25 +139,9 @@ def counts(spikes: Tensor) -> Tensor:
     return spikes.sum(0)
 
 
-@overload
 def infer(
     drive: Tensor, time_steps: int, threshold: float | None, layers: Sequence[InferenceLayer]
-) -> Tensor: ...
-@overload
-def infer(
-    drive: Tensor,
-    time_steps: int,
-    threshold: float | None,
-    layers: Sequence[InferenceLayer],
-    counts: Literal[True],
-) -> tuple[Tensor, Tensor]: ...
-def infer(
-    drive: Tensor,
-    time_steps: int,
-    threshold: float | None,
-    layers: Sequence[InferenceLayer],
-    counts: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
+) -> Tensor:
     """Run a whole network without gradients, with constant statistics: ``[B, M]`` -> ``[B, N]``.
 
     :param drive: of the encoder of :func:`encoded_linear`, or with ``threshold=None`` the input of
@@ -166,10 +149,7 @@ def infer(
     :param time_steps: T
     :param threshold: of the encoder
     :param layers: at least one
-    :param counts: return all spikes of each layer too, int64 of the layers' number
-    :return: spikes of the last layer, summed over time
+    :return: spikes of the last layer, added up over time
     :raises UserError: not float32 on a CPU
     """
-    sums = torch.zeros(len(layers), dtype=torch.int64) if counts else None
-    spikes = calls.infer(drive, time_steps, threshold, layers, sums)
-    return spikes if sums is None else (spikes, sums)
+    return calls.infer(drive, time_steps, threshold, layers)

@@ -228,12 +228,10 @@ def infer(
     time_steps: int,
     threshold: float | None,
     layers: Sequence[InferenceLayer],
-    sums: Tensor | None = None,
 ) -> Tensor:
     """``drive[B, M]`` through all layers -> spikes of the last over time ``[B, N]``.
 
     :param threshold: of the encoder; ``None``: the drive itself is the input of every step
-    :param sums: if given, all spikes of each layer are added, int64 of the layers' number
     """
     inputs = layers[0].weight.shape[1]
     drive = ready(drive, len(drive), inputs)
@@ -267,6 +265,5 @@ def infer(
         len(layers),
         pointers,
         pointer(counts),
-        pointer(sums),
     )
     return counts

@@ -80,10 +80,10 @@ void infer_neurons(const Layer& layer, int T, int samples, const float* x, int64
 }
 
 // A whole network that infers: drive or currents [B, M] -> spikes of its last layer over time
-// [B, N]; all spikes of each layer are added to sums where it is not null. Nothing between the
-// layers leaves the cache. Without encodes the first layer sees the same input in every step.
+// [B, N]. Nothing between the layers leaves the cache. Without encodes the first layer sees the
+// same input in every step.
 inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const float* drive,
-                  int layers, const Layer* layer, float* counts, int64_t* sums) {
+                  int layers, const Layer* layer, float* counts) {
   constexpr int SAMPLES = 16;      // that pass together
   constexpr int FEWEST_ROWS = 16;  // from which packing the weights pays
   const bool packs = T * B >= FEWEST_ROWS;
@@ -97,7 +97,6 @@ inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const 
   const std::unique_ptr<float[]> packed(new float[packs ? weights : 0]), potential(new float[M]);
   const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
   const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
-  const std::unique_ptr<float[]> hidden(new float[sums ? int64_t(rows) / T * widest : 0]);
   const std::unique_ptr<uint16_t[]> indices(new uint16_t[int64_t(rows) * widest + 16]);
   const std::unique_ptr<int32_t[]> starts(new int32_t[rows]), sizes(new int32_t[rows]);
   const Events events{indices.get(), starts.get(), sizes.get()};
@@ -129,12 +128,11 @@ inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const 
         event_product(0, R, K, N, events, from, layer[l].bias, currents.get());
       }
       if (packs) from += packed_size(K, N);
-      float* counted = l == layers - 1 ? counts + first * N : sums ? hidden.get() : nullptr;
+      float* counted = l == layers - 1 ? counts + first * N : nullptr;
       choose(*layer[l].dynamics, N, [&]<class NEURON, int LANES>() {
         infer_neurons<NEURON, LANES>(layer[l], T, samples, currents.get(), same ? 0 : samples * N,
                                      spikes.get(), counted);
       });
-      for (int64_t k = 0; k < int64_t(samples) * N && sums; ++k) sums[l] += int(counted[k]);
     }
   }
 }

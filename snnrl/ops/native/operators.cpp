@@ -106,8 +106,7 @@ int snn_event_gradient(int64_t R, int K, int N, const Events* events, const floa
 }
 
 int snn_infer(int T, int64_t B, int M, int encodes, float threshold, const float* drive,
-              int layers, const Layer* layer, float* counts, int64_t* sums) {
-  return guarded(
-      [&] { infer(T, B, M, encodes, threshold, drive, layers, layer, counts, sums); });
+              int layers, const Layer* layer, float* counts) {
+  return guarded([&] { infer(T, B, M, encodes, threshold, drive, layers, layer, counts); });
 }
 }

@@ -21,7 +21,8 @@ from snnrl.experiment.config.compose import (
 from snnrl.experiment.config.describe import as_text, describe_all
 from snnrl.experiment.config.facts import FILE
 from snnrl.experiment.config.help import help_text
-from snnrl.experiment.config.schema import NODES, PLACES, RunConfig, setting_types
+from snnrl.experiment.config.nodes import NODES, PLACES, setting_types
+from snnrl.experiment.config.schema import RunConfig
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.run import run
 from snnrl.nn.norm import make_strategy

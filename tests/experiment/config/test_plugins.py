@@ -20,8 +20,8 @@ from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.compose import check_overrides, compose_config
 from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.label import settings_hash
+from snnrl.experiment.config.nodes import NODES, setting_types
 from snnrl.experiment.config.plugins import check_unchanged, digests
-from snnrl.experiment.config.schema import NODES, setting_types
 from snnrl.experiment.reproduction.provenance import collect, differences
 from snnrl.experiment.reproduction.remake import Recorded, remake
 from snnrl.experiment.run import run

@@ -1,6 +1,6 @@
 """Spikes of hidden layers, counted over time by the C++ operators that fire them."""
 
-from itertools import pairwise, product
+from itertools import product
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ import torch
 from snnrl.ops import native
 from snnrl.ops.dynamics import FusedLayer, run
 
-from ..triton.helpers import EPS, NEURONS, make_dynamics, naive_normalised, normal
+from ..triton.helpers import EPS, make_dynamics, naive_normalised, normal
 
 OUTPUTS = 7
 
@@ -88,32 +88,3 @@ def test_without_counts_there_are_three_results(operator):
     arguments = (weight, bias) if operator is native.fire_linear else ()
     assert len(operator(x, layer, *arguments)) == 3
     assert len(operator(x, layer, *arguments, counts=True)) == 4
-
-
-# Fewer rows than packing the weights pays for, one block of samples, and two with a rest.
-@pytest.mark.parametrize("batch", [1, 16, 37])
-@pytest.mark.parametrize("threshold", [None, 0.999])
-@pytest.mark.parametrize("normalised", [False, True])
-def test_inference_adds_up_each_layer(batch, threshold, normalised):
-    time_steps, widths = 5, (12, 70, 33, 8)
-    layers = []
-    for number, (inputs, outputs) in enumerate(pairwise(widths)):
-        one = torch.ones(outputs)
-        layers.append(
-            native.InferenceLayer(
-                normal(outputs, inputs, seed=number, scale=0.4),
-                normal(outputs, seed=10 + number, scale=0.2),
-                (one * 0.1, one * 0.8, one * 0.6, one * 0.5) if normalised else None,
-                EPS,
-                make_dynamics(NEURONS[number]),
-            )
-        )
-    drive = normal(batch, widths[0]).abs()
-    with torch.no_grad():
-        counts, sums = native.infer(drive, time_steps, threshold, layers, counts=True)
-        assert torch.equal(counts, native.infer(drive, time_steps, threshold, layers))
-        expected = [
-            native.infer(drive, time_steps, threshold, layers[: n + 1]).sum().item()
-            for n in range(len(layers))
-        ]
-    assert sums.tolist() == expected and all(expected)

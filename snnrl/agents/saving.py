@@ -1,0 +1,128 @@
+"""Saving and loading of agents, with the statistics of a ``VecNormalize``."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import pathlib
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, Self
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecNormalize,
+    VecTransposeImage,
+    unwrap_vec_normalize,
+)
+
+from snnrl.agents.environments import refuse_covered_normalization
+from snnrl.errors import UserError, expect
+
+
+class SavedAgent(BaseAlgorithm):
+    """An algorithm of Stable-Baselines3 that keeps its ``VecNormalize``."""
+
+    normalization: VecNormalize | None = None
+
+    def normalize(self, observations: np.ndarray) -> np.ndarray:
+        """Return the observations as the policy sees them: through ``VecNormalize`` if used."""
+        env = self.get_vec_normalize_env() or self.normalization
+        return observations if env is None else np.asarray(env.normalize_obs(observations))
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save as Stable-Baselines3 does, with the running statistics of a ``VecNormalize``."""
+        self.normalization = self.get_vec_normalize_env() or self.normalization
+        super().save(*args, **kwargs)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        *,
+        kernel: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load as Stable-Baselines3 does; wrap an environment in the saved ``VecNormalize``.
+
+        The file is unpickled and can run any code. Load only files that you trust.
+
+        :param kernel: kernel of the spiking networks, in place of the one given when the agent was
+            made; ``auto`` is decided here
+        :param kwargs: arguments of the algorithm, in place of the saved ones
+        :raises UserError: the saved ``VecNormalize``, or the environment's, is beneath another
+            wrapper; an argument does not exist; the kernel cannot run here, or the agent has no
+            spiking networks
+        """
+        _check_arguments(cls, kwargs, custom_objects)
+        if kernel is not None:
+            # Not an attribute of the agent, which has what it became: see ``_setup_model``.
+            kwargs["kernel"] = kernel
+        try:
+            agent = super().load(
+                path, env, device, custom_objects, print_system_info, force_reset, **kwargs
+            )
+        except ValueError as problem:
+            if "policy kwargs" not in str(problem):
+                raise
+            raise UserError(
+                "policy_kwargs: not those that the agent was saved with; expected none, or "
+                "load(path, kernel=...) for another kernel"
+            ) from problem
+        if (kept := agent.normalization) is not None:
+            if kept.norm_obs and kept.observation_space != agent.observation_space:
+                raise UserError(
+                    f"VecNormalize: the saved one normalised {kept.observation_space} beneath "
+                    f"another wrapper, and the agent observes {agent.observation_space}; expected "
+                    "an agent that was trained with VecNormalize outermost"
+                )
+            # What pickling left out: without it one can neither copy nor save it again.
+            kept.class_attributes = dict(inspect.getmembers(type(kept)))
+            kept.returns = np.zeros(kept.num_envs)
+        if agent.env is not None:
+            agent.env = agent._with_normalization(agent.env)
+            agent._vec_normalize_env = unwrap_vec_normalize(agent.env)
+        return agent
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Set the environment, wrapped in the saved ``VecNormalize``.
+
+        :raises UserError: it has a ``VecNormalize`` that is not the outermost wrapper
+        """
+        self.normalization = self.get_vec_normalize_env() or self.normalization
+        wrapped = self._wrap_env(env, self.verbose)
+        refuse_covered_normalization(wrapped)
+        super().set_env(self._with_normalization(wrapped), force_reset)
+
+    def _with_normalization(self, env: VecEnv) -> VecEnv:
+        if self.normalization is None or unwrap_vec_normalize(env) is not None:
+            return env
+        # A copy has no environment yet.
+        kept = deepcopy(self.normalization)
+        if isinstance(env, VecTransposeImage) and kept.observation_space != env.observation_space:
+            # It was beneath, where Stable-Baselines3 leaves one that scales rewards alone.
+            kept.set_venv(env.venv)
+            env.venv = kept
+            return env
+        kept.set_venv(env)
+        return kept
+
+
+def _check_arguments(
+    agent: type[SavedAgent], given: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
+) -> None:
+    """Refuse arguments that Stable-Baselines3's ``load`` would ignore."""
+    if "kernel" in (custom_objects or {}):
+        raise UserError("custom_objects: kernel is none; expected load(path, kernel=...)")
+    known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
+    for name in given:
+        expect("load", name, sorted(known - {"self", "args", "kwargs", "policy", "env"}))
