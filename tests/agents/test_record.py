@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,23 @@ def test_rates_and_gains_are_logged(algorithm: Any) -> None:
     keeper.seen.clear()
     agent.learn(210, log_interval=1, reset_num_timesteps=False)
     assert keeper.seen and not any(key.startswith("firing_rate") for key in keeper.seen)
+
+
+@pytest.mark.parametrize(("bn", "has_gains"), [("ca_only", True), ("carebn", False)])
+def test_ppo_has_gains_where_it_asks_the_rule(bn: str, has_gains: bool) -> None:
+    agent = agent_of("ppo", bn=bn)
+    inputs = agent.part_inputs("actor", agent._to_tensor(observations(agent)))
+    seen = agent.activity("actor", inputs)
+    assert len(seen.rates) == 3
+    assert any(seen.gains.values()) is has_gains
+
+
+def test_surrogates_of_a_replaced_layer_are_projected() -> None:
+    agent = agent_of("td3", surrogate="learnable")
+    layers = agent.actor.network.layers
+    layers[0] = deepcopy(layers[0])
+    agent.learn(20)
+    assert layers[0].neuron.surrogate in agent._surrogates
 
 
 @pytest.mark.quick_cases(1)
