@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from snnrl.nn.encoders.base import over_steps
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import Norm, NormStrategy
 from snnrl.nn.norm.base import Affine
+from snnrl.nn.norm.membranes import OfNormalised
+from snnrl.nn.norm.none import NoNorm
 from snnrl.nn.operators import Operators
 from snnrl.nn.registry import Spec
 from snnrl.nn.shape import LayerShape
@@ -183,4 +185,18 @@ class LayerParts(NamedTuple):
 
     def _layer(self, linear: nn.Module, shape: LayerShape) -> SpikingLayer:
         neuron = make_neuron(self.neuron, self.surrogate, shape, regulated=self.regulated)
-        return SpikingLayer(linear, self.norm.make(shape, neuron.threshold.value), neuron)
+        norm = self.norm.make(shape, neuron.threshold.value)
+        if norm.of_membranes:
+            neuron.surrogate = OfNormalised(norm, neuron.surrogate)
+            norm = NoNorm(shape, neuron.threshold.value)
+        return SpikingLayer(linear, norm, neuron)
+
+
+def has_fused(neuron: Spec, surrogate: Spec, norms: Iterable[type[Norm]]) -> bool:
+    """Return whether the fused operators support layers of these neurons behind these
+    normalisations.
+
+    :raises UserError: as :func:`make_neuron`
+    """
+    known = make_neuron(neuron, surrogate, LayerShape(1, 1)).known() is not None
+    return known and not any(norm.of_membranes for norm in norms)

@@ -48,6 +48,10 @@ class Norm(Adaptive):
     linear_bias: ClassVar[bool] = True
     """True if the preceding linear map has a bias."""
 
+    of_membranes: ClassVar[bool] = False
+    """True if it normalises membrane potentials ``[1, B, N, ...]`` in each time step, before they
+    are compared with the threshold, and not currents."""
+
     made_of: ClassVar[tuple[str, ...]] = ()
     """Methods that ``forward`` calls, and that ``fused`` and ``constant`` describe with it."""
 
