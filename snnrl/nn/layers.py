@@ -84,7 +84,7 @@ class SpikingLayer(nn.Module):
 
     def fire(self, currents: Tensor, ops: Operators) -> Tensor:
         """Return the spikes ``[T, B, N, ...]`` of currents."""
-        affine = self._affine(currents)
+        affine = self._affine(currents, ops)
         if affine is None:
             normalised, constants = self.norm(currents), self._constants()
             if not self._counts:
@@ -98,7 +98,7 @@ class SpikingLayer(nn.Module):
 
     def fire_into(self, following: SpikingLayer, currents: Tensor, ops: Operators) -> Tensor:
         """Return the currents of the following layer."""
-        affine, linear = self._affine(currents), following.linear
+        affine, linear = self._affine(currents, ops), following.linear
         if affine is None or not isinstance(linear, nn.Linear):
             return following.currents_of(self.fire(currents, ops), ops)
         currents_after, *seen = ops.fire_linear(
@@ -109,7 +109,7 @@ class SpikingLayer(nn.Module):
 
     def fire_counts(self, currents: Tensor, ops: Operators) -> Tensor:
         """Return how often each neuron spiked in all time steps, ``[B, N * ...]``."""
-        affine = self._affine(currents)
+        affine = self._affine(currents, ops)
         if affine is None:
             return ops.counts(self.fire(currents, ops)).flatten(1)
         counts, mean, var = ops.fire_counts(currents, self._fused(affine))
@@ -127,11 +127,15 @@ class SpikingLayer(nn.Module):
             return None
         return InferenceLayer(linear.weight, linear.bias, *constant, self._constants())
 
-    def _affine(self, currents: Tensor) -> Affine | None:
-        return self.norm.fusable(currents) if isinstance(self.norm, Norm) else None
+    def _affine(self, currents: Tensor, ops: Operators) -> Affine | None:
+        affine = self.norm.fusable(currents) if isinstance(self.norm, Norm) else None
+        if affine is None or (affine.has_steps() and not ops.NORMALISES_STEPS):
+            return None
+        return affine
 
     def _fused(self, affine: Affine) -> FusedLayer:
-        return FusedLayer(*affine, self._constants())
+        *parts, per_step = affine
+        return FusedLayer(*parts, self._constants(), per_step)
 
     def _saw(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
         """Store an operator's further results: mean, variance, and spikes over time ``[B, N]`` if

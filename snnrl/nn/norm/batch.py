@@ -32,8 +32,8 @@ class BatchNorm(Norm):
     along a shift or a scaling of x, which later statistics would take away again.
 
     A derived class says over what statistics are pooled (:meth:`statistics`, and their shape,
-    ``statistics_shape``) and what follows (:meth:`affine`). It may replace how a pass that learns
-    normalises (:meth:`normalise_by_batch`).
+    ``statistics_shape``) and what follows (:meth:`scale_and_shift`). It may replace how a pass that
+    learns normalises (:meth:`normalise_by_batch`).
 
     Source: CaRe-BN (arXiv 2509.23791). ``renormalises``: batch renormalisation (Ioffe 2017, arXiv
     1702.03275) without bounds on r and d.
@@ -51,7 +51,7 @@ class BatchNorm(Norm):
     moving_mean: Tensor
     moving_var: Tensor
 
-    made_of = ("statistics", "normalise_by_batch", "affine")
+    made_of = ("statistics", "normalise_by_batch", "scale_and_shift", "affine")
 
     def __init__(
         self,
@@ -88,9 +88,14 @@ class BatchNorm(Norm):
         """Return mean and biased variance of ``x[T, B, N, ...]``."""
         raise NotImplementedError
 
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return gamma and beta, both ``[N]``, or ``[T, N]`` if they differ between steps."""
+        raise NotImplementedError
+
     def affine(self, normalised: Tensor) -> Tensor:
         """Return what follows the normalisation, ``[T, B, N, ...]``."""
-        raise NotImplementedError
+        gamma, beta = self.scale_and_shift()
+        return normalised * beside(gamma, normalised) + beside(beta, normalised)
 
     def normalise_by_batch(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """Return ``x[T, B, N, ...]`` normalised in a pass that learns.
@@ -136,6 +141,21 @@ class BatchNorm(Norm):
         rule = self.update
         return rule.gains() if isinstance(rule, ConfidenceUpdate) else {}
 
+    def as_constant(self) -> Constant | None:
+        """Return :meth:`constant` of a derived class that replaces only the parts above."""
+        if not self.uses_moving():
+            return None
+        return Constant((self.moving_mean, self.moving_var, *self.scale_and_shift()), self.eps)
+
+    def as_fused(self, x: Tensor) -> Affine | None:
+        """Return :meth:`fused` of a derived class that replaces only the parts above, with
+        statistics pooled over time or of each step."""
+        if x.dim() != 3 or self.accumulation is not None or self._renormalises():
+            return None
+        given = None if self.learns() else (self.moving_mean, self.moving_var)
+        per_step = len(self.statistics_shape()) == 2
+        return Affine(given, *self.scale_and_shift(), self.eps, per_step)
+
     def _renormalises(self) -> bool:
         return self.renormalises and not self.learns() and torch.is_grad_enabled()
 
@@ -170,19 +190,10 @@ class PooledBatchNorm(BatchNorm):
         var, mean = torch.var_mean(x, dim=(0, 1, *range(3, x.dim())), correction=0)
         return mean, var
 
-    def affine(self, normalised: Tensor) -> Tensor:
-        return normalised * beside(self.gamma, normalised) + beside(self.beta, normalised)
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        return self.gamma, self.beta
 
-    def constant(self) -> Constant | None:
-        if not self.uses_moving():
-            return None
-        return Constant((self.moving_mean, self.moving_var, self.gamma, self.beta), self.eps)
-
-    def fused(self, x: Tensor) -> Affine | None:
-        if x.dim() != 3 or self.accumulation is not None or self._renormalises():
-            return None
-        given = None if self.learns() else (self.moving_mean, self.moving_var)
-        return Affine(given, self.gamma, self.beta, self.eps)
+    constant, fused = BatchNorm.as_constant, BatchNorm.as_fused
 
 
 def beside(values: Tensor, x: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class BatchRenorm(PooledBatchNorm):
         self.passes += 1
 
     # Passes that do not learn are those of the base.
-    constant = PooledBatchNorm.constant
+    constant = PooledBatchNorm.as_constant
 
     def fused(self, x: Tensor) -> Affine | None:
         affine = super().fused(x)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnrl.nn.norm.batch import BatchNorm, beside
+from snnrl.nn.norm.base import Affine
+from snnrl.nn.norm.batch import BatchNorm
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
 
@@ -40,9 +41,15 @@ class TemporalAccumulatedBatchNorm(BatchNorm):
         between = _variance_so_far(mean, so_far)
         return so_far, var.cumsum(0) / steps + between
 
-    def affine(self, normalised: Tensor) -> Tensor:
-        own = normalised * beside(self.gamma, normalised) + beside(self.beta, normalised)
-        return own * beside(self.p.unsqueeze(1) ** 2, normalised)
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        squared = self.p.unsqueeze(1) ** 2
+        return squared * self.gamma, squared * self.beta
+
+    constant = BatchNorm.as_constant
+
+    def fused(self, x: Tensor) -> Affine | None:
+        # Operators know no statistics of several steps so far.
+        return None if self.learns() else self.as_fused(x)
 
 
 def _variance_so_far(values: Tensor, mean: Tensor) -> Tensor:

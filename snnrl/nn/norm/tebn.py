@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnrl.nn.norm.batch import PooledBatchNorm, beside
+from snnrl.nn.norm.batch import PooledBatchNorm
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
 
@@ -26,5 +26,8 @@ class TemporalEffectiveBatchNorm(PooledBatchNorm):
         super().__init__(shape, threshold, **shared)
         self.p = nn.Parameter(torch.ones(shape.time_steps))
 
-    def affine(self, normalised: Tensor) -> Tensor:
-        return super().affine(normalised) * beside(self.p.unsqueeze(1), normalised)
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        p = self.p.unsqueeze(1)
+        return p * self.gamma, p * self.beta
+
+    constant, fused = PooledBatchNorm.as_constant, PooledBatchNorm.as_fused
