@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snnrl.nn.answers import answers
 from snnrl.nn.encoders.base import over_steps
 from snnrl.nn.neurons import Neuron, make_neuron
-from snnrl.nn.norm import Norm, NormStrategy
+from snnrl.nn.norm import Norm, NormStrategy, make_strategy
 from snnrl.nn.norm.base import Affine
 from snnrl.nn.norm.membranes import OfNormalised
 from snnrl.nn.norm.none import NoNorm
@@ -134,8 +134,8 @@ class SpikingLayer(nn.Module):
         return affine
 
     def _fused(self, affine: Affine) -> FusedLayer:
-        *parts, per_step = affine
-        return FusedLayer(*parts, self._constants(), per_step)
+        statistics, gamma, beta, eps, per_step = affine
+        return FusedLayer(statistics, gamma, beta, eps, self._constants(), per_step)
 
     def _saw(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
         """Store an operator's further results: mean, variance, and spikes over time ``[B, N]`` if
@@ -196,11 +196,11 @@ class LayerParts(NamedTuple):
         return SpikingLayer(linear, norm, neuron)
 
 
-def has_fused(neuron: Spec, surrogate: Spec, norms: Iterable[type[Norm]]) -> bool:
+def has_fused(neuron: Spec, surrogate: Spec, norms: Iterable[Spec]) -> bool:
     """Return whether the fused operators support layers of these neurons behind these
     normalisations.
 
     :raises UserError: as :func:`make_neuron`
     """
     known = make_neuron(neuron, surrogate, LayerShape(1, 1)).known() is not None
-    return known and not any(norm.of_membranes for norm in norms)
+    return known and not any(make_strategy(norm).layer.of_membranes for norm in norms)

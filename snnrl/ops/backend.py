@@ -55,8 +55,8 @@ def resolve_kernel(
         return "compile" if worth_it else "naive"
     if kernel in FUSED and not has_fused:
         raise UserError(
-            f"kernel={kernel}: knows no operator of this neuron, surrogate or normalisation; expected "
-            "kernel=compile or naive"
+            f"kernel={kernel}: knows no operator of this neuron, surrogate or normalisation; "
+            "expected kernel=compile or naive"
         )
     if kernel == "triton":
         check_device(torch.device(device))

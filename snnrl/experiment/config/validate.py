@@ -7,10 +7,9 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError
 from snnrl.experiment.config.check_settings import check_settings
-from snnrl.experiment.config.choices import normalisations
 from snnrl.experiment.config.check_spaces import check_environment
+from snnrl.experiment.config.choices import normalisations
 from snnrl.nn.layers import has_fused
-from snnrl.nn.registry import component
 from snnrl.ops.backend import resolve_kernel
 
 
@@ -31,7 +30,7 @@ def kernel_for(cfg: DictConfig) -> str:
     :raises UserError: the device is missing, or the kernel cannot run on it
     """
     device = str(resolve_device(cfg.device))
-    norms = [component("norm", bn.name).maker for bn in normalisations(cfg).values()]
+    norms = [bn.name for bn in normalisations(cfg).values()]
     fused = has_fused(cfg.neuron.name, cfg.surrogate.name, norms)
     return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, fused)
 

@@ -83,7 +83,7 @@ class Norm(Adaptive):
         return self.fused(x) if answers(self, "fused", *self.made_of) else None
 
     def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
-        """Process the statistics, ``[N]`` or ``[T, N]``, of a batch that a fused operator normalised."""
+        """Process statistics ``[N]`` or ``[T, N]`` of a batch that a fused operator normalised."""
 
     def constant(self) -> Constant | None:
         """Return what this pass computes where it treats every input by itself and moves nothing;

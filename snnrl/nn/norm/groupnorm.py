@@ -45,8 +45,9 @@ class GroupNorm(LayerNorm):
         return f"{super().extra_repr()}, groups={self.groups}"
 
     def forward(self, x: Tensor) -> Tensor:
-        of_steps = F.group_norm(x.flatten(0, 1), self.groups, self.gamma, self.beta, self.eps)
-        return of_steps.unflatten(0, x.shape[:2])
+        inputs = x.flatten(0, 1)
+        normalised = F.group_norm(inputs, self.groups, self.gamma, self.beta, self.eps)
+        return normalised.view(x.shape)
 
 
 def _divisors(n: int) -> list[int]:

@@ -79,8 +79,8 @@ class InferenceLayer(NamedTuple):
     """A layer of a network used only for inference.
 
     :param weight, bias: of its linear map, ``[N, K]`` and ``[N]``
-    :param normalisation: mean and variance, gamma and beta, ``[N]``, or ``[T, N]`` where they differ
-        between steps; ``None``: there is none
+    :param normalisation: mean and variance, gamma and beta, ``[N]``, or ``[T, N]`` where they
+        differ between steps; ``None``: there is none
     :param eps: added to the variance
     :param dynamics: of its neurons
     """

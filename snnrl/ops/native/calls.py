@@ -235,7 +235,7 @@ def infer(
     """
     inputs = layers[0].weight.shape[1]
     drive = ready(drive, len(drive), inputs)
-    pointers, held = (LayerPointers * len(layers))(), []
+    pointers, held = (LayerPointers * len(layers))(), list[Any]()
     for to, layer in zip(pointers, layers, strict=True):
         if inputs > MOST_INPUTS:
             raise too_many(time_steps * len(drive), inputs)

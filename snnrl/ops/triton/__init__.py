@@ -55,10 +55,9 @@ def normalised_neuron(x: Tensor, layer: FusedLayer, counts: bool = False) -> tup
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
     check_input(x)
-    *parts, per_step = layer
-    if per_step or layer.gamma.dim() > 1:
+    if layer.per_step or layer.gamma.dim() > 1:
         raise ValueError("expected one normalisation for all time steps")
-    result = register.normalised_neuron(x, *parts, counts)
+    result = register.normalised_neuron(x, *layer[:5], counts)
     return result if counts else result[:3]
 
 
