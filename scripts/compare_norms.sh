@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# All normalisations on the quick start's task, as many runs at a time as the machine has cores: seed
+# by seed, so that what is finished is a comparison at any time. Run again, it goes on where it
+# stopped. Beside the choices themselves: BNTT with CaRe-BN's rule and re-calibration, and batch
+# renormalisation with a warm-up that such a short run can leave behind.
+#
+#   STEPS=20000 SEEDS=5 scripts/compare_norms.sh [more settings]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+results=${RESULTS:-results/normalisations}
+all=none,vanilla,ca_only,re_only,carebn,tdbn,tebn,bntt,tab,mpbn,renorm,layernorm,groupnorm
+
+settings=()
+for setting in experiment=quickstart "total_steps=${STEPS:-20000}" tracking=none \
+    "results_dir=$results" hydra/launcher=joblib; do
+    [[ " $* " == *" ${setting%%=*}="* ]] || settings+=("$setting")
+done
+
+status=0
+sweep() {
+    local done=0
+    "$python" -m snnrl.train -m "${settings[@]}" "$@" || done=$?
+    # What failed is in the comparison too; a signal is not a result.
+    [ "$done" -le 1 ] || exit "$done"
+    [ "$done" -eq 0 ] || status=$done
+}
+for ((seed = 0; seed < ${SEEDS:-5}; seed++)); do
+    sweep "seed=$seed" "bn=$all" "$@"
+    sweep "seed=$seed" bn=bntt bn.rule=confidence bn.recalibrate_every=5000 "$@"
+    sweep "seed=$seed" bn=renorm bn.warmup=1000 "$@"
+done
+
+"$python" -m snnrl.compare "$results" --by bn.name,bn.rule,bn.warmup --baseline vanilla --out "$results"
+exit "$status"
