@@ -16,7 +16,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.envs import Stateful, make_env
-from snnrl.experiment.config.choices import agent_class, environment_arguments, spiking_parts
+from snnrl.experiment.config.choices import (
+    agent_class,
+    environment_arguments,
+    spiking_parts,
+    strategy_arguments,
+)
 from snnrl.experiment.config.validate import kernel_for, resolve_device
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
@@ -163,7 +168,7 @@ def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
     arguments = {
         **shared,
         **groups,
-        "bn": _strategy(cfg.bn),
+        "bn": strategy_arguments(cfg.bn),
         "kernel": kernel_for(cfg),
     }
     if cfg.loss.name != "none":
@@ -185,12 +190,4 @@ def _architecture(cfg: DictConfig) -> list[int] | dict[str, list[int]]:
 def _critic(critic: DictConfig) -> str | dict[str, Any]:
     if critic.name != "spiking":
         return "ann"
-    return {"name": "spiking", "bn": _strategy(critic.bn), "time_steps": critic.time_steps}
-
-
-def _strategy(bn: DictConfig) -> dict[str, Any]:
-    """Return the strategy as :func:`snnrl.nn.norm.make_strategy` takes it; ``auto`` is the
-    strategy's own schedule."""
-    values = OmegaConf.to_container(bn)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if value != "auto"}
+    return {"name": "spiking", "bn": strategy_arguments(critic.bn), "time_steps": critic.time_steps}

@@ -19,9 +19,17 @@ from snnrl.agents import AGENTS
 from snnrl.envs import action_problem, blame, make_env, observation_problem
 from snnrl.envs.blame import place_of_method
 from snnrl.errors import UserError
-from snnrl.experiment.config.choices import agent_class, environment_arguments, spiking_parts
+from snnrl.experiment.config.choices import (
+    agent_class,
+    environment_arguments,
+    normalisations,
+    spiking_parts,
+    strategy_arguments,
+)
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.nn.convolution import convolved_shapes
+from snnrl.nn.norm import make_strategy
+from snnrl.nn.shape import LayerShape
 from snnrl.run_format.settings import CAME_LATER
 from snnrl.seeds import own_global_generators
 
@@ -35,6 +43,7 @@ def check_environment(cfg: DictConfig) -> None:
     try:
         _check_actions(cfg, env.action_space)
         _check_observations(cfg, env.observation_space)
+        _check_widths(cfg, env.action_space)
         _try(cfg, env)
     except UserError:
         with suppress(Exception):  # The first error counts.
@@ -117,6 +126,24 @@ def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
             )
         return
     _check_images(cfg, space)
+
+
+def _check_widths(cfg: DictConfig, actions: spaces.Space[Any]) -> None:
+    """Make a normalisation of each width that spiking layers will have."""
+    images = cfg.conv.channels if cfg.conv.name != "none" else []
+    for key, bn in normalisations(cfg).items():
+        part = cfg.critic if key == "critic.bn" else cfg.actor
+        if part.name != "spiking":
+            continue
+        strategy = make_strategy(strategy_arguments(bn))
+        widths = [*part.hidden]
+        if key == "bn" and cfg.actor.readout != "linear" and isinstance(actions, spaces.Box):
+            widths.append(int(np.prod(actions.shape)) * cfg.actor.population)
+        for width, is_image in [*((w, True) for w in images), *((w, False) for w in widths)]:
+            try:
+                strategy.make(LayerShape(width, part.time_steps, is_image), threshold=1.0)
+            except UserError as error:
+                raise UserError(str(error).replace("bn.", f"{key}.", 1)) from None
 
 
 def _check_images(cfg: DictConfig, space: spaces.Box) -> None:

@@ -50,6 +50,14 @@ def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
     return {"bn": cfg.bn, **own}
 
 
+def strategy_arguments(bn: DictConfig) -> dict[str, Any]:
+    """Return a normalisation as :func:`snnrl.nn.norm.make_strategy` takes it; ``auto`` is the
+    strategy's own schedule."""
+    values = OmegaConf.to_container(bn)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if value != "auto"}
+
+
 def usual_normalisation(name: str) -> dict[str, Any]:
     """Return the default settings of ``bn=<name>``, with a ``rule`` of ``none`` where there is
     none."""

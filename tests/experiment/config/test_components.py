@@ -8,8 +8,13 @@ from omegaconf import OmegaConf
 from snnrl.errors import UserError
 from snnrl.experiment.builder import policy_arguments
 from snnrl.experiment.config.check_settings import check_settings
+from snnrl.experiment.config.choices import strategy_arguments
 from snnrl.experiment.config.compose import check_overrides, compose_config
 from snnrl.experiment.config.label import settings_hash
+from snnrl.experiment.config.validate import validate
+from snnrl.nn.norm import make_strategy
+from snnrl.nn.norm.confidence import ConfidenceUpdate
+from snnrl.nn.shape import LayerShape
 
 
 @pytest.mark.quick_cases(4)
@@ -103,3 +108,38 @@ def test_no_loss_and_no_regulation_leave_the_hash_as_it_was() -> None:
 def test_a_parameter_makes_another_hash() -> None:
     hashes = {settings_hash(compose_config(["bn=tdbn", f"bn.alpha={a}"])) for a in (1, 2)}
     assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        (
+            "bn=groupnorm bn.groups=7 actor.hidden=[7,14]",
+            "^bn.groups=7: .* layer of 10 features; expected one of 1, 2, 5, 10$",
+        ),
+        ("bn=groupnorm actor.hidden=[64,3]", "^bn.groups=2: .* 3 features; expected one of 1, 3$"),
+        (
+            "critic=spiking bn@critic.bn=groupnorm critic.bn.groups=4 critic.hidden=[64,6]",
+            "^critic.bn.groups=4: .* 6 features; expected one of 1, 2, 3, 6$",
+        ),
+        ("bn=mpbn kernel=native", "^kernel=native: .* normalisation; expected kernel=compile"),
+        (
+            "critic=spiking bn@critic.bn=mpbn kernel=native",
+            "^kernel=native: .* normalisation; expected kernel=compile",
+        ),
+    ],
+)
+def test_normalisations_that_the_networks_cannot_have(given: str, refused: str) -> None:
+    with pytest.raises(UserError, match=refused):
+        validate(compose_config([*given.split(), "env=inverted_pendulum"]))
+
+
+@pytest.mark.parametrize("bn", ["tebn", "bntt", "tab", "mpbn", "tdbn", "renorm"])
+def test_pooling_rule_and_affine_map_compose(bn: str) -> None:
+    cfg = compose_config([f"bn={bn}", "bn.rule=confidence", "bn.recalibrate_every=5000"])
+    check_settings(cfg)
+    strategy = make_strategy(strategy_arguments(cfg.bn))
+    layer = strategy.make(LayerShape(3, 5), 0.5)
+    assert isinstance(layer.update, ConfidenceUpdate)
+    assert layer.update.gain_mean.shape == layer.moving_mean.shape
+    assert strategy.recalibrate_every == 5_000
