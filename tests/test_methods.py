@@ -1,0 +1,82 @@
+"""Every method with every algorithm: the table in ``docs/methods.md`` says what happens here.
+
+``python -m scripts.methods_table`` writes the table anew.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scripts.methods_table import COLUMNS, KERNELS, PAGE, RECORD, Cell, methods, page, read_table
+from snnrl.errors import UserError
+from tests.agents.helpers import small
+from tests.agents.ppo_helpers import small_ppo
+from tests.envs import MatchImage
+
+TABLE = read_table(PAGE.read_text())
+CONV = dict(channels=[4, 6], kernels=[4, 2], strides=[2, 1])
+CELLS = [Cell(group, name, column) for group, name in methods() for column in COLUMNS]
+
+
+def agent_of(group: str, name: str, algorithm: str, *, images: bool, kernel: str) -> Any:
+    """Return an agent whose spiking parts, a critic included, have the method."""
+    chosen: dict[str, Any] = {group: name, "kernel": kernel}
+    if images:
+        chosen |= dict(conv=CONV) | ({} if group == "encoder" else dict(encoder="direct"))
+    env = MatchImage() if images else None
+    bn = name if group == "bn" else "carebn"
+    if algorithm == "PPO":
+        critic = dict(name="spiking", bn=bn, time_steps=3)
+        return small_ppo(env, policy_kwargs={**chosen, "critic": critic})
+    variant = algorithm.lower() if algorithm == "DQN" else f"{algorithm.lower()}-spiking"
+    return small(variant, env, policy_kwargs=chosen)
+
+
+def outcome(cell: Cell) -> str:
+    """Return ``yes`` if an agent with the method learns, ``no`` if it is refused."""
+    kernel = cell.column if cell.column in KERNELS else "auto"
+    algorithm, _, images = ("TD3" if cell.column in KERNELS else cell.column).partition(", ")
+    try:
+        agent = agent_of(*cell[:2], algorithm, images=bool(images), kernel=kernel)
+    except UserError as refusal:
+        assert "\n" not in str(refusal)
+        return "no"
+    trained = {n: p for n, p in agent.policy.named_parameters() if "target" not in n}
+    before = {name: value.clone() for name, value in trained.items()}
+    agent.learn(48)
+    for name, value in trained.items():
+        assert torch.isfinite(value).all(), name
+    still = {name for name, value in trained.items() if torch.equal(value, before[name])}
+    # PPO normalises by the moving statistics, where a bias in front has no gradient.
+    assert {name for name in still if "linear.bias" not in name} == set()
+    return "yes"
+
+
+@pytest.mark.quick_cases(16)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, marks=[pytest.mark.slow] if cell.column == "compile" else [])
+        for cell in CELLS
+    ],
+    ids="-".join,
+)
+def test_the_table_says_what_happens(cell: Cell) -> None:
+    seen = outcome(cell)
+    if record := os.environ.get(RECORD):
+        with Path(record).open("a") as file:
+            file.write("\t".join([*cell, seen]) + "\n")
+    else:
+        assert seen == TABLE[cell]
+
+
+def test_the_table_has_every_method() -> None:
+    if RECORD not in os.environ:
+        assert set(TABLE) == set(CELLS)
+        text = PAGE.read_text()
+        assert page(TABLE, text) == text
