@@ -242,7 +242,7 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         with recalibrating(part, by_rule=part.norm.recalibrate_every is None):
             for inputs in self._chunks(name):
                 part(*inputs)
-        if before is None:
+        if bound is None or before is None:
             return None
         way = Interpolation(part, self.statistics_before[name])
 
