@@ -11,7 +11,7 @@ from snnrl.nn.eager import eager
 from snnrl.nn.encoders import Encoder
 from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.modes import evaluation_mode
-from snnrl.nn.norm import BatchNorm
+from snnrl.nn.norm import norm_layers
 from snnrl.nn.traces import counted
 
 
@@ -56,8 +56,9 @@ def activity(network: nn.Module, *inputs: Tensor) -> Activity:
         for hook in hooks:
             hook.remove()
     gains = {
-        name: {gain: value.mean().item() for gain, value in module.norm.gains().items()}
+        name: {gain: value.mean().item() for gain, value in norm.gains().items()}
         for name, module in network.named_modules()
-        if isinstance(module, SpikingLayer) and isinstance(module.norm, BatchNorm)
+        if isinstance(module, SpikingLayer)
+        for norm in norm_layers(module)
     }
     return Activity({**encoded, **fired}, saturation, gains)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from snnrl.nn.answers import answers
 from snnrl.nn.encoders.base import over_steps
 from snnrl.nn.neurons import Neuron, make_neuron
-from snnrl.nn.norm import Norm, NormStrategy
+from snnrl.nn.norm import Norm, NormStrategy, make_strategy
 from snnrl.nn.norm.base import Affine
+from snnrl.nn.norm.membranes import OfNormalised
+from snnrl.nn.norm.none import NoNorm
 from snnrl.nn.operators import Operators
 from snnrl.nn.registry import Spec
 from snnrl.nn.shape import LayerShape
@@ -82,7 +84,7 @@ class SpikingLayer(nn.Module):
 
     def fire(self, currents: Tensor, ops: Operators) -> Tensor:
         """Return the spikes ``[T, B, N, ...]`` of currents."""
-        affine = self._affine(currents)
+        affine = self._affine(currents, ops)
         if affine is None:
             normalised, constants = self.norm(currents), self._constants()
             if not self._counts:
@@ -96,7 +98,7 @@ class SpikingLayer(nn.Module):
 
     def fire_into(self, following: SpikingLayer, currents: Tensor, ops: Operators) -> Tensor:
         """Return the currents of the following layer."""
-        affine, linear = self._affine(currents), following.linear
+        affine, linear = self._affine(currents, ops), following.linear
         if affine is None or not isinstance(linear, nn.Linear):
             return following.currents_of(self.fire(currents, ops), ops)
         currents_after, *seen = ops.fire_linear(
@@ -107,7 +109,7 @@ class SpikingLayer(nn.Module):
 
     def fire_counts(self, currents: Tensor, ops: Operators) -> Tensor:
         """Return how often each neuron spiked in all time steps, ``[B, N * ...]``."""
-        affine = self._affine(currents)
+        affine = self._affine(currents, ops)
         if affine is None:
             return ops.counts(self.fire(currents, ops)).flatten(1)
         counts, mean, var = ops.fire_counts(currents, self._fused(affine))
@@ -125,11 +127,15 @@ class SpikingLayer(nn.Module):
             return None
         return InferenceLayer(linear.weight, linear.bias, *constant, self._constants())
 
-    def _affine(self, currents: Tensor) -> Affine | None:
-        return self.norm.fusable(currents) if isinstance(self.norm, Norm) else None
+    def _affine(self, currents: Tensor, ops: Operators) -> Affine | None:
+        affine = self.norm.fusable(currents) if isinstance(self.norm, Norm) else None
+        if affine is None or (affine.has_steps() and not ops.NORMALISES_STEPS):
+            return None
+        return affine
 
     def _fused(self, affine: Affine) -> FusedLayer:
-        return FusedLayer(*affine, self._constants())
+        statistics, gamma, beta, eps, per_step = affine
+        return FusedLayer(statistics, gamma, beta, eps, self._constants(), per_step)
 
     def _saw(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
         """Store an operator's further results: mean, variance, and spikes over time ``[B, N]`` if
@@ -183,4 +189,18 @@ class LayerParts(NamedTuple):
 
     def _layer(self, linear: nn.Module, shape: LayerShape) -> SpikingLayer:
         neuron = make_neuron(self.neuron, self.surrogate, shape, regulated=self.regulated)
-        return SpikingLayer(linear, self.norm.make(shape, neuron.threshold.value), neuron)
+        norm = self.norm.make(shape, neuron.threshold.value)
+        if norm.of_membranes:
+            neuron.surrogate = OfNormalised(norm, neuron.surrogate)
+            norm = NoNorm(shape, neuron.threshold.value)
+        return SpikingLayer(linear, norm, neuron)
+
+
+def has_fused(neuron: Spec, surrogate: Spec, norms: Iterable[Spec]) -> bool:
+    """Return whether the fused operators support layers of these neurons behind these
+    normalisations.
+
+    :raises UserError: as :func:`make_neuron`
+    """
+    known = make_neuron(neuron, surrogate, LayerShape(1, 1)).known() is not None
+    return known and not any(make_strategy(norm).layer.of_membranes for norm in norms)

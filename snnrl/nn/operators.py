@@ -12,6 +12,8 @@ from snnrl.ops.dynamics import Dynamics, FusedLayer
 class Operators(Protocol):
     """Interface of :mod:`snnrl.ops.native` and :mod:`snnrl.ops.triton`."""
 
+    NORMALISES_STEPS: bool
+
     @overload
     def neuron(self, x: Tensor, dynamics: Dynamics) -> Tensor: ...
     @overload

@@ -36,7 +36,8 @@ def resolve_kernel(
     :param kernel: a name of :data:`KERNELS`
     :param device: torch's name of the device
     :param planned_steps: planned environment steps, if known
-    :param has_fused: whether the fused operators support the neuron and its surrogate
+    :param has_fused: whether the fused operators support the neuron, its surrogate and its
+        normalisation
     :raises UserError: unknown name, or a kernel that cannot run here: ``native`` or ``compile``
         without a C++ compiler, a fused kernel on another device than its own or for a neuron that
         has none
@@ -54,8 +55,8 @@ def resolve_kernel(
         return "compile" if worth_it else "naive"
     if kernel in FUSED and not has_fused:
         raise UserError(
-            f"kernel={kernel}: knows no operator of this neuron or surrogate; expected "
-            "kernel=compile or naive"
+            f"kernel={kernel}: knows no operator of this neuron, surrogate or normalisation; "
+            "expected kernel=compile or naive"
         )
     if kernel == "triton":
         check_device(torch.device(device))

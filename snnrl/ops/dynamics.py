@@ -67,6 +67,9 @@ class FusedLayer(NamedTuple):
     :param gamma, beta: ``[N]``
     :param eps: added to the variance
     :param dynamics: of the neurons
+    :param per_step: whether the batch's statistics are of each time step, ``[T, N]``, and not
+        pooled over time; statistics that are given, gamma and beta may then be ``[T, N]`` too
+        (``native`` alone)
     """
 
     statistics: tuple[Tensor, Tensor] | None
@@ -74,6 +77,7 @@ class FusedLayer(NamedTuple):
     beta: Tensor
     eps: float
     dynamics: Dynamics
+    per_step: bool = False
 
 
 def run(x: Tensor, dynamics: Dynamics, state: Any = None) -> tuple[Tensor, Any]:

@@ -30,8 +30,8 @@ def observations(seed: int = 0, batch: int = 32) -> torch.Tensor:
     return torch.randn(batch, 3, generator=torch.Generator().manual_seed(seed))
 
 
-CONV = dict(channels=[4, 5], kernels=[3, 2], strides=[1, 2])
-"""Of images ``[2, 6, 7]``: 4 channels of 4 x 5, 5 channels of 2 x 2."""
+CONV = dict(channels=[4, 6], kernels=[3, 2], strides=[1, 2])
+"""Of images ``[2, 6, 7]``: 4 channels of 4 x 5, 6 channels of 2 x 2."""
 
 
 def tiny_conv(bn: Any = "carebn", **changes: Any) -> SpikingNetwork:

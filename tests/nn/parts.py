@@ -15,6 +15,8 @@ from snnrl.nn.shape import LayerShape
 
 NEURONS, SURROGATES, NORMS = names("neuron"), names("surrogate"), names("norm")
 
+FUSED_NORMS = [name for name in NORMS if not make_strategy(name).layer.of_membranes]
+
 FUSED_SURROGATES = ["rectangular", "sigmoid", "tanh", "triangle"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -10,16 +12,19 @@ from snnrl.nn.norm import norm_layers
 from snnrl.nn.registry import names
 
 from .networks import observations, tiny, tiny_conv
+from .parts import FUSED_NORMS
 
 MOVING = [name for name in names("norm") if norm_layers(tiny(name))]
 
 
 def test_which_strategies_have_moving_statistics() -> None:
-    assert set(names("norm")) - set(MOVING) == {"none", "layernorm"}
+    assert set(names("norm")) - set(MOVING) == {"none", "layernorm", "groupnorm"}
 
 
-@pytest.mark.parametrize("kernel", ["naive", "native"])
-@pytest.mark.parametrize("bn", MOVING)
+@pytest.mark.parametrize(
+    ("bn", "kernel"),
+    [*product(MOVING, ["naive"]), *product([n for n in FUSED_NORMS if n in MOVING], ["native"])],
+)
 def test_only_a_pass_that_learns_moves_statistics(bn: str, kernel: str) -> None:
     network = tiny(bn, kernel=kernel)
     before = {name: value.clone() for name, value in network.named_buffers()}

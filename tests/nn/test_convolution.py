@@ -13,7 +13,7 @@ from .parts import make_norm
 
 
 def test_shapes():
-    assert convolved_shapes((2, 6, 7), **CONV) == [(2, 6, 7), (4, 4, 5), (5, 2, 2)]
+    assert convolved_shapes((2, 6, 7), **CONV) == [(2, 6, 7), (4, 4, 5), (6, 2, 2)]
     # The network of Mnih et al. (2015), whose last layer has 3,136 neurons.
     nature = convolved_shapes((4, 84, 84), [32, 64, 64], [8, 4, 3], [4, 2, 1])
     assert nature == [(4, 84, 84), (32, 20, 20), (64, 9, 9), (64, 7, 7)]
@@ -21,12 +21,12 @@ def test_shapes():
 
 def test_shapes_of_what_flows():
     network = tiny_conv()
-    assert network.conv.features == 20
+    assert network.conv.features == 24
     seen = []
     for layer in (*network.conv.layers, *network.layers):
         layer.register_forward_hook(lambda _, x, y: seen.append(tuple(y.shape)))
     assert network(images()).shape == (16, 3)
-    assert seen == [(4, 16, 4, 4, 5), (4, 16, 5, 2, 2), (4, 16, 6)]
+    assert seen == [(4, 16, 4, 4, 5), (4, 16, 6, 2, 2), (4, 16, 6)]
 
 
 def test_spikes_by_hand():
@@ -158,7 +158,7 @@ def test_gamma_and_beta_start_at_half_the_threshold():
 def test_a_convolution_can_be_read_out_without_hidden_layers():
     network = tiny_conv(hidden=[])
     assert network(images()).shape == (16, 3)
-    assert tuple(network.decoder.linear.weight.shape) == (3, 20)
+    assert tuple(network.decoder.linear.weight.shape) == (3, 24)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from snnrl.nn.surrogates import Surrogate
 from snnrl.ops import native as native_operators
 
 from .networks import images, observations, tiny, tiny_conv
-from .parts import FUSED_SURROGATES, NEURONS, NORMS
+from .parts import FUSED_NORMS, FUSED_SURROGATES, NEURONS
 
 CLOSE = dict(rtol=1e-3, atol=2e-5)
 POPULATION, DIRECT = dict(), dict(encoder="direct")
@@ -26,7 +26,7 @@ def pair(make=tiny, **changes):
 
 
 def inputs_for(network):
-    return images() if network.layers[0].linear.in_features == 20 else observations()
+    return images() if network.layers[0].linear.in_features == 24 else observations()
 
 
 def assert_same_state(naive, native):
@@ -52,7 +52,7 @@ def assert_same_pass(naive, native, *, learns=True):
 
 
 @pytest.mark.parametrize("network", [POPULATION, DIRECT, LINEAR, CONV])
-@pytest.mark.parametrize("bn", NORMS)
+@pytest.mark.parametrize("bn", [*FUSED_NORMS, dict(name="renorm", warmup=0)])
 def test_training_evaluation_and_recalibration(bn, network):
     naive, native = pair(bn=bn, **network)
     learned = assert_same_pass(naive, native)

@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 from snnrl.errors import UserError
 from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.check_spaces import check_environment
-from snnrl.nn.neurons import has_fused
+from snnrl.experiment.config.choices import normalisations
+from snnrl.nn.layers import has_fused
 from snnrl.ops.backend import resolve_kernel
 
 
@@ -29,7 +30,8 @@ def kernel_for(cfg: DictConfig) -> str:
     :raises UserError: the device is missing, or the kernel cannot run on it
     """
     device = str(resolve_device(cfg.device))
-    fused = has_fused(cfg.neuron.name, cfg.surrogate.name)
+    norms = [bn.name for bn in normalisations(cfg).values()]
+    fused = has_fused(cfg.neuron.name, cfg.surrogate.name, norms)
     return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, fused)
 
 

@@ -1,7 +1,6 @@
 """Neurons: parameters and a call into :mod:`snnrl.ops`, which has the equations. One file each."""
 
 from snnrl.nn.neurons.base import Neuron as Neuron
-from snnrl.nn.neurons.base import has_fused as has_fused
 from snnrl.nn.neurons.base import make_neuron as make_neuron
 from snnrl.nn.registry import import_folder
 

@@ -73,14 +73,6 @@ class Neuron(nn.Module):
         return Dynamics(operator, self.threshold.level(), surrogate, self.detach_reset, constants)
 
 
-def has_fused(spec: Spec, surrogate: Spec) -> bool:
-    """Return whether the fused operators support these neurons and their surrogate.
-
-    :raises UserError: as :func:`make_neuron`
-    """
-    return make_neuron(spec, surrogate, LayerShape(1, 1)).known() is not None
-
-
 def make_neuron(
     spec: Spec, surrogate: Spec, shape: LayerShape, *, regulated: bool = False
 ) -> Neuron:

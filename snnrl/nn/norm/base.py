@@ -13,24 +13,32 @@ from snnrl.nn.shape import LayerShape
 
 class Affine(NamedTuple):
     """A normalisation that a fused operator can compute together with the neurons:
-    ``y = (x - mean) / sqrt(var + eps) * gamma + beta`` per feature.
+    ``y = (x - mean) / sqrt(var + eps) * gamma + beta`` per feature, or per time step and feature.
 
-    :param statistics: mean and variance ``[N]`` to take as constants; ``None``: those of x over
-        time and batch (biased variance), through which gradients flow
-    :param gamma, beta: ``[N]``
+    :param statistics: mean and variance, ``[N]`` or ``[T, N]``, to take as constants; ``None``:
+        those of x over batch (biased variance), through which gradients flow
+    :param gamma, beta: both ``[N]`` or ``[T, N]``
     :param eps: added to the variance
+    :param per_step: whether the batch's statistics are of each step, and not pooled over time
     """
 
     statistics: tuple[Tensor, Tensor] | None
     gamma: Tensor
     beta: Tensor
     eps: float
+    per_step: bool = False
+
+    def has_steps(self) -> bool:
+        """Return whether anything in it differs between time steps."""
+        given = self.statistics is not None and self.statistics[0].dim() == 2
+        return given or self.per_step or self.gamma.dim() == 2
 
 
 class Constant(NamedTuple):
     """A normalisation by constants.
 
-    :param values: mean, variance, gamma and beta ``[N]``; ``None``: inputs stay as they are
+    :param values: mean and variance, gamma and beta, ``[N]`` or ``[T, N]``; ``None``: inputs stay
+        as they are
     :param eps: added to the variance
     """
 
@@ -47,6 +55,10 @@ class Norm(Adaptive):
 
     linear_bias: ClassVar[bool] = True
     """True if the preceding linear map has a bias."""
+
+    of_membranes: ClassVar[bool] = False
+    """True if it normalises membrane potentials ``[1, B, N, ...]`` in each time step, before they
+    are compared with the threshold, and not currents."""
 
     made_of: ClassVar[tuple[str, ...]] = ()
     """Methods that ``forward`` calls, and that ``fused`` and ``constant`` describe with it."""
@@ -71,7 +83,7 @@ class Norm(Adaptive):
         return self.fused(x) if answers(self, "fused", *self.made_of) else None
 
     def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
-        """Process the statistics ``[N]`` of a batch that a fused operator normalised."""
+        """Process statistics ``[N]`` or ``[T, N]`` of a batch that a fused operator normalised."""
 
     def constant(self) -> Constant | None:
         """Return what this pass computes where it treats every input by itself and moves nothing;

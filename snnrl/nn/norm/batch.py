@@ -32,7 +32,8 @@ class BatchNorm(Norm):
     along a shift or a scaling of x, which later statistics would take away again.
 
     A derived class says over what statistics are pooled (:meth:`statistics`, and their shape,
-    ``statistics_shape``) and what follows (:meth:`affine`).
+    ``statistics_shape``) and what follows (:meth:`scale_and_shift`). It may replace how a pass that
+    learns normalises (:meth:`normalise_by_batch`).
 
     Source: CaRe-BN (arXiv 2509.23791). ``renormalises``: batch renormalisation (Ioffe 2017, arXiv
     1702.03275) without bounds on r and d.
@@ -50,7 +51,7 @@ class BatchNorm(Norm):
     moving_mean: Tensor
     moving_var: Tensor
 
-    made_of = ("statistics", "affine")
+    made_of = ("statistics", "normalise_by_batch", "scale_and_shift", "affine")
 
     def __init__(
         self,
@@ -87,17 +88,39 @@ class BatchNorm(Norm):
         """Return mean and biased variance of ``x[T, B, N, ...]``."""
         raise NotImplementedError
 
-    def affine(self, normalised: Tensor) -> Tensor:
-        """Return what follows the normalisation, ``[T, B, N, ...]``."""
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return gamma and beta, both ``[N]``, or ``[T, N]`` if they differ between steps."""
         raise NotImplementedError
 
+    def affine(self, normalised: Tensor) -> Tensor:
+        """Return what follows the normalisation, ``[T, B, N, ...]``."""
+        gamma, beta = self.scale_and_shift()
+        return normalised * beside(gamma, normalised) + beside(beta, normalised)
+
+    def normalise_by_batch(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        """Return ``x[T, B, N, ...]`` normalised in a pass that learns.
+
+        :param mean, var: of this batch; the moving ones are still those of before the pass
+        """
+        return self.normalised(x, mean, var)
+
+    def normalised(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        """Return ``(x - mean) / sqrt(var + eps)``."""
+        return (x - beside(mean, x)) / torch.sqrt(beside(var, x) + self.eps)
+
     def forward(self, x: Tensor) -> Tensor:
-        mean, var = self._statistics_for(x)
-        normalised = self._normalise(x, mean, var)
+        if self.accumulation is not None:
+            return self.affine(self.normalised(x, *self.accumulation.add(x)))
+        if self.learns():
+            mean, var = self.statistics(x)
+            normalised = self.normalise_by_batch(x, mean, var)
+            self.saw(mean, var, x.shape[1])
+            return self.affine(normalised)
+        normalised = self.normalised(x, self.moving_mean, self.moving_var)
         if self._renormalises():
-            batch_mean, batch_var = self.statistics(x)
-            r = torch.sqrt((batch_var + self.eps) / (var + self.eps)).detach()
-            learns = self._normalise(x, batch_mean, batch_var) * beside(r, x)
+            mean, var = self.statistics(x)
+            r = torch.sqrt((var + self.eps) / (self.moving_var + self.eps)).detach()
+            learns = self.normalised(x, mean, var) * beside(r, x)
             normalised = normalised.detach() + (learns - learns.detach())
         return self.affine(normalised)
 
@@ -118,20 +141,23 @@ class BatchNorm(Norm):
         rule = self.update
         return rule.gains() if isinstance(rule, ConfidenceUpdate) else {}
 
+    def as_constant(self) -> Constant | None:
+        """Return :meth:`constant` of a derived class that replaces only the parts above."""
+        if not self.uses_moving():
+            return None
+        return Constant((self.moving_mean, self.moving_var, *self.scale_and_shift()), self.eps)
+
+    def as_fused(self, x: Tensor) -> Affine | None:
+        """Return :meth:`fused` of a derived class that replaces only the parts above, with
+        statistics pooled over time or of each step."""
+        if x.dim() != 3 or self.accumulation is not None or self._renormalises():
+            return None
+        given = None if self.learns() else (self.moving_mean, self.moving_var)
+        per_step = len(self.statistics_shape()) == 2
+        return Affine(given, *self.scale_and_shift(), self.eps, per_step)
+
     def _renormalises(self) -> bool:
         return self.renormalises and not self.learns() and torch.is_grad_enabled()
-
-    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        return (x - beside(mean, x)) / torch.sqrt(beside(var, x) + self.eps)
-
-    def _statistics_for(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.accumulation is not None:
-            return self.accumulation.add(x)
-        if not self.learns():
-            return self.moving_mean, self.moving_var
-        mean, var = self.statistics(x)
-        self.saw(mean, var, x.shape[1])
-        return mean, var
 
 
 @register("norm", "vanilla", rule="ema")
@@ -164,19 +190,10 @@ class PooledBatchNorm(BatchNorm):
         var, mean = torch.var_mean(x, dim=(0, 1, *range(3, x.dim())), correction=0)
         return mean, var
 
-    def affine(self, normalised: Tensor) -> Tensor:
-        return normalised * beside(self.gamma, normalised) + beside(self.beta, normalised)
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        return self.gamma, self.beta
 
-    def constant(self) -> Constant | None:
-        if not self.uses_moving():
-            return None
-        return Constant((self.moving_mean, self.moving_var, self.gamma, self.beta), self.eps)
-
-    def fused(self, x: Tensor) -> Affine | None:
-        if x.dim() != 3 or self.accumulation is not None or self._renormalises():
-            return None
-        given = None if self.learns() else (self.moving_mean, self.moving_var)
-        return Affine(given, self.gamma, self.beta, self.eps)
+    constant, fused = BatchNorm.as_constant, BatchNorm.as_fused
 
 
 def beside(values: Tensor, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnrl.nn.norm.batch import BatchNorm, beside
+from snnrl.nn.norm.batch import BatchNorm
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
 
@@ -34,5 +34,7 @@ class BatchNormThroughTime(BatchNorm):
         var, mean = torch.var_mean(x, dim=(1, *range(3, x.dim())), correction=0)
         return mean, var
 
-    def affine(self, normalised: Tensor) -> Tensor:
-        return normalised * beside(self.gamma, normalised)
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        return self.gamma, torch.zeros_like(self.gamma)
+
+    constant, fused = BatchNorm.as_constant, BatchNorm.as_fused

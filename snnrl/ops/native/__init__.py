@@ -27,6 +27,9 @@ from snnrl.ops.native.functions import (
     SpikeLinearFunction,
 )
 
+NORMALISES_STEPS = True
+"""Whether a layer's normalisation may differ between time steps."""
+
 FEWEST_ROWS = 16
 """Rows from which a single product is event-driven: it first transposes the weights, which does not
 pay for a batch of one observation."""

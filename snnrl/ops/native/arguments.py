@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_float, c_int, c_void_p
+from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -79,7 +79,8 @@ class InferenceLayer(NamedTuple):
     """A layer of a network used only for inference.
 
     :param weight, bias: of its linear map, ``[N, K]`` and ``[N]``
-    :param normalisation: mean, variance, gamma and beta ``[N]``; ``None``: there is none
+    :param normalisation: mean and variance, gamma and beta, ``[N]``, or ``[T, N]`` where they
+        differ between steps; ``None``: there is none
     :param eps: added to the variance
     :param dynamics: of its neurons
     """
@@ -91,6 +92,37 @@ class InferenceLayer(NamedTuple):
     dynamics: Dynamics
 
 
+class NormalisationPointers(ctypes.Structure):
+    """Mean, variance, gamma and beta for the C++ side; null where there are none."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("mean", "var", "gamma", "beta")),
+        ("eps", c_float),
+        ("statistics_stride", c_int64),
+        ("affine_stride", c_int64),
+    )
+
+
+def normalisation(
+    mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, eps: float, shape: tuple[int, int]
+) -> tuple[NormalisationPointers, list[Tensor]]:
+    """Return pointers to what normalises a layer, and the tensors that must live as long.
+
+    :param mean, var: both ``[N]``, or ``[T, N]`` for those of each step
+    :param gamma, beta: both ``[N]`` or ``[T, N]``
+    :param shape: ``(T, N)``
+    :raises UserError: not float32 on a CPU
+    :raises ValueError: of another shape
+    """
+    values, strides = [], []
+    for first, second in ((mean, var), (gamma, beta)):
+        size = shape if first.dim() == 2 else shape[1:]
+        values += [ready(first, *size), ready(second, *size)]
+        strides.append(shape[1] if first.dim() == 2 else 0)
+    pointers = (value.data_ptr() for value in values)
+    return NormalisationPointers(*pointers, eps, *strides), values
+
+
 class LayerPointers(ctypes.Structure):
     """An :class:`InferenceLayer` for the C++ side."""
 
@@ -98,8 +130,9 @@ class LayerPointers(ctypes.Structure):
         ("dynamics", POINTER(DynamicsPointers)),
         ("inputs", c_int),
         ("outputs", c_int),
-        *((name, c_void_p) for name in ("weight", "bias", "mean", "var", "gamma", "beta")),
-        ("eps", c_float),
+        ("weight", c_void_p),
+        ("bias", c_void_p),
+        ("normalisation", NormalisationPointers),
     )
 
 

@@ -17,6 +17,7 @@ from snnrl.ops.native.arguments import (
     InferenceLayer,
     LayerPointers,
     described,
+    normalisation,
     pointer,
     ready,
     too_many,
@@ -93,18 +94,22 @@ def normalised_forward(
     events: Events | None = None,
     counts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``x[T, B, N]`` -> the mean and variance that were used, ``[N]``, and what is asked for.
+    """``x[T, B, N]`` -> the mean and variance that were used, and what is asked for.
 
     :param spikes: written if given, ``[T, B, N]``
     :param events: written if given, of the rows ``[T * B, N]``
     :param counts: written if given, spikes over all time steps ``[B, N]``
     """
     steps, batch, features = x.shape
-    x, gamma, beta = ready(x, *x.shape), ready(layer.gamma, features), ready(layer.beta, features)
+    x = ready(x, *x.shape)
     if layer.statistics is None:
-        mean, var = torch.empty_like(gamma), torch.empty_like(gamma)
+        size = (steps, features) if layer.per_step else (features,)
+        mean, var = torch.empty(2, *size).unbind(0)
     else:
-        mean, var = (ready(value, features) for value in layer.statistics)
+        mean, var = layer.statistics
+    norm, (mean, var, *_held) = normalisation(
+        mean, var, layer.gamma, layer.beta, layer.eps, (steps, features)
+    )
     _call(
         "snn_normalised_forward",
         byref(described(layer.dynamics)),
@@ -115,9 +120,7 @@ def normalised_forward(
         pointer(x),
         pointer(mean),
         pointer(var),
-        pointer(gamma),
-        pointer(beta),
-        c_float(layer.eps),
+        byref(norm),
         pointer(spikes),
         None if events is None else byref(events.pointers()),
         pointer(counts),
@@ -136,8 +139,9 @@ def normalised_backward(
     gradient, stride = _over_time(gradient, x)
     steps, batch, features = x.shape
     assert layer.statistics is not None
-    mean, var = layer.statistics
-    gamma, beta = ready(layer.gamma, features), ready(layer.beta, features)
+    norm, (_, _, gamma, beta) = normalisation(
+        *layer.statistics, layer.gamma, layer.beta, layer.eps, (steps, features)
+    )
     dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
     _call(
         "snn_normalised_backward",
@@ -147,11 +151,7 @@ def normalised_backward(
         c_int64(features),
         c_int(of_batch),
         pointer(x),
-        pointer(mean),
-        pointer(var),
-        pointer(gamma),
-        pointer(beta),
-        c_float(layer.eps),
+        byref(norm),
         pointer(gradient),
         c_int64(stride),
         pointer(dx),
@@ -235,24 +235,23 @@ def infer(
     """
     inputs = layers[0].weight.shape[1]
     drive = ready(drive, len(drive), inputs)
-    pointers, held = (LayerPointers * len(layers))(), []
+    pointers, held = (LayerPointers * len(layers))(), list[Any]()
     for to, layer in zip(pointers, layers, strict=True):
         if inputs > MOST_INPUTS:
             raise too_many(time_steps * len(drive), inputs)
         weight = ready(layer.weight, len(layer.weight), inputs)
         to.inputs, to.outputs = inputs, len(weight)
         inputs = len(weight)
-        rest = [
-            None if tensor is None else ready(tensor, inputs)
-            for tensor in (layer.bias, *(layer.normalisation or [None] * 4))
-        ]
-        to.weight = weight.data_ptr()
-        to.bias, to.mean, to.var, to.gamma, to.beta = (
-            None if tensor is None else tensor.data_ptr() for tensor in rest
-        )
+        bias = None if layer.bias is None else ready(layer.bias, inputs)
+        to.weight, to.bias = weight.data_ptr(), pointer(bias)
         dynamics = described(with_numbers(layer.dynamics))
-        to.dynamics, to.eps = ctypes.pointer(dynamics), layer.eps
-        held.append((weight, rest, dynamics))
+        to.dynamics = ctypes.pointer(dynamics)
+        held.append((weight, bias, dynamics))
+        if layer.normalisation is not None:
+            to.normalisation, values = normalisation(
+                *layer.normalisation, layer.eps, (time_steps, inputs)
+            )
+            held.append(values)
     counts = drive.new_empty(len(drive), inputs)
     _call(
         "snn_infer",

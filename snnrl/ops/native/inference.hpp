@@ -47,12 +47,12 @@ inline void dense_product(int R, int K, int N, const float* rows, const float* w
       y[r * N + n] = dot(K, rows + r * K, weight + int64_t(n) * K) + (bias ? bias[n] : 0);
 }
 
-// A layer that only infers; its normalisation is absent where mean is null.
+// A layer that only infers; its normalisation is absent where its mean is null.
 struct Layer {
   const Dynamics* dynamics;
   int inputs, outputs;
-  const float *weight, *bias, *mean, *var, *gamma, *beta;
-  float eps;
+  const float *weight, *bias;
+  Normalisation norm;
 };
 
 // Currents of a few samples -> spikes of rows t * samples + b; the currents of a step are `stride`
@@ -61,15 +61,17 @@ template <class NEURON, int LANES>
 void infer_neurons(const Layer& layer, int T, int samples, const float* x, int64_t stride,
                    float* spikes, float* counts) {
   const int N = layer.outputs;
+  std::vector<Affine<LANES>> maps;
   for (int m = 0; m < N; m += LANES) {
     const int n = lanes<LANES>(m, N);
+    maps.clear();
+    if (layer.norm.mean) layer.norm.append<LANES>(maps, T, m, n);
     for (int b = 0; b < samples; ++b) {
       const float* from = x + b * N + m;
       float* to = spikes + b * N + m;
       float* sum = counts ? counts + b * N + m : nullptr;
-      if (layer.mean) {
-        const Affine<LANES> map(layer.mean + m, layer.var + m, layer.gamma + m, layer.beta + m,
-                                layer.eps, n);
+      if (layer.norm.mean) {
+        const Maps<LANES> map{maps.data(), layer.norm.has_steps()};
         fire<NEURON, LANES>(*layer.dynamics, T, stride, n, from, map, to, samples * N, sum);
       } else {
         fire<NEURON, LANES>(*layer.dynamics, T, stride, n, from, Nothing<LANES>(), to,

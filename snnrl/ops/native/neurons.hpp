@@ -95,7 +95,7 @@ Slopes<LANES> slopes_of(int surrogate) {
 
 template <int LANES>
 struct Nothing {
-  void apply(const float* x, float* y) const { std::memcpy(y, x, LANES * sizeof(float)); }
+  void apply(int, const float* x, float* y) const { std::memcpy(y, x, LANES * sizeof(float)); }
 };
 
 // Adds the spikes up over time where counts is not null.
@@ -108,7 +108,7 @@ void fire(const Dynamics& d, int T, int64_t stride, int n, const float* x, const
   if (counts) std::memset(total, 0, sizeof total);
   for (int t = 0; t < T; ++t) {
     load<LANES>(currents, x + t * stride, n);
-    map.apply(currents, currents);
+    map.apply(t, currents, currents);
     step<NEURON, LANES>(z, currents, d.threshold, c);
     store<LANES>(spikes + t * spikes_stride, z.spikes, n);
     if (counts)
@@ -127,7 +127,7 @@ void fire_back(const Dynamics& d, int T, int64_t stride, int n, const float* x, 
   float lane[LANES], gradient[LANES], slope[LANES];
   for (int t = 0; t < T; ++t) {
     load<LANES>(lane, x + t * stride, n);
-    map.apply(lane, lane);
+    map.apply(t, lane, lane);
     step<NEURON, LANES>(z, lane, d.threshold, c);
     std::memcpy(membranes + int64_t(t) * LANES, z.variables[0], sizeof z.variables[0]);
   }

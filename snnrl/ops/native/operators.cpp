@@ -1,7 +1,8 @@
 // The operators of spiking layers for a CPU, on float32 arrays, time first.
 //
-// Equations: each neuron's and the surrogates' naive.py, snnrl/nn/norm/pooled.py for the
-// normalisation, snnrl/nn/coding.py for the encoder.
+// Equations: each neuron's and the surrogates' naive.py, snnrl/nn/norm/batch.py for the
+// normalisation, snnrl/nn/encoders/population.py for the
+// encoder.
 //
 // Sums run over rows in a fixed order, lane by lane, and nothing is contracted into fused
 // multiply-adds: results do not depend on the width of the machine's vectors.
@@ -54,25 +55,23 @@ int snn_neuron_backward(const Dynamics* d, int T, int64_t M, const float* x, con
 }
 
 int snn_normalised_forward(const Dynamics* d, int T, int64_t B, int64_t N, int of_batch,
-                           const float* x, float* mean, float* var, const float* gamma,
-                           const float* beta, float eps, float* spikes, const Events* events,
-                           float* counts) {
+                           const float* x, float* mean, float* var, const Normalisation* norm,
+                           float* spikes, const Events* events, float* counts) {
   return guarded([&] {
     choose(*d, N, [&]<class NEURON, int LANES>() {
-      normalised_forward<NEURON, LANES>(*d, T, B, N, of_batch, x, mean, var, gamma, beta, eps,
-                                        spikes, events, counts);
+      normalised_forward<NEURON, LANES>(*d, T, B, N, of_batch, x, mean, var, *norm, spikes, events,
+                                        counts);
     });
   });
 }
 
 int snn_normalised_backward(const Dynamics* d, int T, int64_t B, int64_t N, int of_batch,
-                            const float* x, const float* mean, const float* var,
-                            const float* gamma, const float* beta, float eps, const float* g,
+                            const float* x, const Normalisation* norm, const float* g,
                             int64_t g_stride, float* dx, float* dgamma, float* dbeta) {
   return guarded([&] {
     choose(*d, N, [&]<class NEURON, int LANES>() {
-      normalised_backward<NEURON, LANES>(*d, T, B, N, of_batch, x, mean, var, gamma, beta, eps, g,
-                                         g_stride, dx, dgamma, dbeta);
+      normalised_backward<NEURON, LANES>(*d, T, B, N, of_batch, x, *norm, g, g_stride, dx, dgamma,
+                                         dbeta);
     });
   });
 }

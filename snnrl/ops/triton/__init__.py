@@ -15,7 +15,11 @@ from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.triton import register
 from snnrl.ops.triton.requirements import check_device, check_input
 
+NORMALISES_STEPS = False
+"""Whether a layer's normalisation may differ between time steps."""
+
 __all__ = [
+    "NORMALISES_STEPS",
     "check_device",
     "counts",
     "encode",
@@ -51,7 +55,9 @@ def normalised_neuron(x: Tensor, layer: FusedLayer, counts: bool = False) -> tup
     :raises UserError: ``x`` is on no CUDA device, or of a type beyond float32
     """
     check_input(x)
-    result = register.normalised_neuron(x, *layer, counts)
+    if layer.per_step or layer.gamma.dim() > 1:
+        raise ValueError("expected one normalisation for all time steps")
+    result = register.normalised_neuron(x, *layer[:5], counts)
     return result if counts else result[:3]
 
 

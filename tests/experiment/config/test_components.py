@@ -44,7 +44,7 @@ def test_a_rule_that_a_name_says_is_another_choice() -> None:
     ("given", "owners"),
     [
         ("bn=vanilla bn.alpha=2", "bn=tdbn"),
-        ("bn=layernorm bn.momentum=0.5", "bn=bntt or ca_only or carebn or none"),
+        ("bn=layernorm bn.momentum=0.5", "bn=bntt or ca_only or carebn or mpbn"),
         ("critic=spiking bn@critic.bn=vanilla critic.bn.alpha=2", "bn@critic.bn=tdbn"),
         ("surrogate=triangle surrogate.highest=3", "surrogate=learnable"),
     ],
