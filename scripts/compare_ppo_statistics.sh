@@ -11,8 +11,8 @@ export OMP_NUM_THREADS=1
 
 shared="algo=ppo env.n_envs=4 actor.hidden=[64,64] critic.hidden=[64,64] algo.learning_rate=1e-3
         algo.batch_size=128 kernel=native tracking=none results_dir=$results"
-pendulum="env=pendulum algo.n_steps=1024 algo.gamma=0.9 total_steps=61440 evaluation.every=4096"
-pole="env=inverted_pendulum algo.n_steps=256 total_steps=49152 evaluation.every=6144"
+pendulum="env=pendulum algo.n_steps=1024 algo.gamma=0.9 total_steps=40960 evaluation.every=4096"
+pole="env=inverted_pendulum algo.n_steps=256 total_steps=24576 evaluation.every=4096"
 
 # One line a run: the strategies take turns, so that the same seeds of each are ready first.
 runs() {
