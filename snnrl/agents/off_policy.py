@@ -49,6 +49,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     """
 
     experience: ClassVar[str] = "replay"
+    without_effect: ClassVar[tuple[str, ...]] = ("refresh_kl",)
 
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau")
     """Attributes whose values are part of a captured gradient step."""
@@ -74,6 +75,12 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         self._collect_networks()
         if self.parts():
             self._refuse_normalised_bytes()
+        for part in self.parts().values():
+            if (bound := part.norm.refresh_kl) is not None:
+                raise UserError(
+                    f"bn.refresh_kl={bound}: has no effect with {type(self).__name__}, which "
+                    "learns from replay; expected None, or PPO"
+                )
         if not hasattr(self, "recalibration_generators"):
             self.seed_recalibration(SEEDINGS["independent"])
 

@@ -26,6 +26,7 @@ from snnrl.errors import NonFiniteError
 from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers, recalibrating
+from snnrl.nn.norm.interpolation import Interpolation, largest_share
 from snnrl.nn.traces import counted
 
 CHUNK = 512
@@ -67,6 +68,11 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     rollout were one batch. So ``bn.recalibrate_every`` decides only whether they are replaced, and
     ``re_only`` and ``carebn`` are the same: their update rules, which differ, are never used.
 
+    A refresh moves the policy, which the clipped objective does not see. ``bn.refresh_kl`` bounds
+    how far, in mean Kullback-Leibler divergence: the actor's statistics, whichever way they were
+    refreshed, move only the share of the way that keeps to it (:meth:`_refresh`). The critic's
+    move all the way, as it chooses no actions. The bound is ours.
+
     :raises UserError: a policy keyword that does not exist, a value that does not fit, or
         ``VecNormalize(norm_obs=True)`` around bytes
     :raises NonFiniteError: from ``learn``, where a loss or a parameter is NaN or infinite
@@ -78,7 +84,6 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     critics = ("ann", "spiking")
     critic_key = "vf"
     usual_adam: ClassVar[dict[str, Any]] = {"eps": 1e-5}
-    # It has neither a replay buffer nor target networks.
     without_effect = ("recalibrate_batches", "target_stats")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         **stable_baselines3.PPO.policy_aliases,
@@ -133,7 +138,8 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
             self.last_rollout = self.rollout_buffer.observations
         with self._measuring_refresh():
             for name in parts:
-                self._refresh(name)
+                if (share := self._refresh(name)) is not None:
+                    self._keep_loss("train/refresh_share", torch.tensor(share))
                 self._regulate(name)
         self.latest_losses.settle()
 
@@ -210,20 +216,43 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     def recalibrate(self) -> None:
         """Replace the statistics by those of the last rollout, where the strategy re-calibrates.
 
-        Training does this once an iteration. Without a rollout nothing changes.
+        Training does this once an iteration. ``bn.refresh_kl`` bounds each call. Without a rollout
+        nothing changes.
         """
         for name, part in self.parts().items():
             if part.norm.recalibrate_every is not None:
                 self._refresh(name)
 
-    def _refresh(self, name: str) -> None:
+    def _refresh(self, name: str) -> float | None:
+        """Refresh the part's statistics from the last rollout.
+
+        With a bound on the divergence they then go back, to the largest share of the way that keeps
+        to it (see :class:`snnrl.nn.norm.interpolation.Interpolation`): at most ten passes over the
+        observations that :meth:`_measuring_refresh` takes. The state of a rule, such as the
+        confidence, stays as the whole way left it.
+
+        :return: the share; ``None`` without a bound or without statistics
+        """
         part = self.parts()[name]
         if self.last_rollout is None or not norm_layers(part):
-            return
+            return None
+        bound = part.norm.refresh_kl
+        before = None if bound is None else self._actions()
         self.keep_statistics(name)
         with recalibrating(part, by_rule=part.norm.recalibrate_every is None):
             for inputs in self._chunks(name):
                 part(*inputs)
+        if bound is None or before is None:
+            return None
+        way = Interpolation(part, self.statistics_before[name])
+
+        def keeps_to_bound(share: float) -> bool:
+            way.go(share)
+            return bool(mean_divergence(before, self._actions()) <= bound)
+
+        share = largest_share(keeps_to_bound)
+        way.go(share)
+        return share
 
     def _chunks(self, name: str) -> Iterator[tuple[Tensor, ...]]:
         """Yield the part's inputs of the last rollout in chunks.
@@ -263,22 +292,24 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         """Log how far the policy moves inside, as ``train/refresh_kl``.
 
         It is the Kullback-Leibler divergence between the actions before and after, averaged over
-        observations of the last rollout. ``train/approx_kl`` covers the gradient steps alone.
+        observations of the last rollout. ``train/approx_kl`` covers the gradient steps alone. What
+        a regulation moves is included.
         """
         actor = self.parts().get("actor")
         if actor is None or self.last_rollout is None or not norm_layers(actor):
             yield
             return
-        stride = math.ceil(len(self.last_rollout) / CHUNK)
-        observations = self._to_tensor(self.last_rollout[::stride])
-        before = self._actions(observations)
+        before = self._actions()
         yield
-        divergence = kl_divergence(before, self._actions(observations))
-        per_observation = divergence.flatten(1).sum(1) if divergence.dim() > 1 else divergence
-        self._keep_loss("train/refresh_kl", per_observation.mean())
+        self._keep_loss("train/refresh_kl", mean_divergence(before, self._actions()))
 
     @torch.no_grad()
-    def _actions(self, observations: Tensor) -> TorchDistribution:
+    def _actions(self) -> TorchDistribution:
+        """Return the policy on at most ``CHUNK`` observations, evenly spaced in the last
+        rollout."""
+        assert self.last_rollout is not None
+        stride = math.ceil(len(self.last_rollout) / CHUNK)
+        observations = self._to_tensor(self.last_rollout[::stride])
         with evaluation_mode(self.policy):
             distribution = self.policy.get_distribution(observations).distribution
         assert isinstance(distribution, TorchDistribution)
@@ -322,6 +353,13 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "last_rollout"]
+
+
+def mean_divergence(before: TorchDistribution, after: TorchDistribution) -> Tensor:
+    """Return the Kullback-Leibler divergence of actions, summed over their dimensions and averaged
+    over observations, ``[]``."""
+    divergence = kl_divergence(before, after)
+    return (divergence.flatten(1).sum(1) if divergence.dim() > 1 else divergence).mean()
 
 
 def _now(schedule: float | Schedule | None, progress_remaining: float) -> float:

@@ -26,6 +26,8 @@ CAME_LATER: dict[str, Any] = {
     "loss.name": "none",
     "regulation.name": "none",
     "actor.readout": "auto",
+    "bn.refresh_kl": None,
+    "critic.bn.refresh_kl": None,
     "evaluation.max_episode_steps": None,
     "seeding": "additive",
     "plugins": [],

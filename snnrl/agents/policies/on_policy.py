@@ -191,3 +191,8 @@ def _check_schedule(kind: str, spec: str | Mapping[str, Any], norm: NormStrategy
             f"{kind} parameter recalibrate_every={norm.recalibrate_every}: PPO refreshes "
             f"statistics once an iteration; expected {usual}"
         )
+    if kind == "critic bn" and norm.refresh_kl is not None:
+        raise UserError(
+            f"{kind} parameter refresh_kl={norm.refresh_kl}: bounds how far a policy moves, and a "
+            "critic chooses no actions; expected None"
+        )

@@ -130,6 +130,17 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
             f"{key}.recalibrate_every={every}: {choice}={bn.name} keeps no statistics; expected "
             "null"
         )
+    _check_effect(key, bn, cfg)
+    if rule == "none" and bn.refresh_kl is not None:
+        raise UserError(
+            f"{key}.refresh_kl={bn.refresh_kl}: {choice}={bn.name} keeps no statistics; expected "
+            "null"
+        )
+    if key != "bn" and bn.refresh_kl is not None:
+        raise UserError(
+            f"{key}.refresh_kl={bn.refresh_kl}: bounds how far a policy moves, and a critic "
+            "chooses no actions; expected null"
+        )
     if refreshes and isinstance(every, int):
         raise UserError(
             f"{key}.recalibrate_every={every}: algo={algo} refreshes the statistics once a "
@@ -159,6 +170,18 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
         _check_refresh(key, bn, choice, cfg)
 
 
+def _check_effect(key: str, bn: DictConfig, cfg: DictConfig) -> None:
+    usual, algorithms = usual_normalisation(bn.name), facts.algorithms()
+    for name in algorithms[cfg.algo.name].without_effect:
+        if bn[name] != usual[name]:
+            fitting = [algo for algo, its in algorithms.items() if name not in its.without_effect]
+            source = "rollouts" if on_policy(cfg) else "replay"
+            raise UserError(
+                f"{key}.{name}={bn[name]}: has no effect with algo={cfg.algo.name}, which learns "
+                f"from {source}; expected only with algo={' or algo='.join(fitting)}"
+            )
+
+
 def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> None:
     usual = usual_normalisation(bn.name)
     if bn.recalibrate_every == "auto" and usual["recalibrate_every"] is None:
@@ -172,12 +195,6 @@ def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> No
             f"re-calibrate; expected null, or {choice}={f' or {choice}='.join(fitting)}"
         )
     algo = cfg.algo.name
-    for name in facts.algorithm(cfg).without_effect:
-        if bn[name] != usual[name]:
-            raise UserError(
-                f"{key}.{name}={bn[name]}: has no effect with algo={algo}, which has neither a "
-                "replay buffer nor target networks; expected only with the other algorithms"
-            )
     for name in ONLY_WITH_RULE:
         if bn.recalibrate_every == "auto" and name in bn and bn[name] != usual[name]:
             raise UserError(

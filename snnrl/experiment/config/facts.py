@@ -76,9 +76,14 @@ def add(group: str, name: str, described: Mapping[str, Any]) -> None:
     components()[group][name] = _choice(described)
 
 
+def algorithms() -> dict[str, Algorithm]:
+    """Return the facts of each algorithm by its name."""
+    return _read()[1]
+
+
 def algorithm(cfg: DictConfig) -> Algorithm:
     """Return the facts of the configuration's algorithm."""
-    return _read()[1][cfg.algo.name]
+    return algorithms()[cfg.algo.name]
 
 
 @cache

@@ -208,14 +208,14 @@ def _choices(recorded: Recorded) -> Iterator[str]:
 
 def _applies(key: str, config: Mapping[str, Any]) -> bool:
     """Return whether the run's choice of a group has a setting."""
-    group, _, name = key.partition(".")
-    if not name:
+    group, *rest = key.split(".")
+    if not rest:
         return True
     nodes = NODES.get(group)
     if nodes is None:
         return True
     node = nodes.get("") or nodes.get(config.get(group, {}).get("name", ""))
-    return node is not None and name in {field.name for field in fields(node)}
+    return node is not None and rest[0] in {field.name for field in fields(node)}
 
 
 def _settings(values: Mapping[str, Any], recorded: Recorded) -> Iterator[str]:

@@ -11,7 +11,7 @@ from snnrl.nn.norm.base import Norm
 from snnrl.nn.norm.batch import BatchNorm
 from snnrl.nn.registry import CONTEXT, GROUPS, Spec, component, split_spec
 from snnrl.nn.shape import LayerShape
-from snnrl.parameters import AtLeast, check_given, parameters_of
+from snnrl.parameters import Above, AtLeast, check_given, parameters_of
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,14 @@ class Schedule:
     :param recalibrate_every: environment steps between re-calibrations (null: never)
     :param recalibrate_batches: replay minibatches in a re-calibration
     :param target_stats: how target networks' statistics follow
+    :param refresh_kl: bound on the divergence by which a refresh of PPO's actor moves the policy
+        (null: none)
     """
 
     recalibrate_every: Annotated[int, AtLeast(1)] | None = None
     recalibrate_batches: Annotated[int, AtLeast(1)] = 100
     target_stats: Literal["soft", "hard"] = "soft"
+    refresh_kl: Annotated[float, Above(0)] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class NormStrategy:
         return self.schedule.target_stats
 
     @property
+    def refresh_kl(self) -> float | None:
+        """Return the bound on the divergence of a refresh; ``None``: there is none."""
+        return self.schedule.refresh_kl
+
+    @property
     def rule(self) -> str:
         """Return the rule that updates the statistics; ``none`` without moving ones."""
         return str(self.parameters.get("rule", "none"))
@@ -76,7 +84,7 @@ def make_strategy(spec: Spec) -> NormStrategy:
     """Make a strategy from its name, from a class, or from ``dict(name=..., **changes)``.
 
     :raises UserError: unknown name or parameter, another type or a value out of bounds, or a
-        re-calibration of what keeps no statistics
+        re-calibration or refresh of what keeps no statistics
     """
     name, changes = split_spec(spec, "norm")
     chosen = component("norm", name)
@@ -96,10 +104,11 @@ def make_strategy(spec: Spec) -> NormStrategy:
         {key: values[key] for key in own},
         Schedule(**{key: value for key, value in values.items() if key not in own}),
     )
-    every = strategy.recalibrate_every
-    if every is not None and not issubclass(chosen.maker, BatchNorm):
-        raise UserError(
-            f"{group}.recalibrate_every={every}: {group}={chosen.name} keeps no statistics to "
-            "re-calibrate; expected null"
-        )
+    for key, what in (("recalibrate_every", "re-calibrate"), ("refresh_kl", "refresh")):
+        value = getattr(strategy, key)
+        if value is not None and not issubclass(chosen.maker, BatchNorm):
+            raise UserError(
+                f"{group}.{key}={value}: {group}={chosen.name} keeps no statistics to {what}; "
+                "expected null"
+            )
     return strategy
