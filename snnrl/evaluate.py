@@ -129,17 +129,17 @@ def _find(folder: Path, which: str, modules: list[str]) -> tuple[DictConfig, Pat
 def _why_no_model(folder: Path, which: str) -> str:
     if is_done(folder):
         return (
-            "the run is done and its models were not kept, as in recorded results; "
+            "the run is done and its models were not stored, as in recorded results; "
             f"python -m snnrl.reproduce {shlex.quote(str(folder))} makes it again"
         )
     if has_failed(folder):
-        return f"the run failed before it saved one; {FAILED} says of what"
+        return f"the run failed before it saved one; {FAILED} says why"
     other = next((name for name in MODELS if (folder / MODELS[name]).is_file()), None)
     instead = f"; --model {other} is there" if other else ""
     if which == "last":
         return f"the run is unfinished and saves it at its end{instead}"
     if (folder / EVALUATIONS).exists():
-        return f"the run is unfinished, and this one was not kept with its tables{instead}"
+        return f"the run is unfinished, and this one was not stored with its tables{instead}"
     return f"the run is unfinished and saves it at its first evaluation{instead}"
 
 

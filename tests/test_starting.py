@@ -56,7 +56,7 @@ def test_little_memory_in_the_imports(tmp_path: Path) -> None:
     problem = "libtorch_cpu.so: failed to map segment from shared object"
     done = start("train", f"raise ImportError({problem!r})", tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"failed: this machine's memory does not suffice ({problem})\n"
+    assert done.stderr == f"failed: not enough memory on this machine ({problem})\n"
 
 
 def test_an_import_that_fails_of_something_else(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_patch_names_files_of_the_checkout_alone(
 ) -> None:
     edit(folder / "provenance.json", lambda facts: facts["git"].update(untracked={name: "x"}))
     assert ask(reproduce.main, folder, "--check") == 2
-    assert "git.untracked: expected texts of files inside the checkout" in the_line(capsys)
+    assert "git.untracked: expected the content of files inside the checkout" in the_line(capsys)
 
 
 def test_advice_is_nothing_that_a_shell_would_run(
@@ -283,7 +283,7 @@ def test_a_named_module_that_cannot_be_imported(
     "env_id", ["os:X-v0", "this:X-v0", ":X-v0", "a:b:X-v0", ".x:X-v0", "no_such:X-v0", "a b:X-v0"]
 )
 def test_modules_that_are_of_no_installed_package(env_id: str) -> None:
-    with pytest.raises(UserError, match="of no installed package"):
+    with pytest.raises(UserError, match="which belongs to no installed package"):
         check_module(env_id)
 
 
@@ -305,7 +305,7 @@ def test_installed_packages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("pip", "theirs"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-        with pytest.raises(UserError, match="of no installed package"):
+        with pytest.raises(UserError, match="which belongs to no installed package"):
             check_module(f"{name}:X-v0")
 
 

@@ -17,12 +17,17 @@ from stable_baselines3.common.vec_env import (
 )
 from torch import Tensor, nn
 
-from snnrl.agents.environments import check_spaces, refuse_covered_normalization
+from snnrl.agents.environments import check_spaces, refuse_wrapped_normalization
 from snnrl.agents.policies.part import SpikingPart
 from snnrl.agents.record import Recording, logged_values, record
 from snnrl.agents.saving import SavedAgent
 from snnrl.agents.updates.loss_log import LatestLosses, LossLog
-from snnrl.agents.updates.optimizers import keep_how, keeps_how, prepare_adam, set_learning_rate
+from snnrl.agents.updates.optimizers import (
+    keep_implementation,
+    keeps_implementation,
+    prepare_adam,
+    set_learning_rate,
+)
 from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
 from snnrl.nn.activity import Activity, activity
@@ -203,7 +208,7 @@ class SpikingAgent(SavedAgent):
             ``VecNormalize`` is not the outermost wrapper
         """
         if self.env is not None:
-            refuse_covered_normalization(self.env)
+            refuse_wrapped_normalization(self.env)
         if self.device.type == "cuda":
             disable_tf32()
         self._prepare_optimizers(capturable)
@@ -238,8 +243,9 @@ class SpikingAgent(SavedAgent):
         whole = isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating)
         if env is not None and env.norm_obs and whole:
             raise UserError(
-                f"VecNormalize: observations are {space.dtype}, and stay so where they are kept; "
-                "expected norm_obs=False, or an environment that observes floating-point numbers"
+                f"VecNormalize: observations are {space.dtype} and are stored as such, which "
+                "would truncate normalised ones; expected norm_obs=False, or an environment that "
+                "observes floating-point numbers"
             )
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
@@ -265,8 +271,8 @@ class SpikingAgent(SavedAgent):
         copy = memo[id(self)] = type(self).__new__(type(self))
         copy.__dict__.update(deepcopy(vars(self), memo))
         for own, other in zip(self._optimizers(), copy._optimizers(), strict=True):
-            if keeps_how(own):
-                keep_how(other)
+            if keeps_implementation(own):
+                keep_implementation(other)
         return copy
 
     @property

@@ -168,12 +168,13 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         ):
             if not self.replacement and given != usual:
                 raise UserError(
-                    f"replacement=False: does not go with {name}={given}; expected {name}={usual}"
+                    f"replacement=False: cannot be combined with {name}={given}; expected "
+                    f"{name}={usual}"
                 )
         if not self.replacement and self.replay_buffer_class not in (None, ReplayBuffer):
             raise UserError(
-                f"replacement=False: {self.replay_buffer_class} draws by itself; expected no "
-                "replay_buffer_class"
+                f"replacement=False: {self.replay_buffer_class} draws its own minibatches; "
+                "expected no replay_buffer_class"
             )
         super()._setup_model()
 

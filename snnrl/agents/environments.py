@@ -30,7 +30,7 @@ def check_spaces(env: GymEnv) -> None:
         raise UserError(f"env: {reason}")
 
 
-def refuse_covered_normalization(env: VecEnv) -> None:
+def refuse_wrapped_normalization(env: VecEnv) -> None:
     """Refuse a ``VecNormalize`` beneath another wrapper.
 
     Its statistics are saved with an agent, and wrapped around an environment when that is loaded:
@@ -46,7 +46,7 @@ def refuse_covered_normalization(env: VecEnv) -> None:
             if covers:
                 name = covers[-1].__name__
                 raise UserError(
-                    f"VecNormalize: is beneath {name}, and would be above it when the agent is "
+                    f"VecNormalize: is wrapped in {name}, and would wrap it once the agent is "
                     f"loaded; expected VecNormalize outermost, as VecNormalize({name}(...))"
                 )
         above.append(type(env))

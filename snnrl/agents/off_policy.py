@@ -109,8 +109,8 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             assert self._structure is not None
         if self.captured is not None and not self._structure.is_plain():
             raise UserError(
-                f"captured gradient steps: {self._structure.what_is_not_plain()}, which they would "
-                "not call; expected agent.captured = None"
+                f"captured gradient steps: {self._structure.why_not_plain()}, which captured "
+                "steps would not call; expected agent.captured = None"
             )
 
     def _make_target_networks(self) -> TargetNetworks:

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-from snnrl.agents.environments import refuse_covered_normalization
+from snnrl.agents.environments import refuse_wrapped_normalization
 from snnrl.errors import UserError, expect
 
 
@@ -75,14 +75,14 @@ class SavedAgent(BaseAlgorithm):
             if "policy kwargs" not in str(problem):
                 raise
             raise UserError(
-                "policy_kwargs: not those that the agent was saved with; expected none, or "
+                "policy_kwargs: differ from those that the agent was saved with; expected none, or "
                 "load(path, kernel=...) for another kernel"
             ) from problem
         if (kept := agent.normalization) is not None:
             if kept.norm_obs and kept.observation_space != agent.observation_space:
                 raise UserError(
-                    f"VecNormalize: the saved one normalised {kept.observation_space} beneath "
-                    f"another wrapper, and the agent observes {agent.observation_space}; expected "
+                    f"VecNormalize: the saved one normalised {kept.observation_space} inside "
+                    f"another wrapper, but the agent observes {agent.observation_space}; expected "
                     "an agent that was trained with VecNormalize outermost"
                 )
             # What pickling left out: without it one can neither copy nor save it again.
@@ -100,7 +100,7 @@ class SavedAgent(BaseAlgorithm):
         """
         self.normalization = self.get_vec_normalize_env() or self.normalization
         wrapped = self._wrap_env(env, self.verbose)
-        refuse_covered_normalization(wrapped)
+        refuse_wrapped_normalization(wrapped)
         super().set_env(self._with_normalization(wrapped), force_reset)
 
     def _with_normalization(self, env: VecEnv) -> VecEnv:
@@ -122,7 +122,7 @@ def _check_arguments(
 ) -> None:
     """Refuse arguments that Stable-Baselines3's ``load`` would ignore."""
     if "kernel" in (custom_objects or {}):
-        raise UserError("custom_objects: kernel is none; expected load(path, kernel=...)")
+        raise UserError("custom_objects: cannot change the kernel; expected load(path, kernel=...)")
     known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
     for name in given:
         expect("load", name, sorted(known - {"self", "args", "kwargs", "policy", "env"}))

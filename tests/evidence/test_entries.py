@@ -55,9 +55,15 @@ def test_a_tag_is_one_commit(tmp_path: Path) -> None:
         ({"tag": 1}, "tag=1: expected a tag"),
         ({"commit": "main"}, "commit=main: expected the 40 hexadecimal digits"),
         ({"commit": "--all"}, "commit=--all: expected the 40 hexadecimal digits"),
-        ({"settings": ["env=hopper"]}, "settings=['env=hopper']: expected settings with spaces"),
-        ({"settings": ""}, "settings=: expected settings with spaces"),
-        ({"settings": "env='hopper"}, "settings=env='hopper: expected settings with spaces"),
+        (
+            {"settings": ["env=hopper"]},
+            "settings=['env=hopper']: expected settings separated by spaces",
+        ),
+        ({"settings": ""}, "settings=: expected settings separated by spaces"),
+        (
+            {"settings": "env='hopper"},
+            "settings=env='hopper: expected settings separated by spaces",
+        ),
         ({"variants": []}, "variants=[]: expected a list"),
         ({"variants": "bn=none"}, "variants=bn=none: expected a list"),
         ({"seeds": [0, 0]}, "seeds=[0, 0]: expected a list of different seeds"),

@@ -46,7 +46,7 @@ class ReplayBuffer(buffers.ReplayBuffer):
         """Add a transition of each environment; arguments as in Stable-Baselines3."""
         super().add(*args, **kwargs)
         if self._on_device is not None:
-            self._on_device.note_added()
+            self._on_device.count_added()
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """Return a random minibatch."""

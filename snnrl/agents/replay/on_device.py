@@ -40,7 +40,7 @@ class OnDeviceTransitions:
         free, _ = torch.cuda.mem_get_info(device)
         return row * buffer.buffer_size <= SHARE_OF_FREE_MEMORY * free
 
-    def note_added(self) -> None:
+    def count_added(self) -> None:
         """Note that the buffer got a row."""
         self._unsent = min(self._unsent + 1, self._buffer.buffer_size)
 

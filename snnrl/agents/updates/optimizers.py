@@ -34,21 +34,21 @@ def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: 
             group["capturable"] = True
         if capturable and group["capturable"]:
             group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
-    keep_how(optimizer)
+    keep_implementation(optimizer)
 
 
-def keep_how(optimizer: Optimizer) -> None:
+def keep_implementation(optimizer: Optimizer) -> None:
     """Keep the implementation of Adam or AdamW when a state is loaded later.
 
     Call it again on a copy: an optimiser's copy has no hooks.
     """
-    if not keeps_how(optimizer):
-        optimizer.register_load_state_dict_pre_hook(_keep_how)
+    if not keeps_implementation(optimizer):
+        optimizer.register_load_state_dict_pre_hook(_restore_implementation)
 
 
-def keeps_how(optimizer: Optimizer) -> bool:
-    """Return whether :func:`keep_how` was called on it."""
-    return _keep_how in optimizer._optimizer_load_state_dict_pre_hooks.values()
+def keeps_implementation(optimizer: Optimizer) -> bool:
+    """Return whether :func:`keep_implementation` was called on it."""
+    return _restore_implementation in optimizer._optimizer_load_state_dict_pre_hooks.values()
 
 
 def can_be_captured(optimizer: Optimizer) -> bool:
@@ -68,7 +68,7 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
             group["lr"] = rate
 
 
-def _keep_how(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+def _restore_implementation(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     groups = [
         {**saved, **{option: own[option] for option in HOW}, "lr": _like(own["lr"], saved["lr"])}
         for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=True)

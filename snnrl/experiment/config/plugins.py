@@ -20,7 +20,7 @@ from snnrl.text import one_line
 
 KEY = "plugins"
 
-_brought: dict[tuple[str, str], str] = {}
+_plugin_of: dict[tuple[str, str], str] = {}
 """Group and choice -> the plugin that registered it."""
 
 _loaded: set[str] = set()
@@ -57,9 +57,9 @@ def loaded(config: Mapping[str, Any]) -> list[str]:
     return [name for name in named if name in _loaded] if isinstance(named, list) else []
 
 
-def brought() -> list[tuple[str, str]]:
+def registered() -> list[tuple[str, str]]:
     """Return group and name of each choice that a plugin registered."""
-    return list(_brought)
+    return list(_plugin_of)
 
 
 def check_plugins(cfg: DictConfig, places: Mapping[str, str]) -> None:
@@ -72,9 +72,12 @@ def check_plugins(cfg: DictConfig, places: Mapping[str, str]) -> None:
         node = cfg
         for part in place.split("."):
             node = node.get(part) if node is not None else None
-        plugin = _brought.get((group, node.name)) if node is not None else None
+        plugin = _plugin_of.get((group, node.name)) if node is not None else None
         if plugin is not None and plugin not in cfg[KEY]:
-            raise UserError(f"{group}={node.name}: comes with {KEY}=[{plugin}]; expected it given")
+            raise UserError(
+                f"{group}={node.name}: comes with {KEY}=[{plugin}]; expected that on "
+                "the command line"
+            )
 
 
 def check_named(config: Mapping[str, Any], named: Collection[str]) -> None:
@@ -115,8 +118,8 @@ def check_unchanged(then: Mapping[str, Any], modules: Iterable[str], folder: Pat
     for module, digest in digests(modules).items():
         if then.get(module) != digest:
             raise UserError(
-                f"{KEY}: the source of {module} is not the one that {folder} was trained with; "
-                "expected that one, or another results_dir"
+                f"{KEY}: the source of {module} has changed since {folder} was trained; expected "
+                "the earlier source, or another results_dir"
             )
 
 
@@ -130,7 +133,7 @@ def _add_registered(module: str) -> None:
             if name not in facts.components()[group]:
                 facts.add(group, name, describe(kind, name))
                 nodes.add_choice(group, name)
-                _brought[group, name] = module
+                _plugin_of[group, name] = module
 
 
 def _digest(module: str) -> str:

@@ -78,7 +78,9 @@ def read_whole_config(folder: Path) -> dict[str, Any]:
     config = read_config(folder)
     for key, missing in _gaps(config):
         if missing:
-            raise UserError(f"{folder / CONFIG}: has no '{key}'; expected a run's")
+            raise UserError(
+                f"{folder / CONFIG}: has no '{key}'; expected the configuration of a run"
+            )
     return config
 
 
@@ -101,8 +103,8 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     yield "seed", type(config.get("seed")) is not int
     for group in NODES:
         name = "id" if group == "env" else "name"
-        came_later = group in REMADE or f"{group}.{name}" in CAME_LATER
-        if group in config or not came_later:
+        added = group in REMADE or f"{group}.{name}" in CAME_LATER
+        if group in config or not added:
             node = config.get(group)
             yield f"{group}.{name}", not _has(node, name)
     critic = config.get("critic")
@@ -183,7 +185,7 @@ def check_code(cfg: DictConfig, named: Collection[str]) -> None:
         check_wrapper(str(name), named)
 
 
-def came_later(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:
+def added_settings(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:
     """Return the settings of the remade configuration that the run has no value for, with today's
     defaults."""
     known = {**CAME_LATER, **dict(leaves(recorded.config))}

@@ -157,7 +157,7 @@ def test_a_checkpoint_that_is_gone_is_missed(
         train(tmp_path, "checkpoint.every=50")
     folder = folder_of(tmp_path)
     shutil.rmtree(folder.checkpoint)
-    assert f"{folder.checkpoint}: it had a checkpoint, which is gone" in refused(tmp_path, capsys)
+    assert f"{folder.checkpoint}: its checkpoint is missing" in refused(tmp_path, capsys)
 
 
 @pytest.mark.quick_cases(1)

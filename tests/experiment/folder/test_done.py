@@ -365,7 +365,7 @@ def test_whatever_is_damaged_during_a_run_is_whole_at_its_end(
     monkeypatch.setattr(Progress, "step_to", step_to)
     assert train(tmp_path, "checkpoint.every=30") == 0
     assert_same_tables_and_models(folder, folder_of(finished))
-    assert f"{folder.best_model}: something else changed it" in capsys.readouterr().err
+    assert f"{folder.best_model}: another program changed it" in capsys.readouterr().err
     record = [(f.path / "config.yaml").read_text() for f in (folder, folder_of(finished))]
     assert record[0].replace(str(tmp_path), "").replace("every: 30", "") == record[1].replace(
         str(finished), ""
