@@ -22,7 +22,7 @@ done
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 command -v "$python" >/dev/null || {
-    echo "error: $python: not there; expected 'make setup' first" >&2
+    echo "error: $python: missing; expected 'make setup' first" >&2
     exit 2
 }
 # One thread here too: the queue is a fork of this process.

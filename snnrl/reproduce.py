@@ -13,12 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.config.plugins import loaded
-from snnrl.experiment.config.validate import validate
-from snnrl.experiment.folder.run_folder import RunFolder
-from snnrl.experiment.reproduction.compare import compare_results, compare_tables, is_same
 from snnrl.experiment.reproduction.provenance import Difference, collect, differences, installable
 from snnrl.experiment.reproduction.remake import (
     Recorded,
@@ -28,9 +24,10 @@ from snnrl.experiment.reproduction.remake import (
     remake,
 )
 from snnrl.experiment.reproduction.source import as_patch
-from snnrl.experiment.run import run
+from snnrl.imports import import_named
 from snnrl.run_format.names import DONE, PROGRESS, PROVENANCE
 from snnrl.run_format.status import has_failed, is_done
+from snnrl.starting import importing
 from snnrl.text import one_line
 
 SAME, OTHER = 0, 1
@@ -56,6 +53,10 @@ def reproduce(arguments: argparse.Namespace) -> int:
     print(*map(one_line, _what_ran(recorded)), sep="\n")
     if arguments.patch is not None:
         _write_patch(recorded, arguments.patch)
+    # These take seconds to import, which no error that was found by now has to wait for.
+    with importing():
+        from snnrl.experiment.config.validate import validate
+
     problem, again = None, None
     try:
         again = remake(recorded, arguments.results_dir, arguments.module)
@@ -80,6 +81,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int:
+    with importing():
+        from snnrl.experiment.folder.run_folder import RunFolder
+        from snnrl.experiment.reproduction.compare import compare_results, compare_tables, is_same
+        from snnrl.experiment.run import run
+
     folder = recorded.folder
     if not is_done(folder):
         raise UserError(

@@ -199,8 +199,10 @@ def _describe_sequence(runs: int, threads: int) -> str:
     """Return a sweep's size, and how many runs the machine executes in parallel."""
     at_once = max(cores() // threads, 1)
     hint = "; hydra/launcher=joblib does so" if at_once > 1 else ""
-    return f"{runs} runs one after another; with threads={threads} these {cores()} cores can run "
-    f"{at_once} at a time{hint}"
+    return (
+        f"{runs} runs one after another; with threads={threads} these {cores()} cores can run "
+        f"{at_once} at a time{hint}"
+    )
 
 
 def _with_search_path(argv: list[str]) -> list[str]:

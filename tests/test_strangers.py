@@ -17,10 +17,10 @@ import yaml
 
 from snnrl import compare, evaluate, reproduce
 from snnrl.agents import AGENTS, PPO
-from snnrl.envs.imports import check_module
 from snnrl.errors import UserError
 from snnrl.experiment.reproduction.remake import read_typed_config
 from snnrl.experiment.trained import STATISTICS, load_trained
+from snnrl.imports import check_module
 from tests.damage import Evil, copied, reseal
 from tests.run_folders import write_run
 
@@ -386,9 +386,9 @@ def test_nothing_that_is_shown_moves_the_cursor(
 @pytest.mark.parametrize(
     ("mark", "gone", "words"),
     [
-        ("DONE", ("model.zip", "best_model.zip"), "its models were not kept, as in recorded"),
+        ("DONE", ("model.zip", "best_model.zip"), "its models were not stored, as in recorded"),
         ("FAILED", ("model.zip", "best_model.zip"), "the run failed before it saved one"),
-        (None, ("model.zip", "best_model.zip"), "unfinished, and this one was not kept with its"),
+        (None, ("model.zip", "best_model.zip"), "unfinished, and this one was not stored with its"),
         (None, ("best_model.zip", "evaluations.csv"), "saves it at its first evaluation; --model"),
         (None, ("best_model.zip",), "--model last is there"),
     ],

@@ -59,7 +59,7 @@ def test_a_sweep_says_how_many_runs_the_machine_carries(
     monkeypatch.setattr("snnrl.train._run_hydra", lambda _: None)
     main(["-m", *arguments(tmp_path, *TINY, "threads=3", "seed=range(5)")])
     assert capsys.readouterr().out.splitlines()[0] == (
-        "5 runs one after another; with threads=3 these 8 cores carry 2 at a time; "
+        "5 runs one after another; with threads=3 these 8 cores can run 2 at a time; "
         "hydra/launcher=joblib does so"
     )
 
@@ -104,7 +104,7 @@ def test_runs_of_a_sweep_that_would_be_one_are_refused(
     assert main(["-m", f"results_dir={tmp_path}", *twice]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: two runs of the sweep share a run folder: {names}")
-    assert re.search(r" \(\w+-\w+-\w+.*-[0-9a-f]{8}/seed-\d\); expected a difference", line)
+    assert re.search(r" \(\w+-\w+-\w+.*-[0-9a-f]{8}/seed-\d\); expected runs that differ", line)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -220,7 +220,7 @@ def test_only_its_own_pipe_means_that_a_process_has_ended(failure: Exception) ->
 def test_an_exception_comes_before_the_end_of_its_process() -> None:
     dead = Dead(EOFError())
     dead.recv = lambda: _Raised("ValueError: no", "trace", False)  # type: ignore[method-assign]
-    with pytest.raises(EnvironmentFailed, match=r"^ValueError: no, in a process"):
+    with pytest.raises(EnvironmentFailed, match=r"^ValueError: no, in the process"):
         _Pipe(dead, Exited()).send("reset")  # type: ignore[arg-type]
 
 

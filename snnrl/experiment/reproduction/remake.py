@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from snnrl.envs.imports import check_module, check_wrapper
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments
 from snnrl.experiment.config.compose import check_override, compose_config
@@ -18,6 +17,7 @@ from snnrl.experiment.config.nodes import NODES
 from snnrl.experiment.config.plugins import check_named, load
 from snnrl.experiment.config.written import check_plain, check_written, leaves, written
 from snnrl.experiment.reproduction.source import faults
+from snnrl.imports import check_module, check_wrapper
 from snnrl.run_format.config import read_config, read_overrides
 from snnrl.run_format.names import CONFIG, PROVENANCE
 from snnrl.run_format.provenance import read_provenance
@@ -176,8 +176,8 @@ def check_code(cfg: DictConfig, named: Collection[str]) -> None:
     """Check that making the environment imports only installed modules or ones the user has named.
 
     :param named: modules that the user has named
-    :raises UserError: see :func:`snnrl.envs.imports.check_module` and
-        :func:`snnrl.envs.imports.check_wrapper`
+    :raises UserError: see :func:`snnrl.imports.check_module` and
+        :func:`snnrl.imports.check_wrapper`
     """
     check_module(cfg.env.id, named)
     for wrapper in environment_arguments(cfg.env).get("wrappers") or ():

@@ -372,7 +372,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert train(tmp_path, *SHORT) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f"failed: {folder.checkpoint}: the checkpoint of step 30 ")
-    assert "cannot be written (No space left on device); that of step 20 is whole" in line
+    assert "cannot be written (No space left on device); that of step 20 is intact" in line
     after = {path: path.read_bytes() for path in folder.checkpoint.rglob("*.*") if path.is_file()}
     assert after == before
     full[0] = 10**9

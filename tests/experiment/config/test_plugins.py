@@ -280,7 +280,7 @@ def test_another_source_is_another_run(plugin: str, tmp_path: Path) -> None:
         check_unchanged(then["plugins"], ["my_lab"], tmp_path)
     now = {**then, "plugins": digests(["my_lab"])}
     assert [found.what for found in differences(then, now)] == ["source of my_lab"]
-    with pytest.raises(UserError, match=r"^plugins: the source of my_lab is not"):
+    with pytest.raises(UserError, match=r"^plugins: the source of my_lab has changed"):
         check_unchanged({}, ["my_lab"], tmp_path)
 
 

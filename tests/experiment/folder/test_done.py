@@ -403,7 +403,7 @@ def test_a_best_model_that_a_checkpoint_of_an_earlier_version_does_not_have(
     assert f"{folder.best_model}: damaged" in capsys.readouterr().err
     folder.best_model.unlink()
     assert train(tmp_path) == 0
-    assert f"{folder.best_model}: gone" in capsys.readouterr().out
+    assert f"{folder.best_model}: missing" in capsys.readouterr().out
 
 
 def test_rows_that_a_checkpoint_does_not_know_are_not_passed_over(

@@ -1,4 +1,4 @@
-"""Modules that an environment's id may import: ``module:Id`` runs the module's code."""
+"""Modules that commands and environments name: importing one runs its code."""
 
 from __future__ import annotations
 
