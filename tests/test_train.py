@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -230,8 +231,11 @@ def test_a_second_signal_ends_the_sweep_at_once(
     assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
 
-def test_show_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*arguments(tmp_path / "results"), "--cfg", "job"]) == 0
+@pytest.mark.parametrize("asked", [("--cfg", "job"), ("-c", "job"), ("--cfg=job",)])
+def test_show_the_configuration(
+    asked: Sequence[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments(tmp_path / "results"), *asked]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["algo"]["batch_size"] == 8
     assert shown["bn"]["name"] == "carebn"

@@ -46,6 +46,9 @@ def settings_hash(cfg: DictConfig) -> str:
         place = kept.get(group, {}) if group else kept
         if name in place and place[name] == value:
             del place[name]
+    if "plugins" in kept:
+        # Importing them in another order is the same experiment.
+        kept["plugins"] = sorted(set(kept["plugins"]))
     kept = {key: value for key, value in kept.items() if value != {}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:HASH_DIGITS]
 
