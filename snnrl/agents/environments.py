@@ -1,4 +1,4 @@
-"""Checks of environments that are given to an agent."""
+"""Checks of an agent's environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from snnrl.errors import UserError
 
 
 def check_spaces(env: GymEnv) -> None:
-    """Check what Stable-Baselines3 asserts, or what would end in NaN.
+    """Check the spaces for what Stable-Baselines3 only asserts and for bounds that would lead to
+    NaN.
 
     :raises UserError: a space is missing or of another kind, or has bounds or shapes that no agent
         can act in or read
@@ -31,17 +32,17 @@ def check_spaces(env: GymEnv) -> None:
 
 
 def refuse_wrapped_normalization(env: VecEnv) -> None:
-    """Refuse a ``VecNormalize`` beneath another wrapper.
+    """Refuse a ``VecNormalize`` inside another wrapper.
 
-    Its statistics are saved with an agent, and wrapped around an environment when that is loaded:
-    outermost.
+    Its statistics are saved with the agent. When the agent is loaded, they are wrapped around its
+    environment as the outermost wrapper.
 
-    :raises UserError: a wrapper stands over a ``VecNormalize`` of ``env``
+    :raises UserError: a ``VecNormalize`` of ``env`` is inside another wrapper
     """
     above: list[type] = []
     while isinstance(env, VecEnvWrapper):
         if isinstance(env, VecNormalize):
-            # Stable-Baselines3 itself puts one over it, which changes observations alone.
+            # Stable-Baselines3 itself adds this wrapper, which changes only observations.
             covers = [k for k in above if env.norm_obs or k is not VecTransposeImage]
             if covers:
                 name = covers[-1].__name__

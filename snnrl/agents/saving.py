@@ -57,15 +57,15 @@ class SavedAgent(BaseAlgorithm):
         The file is unpickled and can run any code. Load only files that you trust.
 
         :param kernel: kernel of the spiking networks, in place of the one given when the agent was
-            made; ``auto`` is decided here
+            made; ``auto`` is resolved on this machine
         :param kwargs: arguments of the algorithm, in place of the saved ones
-        :raises UserError: the saved ``VecNormalize``, or the environment's, is beneath another
+        :raises UserError: the saved ``VecNormalize``, or the environment's, is inside another
             wrapper; an argument does not exist; the kernel cannot run here, or the agent has no
             spiking networks
         """
         _check_arguments(cls, kwargs, custom_objects)
         if kernel is not None:
-            # Not an attribute of the agent, which has what it became: see ``_setup_model``.
+            # Not an attribute of the agent, which keeps only its effect: see ``_setup_model``.
             kwargs["kernel"] = kernel
         try:
             agent = super().load(
@@ -85,7 +85,7 @@ class SavedAgent(BaseAlgorithm):
                     f"another wrapper, but the agent observes {agent.observation_space}; expected "
                     "an agent that was trained with VecNormalize outermost"
                 )
-            # What pickling left out: without it one can neither copy nor save it again.
+            # Left out by pickling; without it the object can neither be copied nor saved again.
             kept.class_attributes = dict(inspect.getmembers(type(kept)))
             kept.returns = np.zeros(kept.num_envs)
         if agent.env is not None:
@@ -109,7 +109,7 @@ class SavedAgent(BaseAlgorithm):
         # A copy has no environment yet.
         kept = deepcopy(self.normalization)
         if isinstance(env, VecTransposeImage) and kept.observation_space != env.observation_space:
-            # It was beneath, where Stable-Baselines3 leaves one that scales rewards alone.
+            # It was inside, where Stable-Baselines3 leaves one that scales only rewards.
             kept.set_venv(env.venv)
             env.venv = kept
             return env

@@ -16,13 +16,13 @@ HOW = ("fused", "foreach", "capturable")
 def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: bool) -> None:
     """Make Adam and AdamW fused unless the user chose otherwise; other optimisers stay as they are.
 
-    A state that is loaded later brings its moments and its learning rate; the implementation stays
-    the one chosen here.
+    A state loaded later sets the moments and the learning rate, but does not change the
+    implementation chosen here.
 
     :param optimizer: before its first step
     :param given: the user's ``optimizer_kwargs``
-    :param capturable: make steps ready for a CUDA graph; the learning rate becomes a tensor on the
-        device of the weights
+    :param capturable: prepare steps for a CUDA graph; the learning rate becomes a tensor on the
+        weights' device
     """
     if not isinstance(optimizer, Adam | AdamW):
         return
@@ -40,7 +40,7 @@ def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: 
 def keep_implementation(optimizer: Optimizer) -> None:
     """Keep the implementation of Adam or AdamW when a state is loaded later.
 
-    Call it again on a copy: an optimiser's copy has no hooks.
+    Call it again for a copy of the optimiser, which has no hooks.
     """
     if not keeps_implementation(optimizer):
         optimizer.register_load_state_dict_pre_hook(_restore_implementation)
@@ -52,7 +52,7 @@ def keeps_implementation(optimizer: Optimizer) -> bool:
 
 
 def can_be_captured(optimizer: Optimizer) -> bool:
-    """Return whether a CUDA graph may hold its step: nothing that changes is a Python number."""
+    """Return whether a CUDA graph can hold its steps: no value that changes is a Python number."""
     return all(
         group.get("capturable") and isinstance(group["lr"], Tensor)
         for group in optimizer.param_groups
