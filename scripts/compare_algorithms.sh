@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SAC, PPO and DQN with spiking networks, each with three normalisation strategies, on small tasks.
-# Two processes at a time, one thread each; run again, it goes on where it stopped. The recorded runs
+# Two processes at a time, one thread each; run again, it resumes where it stopped. The recorded runs
 # were made with seeding=additive.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -34,8 +34,8 @@ def _say(argv: list[str]) -> None:
     runs, seconds, threads = zip(*(estimate(words) for words in sweeps), strict=True)
     at_once = max(1, cores() // max(threads))
     print(
-        f"{sum(runs):,} runs, about {in_words(sum(seconds))} of computing; {at_once} at a time, as "
-        f"this machine carries them: about {in_words(sum(seconds) / at_once)}"
+        f"{sum(runs):,} runs, about {in_words(sum(seconds))} of computing; {at_once} at a time, "
+        f"on this machine: about {in_words(sum(seconds) / at_once)}"
     )
 
 

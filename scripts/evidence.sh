@@ -2,9 +2,9 @@
 # Long runs at published settings, in the background and at the lowest priority: works off the list
 # configs/evidence.yaml, each run by the code of its tag. docs/reproducing.md has the whole story.
 #
-#   scripts/evidence.sh [start]             begin, or go on after any end (--foreground: stay;
-#                                           --retry: also what failed twice of the same)
-#   scripts/evidence.sh status | stop       a line a run | save all runs and stop
+#   scripts/evidence.sh [start]             start the queue, or resume it (--foreground: stay;
+#                                           --retry: also runs that failed twice with the same error)
+#   scripts/evidence.sh status | stop       one line per run | save all runs and stop
 #   scripts/evidence.sh collect             copy what there is to results/paper/
 #
 #   EVIDENCE_DIR      clones and run folders (default: ../snnrl-evidence)
@@ -22,7 +22,7 @@ done
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 command -v "$python" >/dev/null || {
-    echo "error: $python: not there; expected 'make setup' first" >&2
+    echo "error: $python: missing; expected 'make setup' first" >&2
     exit 2
 }
 # One thread here too: the queue is a fork of this process.

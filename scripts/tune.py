@@ -1,4 +1,4 @@
-"""Look for good settings with Optuna.
+"""Search for good settings with Optuna.
 
 ``python scripts/tune.py [--trials N] [--seeds N] SETTING ...``: a setting is as in the training
 command, or a range to search in: ``bn=carebn,vanilla``, ``algo.batch_size=choice(64,128)``,
@@ -27,8 +27,8 @@ from snnrl.experiment.signals import stop_on_signals
 
 def main(argv: list[str]) -> int:
     """Run the command; its exit status."""
-    parser = argparse.ArgumentParser(description="Look for good settings with Optuna.")
-    parser.add_argument("--trials", type=int, default=20, help="trials in all (20)")
+    parser = argparse.ArgumentParser(description="Search for good settings with Optuna.")
+    parser.add_argument("--trials", type=int, default=20, help="number of trials (20)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each trial, 0, 1, ... (3)")
     parser.add_argument("settings", nargs="+", metavar="SETTING")
 
@@ -54,10 +54,10 @@ def tune(settings: list[str], trials: int, seeds: int) -> None:
     searched = [override for override in parsed if override.is_sweep_override()]
     for override in parsed:
         if override.key_or_group == "seed":
-            raise UserError(f"{override.input_line}: expected --seeds, how many seeds from 0 on")
+            raise UserError(f"{override.input_line}: expected --seeds, the number of seeds")
     fixed = [text for text in settings if text not in [o.input_line for o in searched]]
     if not searched:
-        raise UserError(f"{' '.join(settings)}: nothing to search in; expected such as bn=a,b")
+        raise UserError(f"{' '.join(settings)}: nothing to search; expected a sweep such as bn=a,b")
     study_folder = Path(compose_config(fixed).results_dir)
     study_folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(

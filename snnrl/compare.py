@@ -192,7 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "folders",
         nargs="*",
-        help="run folders, folders above them, or patterns of such (default: your own runs in "
+        help="run folders, folders that contain them, or patterns of either (default: your own "
+        "runs in "
         f"{OWN_RUNS})",
     )
     parser.add_argument(
@@ -200,30 +201,31 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="ENTITY/PROJECT[/GROUP]",
-        help="runs of a Weights & Biases project, or of a group in it; may be given again",
+        help="runs of a Weights & Biases project, or of a group in it; may be repeated",
     )
     parser.add_argument(
         "--by",
         nargs="+",
         default=[],
         metavar="KEY",
-        help="configuration keys that make a group, such as bn.name (or bn) or algo.batch_size; "
-        "several with spaces or commas; without it, the keys that differ",
+        help="configuration keys to group runs by, such as bn.name (or bn) or algo.batch_size; "
+        "separate several by spaces or commas (default: the keys that differ)",
     )
     parser.add_argument(
-        "--env", nargs="+", default=[], metavar="ID", help="these environments only"
+        "--env", nargs="+", default=[], metavar="ID", help="only these environments"
     )
     parser.add_argument(
         "--baseline",
         metavar="GROUP",
-        help="the group that the others are compared with, by its name in the table; without it "
-        "the one with an ordinary network, else with bn=vanilla, else with bn=none, else the first",
+        help="the group that the others are compared with, by its name in the table (default: "
+        "the one with an ordinary network, else with bn=vanilla, else with bn=none, else the "
+        "first)",
     )
     parser.add_argument(
         "--metric",
         default="final",
         choices=METRICS,
-        help="what performance profiles are of: "
+        help="the metric of the performance profiles: "
         + ", ".join(f"{name} ({LABELS[name]})" for name in METRICS)
         + " (default: final)",
     )
@@ -232,11 +234,11 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["png"],
         metavar="FORMAT",
-        help=f"of the pictures: {', '.join(FORMATS)}, several with spaces or commas "
-        "(default: png); vector pictures keep their text as text",
+        help=f"format of the pictures: {', '.join(FORMATS)}; separate several by spaces or "
+        "commas (default: png); text in vector pictures stays searchable",
     )
     parser.add_argument(
-        "--out", default="compare", metavar="DIR", help="where the files go (default: ./compare)"
+        "--out", default="compare", metavar="DIR", help="folder for the files (default: ./compare)"
     )
     return parser
 

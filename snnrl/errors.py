@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from snnrl.memory import does_not_suffice, is_of_the_memory
-from snnrl.output import lasting_output, wait_for_readers
+from snnrl.memory import is_memory_error, memory_message
+from snnrl.output import resilient_output, wait_for_readers
 from snnrl.starting import imported
 from snnrl.text import one_line
 
@@ -47,7 +47,7 @@ def with_short_errors(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
     """Return the parser, which now raises :class:`UserError` rather than print its usage."""
 
     def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists what there is")
+        raise UserError(f"{message}; --help lists the options")
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser
@@ -67,7 +67,7 @@ def exit_status(
     :return: the command's status; 2 a user error, 1 a failed run or too little memory, 128 + the
         signal number
     """
-    with lasting_output():
+    with resilient_output():
         status, line = _outcome(command, at_once)
         sys.stdout.flush()
         failure = getattr(sys.stdout, "failure", None)
@@ -93,9 +93,9 @@ def _outcome(command: Callable[[], int | None], at_once: str) -> tuple[int, str]
         wait_for_readers(False)
         return 128 + signal.SIGINT, at_once
     except (MemoryError, RuntimeError, OSError) as problem:
-        if not is_of_the_memory(problem):
+        if not is_memory_error(problem):
             raise
-        return 1, does_not_suffice(describe(problem))
+        return 1, memory_message(describe(problem))
 
 
 def _check_working_folder() -> None:
@@ -107,7 +107,7 @@ def _check_working_folder() -> None:
         os.getcwd()
     except OSError as problem:
         raise UserError(
-            f"the working folder is gone ({problem.strerror}); expected one that is there"
+            f"the working folder no longer exists ({problem.strerror}); expected an existing one"
         ) from None
 
 

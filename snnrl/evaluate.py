@@ -6,36 +6,31 @@ import snnrl.starting  # noqa: F401  # before imports that take seconds
 
 # isort: split
 import argparse
+import math
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from omegaconf import DictConfig
 
-from snnrl.agents.base import SpikingAgent
-from snnrl.analysis.statistics import mean_interval
-from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
-from snnrl.experiment.builder import (
-    build_environment,
-    episode_starts,
-    use_threads,
-)
 from snnrl.experiment.config.check_settings import check_bounds
-from snnrl.experiment.config.check_spaces import check_environment
-from snnrl.experiment.episode_starts import EpisodeStarts
-from snnrl.experiment.evaluation import Evaluator
+from snnrl.experiment.config.compose import choices
 from snnrl.experiment.reproduction.remake import check_code, read_typed_config
-from snnrl.experiment.trained import load_trained
-from snnrl.experiment.video import record_episode
-from snnrl.ops.backend import KERNELS
+from snnrl.imports import import_named
 from snnrl.run_format.done import check_sealed
 from snnrl.run_format.model import is_whole_model
 from snnrl.run_format.names import BEST_MODEL, CONFIG, EVALUATIONS, FAILED, MODEL, VIDEO
 from snnrl.run_format.status import has_failed, is_done
+from snnrl.starting import importing
 from snnrl.text import one_line
+
+if TYPE_CHECKING:
+    from snnrl.analysis.statistics import Estimate
+    from snnrl.experiment.evaluation import Episode
 
 MODELS = {"last": MODEL, "best": BEST_MODEL}
 
@@ -58,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
     parser.add_argument(
         "--kernel",
-        choices=[kernel for kernel in KERNELS if kernel != "triton"],
+        choices=[kernel for kernel in choices("kernel") if kernel != "triton"],
         help="what computes the networks, on a CPU (default: the run's setting, auto in place of "
         "triton)",
     )
@@ -95,6 +90,19 @@ def evaluate(arguments: argparse.Namespace) -> None:
     cfg.kernel.name = arguments.kernel or cfg.kernel.name
     import_named(arguments.module)
     check_code(cfg, arguments.module)
+    _play(arguments, cfg, model)
+
+
+def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
+    # These take seconds to import, which no error that was found by now has to wait for.
+    with importing():
+        from snnrl.analysis.statistics import mean_interval
+        from snnrl.experiment.builder import build_environment, episode_starts, use_threads
+        from snnrl.experiment.config.check_spaces import check_environment
+        from snnrl.experiment.evaluation import Evaluator
+        from snnrl.experiment.trained import load_trained
+        from snnrl.experiment.video import record_episode
+
     check_environment(cfg)
     use_threads(min(cfg.threads, os.cpu_count() or 1))
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
@@ -106,7 +114,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
     )
     starts = episode_starts(cfg, arguments.seed)
-    _print_returns(cfg, agent, arguments.episodes, starts)
+    limit = cfg.evaluation.max_episode_steps
+    evaluator = Evaluator(lambda: build_environment(cfg), arguments.episodes, starts, limit)
+    played = evaluator.run(agent)
+    _print_returns(played, mean_interval([episode.total_reward for episode in played]))
     if arguments.video:
         path = arguments.folder / VIDEO
         shown = record_episode(agent, cfg, path, starts)
@@ -129,17 +140,17 @@ def _find(folder: Path, which: str, modules: list[str]) -> tuple[DictConfig, Pat
 def _why_no_model(folder: Path, which: str) -> str:
     if is_done(folder):
         return (
-            "the run is done and its models were not kept, as in recorded results; "
+            "the run is done and its models were not stored, as in recorded results; "
             f"python -m snnrl.reproduce {shlex.quote(str(folder))} makes it again"
         )
     if has_failed(folder):
-        return f"the run failed before it saved one; {FAILED} says of what"
+        return f"the run failed before it saved one; {FAILED} says why"
     other = next((name for name in MODELS if (folder / MODELS[name]).is_file()), None)
     instead = f"; --model {other} is there" if other else ""
     if which == "last":
         return f"the run is unfinished and saves it at its end{instead}"
     if (folder / EVALUATIONS).exists():
-        return f"the run is unfinished, and this one was not kept with its tables{instead}"
+        return f"the run is unfinished, and this one was not stored with its tables{instead}"
     return f"the run is unfinished and saves it at its first evaluation{instead}"
 
 
@@ -148,16 +159,11 @@ def _how_far(folder: Path, cfg: DictConfig) -> str:
     return f" (the run of {cfg.total_steps:,} steps {state})"
 
 
-def _print_returns(
-    cfg: DictConfig, agent: SpikingAgent, episodes: int, starts: EpisodeStarts
-) -> None:
-    limit = cfg.evaluation.max_episode_steps
-    evaluator = Evaluator(lambda: build_environment(cfg), episodes, starts, limit)
-    played = evaluator.run(agent)
+def _print_returns(played: Sequence[Episode], estimate: Estimate) -> None:
     for episode in played:
         print(f"  episode {episode.index}: {episode.total_reward:.2f} in {episode.length} steps")
-    mean, deviation, low, high = mean_interval([episode.total_reward for episode in played])
-    if np.isnan(low):
+    mean, deviation, low, high = estimate
+    if math.isnan(low):
         print(f"return {mean:.2f} (one episode: no deviation, no interval)")
     else:
         print(f"return {mean:.2f}, sd {deviation:.2f}, 95 % interval [{low:.2f}, {high:.2f}]")

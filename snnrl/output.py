@@ -20,7 +20,7 @@ READER_IS_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 _waits = True
 
 
-class Lasting:
+class ResilientStream:
     """A text stream whose failures are ignored: text that it cannot write is dropped.
 
     A reader may exit (``| head``), a terminal may be closed, a disk may be full. A slow reader
@@ -76,7 +76,7 @@ class Lasting:
         handle = _descriptor(self._stream)
         if handle is None:
             return True
-        while not _takes_more(handle, LOOK_EVERY_MS if _waits else 0):
+        while not _accepts_more(handle, LOOK_EVERY_MS if _waits else 0):
             if not _waits:
                 return False
         return True
@@ -91,11 +91,12 @@ class Lasting:
 
 
 @contextmanager
-def lasting_output() -> Iterator[None]:
-    """Context in which ``sys.stdout`` and ``sys.stderr`` are :class:`Lasting`, even if closed."""
+def resilient_output() -> Iterator[None]:
+    """Context in which ``sys.stdout`` and ``sys.stderr`` are :class:`ResilientStream`, even if "
+    "closed."""
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
-        sys.stdout, sys.stderr = (_lasting(stream or nowhere) for stream in before)
+        sys.stdout, sys.stderr = (_resilient(stream or nowhere) for stream in before)
         try:
             yield
         finally:
@@ -110,18 +111,18 @@ def wait_for_readers(yes: bool) -> None:
     _waits = yes
 
 
-def say_at_once(line: str) -> None:
+def write_now(line: str) -> None:
     """Write a line to standard error if it can be written now, without locks: for signal
     handlers."""
     handle = _descriptor(sys.stderr)
     if handle is not None:
         with suppress(OSError):
-            if _takes_more(handle, 0):
+            if _accepts_more(handle, 0):
                 os.write(handle, f"{line}\n".encode())
 
 
-def _lasting(stream: TextIO) -> TextIO:
-    return stream if isinstance(stream, Lasting) else cast(TextIO, Lasting(stream))
+def _resilient(stream: TextIO) -> TextIO:
+    return stream if isinstance(stream, ResilientStream) else cast(TextIO, ResilientStream(stream))
 
 
 def _descriptor(stream: TextIO | None) -> int | None:
@@ -131,7 +132,7 @@ def _descriptor(stream: TextIO | None) -> int | None:
         return None
 
 
-def _takes_more(handle: int, milliseconds: int) -> bool:
+def _accepts_more(handle: int, milliseconds: int) -> bool:
     """Return whether a write would not block; also true if it would fail."""
     poll = select.poll()
     poll.register(handle, select.POLLOUT)

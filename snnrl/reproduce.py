@@ -13,24 +13,21 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from snnrl.envs.imports import import_named
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.config.plugins import loaded
-from snnrl.experiment.config.validate import validate
-from snnrl.experiment.folder.run_folder import RunFolder
-from snnrl.experiment.reproduction.compare import compare_results, compare_tables, is_same
 from snnrl.experiment.reproduction.provenance import Difference, collect, differences, installable
 from snnrl.experiment.reproduction.remake import (
     Recorded,
-    came_later,
+    added_settings,
     check_code,
     read_record,
     remake,
 )
 from snnrl.experiment.reproduction.source import as_patch
-from snnrl.experiment.run import run
+from snnrl.imports import import_named
 from snnrl.run_format.names import DONE, PROGRESS, PROVENANCE
 from snnrl.run_format.status import has_failed, is_done
+from snnrl.starting import importing
 from snnrl.text import one_line
 
 SAME, OTHER = 0, 1
@@ -56,6 +53,10 @@ def reproduce(arguments: argparse.Namespace) -> int:
     print(*map(one_line, _what_ran(recorded)), sep="\n")
     if arguments.patch is not None:
         _write_patch(recorded, arguments.patch)
+    # These take seconds to import, which no error that was found by now has to wait for.
+    with importing():
+        from snnrl.experiment.config.validate import validate
+
     problem, again = None, None
     try:
         again = remake(recorded, arguments.results_dir, arguments.module)
@@ -80,6 +81,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int:
+    with importing():
+        from snnrl.experiment.folder.run_folder import RunFolder
+        from snnrl.experiment.reproduction.compare import compare_results, compare_tables, is_same
+        from snnrl.experiment.run import run
+
     folder = recorded.folder
     if not is_done(folder):
         raise UserError(
@@ -90,7 +96,7 @@ def _run_again(recorded: Recorded, cfg: DictConfig, overrides: list[str]) -> int
     lies_there = results_dir in run_there.parents or again.resolve() == run_there
     if lies_there or run_there in [results_dir, *results_dir.parents]:
         raise UserError(
-            f"--results-dir {cfg.results_dir}: the run itself lies there; expected another folder"
+            f"--results-dir {cfg.results_dir}: the run itself is there; expected another folder"
         )
     _check_earlier(again)
     print(f"\nrunning again, in {again}", flush=True)
@@ -121,7 +127,7 @@ def _what_ran(recorded: Recorded) -> Iterator[str]:
     yield f"command:  {recorded.command}"
     yield f"kernel:   {facts.get('kernel')}; threads: {facts.get('threads')}"
     starts = [str(part.get("started")) for part in recorded.parts]
-    yield f"started:  {starts[0]}" + "".join(f", went on {start}" for start in starts[1:])
+    yield f"started:  {starts[0]}" + "".join(f", resumed {start}" for start in starts[1:])
 
 
 def _check_earlier(again: Path) -> None:
@@ -133,8 +139,8 @@ def _check_earlier(again: Path) -> None:
     differing = [difference.what for _, difference in _compare_facts(earlier, None)]
     if differing:
         raise UserError(
-            f"{again}: an earlier reproduction with other {', '.join(differing)} than here; "
-            "expected another --results-dir, or that folder removed"
+            f"{again}: made by an earlier reproduction whose {', '.join(differing)} differed; "
+            "expected another --results-dir, or the folder removed"
         )
 
 
@@ -160,7 +166,7 @@ def _compare_facts(recorded: Recorded, cfg: DictConfig | None) -> Iterator[tuple
             if difference not in named:
                 named.add(difference)
                 yield number, difference
-    for key, value in (came_later(recorded, cfg) if cfg is not None else {}).items():
+    for key, value in (added_settings(recorded, cfg) if cfg is not None else {}).items():
         yield len(recorded.parts), Difference(f"setting {key}", "not there", str(value))
 
 
@@ -197,7 +203,7 @@ def _write_patch(recorded: Recorded, file: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m snnrl.reproduce",
-        description="Say how a run was made and what differs here, run it again, and compare: "
+        description="Report how a run was made and what differs here, run it again, and compare: "
         "evaluations and the final model, bit for bit. Running it imports the module that its "
         "env.id names; --check runs no code of the folder (docs/security.md).",
         epilog="Exit status: 0 identical, 1 not identical or not wholly compared, 2 a mistake in "
@@ -209,11 +215,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("reproduced"),
         metavar="DIR",
-        help="where it is run again (default: ./reproduced)",
+        help="folder for the new run (default: ./reproduced)",
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--run", action="store_true", help="check, then run again (the default)")
-    mode.add_argument("--check", action="store_true", help="only say what differs here")
+    mode.add_argument("--check", action="store_true", help="only report what differs here")
     parser.add_argument(
         "--module",
         action="append",

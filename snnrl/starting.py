@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
-from snnrl.memory import does_not_suffice, is_of_the_memory
+from snnrl.memory import is_memory_error, memory_message
 
 COMMANDS = ("snnrl.train", "snnrl.evaluate", "snnrl.compare", "snnrl.reproduce")
 
@@ -67,9 +67,9 @@ def _explain(
 ) -> None:
     cause: BaseException | None = problem
     while cause is not None:
-        if is_of_the_memory(cause):
+        if is_memory_error(cause):
             first = str(cause).partition("\n")[0]
-            return _say(does_not_suffice(first or type(cause).__name__))
+            return _say(memory_message(first or type(cause).__name__))
         # Packages say of a package below only that it cannot be imported.
         cause = cause.__cause__ or cause.__context__
     sys.__excepthook__(kind, problem, trace)

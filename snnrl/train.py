@@ -65,11 +65,11 @@ def _main(argv: list[str]) -> None:
         return
     overrides = check_overrides(flags.overrides)
     jobs = list(expand(overrides))
-    composed = _checked(jobs)
+    composed = _compose_and_check(jobs)
     configs = list(composed.values())
     if not _needs_hydra(flags):
         for text in filter(is_sweep, overrides):
-            raise UserError(f"{text}: has several values; expected -m with a sweep")
+            raise UserError(f"{text}: has several values; expected -m for a sweep")
         with importing():
             from snnrl.experiment.run import run
 
@@ -77,15 +77,15 @@ def _main(argv: list[str]) -> None:
         return
     options = [argument for argument in argv if argument not in flags.overrides]
     if flags.multirun:
-        _check_different(jobs, composed, [is_sweep(text) for text in overrides])
+        _check_distinct_folders(jobs, composed, [is_sweep(text) for text in overrides])
         check_functions(configs)
         threads = max(cfg.threads for cfg in configs)
         _sweep(options, overrides, len(jobs), threads)
     else:
-        _hand_to_hydra([*options, *overrides])
+        _run_hydra([*options, *overrides])
 
 
-def _check_different(
+def _check_distinct_folders(
     jobs: list[list[str]], composed: dict[tuple[str, ...], DictConfig], swept: list[bool]
 ) -> None:
     """Refuse a sweep in which two runs would share a run folder.
@@ -93,13 +93,13 @@ def _check_different(
     By the composed configurations: texts that differ may be one setting, such as the neuron's
     where nothing spikes.
 
-    :param composed: see :func:`_checked`
+    :param composed: see :func:`_compose_and_check`
     :param swept: which of the overrides have several values
     """
     hashes = {texts: settings_hash(cfg) for texts, cfg in composed.items()}
     first: dict[tuple[str, str, int], list[str]] = {}
     for job in jobs:
-        seed, others = _apart(job)
+        seed, others = _split_seed(job)
         cfg = composed[others]
         place = os.path.realpath(cfg.results_dir)
         other = first.setdefault((place, hashes[others], composed[seed or others].seed), job)
@@ -109,13 +109,13 @@ def _check_different(
                 " ".join(compress(texts, named if any(named) else swept)) for texts in (other, job)
             ]
             raise UserError(
-                f"two runs of the sweep have one run folder: {names[0]} and {names[1]} "
-                f"({folder_name(cfg)}/{seed_folder(composed[seed or others].seed)}); expected a "
-                "difference in what is learned, or results_dir"
+                f"two runs of the sweep share a run folder: {names[0]} and {names[1]} "
+                f"({folder_name(cfg)}/{seed_folder(composed[seed or others].seed)}); expected "
+                "runs that differ in what is learned, or in results_dir"
             )
 
 
-def _checked(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
+def _compose_and_check(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
     """Configurations of a sweep's runs, checked: one with each seed and one with each choice of
     the other settings, by the overrides that give them.
 
@@ -123,7 +123,7 @@ def _checked(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
     """
     composed: dict[tuple[str, ...], DictConfig] = {}
     for job in jobs:
-        seed, others = _apart(job)
+        seed, others = _split_seed(job)
         if seed not in composed or others not in composed:
             cfg = compose_config(job)
             check_settings(cfg)
@@ -138,7 +138,7 @@ def _checked(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
     return composed
 
 
-def _apart(job: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split_seed(job: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """A run's seed, empty where none is given, and its other settings."""
     seed = tuple(text for text in job if text.startswith("seed="))
     return seed, tuple(text for text in job if text not in seed)
@@ -155,22 +155,22 @@ def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) ->
     """
     launcher, folder = hydra_settings(overrides, "hydra/launcher", "hydra.sweep.dir")
     check_launcher(launcher)
-    sweep = Sweep(_made(Path(folder)))
+    sweep = Sweep(_make_folder(Path(folder)))
     sweep.begin()
     if launcher == "basic":
-        print(_how_many(runs, threads))
+        print(_describe_sequence(runs, threads))
     others = [text for text in overrides if not text.startswith("hydra.sweep.dir=")]
     quoted = folder.replace("'", r"\'")
     try:
         with stop_on_signals(tell=sweep.ask_to_stop) as stop:
-            _hand_to_hydra([*options, *others, f"hydra.sweep.dir='{quoted}'"])
+            _run_hydra([*options, *others, f"hydra.sweep.dir='{quoted}'"])
     except Interrupted:
         pass  # said below, with all others
     except KeyboardInterrupt:
-        _tell(sweep.outcomes())
+        _print_outcomes(sweep.outcomes())
         raise
     outcomes = sweep.outcomes()
-    _tell(outcomes)
+    _print_outcomes(outcomes)
     print(count(outcomes, runs), flush=True)
     if sum(outcome.final_return is not None for outcome in outcomes) >= runs:
         return
@@ -179,12 +179,12 @@ def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) ->
     raise RunFailed("not every run of the sweep is done; the lines above say why")
 
 
-def _tell(outcomes: list[Outcome]) -> None:
+def _print_outcomes(outcomes: list[Outcome]) -> None:
     for line in describe(outcomes):
         print(one_line(line), file=sys.stderr)
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -195,12 +195,12 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _how_many(runs: int, threads: int) -> str:
+def _describe_sequence(runs: int, threads: int) -> str:
     """Return a sweep's size, and how many runs the machine executes in parallel."""
     at_once = max(cores() // threads, 1)
     hint = "; hydra/launcher=joblib does so" if at_once > 1 else ""
     return (
-        f"{runs} runs one after another; with threads={threads} these {cores()} cores carry "
+        f"{runs} runs one after another; with threads={threads} these {cores()} cores can run "
         f"{at_once} at a time{hint}"
     )
 
@@ -225,7 +225,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     flags = with_short_errors(get_args_parser()).parse_intermixed_args(argv)
     for name in ("config_path", "config_name", "experimental_rerun"):
         if getattr(flags, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')}: expected key=value in its place")
+            raise UserError(f"--{name.replace('_', '-')}: expected key=value instead")
     return flags
 
 
@@ -235,7 +235,7 @@ def _needs_hydra(flags: argparse.Namespace) -> bool:
     return any(value for name, value in vars(flags).items() if name not in ("overrides", "run"))
 
 
-def _hand_to_hydra(arguments: list[str]) -> None:
+def _run_hydra(arguments: list[str]) -> None:
     sys.argv = [sys.argv[0], *arguments]
     # Hydra would print a traceback and exit by itself; this makes it raise.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -257,7 +257,7 @@ def _job(cfg: DictConfig) -> float:
     OmegaConf.resolve(cfg)
     with stop_on_signals() as stop:
         if stop.signal_number is not None:
-            raise Interrupted("stopped before it began", stop.signal_number)
+            raise Interrupted("stopped before it started", stop.signal_number)
         try:
             return perform(cfg, overrides, sweep, hydra_cfg.job.num).final_return
         except (UserError, RunFailed) as problem:

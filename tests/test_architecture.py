@@ -20,8 +20,8 @@ FLOORS = [
     *("experiment", "commands"),
 ]
 GROUND = (
-    *("earlier_names", "errors", "memory", "output", "parameters", "seeds", "starting", "text"),
-    "__init__",
+    *("earlier_names", "errors", "imports", "memory", "output", "parameters", "seeds"),
+    *("starting", "text", "__init__"),
 )
 # Rooms of the floor, from the ground up.
 EXPERIMENT = ("config", "folder", "reproduction", "checkpoint", "tracking", "sweep")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from snnrl.errors import RunFailed, UserError, exit_status
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.signals import stop_on_signals
-from snnrl.output import Lasting, lasting_output, say_at_once, wait_for_readers
+from snnrl.output import ResilientStream, resilient_output, wait_for_readers, write_now
 
 
 class Pipe:
@@ -66,7 +66,7 @@ def no_reader(pipe: Pipe) -> TextIO:
 def test_nothing_fails_where_nobody_reads(no_reader: TextIO) -> None:
     with printing_to(no_reader), pytest.raises(BrokenPipeError):
         print("a line", flush=True)
-    with printing_to(no_reader), lasting_output():
+    with printing_to(no_reader), resilient_output():
         print("a line", flush=True)
         print("x" * 100_000)
         tqdm.write("another", file=sys.stderr)
@@ -98,7 +98,7 @@ def test_the_exit_status_is_the_command_s(
 
 
 def test_a_bar_where_nobody_reads(no_reader: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    with printing_to(no_reader), lasting_output():
+    with printing_to(no_reader), resilient_output():
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         progress = Progress("a run", 100)
         progress.step_to(50)
@@ -113,7 +113,7 @@ def test_whatever_a_stream_fails_of(number: int) -> None:
         def write(self, text: str) -> int:
             raise OSError(number, os.strerror(number))
 
-    stream: Any = Lasting(Failing())
+    stream: Any = ResilientStream(Failing())
     print("a line", file=stream)
     print("another", file=stream, flush=True)
     assert (stream.failure is not None) == (number == errno.ENOSPC)
@@ -122,33 +122,33 @@ def test_whatever_a_stream_fails_of(number: int) -> None:
 def test_a_stream_that_is_closed() -> None:
     closed = io.StringIO()
     closed.close()
-    stream: Any = Lasting(closed)
+    stream: Any = ResilientStream(closed)
     print("a line", file=stream, flush=True)
 
 
 def test_an_error_of_the_text_is_none_of_the_stream() -> None:
-    stream: Any = Lasting(io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    stream: Any = ResilientStream(io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     with pytest.raises(UnicodeEncodeError):
         print("\u00b1", file=stream)
 
 
 def test_closed_streams() -> None:
     with printing_to(None):
-        with lasting_output():
+        with resilient_output():
             print("a line")
             progress = Progress("a run", 100)
             progress.say("a line")
             progress.close()
             assert not sys.stderr.isatty()
         assert sys.stderr is None
-        say_at_once("a line")
+        write_now("a line")
 
 
 def test_all_is_written_and_the_streams_are_put_back(capsys: pytest.CaptureFixture[str]) -> None:
     before = sys.stdout, sys.stderr
-    with lasting_output():
+    with resilient_output():
         inside = sys.stdout
-        with lasting_output():
+        with resilient_output():
             assert sys.stdout is inside
             print("a" * 5_000)
             print("b", file=sys.stderr)
@@ -159,7 +159,7 @@ def test_all_is_written_and_the_streams_are_put_back(capsys: pytest.CaptureFixtu
 
 def test_a_reader_that_is_slow_gets_all(pipe: Pipe) -> None:
     pipe.fill()
-    stream: Any = Lasting(pipe.writer)
+    stream: Any = ResilientStream(pipe.writer)
     read: list[bytes] = []
 
     def reader() -> None:
@@ -176,13 +176,13 @@ def test_a_reader_that_is_slow_gets_all(pipe: Pipe) -> None:
 def test_a_process_that_is_to_end_waits_for_no_reader(pipe: Pipe) -> None:
     pipe.fill()
     wait_for_readers(False)
-    with printing_to(pipe.writer), lasting_output():
-        say_at_once("from a signal handler")
+    with printing_to(pipe.writer), resilient_output():
+        write_now("from a signal handler")
         print("a line", file=sys.stderr)
     # Nothing is left that the exit would wait for.
     pipe.writer.flush()
     assert set(os.read(pipe.reader, 2**20)) == {ord("x")}
-    with printing_to(pipe.writer), lasting_output():
+    with printing_to(pipe.writer), resilient_output():
         print("there again", file=sys.stderr)
     assert os.read(pipe.reader, 100) == b"there again\n"
 
@@ -193,7 +193,7 @@ def test_a_signal_frees_a_process_whose_reader_waits(
     monkeypatch.setattr("snnrl.output.LOOK_EVERY_MS", 10)
     pipe.fill()
     killer = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with printing_to(pipe.writer), stop_on_signals() as stop, lasting_output():
+    with printing_to(pipe.writer), stop_on_signals() as stop, resilient_output():
         killer.start()
         print("a line")  # waits for ever without the signal
         assert stop.signal_number == signal.SIGTERM

@@ -113,7 +113,9 @@ def test_every_component_says_what_its_parameters_mean(kind: str) -> None:
 
 def test_a_class_is_the_choice_that_it_is_registered_as() -> None:
     assert component("norm", component("norm", "bntt").maker).presets == {"eps": 1e-4}
-    with pytest.raises(UserError, match=r"is several choices; expected one of ca_only, carebn, "):
+    with pytest.raises(
+        UserError, match=r"is registered under several names; expected one of ca_only, carebn, "
+    ):
         component("norm", component("norm", "carebn").maker)
 
 

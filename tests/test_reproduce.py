@@ -20,7 +20,7 @@ from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.reproduction import source
 from snnrl.experiment.reproduction.compare import compare_models, compare_tables
-from snnrl.experiment.reproduction.remake import came_later, read_record, remake
+from snnrl.experiment.reproduction.remake import added_settings, read_record, remake
 from snnrl.experiment.reproduction.source import as_patch, record_source
 from snnrl.run_format.names import OWN_RUNS
 from tests.experiment.helpers import arguments, folder_of, train
@@ -186,7 +186,7 @@ def test_an_earlier_reproduction_by_other_code_is_not_taken_for_this_one(
     edit_json(again / "provenance.json", lambda facts: facts["versions"].update(torch="1.0"))
     capsys.readouterr()
     line = refused(capsys, folder, "--results-dir", tmp_path / "again")
-    assert f"{again}: an earlier reproduction with other torch than here" in line
+    assert f"{again}: made by an earlier reproduction whose torch differed" in line
 
 
 def test_a_run_that_fails_again_is_not_the_same(
@@ -229,7 +229,7 @@ def test_every_value_is_what_it_was(changes: list[str], tmp_path: Path) -> None:
         del expected[key], found[key]
     assert found == expected
     assert compose_config(overrides) == remade
-    assert came_later(recorded, remade) == {}
+    assert added_settings(recorded, remade) == {}
 
 
 def test_it_runs_with_the_kernel_and_the_device_that_auto_was(folder: Path) -> None:
@@ -260,7 +260,7 @@ def test_the_published_folders_can_be_checked(
     assert "cannot be run here" not in out
     recorded = read_record(old)
     cfg, _ = remake(recorded, tmp_path)
-    assert came_later(recorded, cfg) == {}
+    assert added_settings(recorded, cfg) == {}
     # The hash leaves the kernel that was chosen for the run's own choice.
     cfg.kernel.name = recorded.config["kernel"]["name"]
     name, _, digits = old.parent.name.rpartition("-")
@@ -288,7 +288,7 @@ def test_a_check_where_nothing_differs(folder: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "the same code, packages and hardware" in out
     assert "total_steps=100" in out  # the command
-    assert "went on" in out
+    assert ", resumed 2" in out
     assert "kernel:   naive; threads: 1" in out
 
 
@@ -453,7 +453,7 @@ def test_mistakes_are_one_line(
     assert "not a run folder" in refused(capsys, tmp_path / "nowhere")
     assert "not a run folder" in refused(capsys, folder.parent)
     assert "--help" in refused(capsys, folder, "--chekc")
-    assert "the run itself lies there" in refused(capsys, folder, "--results-dir", tmp_path)
+    assert "the run itself is there" in refused(capsys, folder, "--results-dir", tmp_path)
     assert "had no uncommitted changes" in refused(capsys, read_only_record(folder), "--patch", "p")
     (folder / "DONE").unlink()
     assert "has no DONE" in refused(capsys, folder, "--results-dir", again)
@@ -520,13 +520,13 @@ def test_a_place_from_which_the_run_itself_is_found(
     linked.parent.symlink_to(earlier_default.parent.resolve())
     for results in ("results/runs", "linked"):
         line = refused(capsys, earlier_default, "--results-dir", results)
-        assert "the run itself lies there" in line
+        assert "the run itself is there" in line
     assert not Path("reproduced").exists()
 
 
 def test_a_place_in_the_run_itself(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for place in (folder, folder / "below"):
-        assert "the run itself lies there" in refused(capsys, folder, "--results-dir", place)
+        assert "the run itself is there" in refused(capsys, folder, "--results-dir", place)
 
 
 def read_only_record(folder: Path) -> Path:

@@ -17,10 +17,10 @@ import yaml
 
 from snnrl import compare, evaluate, reproduce
 from snnrl.agents import AGENTS, PPO
-from snnrl.envs.imports import check_module
 from snnrl.errors import UserError
 from snnrl.experiment.reproduction.remake import read_typed_config
 from snnrl.experiment.trained import STATISTICS, load_trained
+from snnrl.imports import check_module
 from tests.damage import Evil, copied, reseal
 from tests.run_folders import write_run
 
@@ -98,7 +98,7 @@ def test_a_patch_names_files_of_the_checkout_alone(
 ) -> None:
     edit(folder / "provenance.json", lambda facts: facts["git"].update(untracked={name: "x"}))
     assert ask(reproduce.main, folder, "--check") == 2
-    assert "git.untracked: expected texts of files inside the checkout" in the_line(capsys)
+    assert "git.untracked: expected the content of files inside the checkout" in the_line(capsys)
 
 
 def test_advice_is_nothing_that_a_shell_would_run(
@@ -283,7 +283,7 @@ def test_a_named_module_that_cannot_be_imported(
     "env_id", ["os:X-v0", "this:X-v0", ":X-v0", "a:b:X-v0", ".x:X-v0", "no_such:X-v0", "a b:X-v0"]
 )
 def test_modules_that_are_of_no_installed_package(env_id: str) -> None:
-    with pytest.raises(UserError, match="of no installed package"):
+    with pytest.raises(UserError, match="which belongs to no installed package"):
         check_module(env_id)
 
 
@@ -305,7 +305,7 @@ def test_installed_packages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("pip", "theirs"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-        with pytest.raises(UserError, match="of no installed package"):
+        with pytest.raises(UserError, match="which belongs to no installed package"):
             check_module(f"{name}:X-v0")
 
 
@@ -386,9 +386,9 @@ def test_nothing_that_is_shown_moves_the_cursor(
 @pytest.mark.parametrize(
     ("mark", "gone", "words"),
     [
-        ("DONE", ("model.zip", "best_model.zip"), "its models were not kept, as in recorded"),
+        ("DONE", ("model.zip", "best_model.zip"), "its models were not stored, as in recorded"),
         ("FAILED", ("model.zip", "best_model.zip"), "the run failed before it saved one"),
-        (None, ("model.zip", "best_model.zip"), "unfinished, and this one was not kept with its"),
+        (None, ("model.zip", "best_model.zip"), "unfinished, and this one was not stored with its"),
         (None, ("best_model.zip", "evaluations.csv"), "saves it at its first evaluation; --model"),
         (None, ("best_model.zip",), "--model last is there"),
     ],

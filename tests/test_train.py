@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,10 +57,10 @@ def test_a_sweep_says_how_many_runs_the_machine_carries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("snnrl.train.cores", lambda: 8)
-    monkeypatch.setattr("snnrl.train._hand_to_hydra", lambda _: None)
+    monkeypatch.setattr("snnrl.train._run_hydra", lambda _: None)
     main(["-m", *arguments(tmp_path, *TINY, "threads=3", "seed=range(5)")])
     assert capsys.readouterr().out.splitlines()[0] == (
-        "5 runs one after another; with threads=3 these 8 cores carry 2 at a time; "
+        "5 runs one after another; with threads=3 these 8 cores can run 2 at a time; "
         "hydra/launcher=joblib does so"
     )
 
@@ -103,8 +104,8 @@ def test_runs_of_a_sweep_that_would_be_one_are_refused(
 ) -> None:
     assert main(["-m", f"results_dir={tmp_path}", *twice]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: two runs of the sweep have one run folder: {names}")
-    assert re.search(r" \(\w+-\w+-\w+.*-[0-9a-f]{8}/seed-\d\); expected a difference", line)
+    assert line.startswith(f"error: two runs of the sweep share a run folder: {names}")
+    assert re.search(r" \(\w+-\w+-\w+.*-[0-9a-f]{8}/seed-\d\); expected runs that differ", line)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,7 +192,7 @@ def test_a_signal_ends_the_whole_sweep(
     assert interrupted.startswith("interrupted: ")
     assert "stopped at step 20 and saved" in interrupted
     assert last == "stopped; the same command resumes it"
-    assert out.splitlines()[-1] == "3 runs: 1 interrupted, 2 not begun"
+    assert out.splitlines()[-1] == "3 runs: 1 interrupted, 2 not started"
     assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
 
@@ -202,7 +203,7 @@ def test_a_signal_in_the_last_evaluation_of_a_run_lets_it_finish_and_ends_the_sw
     signal_at(30, monkeypatch)
     assert main(["-m", *arguments(tmp_path, *TINY, "seed=0,1")]) == 143
     out = capsys.readouterr().out
-    assert out.splitlines()[-1] == "2 runs: 1 done, 1 not begun"
+    assert out.splitlines()[-1] == "2 runs: 1 done, 1 not started"
     assert [path.parent.name for path in tmp_path.rglob("DONE")] == ["seed-0"]
     assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
@@ -230,8 +231,11 @@ def test_a_second_signal_ends_the_sweep_at_once(
     assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
 
-def test_show_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*arguments(tmp_path / "results"), "--cfg", "job"]) == 0
+@pytest.mark.parametrize("asked", [("--cfg", "job"), ("-c", "job"), ("--cfg=job",)])
+def test_show_the_configuration(
+    asked: Sequence[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments(tmp_path / "results"), *asked]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["algo"]["batch_size"] == 8
     assert shown["bn"]["name"] == "carebn"
@@ -379,7 +383,7 @@ def test_a_process_of_an_environment_that_dies(tmp_path: Path) -> None:
     os.kill(leaders_below(process.pid)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert err.splitlines()[-1].startswith("failed: a process of an environment has ended")
+    assert err.splitlines()[-1].startswith("failed: the process of an environment ended")
     assert list(tmp_path.rglob("FAILED"))
 
 

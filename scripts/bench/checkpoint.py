@@ -32,7 +32,7 @@ from snnrl.agents.base import SpikingAgent
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.builder import build_agent, build_training_env, use_threads
 from snnrl.experiment.checkpoint.disk_usage import checkpoint_bytes, in_bytes
-from snnrl.experiment.checkpoint.manifest import newest_whole
+from snnrl.experiment.checkpoint.manifest import newest_intact
 from snnrl.experiment.checkpoint.replay_segments import ARRAYS, replay_of
 from snnrl.experiment.checkpoint.save import Checkpoints, Position, load_checkpoint, run_id
 from snnrl.experiment.config.compose import compose_config
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exit status: 0, or 1 where checkpoints take more than 2 % of the time of training; with
     ``--quick`` they do, and it is 0."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.checkpoint", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: a smoke test")
     parser.add_argument("--disk", type=Path, default=Path(), help="folder whose disk is measured")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     parser.add_argument("settings", nargs="*", help="of the run, for example env=walker2d")
@@ -59,7 +59,7 @@ def _measure(options: argparse.Namespace) -> int:
     warnings.simplefilter("ignore")
     cfg = compose_config([*(QUICK if options.quick else []), *options.settings])
     if cfg.algo.name == "ppo":
-        raise UserError("algo=ppo: keeps no transitions, expected another algorithm")
+        raise UserError("algo=ppo: stores no transitions; expected another algorithm")
     use_threads(cfg.threads)
     with tempfile.TemporaryDirectory(dir=options.disk) as folder:
         found = measure(cfg, Path(folder), 100 if options.quick else STEPS)
@@ -90,7 +90,7 @@ def measure(cfg: DictConfig, folder: Path, steps: int) -> dict[str, Any]:
         -SAVES:
     ]
     on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    check = timed(lambda: newest_whole(folder / "checkpoint"))
+    check = timed(lambda: newest_intact(folder / "checkpoint"))
     load = timed(lambda: load_checkpoint(folder / "checkpoint", cfg, env))
     env.close()
     training = cfg.checkpoint.every * step
@@ -192,12 +192,12 @@ def markdown(found: dict[str, Any]) -> str:
             f"{median(saves):.3f} s, {min(saves):.3f} s, {max(saves):.3f} s",
         ),
         ("**of the time of training**: median", f"**{found['share']:.2%}**"),
-        ("of the time of training: most", f"{found['largest_share']:.2%}"),
-        ("for scale: a checkpoint that writes every transition", seconds(found, "whole")),
-        ("when a run goes on: checksums of all files", seconds(found, "check")),
-        ("when a run goes on: checksums and everything else", seconds(found, "load")),
+        ("share of training time: most", f"{found['largest_share']:.2%}"),
+        ("for comparison: a checkpoint that writes every transition", seconds(found, "whole")),
+        ("resuming: checksums of all files", seconds(found, "check")),
+        ("resuming: checksums and everything else", seconds(found, "load")),
         ("on disk, two checkpoints", in_bytes(found["bytes"])),
-        ("on disk, the most, as said at the start of the run", in_bytes(found["bytes_said"])),
+        ("on disk, the most, as announced at the start of the run", in_bytes(found["bytes_said"])),
         *((f"{name}, GB/s", f"{speed:.2f}") for name, speed in found["checksums"].items()),
     ]
     return "\n".join(

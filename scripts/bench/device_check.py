@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--algo", default="td3")
     parser.add_argument("--kernel", default="triton")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: a smoke test")
     parser.add_argument("--out", type=Path, help="JSON file of what was found")
     given = with_short_errors(parser).parse_args(arguments)
     warnings.simplefilter("ignore")

@@ -55,7 +55,7 @@ def tensors(agent: Any) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in found.items()}
 
 
-def unlike(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+def differences(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     """Tensors that are not the same bits, the farthest first, with their relative distance."""
     if one.keys() != other.keys():
         return [f"only one has {sorted(one.keys() ^ other.keys())[:4]}"]
@@ -72,12 +72,12 @@ def unlike(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
 
 def same(findings: Findings, name: str, one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     """Expect the same bits."""
-    difference = unlike(one, other)
+    difference = differences(one, other)
     findings.expect(name, not difference, difference)
 
 
 @contextmanager
-def no_waiting() -> Iterator[None]:
+def forbid_waiting() -> Iterator[None]:
     """Inside, whatever waits for the device is an error."""
     if not torch.cuda.is_available():
         yield
@@ -107,7 +107,7 @@ def equal(algo: str, kernel: str, options: Options, findings: Findings) -> None:
         findings.note(f"{algo} {kernel}: graphs", sum(step._replay is not None for step in graphs))
     for agent in agents.values():
         agent.set_random_seed(8)
-        with no_waiting():
+        with forbid_waiting():
             for _ in range(6):
                 agent.train(gradient_steps=1, batch_size=agent.batch_size)
     findings.expect(f"{algo} {kernel}: nothing waits for the device", True)

@@ -38,9 +38,9 @@ RECALIBRATE_EVERY = 5_000
 STOCK = "SB3, ordinary networks"
 
 NOTE = (
-    "a time is that of one environment step, learning at each; all in one process, in turns. No "
-    "re-calibration falls into them: it is timed by itself and, spread over "
-    f"{RECALIBRATE_EVERY:,} steps, in `with it`"
+    "each time is that of one environment step that learns; all run in one process, in turns. "
+    "The times include no re-calibration, which is timed by itself; `with it` spreads it over "
+    f"{RECALIBRATE_EVERY:,} steps"
 )
 
 

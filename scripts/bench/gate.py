@@ -88,7 +88,7 @@ def check(outcome: Outcome, reference: Outcome, tolerance: Tolerance) -> str:
         distance = relative_distance(value, reference.values[name])
         # Written so that NaN is red.
         if not distance <= allowed:
-            raise Red(f"{name} is {distance:.2g} away (at most {allowed:g})")
+            raise Red(f"{name} differs by {distance:.2g} (at most {allowed:g})")
         worst = max(worst, distance)
     told = f"; {flips:.1g} of the spikes differ" if flips else ""
     return f"values within {worst:.1g}{told}"

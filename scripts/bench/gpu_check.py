@@ -44,10 +44,12 @@ def _main(arguments: Sequence[str]) -> int:
     began = monotonic()
     parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
-    parser.add_argument("--budget", type=int, default=360, help="seconds for all (360)")
-    parser.add_argument("--rounds", help="some of them, by name, separated by commas")
+    parser.add_argument(
+        "--budget", type=int, default=360, help="time limit for all of them, in seconds (360)"
+    )
+    parser.add_argument("--rounds", help="which of them, by name, separated by commas")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: a smoke test")
     given = with_short_errors(parser).parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     known = dict(rounds(given.out, given.device, given.quick))

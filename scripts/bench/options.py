@@ -29,7 +29,7 @@ class Options:
     :param algorithms: of :data:`ALGORITHMS`
     :param kinds: neurons of the operators, of :data:`KINDS`
     :param shapes: ``(T, B, N)`` of the operators, ``None``: the usual ones
-    :param alone: without other libraries' neurons
+    :param alone: leave out other libraries' neurons
     :param seed: of inputs, weights and environments
     :param out: folder of the results
     """
@@ -77,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
             f"--{name}", type=_names(name, choices), help=f"some of {','.join(choices)}"
         )
     parser.add_argument("--kernels", type=_list, help="backends, for example naive,compile")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all runs")
-    parser.add_argument("--alone", action="store_true", help="without other libraries")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: a smoke test")
+    parser.add_argument("--alone", action="store_true", help="leave out other libraries")
     parser.add_argument("--threads", type=_at_least(1), help="CPU threads of torch (1)")
     parser.add_argument("--device", type=_names("device", DEVICES, one=True), default="auto")
     parser.add_argument("--shapes", type=_shapes, help="of operators, for example 5x256x256,8x64x1")
     parser.add_argument("--seed", type=_at_least(0), help="of inputs, weights and environments (0)")
-    parser.add_argument("--out", type=Path, help="folder of the results (results/benchmarks)")
+    parser.add_argument("--out", type=Path, help="folder for the results (results/benchmarks)")
     return with_short_errors(parser)
 
 
@@ -94,7 +94,7 @@ def _list(text: str) -> tuple[str, ...]:
 def _at_least(minimum: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         if not text.isdigit() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"{text}: expected a whole number from {minimum} on")
+            raise argparse.ArgumentTypeError(f"{text}: expected an integer of at least {minimum}")
         return int(text)
 
     return convert

@@ -11,9 +11,9 @@ from scripts.evidence.place import from_environment
 from snnrl.errors import UserError, exit_status, with_short_errors
 
 COMMANDS = {
-    "start": "begin, or go on after any end",
-    "status": "a line a run: steps, return, hours left",
-    "stop": "save all runs and end",
+    "start": "start the queue, or resume it",
+    "status": "one line per run: steps, return, hours left",
+    "stop": "save all runs and stop",
     "collect": "copy records of the runs to results/paper/",
     "page": "make the page of results/paper/",
 }
@@ -65,10 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("command", nargs="?", default="start", choices=COMMANDS)
     parser.add_argument(
-        "--foreground", action="store_true", help="start: stay, and be the queue (in a batch job)"
+        "--foreground",
+        action="store_true",
+        help="start: run the queue in the foreground (in a batch job)",
     )
     parser.add_argument(
-        "--retry", action="store_true", help="start: try again what failed twice of the same"
+        "--retry",
+        action="store_true",
+        help="start: retry runs that failed twice with the same error",
     )
     return parser
 

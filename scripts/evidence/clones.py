@@ -21,8 +21,8 @@ def check_tag(place: Place, tag: str, commit: str | None = None) -> None:
     tagged = _commit(TOP, tag)
     if None not in (tagged, commit) and tagged != commit:
         raise UserError(
-            f"{place.entries}: tag {tag}, commit {commit}: the tag is at {tagged} here; expected a "
-            "tag of its own for other code"
+            f"{place.entries}: tag {tag}, commit {commit}: the tag is at {tagged} here; expected "
+            "a new tag for other code"
         )
     if not place.clone(tag).exists() and _found(tag, commit) is None:
         raise UserError(f"{TOP}: no tag {tag}; expected git fetch --tags, or another list")
@@ -75,8 +75,8 @@ def check_clone(place: Place, tag: str, commit: str | None = None) -> None:
     ours = _found(tag, commit)
     if ours is not None and ours != head:
         raise UserError(
-            f"{clone}: is {tag} as it was at {head[:10]}, here it is {ours[:10]}; expected a tag "
-            "of its own for other code"
+            f"{clone}: is {tag} as it was at {head[:10]}, here it is {ours[:10]}; expected a new "
+            "tag for other code"
         )
     if changed := _ask("git", "-C", str(clone), "status", "--porcelain"):
         raise UserError(f"{clone}: changed ({changed.splitlines()[0].strip()}); expected as cloned")
@@ -89,7 +89,7 @@ def python_of(place: Place, tag: str) -> str:
     """
     python = place.python or str(_own_python(place.clone(tag)))
     if shutil.which(python) is None:
-        raise UserError(f"{python}: not there; expected scripts/evidence.sh start to make it")
+        raise UserError(f"{python}: missing; expected scripts/evidence.sh start to make it")
     return python
 
 
@@ -130,4 +130,4 @@ def _run(*command: str, of: Path) -> None:
         raise UserError(f"{of}: {command[0]} cannot be started ({problem.strerror})") from None
     if status.returncode != 0:
         lines = [line for line in (status.stderr or status.stdout).splitlines() if line.strip()]
-        raise UserError(f"{of}: {command[0]} failed: {lines[-1] if lines else 'without a word'}")
+        raise UserError(f"{of}: {command[0]} failed: {lines[-1] if lines else 'no output'}")

@@ -47,12 +47,13 @@ def collect(place: Place) -> None:
                 print(f"{folder.relative_to(place.runs)}: {came}")
     except OSError as problem:
         raise UserError(
-            f"{place.results}: cannot write there ({problem.strerror}); what was there is there"
+            f"{place.results}: cannot write there ({problem.strerror}); records collected "
+            "earlier are unchanged"
         ) from None
     for line in unread:
         print(f"not collected: {line}")
     if unread:
-        raise RunFailed("not every run could be collected; the lines above say why")
+        raise RunFailed("some runs could not be collected; the lines above say why")
 
 
 def _collect_one(folder: Path, target: Path, staging: Path) -> str:
@@ -72,7 +73,7 @@ def _collect_one(folder: Path, target: Path, staging: Path) -> str:
     if run.evaluations.empty:
         return "not evaluated yet"
     earlier = _earlier(target)
-    if earlier is not None and not _is_news(run, earlier):
+    if earlier is not None and not _is_longer(run, earlier):
         return f"{earlier.steps:,} steps, as collected before"
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
@@ -84,7 +85,7 @@ def _collect_one(folder: Path, target: Path, staging: Path) -> str:
     return f"{run.steps:,} steps" + ("" if run.status == "done" else f", {run.status}")
 
 
-def _is_news(run: Run, earlier: Run) -> bool:
+def _is_longer(run: Run, earlier: Run) -> bool:
     if run.steps != earlier.steps:
         return run.steps > earlier.steps
     return run.status == "done" or earlier.status != "done"
@@ -103,14 +104,14 @@ def _copy(folder: Path, new: Path) -> None:
     :raises UserError: it is no whole record
     """
     while True:
-        before = _ends(folder)
+        before = _read_ends(folder)
         for name in (*RECORD, *TABLES):
             content = _read(folder / name)
             if content is not None:
                 # A line that is being written is none yet.
                 whole = content.rfind(b"\n") + 1 if name in TABLES and not before else None
                 (new / name).write_bytes(content[:whole])
-        if _ends(folder) == before:
+        if _read_ends(folder) == before:
             break
     for name, content in before.items():
         # Tracebacks name files of this machine; what it failed of is the last line.
@@ -122,7 +123,7 @@ def _copy(folder: Path, new: Path) -> None:
         (new / UNFINISHED).write_text(f"{run.steps:,} of {total:,} steps when it was collected\n")
 
 
-def _ends(folder: Path) -> dict[str, bytes]:
+def _read_ends(folder: Path) -> dict[str, bytes]:
     """The files that say how the run ended, none while it goes on."""
     found = {name: _read(folder / name) for name in ENDS}
     return {name: content for name, content in found.items() if content is not None}
@@ -147,19 +148,19 @@ def _staging(results: Path) -> Iterator[Path]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{results}: something else collects there") from None
+            raise UserError(f"{results}: another process is collecting there") from None
         staging = results / STAGING
-        _put_right(staging)
+        _clean_up(staging)
         staging.mkdir()
         try:
             yield staging
         finally:
-            _put_right(staging)
+            _clean_up(staging)
     finally:
         os.close(handle)
 
 
-def _put_right(staging: Path) -> None:
+def _clean_up(staging: Path) -> None:
     """Bring back a record that had been moved away for a new one that did not come."""
     if (staging / "old").exists():
         target = Path((staging / "belongs").read_text())

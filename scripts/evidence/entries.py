@@ -14,10 +14,10 @@ from snnrl.errors import UserError, nearest
 KEYS = {
     "tag": "a tag of this repository",
     "commit": "the 40 hexadecimal digits of the tag's commit",
-    "settings": "settings with spaces between them",
-    "variants": "a list of settings that tell the group's runs apart",
+    "settings": "settings separated by spaces",
+    "variants": "a list of settings that distinguish the group's runs",
     "seeds": "a list of different seeds",
-    "steps": "environment steps in all",
+    "steps": "total environment steps",
 }
 """Keys of a group, and what each is expected to be."""
 
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     :param number: its place, from 1
     :param tag: whose code runs it
     :param settings: what it shares with its group and what tells it apart
-    :param steps: environment steps in all
+    :param steps: total environment steps
     :param commit: the tag's, for a checkout that has no tags
     """
 
@@ -120,7 +120,7 @@ def _check(group: Any, where: str) -> None:
     for text in [group["settings"], *group["variants"]]:
         for setting in shlex.split(text):
             if re.split(r"[.=@/]", setting.lstrip("+~"))[0] in OURS:
-                raise UserError(f"{where}: {setting}: the queue's own, expected without it")
+                raise UserError(f"{where}: {setting}: set by the queue; expected without it")
 
 
 def _fits(key: str, value: Any) -> bool:
@@ -129,24 +129,24 @@ def _fits(key: str, value: Any) -> bool:
     if key == "commit":
         return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40}", value) is not None
     if key == "settings":
-        return _are_words(value)
+        return _is_command_line(value)
     if key == "variants":
-        return isinstance(value, list) and bool(value) and all(map(_are_words, value))
+        return isinstance(value, list) and bool(value) and all(map(_is_command_line, value))
     if key == "seeds":
-        return isinstance(value, list) and bool(value) and _different_numbers(value)
-    return _is_number(value) and value > 0
+        return isinstance(value, list) and bool(value) and _are_distinct_integers(value)
+    return _is_integer(value) and value > 0
 
 
-def _are_words(value: Any) -> bool:
+def _is_command_line(value: Any) -> bool:
     try:
         return isinstance(value, str) and bool(shlex.split(value))
     except ValueError:  # a quotation that does not end
         return False
 
 
-def _different_numbers(values: list[Any]) -> bool:
-    return all(_is_number(v) and v >= 0 for v in values) and len({*values}) == len(values)
+def _are_distinct_integers(values: list[Any]) -> bool:
+    return all(_is_integer(v) and v >= 0 for v in values) and len({*values}) == len(values)
 
 
-def _is_number(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

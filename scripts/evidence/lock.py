@@ -44,23 +44,23 @@ class Lock:
             where = problem.filename or self.folder
             raise UserError(f"{where}: cannot write there ({problem.strerror})") from None
         began, told = time.monotonic(), False
-        while not self._try(self.handle, fcntl.LOCK_EX):
+        while not self._try_lock(self.handle, fcntl.LOCK_EX):
             waited = time.monotonic() - began
             queue = read_queue(self.folder)
             # Someone who looks at the status holds the lock for a moment, too.
             if waited > A_LOOK_S and queue is not None and is_alive(queue["pid"]):
                 raise UserError(
-                    f"{self.folder.parent}: a queue is at work there (process {queue['pid']}); "
+                    f"{self.folder.parent}: a queue is running there (process {queue['pid']}); "
                     "expected scripts/evidence.sh stop first, or another EVIDENCE_DIR"
                 )
             if waited > PATIENCE_S:
-                raise UserError(f"{self.folder.parent}: runs of an earlier queue do not end")
+                raise UserError(f"{self.folder.parent}: runs of an earlier queue do not stop")
             if waited > A_LOOK_S and not told:
                 told = True
-                print("waiting: runs of an earlier queue save themselves", flush=True)
+                print("waiting until the runs of an earlier queue are saved", flush=True)
             time.sleep(LOOK_EVERY_S)
 
-    def say_who(self, runs: Mapping[int, Sequence[str]]) -> None:
+    def write_queue(self, runs: Mapping[int, Sequence[str]]) -> None:
         """Write down who holds the lock and what it does; a full disk may not take it.
 
         :param runs: process and command line of each run
@@ -77,12 +77,12 @@ class Lock:
         except OSError:
             return False
         try:
-            return not self._try(handle, fcntl.LOCK_SH)
+            return not self._try_lock(handle, fcntl.LOCK_SH)
         finally:
             os.close(handle)
 
     @staticmethod
-    def _try(handle: int, kind: int) -> bool:
+    def _try_lock(handle: int, kind: int) -> bool:
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -32,8 +32,8 @@ are the same as text.
 Each number is a maximum over training of the average return: the published one as printed, ours
 the mean ± sample deviation over seeds of each seed's maximum, with the seeds and the steps that
 they have reached. Published runs have about 1,000,000 steps and five seeds, and their deviations
-are the population's. **A maximum over fewer steps or of fewer seeds is another number**, and is
-here for what it is while runs go on.
+are the population's. **A maximum over fewer steps or of fewer seeds is another number**, and
+is shown only to follow runs that are not finished.
 """
 
 
@@ -82,12 +82,12 @@ def published_table(rows: Sequence[Row]) -> Grid:
     Groups of ours that stand for no published row come last.
     """
     environments = list(dict.fromkeys(row.environment for row in rows))
-    published = _each_once([e for e in published_results() if e.env in environments])
+    published = _without_repeats([e for e in published_results() if e.env in environments])
     lines = {
         (entry.method, entry.neuron or NOTHING, entry.source): [
             cell
             for env in environments
-            for cell in _beside(
+            for cell in _cell_pair(
                 [e for e in published if (e.env, *_kind(e)) == (env, *_kind(entry))],
                 [row for row in rows if row.environment == env],
             )
@@ -104,7 +104,7 @@ def published_table(rows: Sequence[Row]) -> Grid:
     return Grid("Published and ours", header, [[*k, *cells] for k, cells in lines.items()], left=3)
 
 
-def _each_once(entries: Sequence[Published]) -> list[Published]:
+def _without_repeats(entries: Sequence[Published]) -> list[Published]:
     """Without a number that another table prints too, with its deviation."""
     known = {(e.env, e.method, e.mean) for e in entries if not math.isnan(e.std)}
     return [e for e in entries if not math.isnan(e.std) or (e.env, e.method, e.mean) not in known]
@@ -114,13 +114,13 @@ def _kind(entry: Published) -> tuple[str, str, str]:
     return entry.method, entry.neuron, entry.source
 
 
-def _beside(entries: Sequence[Published], rows: Sequence[Row]) -> tuple[str, str]:
+def _cell_pair(entries: Sequence[Published], rows: Sequence[Row]) -> tuple[str, str]:
     """The cells of one method and environment: theirs, and ours."""
     ours = [_cell(row) for row in rows if any(entry in row.published for entry in entries)]
-    return _theirs(entries), "; ".join(ours) or NOTHING
+    return _published_cell(entries), "; ".join(ours) or NOTHING
 
 
-def _theirs(entries: Sequence[Published]) -> str:
+def _published_cell(entries: Sequence[Published]) -> str:
     words = [
         f"{entry.mean:.0f}" + ("" if math.isnan(entry.std) else f" ± {entry.std:.0f}")
         for entry in entries

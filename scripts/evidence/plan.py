@@ -77,7 +77,7 @@ def _in_order(place: Place, entries: Sequence[Entry], folders: dict[Entry, str])
         before = latest.get(path)
         if before is not None and before.steps >= entry.steps:
             raise UserError(
-                f"{place.entries}: runs {before.number} and {entry.number} are one run "
+                f"{place.entries}: runs {before.number} and {entry.number} are the same run "
                 f"({entry.name}); expected more steps in the later one, to extend it"
             )
         latest[path] = entry

@@ -31,7 +31,7 @@ def start(place: Place, *, foreground: bool = False, retry: bool = False) -> Non
     lock = Lock(place.queue)
     lock.take()
     try:
-        lock.say_who({})
+        lock.write_queue({})
         check_room(place.folder)
         plan = make_plan(place, begin=True)
 
@@ -47,7 +47,7 @@ def start(place: Place, *, foreground: bool = False, retry: bool = False) -> Non
     finally:
         # The process of the queue has it still.
         os.close(lock.handle)
-    print(f"the queue has begun: process {pid}, {plan.at_once} runs at a time, log {log}")
+    print(f"the queue has started: process {pid}, {plan.at_once} runs at a time, log {log}")
 
 
 def stop(place: Place) -> None:
@@ -58,12 +58,12 @@ def stop(place: Place) -> None:
     lock = Lock(place.queue)
     queue = read_queue(place.queue)
     if not lock.is_held() or queue is None or not is_alive(queue["pid"]):
-        raise UserError(f"{place.folder}: no queue is at work there")
+        raise UserError(f"{place.folder}: no queue is running there")
     os.kill(queue["pid"], signal.SIGTERM)
-    print("stopping: runs save themselves", flush=True)
+    print("stopping: saving all runs", flush=True)
     while lock.is_held():
         time.sleep(LOOK_EVERY_S)
-    print("stopped; start goes on from there")
+    print("stopped; start resumes from there")
 
 
 def _detached(do: Callable[[], None], log: Path) -> int:

@@ -51,7 +51,7 @@ def lines(place: Place) -> Iterator[str]:
     yield from (f"{line}  {words}" for line, words in zip(table, states, strict=True))
     numbers = Counter(state.kind for state in found)
     counted = ", ".join(f"{numbers[kind]} {kind}" for kind in get_args(Kind) if numbers[kind])
-    at_work = "no queue is at work" if queue is None else f"queue: process {queue['pid']}"
+    at_work = "no queue is running" if queue is None else f"queue: process {queue['pid']}"
     yield f"{len(found)} runs: {counted}; {at_work}"
 
 

@@ -21,7 +21,7 @@ from scripts.evidence.priority import lower
 from scripts.evidence.states import is_done
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment.signals import StopRequest, stop_on_signals
-from snnrl.experiment.sweep.job import Job, ended_alone
+from snnrl.experiment.sweep.job import Job, unreported_outcome
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, count
 
 LOOK_EVERY_S = 0.5
@@ -60,7 +60,7 @@ def work(place: Place, plan: Plan, lock: Lock, *, retry: bool = False) -> None:
     done = sum(is_done(planned.path, planned.entry.steps) for planned in plan.runs)
     say(f"{done} of {len(plan.runs)} runs are done; now {count(outcomes, len(outcomes))}")
     if stop.signal_number is not None:
-        raise Interrupted("stopped; start goes on from there", stop.signal_number)
+        raise Interrupted("stopped; start resumes from there", stop.signal_number)
     if queue.too_full is not None:
         raise queue.too_full
     if done < len(plan.runs):
@@ -80,16 +80,16 @@ class Queue:
         self.sweep = Sweep(place.queue)
         self.sweep.begin()
         self.too_full: UserError | None = None
-        self._say_who()
+        self._write_queue()
 
     def work(self, stop: StopRequest) -> None:
         """Until nothing runs and nothing can begin."""
         told, changed = False, True
         while True:
-            changed |= self._account()
+            changed |= self._report_ended()
             if stop.signal_number is not None and not told:
                 told = True
-                say("stopping: runs save themselves")
+                say("stopping: saving all runs")
                 for running in self.running:
                     running.process.terminate()
             if stop.signal_number is None and changed:
@@ -113,7 +113,7 @@ class Queue:
                 return
             self.left.remove(planned)
             self._start(planned)
-            self._say_who()
+            self._write_queue()
 
     def _next(self) -> Planned | None:
         """The most important run that can begin."""
@@ -151,9 +151,9 @@ class Queue:
             say(f"run {entry.number}: failed: {planned.name}: {reason}")
             return
         self.running.append(Running(planned, job, process))
-        say(f"run {entry.number}: begun: {planned.name}, to {entry.steps:,} steps")
+        say(f"run {entry.number}: started: {planned.name}, to {entry.steps:,} steps")
 
-    def _account(self) -> bool:
+    def _report_ended(self) -> bool:
         """Say what came of runs that have ended.
 
         :return: whether there were any
@@ -167,15 +167,15 @@ class Queue:
             number = running.job.number
             outcome = self.sweep.outcome(number)
             if outcome is None:
-                outcome = ended_alone(running.job, status)
+                outcome = unreported_outcome(running.job, status)
                 self.sweep.record(number, outcome)
             came = readable(self.place, outcome.reason) or f"return {outcome.final_return:.1f}"
             say(f"run {number}: {outcome.status}: {running.planned.name}: {came}")
-            self._say_who()
+            self._write_queue()
         return len(self.running) < before
 
-    def _say_who(self) -> None:
-        self.lock.say_who({run.process.pid: run.planned.overrides for run in self.running})
+    def _write_queue(self) -> None:
+        self.lock.write_queue({run.process.pid: run.planned.overrides for run in self.running})
 
 
 def say(line: str) -> None:
@@ -194,5 +194,5 @@ def check_room(folder: Path) -> None:
     if free < ROOM_BYTES:
         raise UserError(
             f"{folder}: {free / 1e9:.1f} GB free, expected {ROOM_BYTES / 1e9:.0f} GB for a run; "
-            "nothing is lost, start goes on from there"
+            "nothing is lost, start resumes from there"
         )

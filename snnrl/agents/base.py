@@ -1,4 +1,4 @@
-"""Base class of the agents: spiking networks in Stable-Baselines3's algorithms."""
+"""Base class of the agents, which put spiking networks into Stable-Baselines3's algorithms."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from stable_baselines3.common.vec_env import (
 )
 from torch import Tensor, nn
 
-from snnrl.agents.environments import check_spaces, refuse_covered_normalization
+from snnrl.agents.environments import check_spaces, refuse_wrapped_normalization
 from snnrl.agents.policies.part import SpikingPart
 from snnrl.agents.record import Recording, logged_values, record
 from snnrl.agents.saving import SavedAgent
 from snnrl.agents.updates.loss_log import LatestLosses, LossLog
-from snnrl.agents.updates.optimizers import keep_how, keeps_how, prepare_adam, set_learning_rate
+from snnrl.agents.updates.optimizers import (
+    keep_implementation,
+    keeps_implementation,
+    prepare_adam,
+    set_learning_rate,
+)
 from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
 from snnrl.nn.activity import Activity, activity
@@ -42,7 +47,7 @@ class SpikingAgent(SavedAgent):
     """A mixin for Stable-Baselines3's algorithms: list it before them.
 
     ``recalibrated_at`` holds the environment step of each part's last re-calibration,
-    ``statistics_before`` the statistics from before it, for measuring.
+    ``statistics_before`` the statistics that it replaced, which are needed to measure their error.
     """
 
     experience: ClassVar[str]
@@ -78,7 +83,7 @@ class SpikingAgent(SavedAgent):
 
     @property
     def policy_kwargs(self) -> dict[str, Any]:
-        """A copy of the given arguments: Stable-Baselines3 writes into them."""
+        """Copy of the given arguments, because Stable-Baselines3 writes into them."""
         kwargs: dict[str, Any] = vars(self)["policy_kwargs"]
         return kwargs
 
@@ -105,7 +110,7 @@ class SpikingAgent(SavedAgent):
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def _setup_model(self) -> None:
-        # ``load`` writes its arguments and what it read without calling the setters.
+        # ``load`` sets its arguments and the saved attributes without calling the setters.
         self.policy_kwargs = vars(self)["policy_kwargs"]
         if (kernel := vars(self).pop("kernel", None)) is not None:
             if not issubclass(self.policy_class, self.policy_aliases["SpikingPolicy"]):
@@ -139,7 +144,7 @@ class SpikingAgent(SavedAgent):
         return networks[0].kernel if networks else "naive"
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
-        """Return the arguments of the part for observations ``[B, ...]``."""
+        """Return the inputs with which a part is called for observations ``[B, ...]``."""
         raise NotImplementedError
 
     def sample_inputs(
@@ -147,18 +152,19 @@ class SpikingAgent(SavedAgent):
     ) -> tuple[Tensor, ...] | None:
         """Return ``n`` inputs of the part from the agent's experience; ``None`` while it has none.
 
-        :param generator: draws them; no other generator is used
+        :param generator: source of the random draws; no other is used
         """
         raise NotImplementedError
 
     def record(self, observations: np.ndarray) -> Recording:
-        """Return what every spiking layer does with observations, whatever the kernel.
+        """Return the activity of every spiking layer for the observations, with any kernel.
 
         ``agent.record(observations)["actor"]["layers.0"].membranes`` are the membrane potentials of
         the first layer, ``[T, B, N]``, beside ``currents``, ``spikes`` and ``rates`` ``[N]``.
 
-        :param observations: ``[B, ...]``, or one without B, as :meth:`predict` takes them
-        :raises UserError: a neuron whose membrane potentials are not known
+        :param observations: ``[B, ...]``, or a single one without the batch dimension, as for
+            :meth:`predict`
+        :raises UserError: the membrane potentials of a neuron are unknown
         """
         tensor, _ = self.policy.obs_to_tensor(observations)
         assert isinstance(tensor, Tensor)
@@ -175,9 +181,10 @@ class SpikingAgent(SavedAgent):
                     self.logger.record(key, value)
 
     def activity(self, name: str, inputs: tuple[Tensor, ...]) -> Activity:
-        """Return how much each layer of a part spikes, in evaluation mode.
+        """Return firing rates, saturation and gains of a part's layers, in evaluation mode.
 
-        There are no gains where statistics are replaced at each rollout: no rule is used.
+        Gains are left out where statistics are replaced at each rollout, because no update rule
+        runs.
 
         :param name: of the part
         :param inputs: what it is called with
@@ -188,7 +195,7 @@ class SpikingAgent(SavedAgent):
         return seen._replace(gains={}) if replaced else seen
 
     def keep_statistics(self, name: str) -> None:
-        """Keep the part's moving statistics, and note a re-calibration at this step."""
+        """Store a copy of the part's moving statistics before a re-calibration at this step."""
         self.statistics_before[name] = [
             (layer.moving_mean.clone(), layer.moving_var.clone())
             for layer in norm_layers(self.parts()[name])
@@ -199,11 +206,11 @@ class SpikingAgent(SavedAgent):
         """Prepare optimisers, kernels and logs; call it at the end of ``_setup_model``.
 
         :param capturable: whether gradient steps will be captured as CUDA graphs
-        :raises UserError: the kernel that was asked for cannot run on the agent's device, or a
+        :raises UserError: the chosen kernel cannot run on the agent's device, or a
             ``VecNormalize`` is not the outermost wrapper
         """
         if self.env is not None:
-            refuse_covered_normalization(self.env)
+            refuse_wrapped_normalization(self.env)
         if self.device.type == "cuda":
             disable_tf32()
         self._prepare_optimizers(capturable)
@@ -230,16 +237,18 @@ class SpikingAgent(SavedAgent):
             print(f"Using kernel {networks[0].kernel}")
 
     def _refuse_normalised_bytes(self) -> None:
-        """Refuse normalised bytes: encoders scale by their range, and buffers keep them as bytes.
+        """Refuse to normalise integer observations: encoders scale them by their range, and buffers
+        store them as integers.
 
-        :raises UserError: ``VecNormalize(norm_obs=True)`` around whole numbers
+        :raises UserError: ``VecNormalize(norm_obs=True)`` around integer observations
         """
         env, space = self.get_vec_normalize_env(), self.observation_space
         whole = isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating)
         if env is not None and env.norm_obs and whole:
             raise UserError(
-                f"VecNormalize: observations are {space.dtype}, and stay so where they are kept; "
-                "expected norm_obs=False, or an environment that observes floating-point numbers"
+                f"VecNormalize: observations are {space.dtype} and are stored as such, which "
+                "would truncate normalised ones; expected norm_obs=False, or an environment that "
+                "observes floating-point numbers"
             )
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
@@ -250,14 +259,16 @@ class SpikingAgent(SavedAgent):
         return {n: recursive_getattr(self, n) for n in names if n.endswith("optimizer")}
 
     def _prepare_optimizers(self, capturable: bool) -> None:
-        """Make Adam fused by default for our policies; leave Stable-Baselines3's policies alone."""
+        """Make Adam fused by default for this package's policies; leave Stable-Baselines3's
+        unchanged."""
         ours = tuple(self.policy_aliases[name] for name in ("AnnPolicy", "SpikingPolicy"))
         if not isinstance(self.policy, ours):
             return
         given = self.policy_kwargs.get("optimizer_kwargs") or {}
         for name, optimizer in self._named_optimizers().items():
             # SB3 passes them only to the policy's optimisers, not to that of SAC's entropy
-            # coefficient; uncaptured, that one computes as if it had got them, as it always did.
+            # coefficient; without capture, that optimiser computes as if it had them, as in all
+            # earlier versions.
             theirs = "." in name or not capturable
             prepare_adam(optimizer, given if theirs else {}, capturable=capturable)
 
@@ -265,8 +276,8 @@ class SpikingAgent(SavedAgent):
         copy = memo[id(self)] = type(self).__new__(type(self))
         copy.__dict__.update(deepcopy(vars(self), memo))
         for own, other in zip(self._optimizers(), copy._optimizers(), strict=True):
-            if keeps_how(own):
-                keep_how(other)
+            if keeps_implementation(own):
+                keep_implementation(other)
         return copy
 
     @property
@@ -279,7 +290,7 @@ class SpikingAgent(SavedAgent):
     def _update_learning_rate(
         self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer
     ) -> None:
-        # Not Stable-Baselines3's, which replaces a rate that is a tensor, and logs it.
+        # Stable-Baselines3's method would replace a rate that is a tensor, and log it.
         rate = self.lr_schedule(self._current_progress_remaining)
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             set_learning_rate(optimizer, rate)
@@ -294,7 +305,7 @@ class SpikingAgent(SavedAgent):
 
         :param loss: scalar
         :param max_grad_norm: largest norm of the gradient of all weights of the policy; ``None``:
-            any
+            no limit
         """
         optimizer.zero_grad()
         loss.backward()
@@ -302,7 +313,7 @@ class SpikingAgent(SavedAgent):
             nn.utils.clip_grad_norm_(self.policy.parameters(), max_grad_norm)
         optimizer.step()
         if self._surrogates:
-            # Only what this optimiser moved: others may be between their two passes.
+            # Only those that this optimiser moved: another part may be between its two passes.
             moved = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
             for surrogate in self._surrogates:
                 if any(id(weight) in moved for weight in surrogate.parameters()):

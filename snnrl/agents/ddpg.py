@@ -88,7 +88,7 @@ class DDPG(td3.TD3):
             learning_rate,
             *args,
             policy_delay=1,
-            # A standard deviation of 0 would do, but draws no random numbers where SB3's DDPG does.
+            # A standard deviation of 0 would skip the random draws that SB3's DDPG makes.
             target_policy_noise=0.1,
             target_noise_clip=0.0,
             policy_kwargs={"n_critics": 1, **(policy_kwargs or {})},

@@ -28,7 +28,7 @@ SPIKING_KEYS_WITHOUT_MEANING = ("actor", "critic")
 
 
 class AnnPolicy(QuickModes, DQNPolicy):
-    """The same agent with an ordinary Q-network: the baseline.
+    """The baseline: the same agent with an ordinary Q-network.
 
     :param net_arch: hidden neurons
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of convolutions, for images
@@ -55,11 +55,11 @@ class SpikingPolicy(QuickModes, DQNPolicy):
     :param neuron: a name (``configs/neuron`` has them), a class, or ``dict(name=...,
         **parameters)`` with either; ``surrogate``, ``encoder``, ``bn``, ``regulation`` and each of
         ``losses`` are given in the same way
-    :param surrogate: derivative in place of the spike's
+    :param surrogate: surrogate gradient of the spike function
     :param encoder: ``direct``, ``population`` (which scales bytes before its tanh)
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of spiking convolutions of images
     :param bn: normalisation
-    :param regulation: what moves the firing thresholds; ``None``: nothing
+    :param regulation: regulation of the firing thresholds; ``None``: they are constant
     :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
     :param readout: ``linear``, ``population``, ``auto`` (linear)
@@ -101,9 +101,9 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
     ``DQN("SpikingPolicy", env, policy_kwargs=dict(neuron="lif", bn="carebn"))``.
 
     :param loss: ``huber``, as in Stable-Baselines3, or ``mse``
-    :param max_grad_norm: largest norm of the gradient, ``None``: any
-    :param exploration_updates: epsilon falls linearly over so many gradient steps from the first
-        one on, from ``exploration_initial_eps`` to ``exploration_final_eps``; ``None``: over
+    :param max_grad_norm: largest norm of the gradient; ``None``: no limit
+    :param exploration_updates: number of gradient steps, from the first, over which epsilon falls
+        linearly from ``exploration_initial_eps`` to ``exploration_final_eps``; ``None``: over
         ``exploration_fraction`` of the environment steps, as in Stable-Baselines3
     :param target_update_updates: gradient steps between copies to the target network; ``None``:
         ``target_update_interval`` environment steps, as in Stable-Baselines3
@@ -168,20 +168,22 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         ):
             if not self.replacement and given != usual:
                 raise UserError(
-                    f"replacement=False: does not go with {name}={given}; expected {name}={usual}"
+                    f"replacement=False: cannot be combined with {name}={given}; expected "
+                    f"{name}={usual}"
                 )
         if not self.replacement and self.replay_buffer_class not in (None, ReplayBuffer):
             raise UserError(
-                f"replacement=False: {self.replay_buffer_class} draws by itself; expected no "
-                "replay_buffer_class"
+                f"replacement=False: {self.replay_buffer_class} draws its own minibatches; "
+                "expected no replay_buffer_class"
             )
         super()._setup_model()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Gradient steps on the replay buffer, and copies to the target network.
+        """Take gradient steps on the replay buffer, and copy the weights to the target network when
+        due.
 
-        The online network's pass in the loss is its only one in training mode: there its
-        normalisation uses batch statistics and moves the moving ones.
+        The online network's only pass in training mode is that in the loss. There its normalisation
+        uses batch statistics and updates the moving ones.
         """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
@@ -211,7 +213,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         self._learn("q_network", self.policy.optimizer, loss, self.max_grad_norm)
 
     def _on_step(self) -> None:
-        # Stable-Baselines3 updates target network and epsilon here, by environment steps.
+        # Here Stable-Baselines3 updates the target network and epsilon, by environment steps.
         self._n_calls += 1
         interval = max(self.target_update_interval // self.n_envs, 1)
         if self.target_update_updates is None and self._n_calls % interval == 0:
@@ -220,7 +222,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
         elif self._n_updates == 0:
             self.exploration_rate = self.exploration_initial_eps
-        # Not through the property, which would wait for the losses at every step.
+        # The ``logger`` property would wait for the losses at every step.
         self._logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def _make_target_networks(self) -> TargetNetworks:

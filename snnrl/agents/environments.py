@@ -1,4 +1,4 @@
-"""Checks of environments that are given to an agent."""
+"""Checks of an agent's environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from snnrl.errors import UserError
 
 
 def check_spaces(env: GymEnv) -> None:
-    """Check what Stable-Baselines3 asserts, or what would end in NaN.
+    """Check the spaces for what Stable-Baselines3 only asserts and for bounds that would lead to
+    NaN.
 
     :raises UserError: a space is missing or of another kind, or has bounds or shapes that no agent
         can act in or read
@@ -30,23 +31,23 @@ def check_spaces(env: GymEnv) -> None:
         raise UserError(f"env: {reason}")
 
 
-def refuse_covered_normalization(env: VecEnv) -> None:
-    """Refuse a ``VecNormalize`` beneath another wrapper.
+def refuse_wrapped_normalization(env: VecEnv) -> None:
+    """Refuse a ``VecNormalize`` inside another wrapper.
 
-    Its statistics are saved with an agent, and wrapped around an environment when that is loaded:
-    outermost.
+    Its statistics are saved with the agent. When the agent is loaded, they are wrapped around its
+    environment as the outermost wrapper.
 
-    :raises UserError: a wrapper stands over a ``VecNormalize`` of ``env``
+    :raises UserError: a ``VecNormalize`` of ``env`` is inside another wrapper
     """
     above: list[type] = []
     while isinstance(env, VecEnvWrapper):
         if isinstance(env, VecNormalize):
-            # Stable-Baselines3 itself puts one over it, which changes observations alone.
+            # Stable-Baselines3 itself adds this wrapper, which changes only observations.
             covers = [k for k in above if env.norm_obs or k is not VecTransposeImage]
             if covers:
                 name = covers[-1].__name__
                 raise UserError(
-                    f"VecNormalize: is beneath {name}, and would be above it when the agent is "
+                    f"VecNormalize: is wrapped in {name}, and would wrap it once the agent is "
                     f"loaded; expected VecNormalize outermost, as VecNormalize({name}(...))"
                 )
         above.append(type(env))

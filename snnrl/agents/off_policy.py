@@ -30,22 +30,23 @@ from snnrl.seeds import SEEDINGS, Independent
 
 
 def squared_errors(values: Iterable[Tensor], targets: Tensor) -> Tensor:
-    """Return the sum over critics of the mean squared error of their values, ``[B, 1]`` each."""
+    """Return the mean squared error of each critic's values ``[B, 1]``, summed over critics."""
     return reduce(torch.add, (F.mse_loss(value, targets) for value in values))
 
 
 class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     """A mixin for Stable-Baselines3's off-policy algorithms: list it before them.
 
-    With a strategy that re-calibrates, ``learn`` does so every ``recalibrate_every`` environment
-    steps, after the update, from the replay buffer and with generators of its own. SB3's
-    ``EvalCallback`` acts before the update, so it sees the statistics of the previous
-    re-calibration: call :meth:`recalibrate` first where that matters.
+    If the normalisation strategy re-calibrates, ``learn`` does so every ``recalibrate_every``
+    environment steps, after the update. The data come from the replay buffer, drawn with separate
+    generators. SB3's ``EvalCallback`` acts before the update, so it sees the statistics of the
+    previous re-calibration: call :meth:`recalibrate` first where that matters.
 
-    On CUDA gradient steps and the networks' pass of ``predict`` are captured as graphs
-    (:mod:`snnrl.agents.updates.cuda_graphs`) where the policy is ours, its optimiser is Adam or
-    AdamW, fused or ``capturable``, and observations are one array. ``captured`` and ``acting`` hold
-    them; with ``captured`` set to ``None`` everything runs operator by operator.
+    On CUDA, gradient steps and the networks' pass in ``predict`` are captured as graphs
+    (:mod:`snnrl.agents.updates.cuda_graphs`). This needs a policy of this package, Adam or AdamW
+    that is fused or ``capturable``, and observations that are one array. ``captured`` and
+    ``acting`` hold the graphs; if ``captured`` is set to ``None``, everything runs operator by
+    operator.
     """
 
     experience: ClassVar[str] = "replay"
@@ -98,7 +99,8 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         return CudaRecorder(self.device) if self.device.type == "cuda" else None
 
     def _collect_networks(self) -> None:
-        """Collect the tensors and modules that gradient steps use; again after a replacement."""
+        """Collect the tensors and modules that gradient steps use; call it again when one was
+        replaced."""
         self._structure = Structure(self.policy)
         self._collect_surrogates()
         self.target_networks = self._make_target_networks()
@@ -107,7 +109,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.acting.clear()
 
     def _check_networks(self) -> None:
-        """Make sure that gradient steps and decisions use the networks as they are now.
+        """Make sure that gradient steps and decisions use the current networks.
 
         :raises UserError: there are hooks, which a captured graph would not call
         """
@@ -116,12 +118,12 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             assert self._structure is not None
         if self.captured is not None and not self._structure.is_plain():
             raise UserError(
-                f"captured gradient steps: {self._structure.what_is_not_plain()}, which they would "
-                "not call; expected agent.captured = None"
+                f"captured gradient steps: {self._structure.why_not_plain()}, which captured "
+                "steps would not call; expected agent.captured = None"
             )
 
     def _make_target_networks(self) -> TargetNetworks:
-        """Return the target networks with those that they follow."""
+        """Return the target networks, paired with the networks that they follow."""
         raise NotImplementedError
 
     def _update_targets(self) -> None:
@@ -141,7 +143,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """Act as Stable-Baselines3's agents do; where captured, by a CUDA graph."""
+        """Return actions, as in Stable-Baselines3; by a CUDA graph if the pass is captured."""
         policy = self.policy
         if self.captured is None or not isinstance(policy, QuickModes):
             return super().predict(*args, **kwargs)
@@ -159,13 +161,13 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         assert isinstance(observations, Tensor)
         actions = self.acting(decide, Seen(observations), (deterministic,))
         assert actions is not None
-        # The next call overwrites them.
+        # The next replay overwrites the actions.
         return actions.to("cpu", copy=True)
 
     def set_parameters(self, *args: Any, **kwargs: Any) -> None:
-        """Set parameters as Stable-Baselines3 does."""
+        """Set parameters, as in Stable-Baselines3."""
         super().set_parameters(*args, **kwargs)
-        # Optimisers have new tensors now, and the user may have given others.
+        # Optimisers now have new tensors, and the user may have given other networks.
         if self.captured is not None:
             self.captured.clear()
             self.acting.clear()
@@ -223,7 +225,8 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         """Replace moving statistics by those pooled over replay minibatches.
 
         Each part sees ``recalibrate_batches`` minibatches of the training batch size; see
-        :func:`snnrl.nn.norm.recalibrating`. The earlier statistics are kept for measuring.
+        :func:`snnrl.nn.norm.recalibrating`. The replaced statistics are kept to measure their
+        error.
 
         :param names: the parts; all spiking ones if not given
         """

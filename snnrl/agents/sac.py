@@ -26,7 +26,7 @@ from snnrl.agents.updates.targets import TargetNetworks
 
 
 class AnnPolicy(QuickModes, SACPolicy):
-    """The same agent with ordinary networks: the baseline, 256-256."""
+    """The baseline: the same agent with ordinary networks, 256-256."""
 
 
 class SpikingPolicy(SpikingActorCritic, AnnPolicy):
@@ -64,15 +64,15 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         return None if self.use_sde else super()._recorder()
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """Act as Stable-Baselines3's agents do; where captured, by a CUDA graph."""
+        """Return actions, as in Stable-Baselines3; by a CUDA graph if the pass is captured."""
         with nullcontext() if self.captured is None else _unchecked_distributions():
             return super().predict(*args, **kwargs)
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """Gradient steps on the replay buffer: temperature, critics, actor, targets.
+        """Take gradient steps on the replay buffer: temperature, critics, actor, target networks.
 
-        A network's pass in its own loss is its only one in training mode with gradients: there its
-        normalisation uses batch statistics and moves the moving ones.
+        A network's only pass in training mode with gradients is that in its own loss. There its
+        normalisation uses batch statistics and updates the moving ones.
         """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self._optimizers())
@@ -97,7 +97,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         self._update_actor(batch, actions, log_prob, temperature)
 
     def _update_temperature(self, log_prob: Tensor) -> Tensor:
-        """Take a gradient step on the temperature; return it from before the step, ``[1]``.
+        """Take a gradient step on the temperature; return its value before the step, ``[1]``.
 
         The loss is ``-log alpha (log pi + target entropy)``.
         """
@@ -142,9 +142,9 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
 
 @contextmanager
 def _unchecked_distributions() -> Iterator[None]:
-    """Switch off the checks of torch's distributions inside: they wait for the device.
+    """Context without the checks of torch's distributions, which wait for the device.
 
-    Values that are not finite show in the losses.
+    Non-finite values are found in the losses.
     """
     checked = Distribution._validate_args
     Distribution.set_default_validate_args(False)

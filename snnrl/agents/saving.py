@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-from snnrl.agents.environments import refuse_covered_normalization
+from snnrl.agents.environments import refuse_wrapped_normalization
 from snnrl.errors import UserError, expect
 
 
@@ -57,15 +57,15 @@ class SavedAgent(BaseAlgorithm):
         The file is unpickled and can run any code. Load only files that you trust.
 
         :param kernel: kernel of the spiking networks, in place of the one given when the agent was
-            made; ``auto`` is decided here
+            made; ``auto`` is resolved on this machine
         :param kwargs: arguments of the algorithm, in place of the saved ones
-        :raises UserError: the saved ``VecNormalize``, or the environment's, is beneath another
+        :raises UserError: the saved ``VecNormalize``, or the environment's, is inside another
             wrapper; an argument does not exist; the kernel cannot run here, or the agent has no
             spiking networks
         """
         _check_arguments(cls, kwargs, custom_objects)
         if kernel is not None:
-            # Not an attribute of the agent, which has what it became: see ``_setup_model``.
+            # Not an attribute of the agent, which keeps only its effect: see ``_setup_model``.
             kwargs["kernel"] = kernel
         try:
             agent = super().load(
@@ -75,17 +75,17 @@ class SavedAgent(BaseAlgorithm):
             if "policy kwargs" not in str(problem):
                 raise
             raise UserError(
-                "policy_kwargs: not those that the agent was saved with; expected none, or "
+                "policy_kwargs: differ from those that the agent was saved with; expected none, or "
                 "load(path, kernel=...) for another kernel"
             ) from problem
         if (kept := agent.normalization) is not None:
             if kept.norm_obs and kept.observation_space != agent.observation_space:
                 raise UserError(
-                    f"VecNormalize: the saved one normalised {kept.observation_space} beneath "
-                    f"another wrapper, and the agent observes {agent.observation_space}; expected "
+                    f"VecNormalize: the saved one normalised {kept.observation_space} inside "
+                    f"another wrapper, but the agent observes {agent.observation_space}; expected "
                     "an agent that was trained with VecNormalize outermost"
                 )
-            # What pickling left out: without it one can neither copy nor save it again.
+            # Left out by pickling; without it the object can neither be copied nor saved again.
             kept.class_attributes = dict(inspect.getmembers(type(kept)))
             kept.returns = np.zeros(kept.num_envs)
         if agent.env is not None:
@@ -100,7 +100,7 @@ class SavedAgent(BaseAlgorithm):
         """
         self.normalization = self.get_vec_normalize_env() or self.normalization
         wrapped = self._wrap_env(env, self.verbose)
-        refuse_covered_normalization(wrapped)
+        refuse_wrapped_normalization(wrapped)
         super().set_env(self._with_normalization(wrapped), force_reset)
 
     def _with_normalization(self, env: VecEnv) -> VecEnv:
@@ -109,7 +109,7 @@ class SavedAgent(BaseAlgorithm):
         # A copy has no environment yet.
         kept = deepcopy(self.normalization)
         if isinstance(env, VecTransposeImage) and kept.observation_space != env.observation_space:
-            # It was beneath, where Stable-Baselines3 leaves one that scales rewards alone.
+            # It was inside, where Stable-Baselines3 leaves one that scales only rewards.
             kept.set_venv(env.venv)
             env.venv = kept
             return env
@@ -122,7 +122,7 @@ def _check_arguments(
 ) -> None:
     """Refuse arguments that Stable-Baselines3's ``load`` would ignore."""
     if "kernel" in (custom_objects or {}):
-        raise UserError("custom_objects: kernel is none; expected load(path, kernel=...)")
+        raise UserError("custom_objects: cannot change the kernel; expected load(path, kernel=...)")
     known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
     for name in given:
         expect("load", name, sorted(known - {"self", "args", "kwargs", "policy", "env"}))

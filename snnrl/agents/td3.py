@@ -22,7 +22,7 @@ from snnrl.agents.updates.targets import TargetNetworks
 
 
 class AnnPolicy(QuickModes, TD3Policy):
-    """The same agent with an ordinary actor: the baseline, 256-256 like the spiking one."""
+    """The baseline: the same agent with an ordinary actor, 256-256 like the spiking one."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         self.frozen_critic = Frozen(self.critic)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Gradient steps on the replay buffer: targets, critics, and each ``policy_delay`` steps
-        the actor and the target networks.
+        """Take gradient steps on the replay buffer: critics at each step, actor and target networks
+        every ``policy_delay`` steps.
 
-        A network's pass in its own loss is its only one in training mode: there its
-        normalisation uses batch statistics and moves the moving ones.
+        A network's only pass in training mode is that in its own loss. There its normalisation uses
+        batch statistics and updates the moving ones.
         """
         self.policy.set_training_mode(True)
         self._set_learning_rates()

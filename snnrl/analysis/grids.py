@@ -28,8 +28,8 @@ DEFINITIONS = (
     "both maxima are biased upwards, the more so the more evaluations there are",
     "IQM: interquartile mean, of the seeds without the lowest and highest quarter, rounded down "
     "(below four seeds it is the mean)",
-    "P(better): probability that a seed returns more than a seed of the baseline, ties half; where "
-    "every seed does, its interval has no width, which is no certainty",
+    "P(better): probability that a seed returns more than a seed of the baseline, ties half; if "
+    "every seed does, its interval has no width, which does not mean certainty",
     "APG: average performance gain, mean over environments of return / the baseline's - 1; "
     "IQM / baseline: of all seeds' returns, each divided by the baseline's mean return in its "
     "environment",

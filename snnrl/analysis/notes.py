@@ -134,7 +134,7 @@ def _short_notes(groups: Groups) -> list[str]:
     ]
     if not short:
         return []
-    return [f"'last {LAST}' is over fewer, there are no more evaluations: {'; '.join(short)}"]
+    return [f"'last {LAST}' is over fewer, as there are no more evaluations: {'; '.join(short)}"]
 
 
 def _pooling_notes(groups: Groups) -> list[str]:
@@ -248,8 +248,8 @@ def _status_notes(runs: Sequence[Run]) -> list[str]:
             notes.append(f"unfinished, not in the numbers, no evaluation yet: {run.name}")
         elif run.status == "unfinished":
             notes.append(
-                f"unfinished, running or cut off, in the numbers as far as it got "
-                f"({run.steps} of {planned} steps): {run.name}"
+                f"unfinished (running or interrupted), included as far as it got ({run.steps} of "
+                f"{planned} steps): {run.name}"
             )
     return notes
 

@@ -149,7 +149,7 @@ def _plot(groups: Groups, curves: Curves) -> Figure | None:
     for cells in found.values():
         for name, seeds in cells.items():
             counts.setdefault(name, []).append(len(seeds))
-    singly = any(_drawn_singly(count) for numbers in counts.values() for count in numbers)
+    singly = any(_draws_single_seeds(count) for numbers in counts.values() for count in numbers)
     styles = line_styles(list(groups))
     figure, grid = panels(
         len(found),
@@ -203,12 +203,12 @@ def _draw_group(
         linestyle=linestyle,
         marker=_marker(mean),
     )
-    if _drawn_singly(len(seeds)):
+    if _draws_single_seeds(len(seeds)):
         for seed in seeds:
             axes.plot(seed.index, seed, color=color, linestyle=linestyle, linewidth=0.7, alpha=0.45)
 
 
-def _drawn_singly(seeds: int) -> bool:
+def _draws_single_seeds(seeds: int) -> bool:
     return 1 < seeds <= SINGLE_SEEDS
 
 

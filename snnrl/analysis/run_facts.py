@@ -17,7 +17,7 @@ def versions_of(starts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
     :param starts: see :func:`snnrl.run_format.provenance.read_provenance`
     """
-    return _together(
+    return _merge_values(
         {
             **facts.get("versions", {}),
             **_code(facts),
@@ -33,7 +33,7 @@ def hardware_of(starts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     :param starts: see :func:`snnrl.run_format.provenance.read_provenance`
     """
     found = (facts.get("hardware", {}) for facts in starts)
-    return _together({name: each[name] for name in HARDWARE if name in each} for each in found)
+    return _merge_values({name: each[name] for name in HARDWARE if name in each} for each in found)
 
 
 def _code(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -46,7 +46,7 @@ def _code(facts: Mapping[str, Any]) -> dict[str, str]:
     return {"code": str(git["revision"])[:8] + (f" with changes {digest}" if changes else "")}
 
 
-def _together(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def _merge_values(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return one value per name; of a run resumed elsewhere, all values in order."""
     values: dict[str, dict[str, None]] = {}
     for record in records:

@@ -52,7 +52,7 @@ def fetch_runs(source: str, api: Any = None) -> tuple[list[Run], list[str]]:
         raise UserError(f"--wandb {source}: no run there")
     runs = [run for run, _ in pieces if run is not None]
     if not runs:
-        raise UserError(f"--wandb {source}: none of its {len(found)} runs is one of snnrl's")
+        raise UserError(f"--wandb {source}: none of its {len(found)} runs is a run of snnrl")
     notes = [note for _, note in pieces if note]
     lacking = (
         f"from W&B {source}: means over episodes only, no statistics error, no versions, "
@@ -84,7 +84,9 @@ def _fetch(path: str, source: Any) -> tuple[Run | None, str]:
         config,
         evaluations,
         status,
-        reason="W&B says failed; its folder has the reason" if status == "failed" else "",
+        reason="failed according to W&B; the run folder has the reason"
+        if status == "failed"
+        else "",
         clock=_clock(source),
     )
     return run, note

@@ -65,7 +65,7 @@ def place(problem: BaseException) -> str:
         chain.append(deeper)
     # gymnasium re-raises some exceptions.
     frames = [f for each in reversed(chain) for f in traceback.extract_tb(each.__traceback__)]
-    theirs = [f for f in frames if _is_theirs(f.filename)]
+    theirs = [f for f in frames if _is_environment_code(f.filename)]
     # A user's environment is seldom installed; the libraries it calls are.
     theirs = [f for f in theirs if not f.filename.startswith(_INSTALLED)] or theirs
     return f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
@@ -76,7 +76,7 @@ def place_of(thing: Any) -> str:
     code."""
     with suppress(TypeError, OSError):
         file = inspect.getsourcefile(thing) or ""
-        if file and _is_theirs(file):
+        if file and _is_environment_code(file):
             return f"{Path(file).name}:{inspect.getsourcelines(thing)[1]}"
     return ""
 
@@ -91,7 +91,7 @@ def place_of_method(env: gymnasium.Env[Any, Any], name: str) -> str:
     return ""
 
 
-def _is_theirs(file: str) -> bool:
+def _is_environment_code(file: str) -> bool:
     if Path(file).parent.parent == _GYMNASIUMS_ENVS:
         return True
     return not file.startswith((*_NOT_THEIRS, "<frozen"))

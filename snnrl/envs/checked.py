@@ -51,7 +51,7 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
         space = self.action_space
         if isinstance(space, spaces.Box | spaces.Discrete) and np.shape(action) != space.shape:
             raise UserError(
-                f"env.id={self.env_id}: was given an action of shape {np.shape(action)}; expected "
+                f"env.id={self.env_id}: received an action of shape {np.shape(action)}; expected "
                 f"{space.shape}"
             )
         result = self.env.step(action)

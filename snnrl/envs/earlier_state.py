@@ -37,7 +37,7 @@ def set_earlier(layers: Sequence[Any], state: bytes) -> None:
     for layer in layers:
         for name in _LEFT_OUT:
             if name in vars(layer) and not _is_of_gymnasium(layer, name):
-                raise UserError(_lacks(f"{type(layer).__name__}.{name}"))
+                raise UserError(_missing_part(f"{type(layer).__name__}.{name}"))
     for layer, saved in zip(layers, content, strict=True):
         if hasattr(layer, "load_state_dict"):
             layer.load_state_dict(saved)
@@ -51,7 +51,7 @@ def _is_of_gymnasium(layer: Any, name: str) -> bool:
     return type(layer).__module__.startswith("gymnasium.")
 
 
-def _lacks(what: str) -> str:
+def _missing_part(what: str) -> str:
     return f"an earlier version saved the environment's state, without {what}"
 
 
@@ -59,5 +59,5 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
         if isinstance(found, type) and issubclass(found, gymnasium.Env):
-            raise UserError(_lacks(f"what refers to {found.__name__}"))
+            raise UserError(_missing_part(f"what refers to {found.__name__}"))
         return found

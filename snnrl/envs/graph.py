@@ -289,7 +289,7 @@ def _function(
 ) -> FunctionType:
     if magic != MAGIC_NUMBER:
         # Code of another interpreter can crash this one.
-        raise pickle.UnpicklingError("it holds a function, and another version of Python saved it")
+        raise pickle.UnpicklingError("it holds a function that another version of Python saved")
     return FunctionType(marshal.loads(code), vars(import_module(module)), None, None, closure)
 
 

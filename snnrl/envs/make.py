@@ -56,7 +56,7 @@ def make_env(
     if not is_game and observation != "default":
         raise UserError(
             f"env.observation={observation}: only Atari games ({atari.NAMESPACE}...) have it, and "
-            f"env.id={env_id} is none; expected default"
+            f"env.id={env_id} is not one; expected default"
         )
     with warnings.catch_warnings(), _silent_mujoco(), _user_errors(env_id):
         # The published results are on -v4, for which gymnasium warns at every make.

@@ -140,7 +140,7 @@ def _restore_wrappers(
     """
     for layer, state in zip(_layers(env)[:-1], states, strict=True):
         vars(layer).update({name: pickle.loads(value) for name, value in state.items()})
-    return f"{', '.join(lost)} cannot be pickled, and is as at the start" if lost else None
+    return f"{', '.join(lost)} cannot be pickled, so it is as at the start" if lost else None
 
 
 def get_state(env: gymnasium.Env[Any, Any]) -> bytes | None:

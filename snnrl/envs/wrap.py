@@ -14,8 +14,8 @@ from snnrl.envs.blame import blame
 from snnrl.errors import UserError, nearest
 
 _MOVING = (
-    "keeps running statistics, which evaluations would not have; expected a wrapper without, or "
-    "VecNormalize from Python (docs/architecture.md)"
+    "keeps running statistics, which evaluations would not have; expected a wrapper without "
+    "them, or VecNormalize from Python (docs/architecture.md)"
 )
 
 REFUSED: dict[type, str] = {

@@ -135,15 +135,15 @@ class Supervisor(BaseCallback):
         if any(self.model.env.get_attr("only_between_episodes")):
             self._wait_for_episodes(self.folder.cfg)
         self.obstacle = self._obstacle()
-        self._warn_of_no_end(self.folder.cfg)
+        self._warn_of_missing_time_limit(self.folder.cfg)
 
-    def _warn_of_no_end(self, cfg: DictConfig) -> None:
+    def _warn_of_missing_time_limit(self, cfg: DictConfig) -> None:
         assert self.model.env is not None
         limit = cfg.evaluation.max_episode_steps or self.model.env.get_attr("time_limit")[0]
         if limit is None:
             self.progress.say(
-                f"env.id={cfg.env.id}: has no time limit that is known, so an evaluation may never "
-                "end; evaluation.max_episode_steps=1000, say, cuts its episodes off"
+                f"env.id={cfg.env.id}: has no known time limit, so an evaluation may never "
+                "end; evaluation.max_episode_steps=1000, for example, truncates its episodes"
             )
 
     def _wait_for_episodes(self, cfg: DictConfig) -> None:
@@ -151,7 +151,7 @@ class Supervisor(BaseCallback):
         consequence = (
             "checkpoints wait for the end of an episode"
             if self.waits
-            else "a run that is resumed starts new episodes and is not identical; expected "
+            else "a resumed run starts new episodes and is not identical; expected "
             "env.n_envs=1 and an update at each step"
         )
         self.progress.say(
@@ -293,9 +293,9 @@ class Supervisor(BaseCallback):
             return
         self.saturated = True
         self.progress.say(
-            f"encoder=population: {max(shares):.0%} of what it is shown is so large that its tanh "
-            "is flat there, and the policy cannot tell it apart; expected observations about as "
-            "large as 1, or encoder=direct"
+            f"encoder=population: {max(shares):.0%} of its inputs are so large that its tanh is "
+            "flat there, so the policy cannot distinguish them; expected observations of "
+            "magnitude about 1, or encoder=direct"
         )
 
     def _log(self, step: int) -> None:
@@ -310,17 +310,17 @@ class Supervisor(BaseCallback):
         # A checkpoint on disk claims that these rows are on disk.
         for table in self.tables.values():
             if table.sync():
-                self._say_mended(table.path)
+                self._report_rewritten(table.path)
         if self._keep_best_model():
-            self._say_mended(self.folder.best_model)
+            self._report_rewritten(self.folder.best_model)
         for name in self.checkpoints.save(self.model, self._position(), longer):
-            self._say_mended(name)
+            self._report_rewritten(name)
         self.folder.mark_saved()
         obstacle = self._obstacle()
         if obstacle is not None and obstacle != self.obstacle:
             self.progress.say(
-                f"{self.folder.cfg.env.id}: its state cannot be saved any more, so a run that is "
-                f"resumed from step {step:,} starts new episodes and is not identical: {obstacle}"
+                f"{self.folder.cfg.env.id}: its state cannot be saved any more, so a run resumed "
+                f"from step {step:,} starts new episodes and is not identical: {obstacle}"
             )
         self.obstacle = obstacle
 
@@ -347,8 +347,8 @@ class Supervisor(BaseCallback):
         replace_file(path, self.best)
         return True
 
-    def _say_mended(self, what: Path | str) -> None:
-        self.progress.say(f"{what}: something else changed it during the run; written again")
+    def _report_rewritten(self, what: Path | str) -> None:
+        self.progress.say(f"{what}: another program changed it during the run; written again")
 
 
 def _best_mean(table: Table) -> float | None:

@@ -46,7 +46,7 @@ def errors_of_statistics(
             experienced = agent.sample_inputs(name, limit, generator)
             if experienced is not None:
                 samples[agent.experience] = experienced
-            rows += _errors(name, part, samples, _replaced_now(agent, name))
+            rows += _errors(name, part, samples, _statistics_before_recalibration(agent, name))
     return rows
 
 
@@ -86,7 +86,7 @@ def short(part: str, path: str) -> str:
     return ".".join([*where, kind])
 
 
-def _replaced_now(agent: SpikingAgent, name: str) -> Statistics | None:
+def _statistics_before_recalibration(agent: SpikingAgent, name: str) -> Statistics | None:
     """Return the part's statistics from before a re-calibration at this step, if there was one."""
     step = agent.num_timesteps
     just_now = step > 0 and agent.recalibrated_at.get(name) == step

@@ -57,11 +57,11 @@ class AdditiveStarts(EpisodeStarts):
             for _ in range(episode):
                 observation, _ = env.reset()
             generator = SEEDINGS["additive"].stream(seed, "evaluation", episode)
-            _give_generator(env.unwrapped, generator)
+            _set_generator(env.unwrapped, generator)
         return np.asarray(observation), seed
 
 
-def _give_generator(env: gymnasium.Env[Any, Any], generator: np.random.Generator) -> None:
+def _set_generator(env: gymnasium.Env[Any, Any], generator: np.random.Generator) -> None:
     own = env.np_random
     wanted = "expected seeding=independent, or a numpy.random.Generator there"
     if not isinstance(own, np.random.Generator):

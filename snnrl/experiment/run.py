@@ -34,7 +34,7 @@ from snnrl.experiment.config.choices import rollout_size
 from snnrl.experiment.config.plugins import check_unchanged
 from snnrl.experiment.config.validate import kernel_for, validate
 from snnrl.experiment.estimate import in_words, seconds_for
-from snnrl.experiment.folder.failures import is_of_the_machine
+from snnrl.experiment.folder.failures import is_machine_failure
 from snnrl.experiment.folder.run_folder import TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.reproduction import provenance
@@ -43,8 +43,8 @@ from snnrl.experiment.time_left import TimeLeft
 from snnrl.experiment.tracking.make import make_tracker
 from snnrl.experiment.tracking.tracker import Tracker
 from snnrl.experiment.workers import EnvironmentEnded
-from snnrl.memory import is_of_the_memory
-from snnrl.output import lasting_output
+from snnrl.memory import is_memory_error
+from snnrl.output import resilient_output
 from snnrl.run_format.evaluations import read_evaluations
 from snnrl.run_format.failures import Failure
 from snnrl.run_format.model import is_whole_model
@@ -79,7 +79,7 @@ class Result:
     trained: bool
 
 
-@lasting_output()
+@resilient_output()
 def run(cfg: DictConfig, overrides: list[str]) -> Result:
     """Train, resume training, or report that the run is done.
 
@@ -107,16 +107,16 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     if finished is not None and find_checkpoint(folder.checkpoint) is None:
         raise UserError(
             f"total_steps={cfg.total_steps}: {folder.path} is done at {finished:,} steps and its "
-            "checkpoint is gone; expected another results_dir, or the folder removed"
+            "checkpoint is missing; expected another results_dir, or the folder removed"
         )
     failure = folder.failed_twice()
     if failure is not None and not cfg.retry:
         raise RunFailed(
-            f"twice the same at step {failure.step:,}, so not retried without retry=true: "
-            f"{failure.reason} ({folder.path / FAILED})"
+            f"twice with the same error at step {failure.step:,}, so not retried without "
+            f"retry=true: {failure.reason} ({folder.path / FAILED})"
         )
     if not folder.has_its_own_name:
-        print(f"uses the folder that these settings have already: {folder.path.parent}")
+        print(f"using the existing folder of these settings: {folder.path.parent}")
     with stop_on_signals() as stop, folder.locked():
         _train(cfg, folder, overrides, stop)
     print(f"run folder: {folder.path}")
@@ -135,9 +135,9 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             folder.check(fresh=checkpoint is None)
             if checkpoint is not None:
                 check_unchanged(folder.last_start().get("plugins", {}), cfg.plugins, folder.path)
-            with _memory_suffices(cfg):
-                seconds = None if checkpoint is not None else _say_how_long(cfg)
-                start = _start(cfg, env) if checkpoint is None else _go_on(folder, env)
+            with _explain_memory_errors(cfg):
+                seconds = None if checkpoint is not None else _print_estimate(cfg)
+                start = _start(cfg, env) if checkpoint is None else _resume(folder, env)
             agent, position = start
             kernel = agent.kernel
             print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
@@ -154,12 +154,12 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
     except UserError as mistake:
         if begun is None:
             raise
-        raise _ended_by(mistake, folder, begun, stop) from mistake
+        raise _record_failure(mistake, folder, begun, stop) from mistake
     except Exception as failure:
-        raise _ended_by(failure, folder, begun, stop) from failure
+        raise _record_failure(failure, folder, begun, stop) from failure
 
 
-def _ended_by(
+def _record_failure(
     failure: Exception, folder: RunFolder, begun: SpikingAgent | None, stop: StopRequest
 ) -> RunFailed | Interrupted:
     """Return the exception to raise; the folder of a run that had begun records the failure."""
@@ -177,7 +177,7 @@ def _ended_by(
         where = "" if isinstance(failure, RunFailed) else place(failure)
         reason = f"{reason}, {where}" if where else reason
     else:
-        counts = None if is_of_the_machine(failure) else Failure(begun.num_timesteps, reason)
+        counts = None if is_machine_failure(failure) else Failure(begun.num_timesteps, reason)
         with suppress(OSError):  # The failure may be a full disk.
             folder.fail(traceback.format_exc(), counts)
             reason = f"{reason} ({folder.path / FAILED})"
@@ -193,7 +193,7 @@ def _training_env(cfg: DictConfig) -> Iterator[VecEnv]:
         env.close()
 
 
-def _say_how_long(cfg: DictConfig) -> float:
+def _print_estimate(cfg: DictConfig) -> float:
     compiles = kernel_for(cfg) == "compile"
     wait = " (compiling takes up to a minute the first time)" if compiles else ""
     if (earlier := _additive_folder(cfg)) is not None:
@@ -223,29 +223,29 @@ def _additive_folder(cfg: DictConfig) -> Path | None:
     return path if is_another else None
 
 
-def _go_on(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:
+def _resume(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:
     cfg, checkpoint = folder.cfg, folder.checkpoint
     agent, position, longer, knows_its_step, restored, damaged = load_checkpoint(
         checkpoint, cfg, env
     )
-    if longer is not None and _goes_on_as_longer(folder, agent.num_timesteps, position, longer):
+    if longer is not None and _resumes_longer_run(folder, agent.num_timesteps, position, longer):
         position = longer
     folder.check_tables(agent.num_timesteps, position.tables)
     if not knows_its_step:
-        position = _of_an_earlier_version(folder, agent.num_timesteps, position)
+        position = _complete_earlier_position(folder, agent.num_timesteps, position)
     if position.losses is not None:
         agent.loss_log = position.losses
     if damaged:
         print(
             one_line(
-                f"{checkpoint}: damaged ({'; '.join(damaged)}); the checkpoint before it, of step "
-                f"{agent.num_timesteps:,}, is whole and is used"
+                f"{checkpoint}: damaged ({'; '.join(damaged)}); the previous checkpoint, of step "
+                f"{agent.num_timesteps:,}, is intact and is used instead"
             )
         )
     if agent.num_timesteps >= cfg.total_steps + rollout_size(cfg):
         raise UserError(
             f"total_steps={cfg.total_steps}: {checkpoint} is at step {agent.num_timesteps:,} "
-            "already; expected at least that"
+            "already; expected at least that many"
         )
     print(f"resuming from step {agent.num_timesteps:,} of {cfg.total_steps:,}")
     print(disk_space(cfg, agent))
@@ -289,18 +289,20 @@ def _learn(
         tracker.finish(exit_code)
 
 
-def _goes_on_as_longer(folder: RunFolder, step: int, position: Position, longer: Position) -> bool:
+def _resumes_longer_run(folder: RunFolder, step: int, position: Position, longer: Position) -> bool:
     """Return whether to resume as a longer run, without the results that only a run's end has."""
     if step < folder.cfg.total_steps:
         return True
     if folder.holds(step, position.tables) or not folder.holds(step, longer.tables):
         return False
     # A longer run has removed them, and was stopped before its own first checkpoint.
-    print(f"{folder.path}: rows of its end at step {step:,} are not there, and are made again")
+    print(
+        f"{folder.path}: the rows of its end, at step {step:,}, are missing and are written again"
+    )
     return True
 
 
-def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> Position:
+def _complete_earlier_position(folder: RunFolder, step: int, position: Position) -> Position:
     """Complete the position of a checkpoint that has no best model and no rows of its own step.
 
     The earliest ones have no rows at all.
@@ -325,19 +327,22 @@ def _of_an_earlier_version(folder: RunFolder, step: int, position: Position) -> 
     )
     best = folder.best_model
     if not best.exists():
-        print(f"{best}: gone; there will be one after an evaluation as good as all before")
+        print(
+            f"{best}: missing; the next evaluation that is at least as good as all earlier "
+            "ones writes it"
+        )
         return position
     if not is_whole_model(best):
-        raise UserError(f"{best}: damaged; expected it back, or removed to go on without it")
+        raise UserError(f"{best}: damaged; expected it restored, or removed to continue without it")
     return position._replace(best=best.read_bytes())
 
 
 @contextmanager
-def _memory_suffices(cfg: DictConfig) -> Iterator[None]:
+def _explain_memory_errors(cfg: DictConfig) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as problem:
-        if not is_of_the_memory(problem):
+        if not is_memory_error(problem):
             raise
         sizes = {key: OmegaConf.select(cfg, key) for key in SIZES}
         shown = ", ".join(f"{key}={size}" for key, size in sizes.items() if size is not None)

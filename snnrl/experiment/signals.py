@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
-from snnrl.output import say_at_once, wait_for_readers
+from snnrl.output import wait_for_readers, write_now
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals handled; SLURM is told to send the last two before a time limit or a preemption."""
@@ -61,7 +61,7 @@ class StopRequest:
         self._asked = number
         self._signalled = now
         wait_for_readers(False)
-        say_at_once("stopping after this update or evaluation step; once more to stop at once")
+        write_now("stopping after this update or evaluation step; repeat to stop at once")
 
 
 @contextmanager

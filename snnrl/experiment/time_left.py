@@ -14,7 +14,7 @@ class TimeLeft:
 
     Random steps make no updates: their pace does not predict that of training steps.
 
-    :param total: environment steps in all
+    :param total: total environment steps
     :param random_steps: of these, random steps before training begins
     :param start: steps done before the start
     :param estimate: estimated seconds of the whole run; ``None`` if unknown
@@ -44,15 +44,15 @@ class TimeLeft:
         now = self.clock()
         if step <= self.random_steps:
             self.trains_since = (step, now)
-            return self._while_random(step, now)
+            return self._left_of_random_steps(step, now)
         first, then = self.trains_since
         seen, took = step - first, now - then
-        known, seconds = self._known_before()
+        known, seconds = self._weighted_estimate()
         if seen + known == 0:
             return None
         return (took + seconds) / (seen + known) * max(self.total - step, 0)
 
-    def _while_random(self, step: int, now: float) -> float | None:
+    def _left_of_random_steps(self, step: int, now: float) -> float | None:
         if self.estimate is None:
             return None
         start, then = self.began
@@ -63,7 +63,7 @@ class TimeLeft:
         pace = (now - since) / (step - first) if step > first else 0.0
         return max(self.estimate - (now - then), pace * (self.random_steps - step))
 
-    def _known_before(self) -> tuple[float, float]:
+    def _weighted_estimate(self) -> tuple[float, float]:
         """Return the training steps that the estimate counts for, and its seconds for them."""
         steps = self.total - self.trains_since[0]
         if self.estimate is None or steps <= 0:

@@ -22,7 +22,7 @@ from snnrl.agents.base import SpikingAgent
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.experiment.config.choices import on_policy
-from snnrl.memory import is_of_the_memory
+from snnrl.memory import is_memory_error
 from snnrl.run_format.model import STATISTICS, add_statistics, read_model
 from snnrl.run_format.names import CONFIG
 from snnrl.text import one_line
@@ -63,9 +63,11 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
         try:
             agent = build_agent(cfg, env, **small)
         except (MemoryError, RuntimeError) as problem:
-            if not is_of_the_memory(problem):
+            if not is_memory_error(problem):
                 raise
-            raise _misfit(path, f"too large for this machine: {one_line(problem)}") from problem
+            raise _mismatch_error(
+                path, f"too large for this machine: {one_line(problem)}"
+            ) from problem
     _load_weights(agent, weights, path)
     agent.num_timesteps = steps
     normalization = agent.get_vec_normalize_env()
@@ -92,22 +94,22 @@ def _check_sizes(cfg: DictConfig, weights: dict[str, Tensor], path: Path) -> Non
     for key in ("actor.hidden", "critic.hidden", "conv.channels"):
         for size in OmegaConf.select(cfg, key) or ():
             if size not in sizes:
-                raise _misfit(path, f"{key}: it has no layer of {size:,}")
+                raise _mismatch_error(path, f"{key}: it has no layer of {size:,}")
 
 
 def _load_weights(agent: SpikingAgent, weights: dict[str, Tensor], path: Path) -> None:
     own = agent.policy.state_dict()
     if alone := sorted(map(str, own.keys() ^ weights.keys())):
         where = "configuration" if alone[0] in own else "model"
-        raise _misfit(path, f"{alone[0]} is only in the {where}")
+        raise _mismatch_error(path, f"{alone[0]} is only in the {where}")
     for name, tensor in own.items():
         given = weights[name]
         if not isinstance(given, Tensor) or given.layout != tensor.layout:
-            raise _misfit(path, f"{name} is no tensor")
+            raise _mismatch_error(path, f"{name} is not a tensor")
         if (given.shape, given.dtype) != (tensor.shape, tensor.dtype):
-            raise _misfit(
+            raise _mismatch_error(
                 path,
-                f"{name} is {tuple(given.shape)} of {given.dtype}, and would be "
+                f"{name} is {tuple(given.shape)} of {given.dtype}; expected "
                 f"{tuple(tensor.shape)} of {tensor.dtype}",
             )
         if given.is_floating_point() and not given.isfinite().all():
@@ -115,7 +117,7 @@ def _load_weights(agent: SpikingAgent, weights: dict[str, Tensor], path: Path) -
     agent.policy.load_state_dict(weights)
 
 
-def _misfit(path: Path, reason: str) -> UserError:
+def _mismatch_error(path: Path, reason: str) -> UserError:
     return UserError(f"{path}: does not fit {CONFIG} ({reason}); expected the model of that run")
 
 
@@ -126,7 +128,7 @@ def _set_moments(normalization: VecNormalize, statistics: Any, path: Path) -> No
         count = float(statistics["count"])
         whole = mean.shape == var.shape == moments.mean.shape
         if not (whole and np.isfinite([*mean, *var, count]).all() and (var >= 0).all()):
-            raise ValueError("other shapes, or numbers that are none")
+            raise ValueError("wrong shapes, or values that are not numbers")
     except (ValueError, TypeError, KeyError, OverflowError) as problem:
         raise UserError(
             f"{path}: {STATISTICS}: expected mean, variance and count of observations of "

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env.subproc_vec_env import _worker
 
 from snnrl.envs.blame import in_words
 from snnrl.errors import RunFailed, UserError
-from snnrl.output import lasting_output
+from snnrl.output import resilient_output
 from snnrl.seeds import (
     SEEDINGS,
     Independent,
@@ -191,7 +191,7 @@ class _Pipe:
             return answer
         if answer.is_mistake:
             raise UserError(answer.line)
-        raise EnvironmentFailed(f"{answer.line}, in a process of an environment") from _Remote(
+        raise EnvironmentFailed(f"{answer.line}, in the process of an environment") from _Remote(
             answer.trace
         )
 
@@ -205,7 +205,7 @@ class _Pipe:
         if status is not None and status < 0:
             how = f" by {signal.Signals(-status).name}"
             how += " (out of memory?)" if status == -signal.SIGKILL else ""
-        return EnvironmentEnded(f"a process of an environment has ended{how}")
+        return EnvironmentEnded(f"the process of an environment ended{how}")
 
 
 class _EndOfFile(Exception):
@@ -238,7 +238,7 @@ def _work(remote: Connection, parents: Connection, make: CloudpickleWrapper) -> 
     os.setpgid(0, 0)
     for number in LEFT_TO_THE_RUN:
         signal.signal(number, signal.SIG_IGN)
-    with lasting_output():
+    with resilient_output():
         try:
             _worker(remote, parents, make)
         except Exception as problem:

@@ -42,12 +42,14 @@ def activity(network: nn.Module, *inputs: Tensor) -> Activity:
     for name, module in network.named_modules():
         if isinstance(module, Encoder):
 
-            def see(module: Encoder, inputs: tuple[Tensor], out: Tensor, key: str = name) -> None:
+            def record(
+                module: Encoder, inputs: tuple[Tensor], out: Tensor, key: str = name
+            ) -> None:
                 if (share := module.saturation(inputs[0])) is not None:
                     saturation[key] = share.item()
                     encoded[key] = out.mean().item()
 
-            hooks.append(module.register_forward_hook(see))
+            hooks.append(module.register_forward_hook(record))
     try:
         with evaluation_mode(network), eager(network), counted(network) as rates:
             network(*inputs)

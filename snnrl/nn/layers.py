@@ -93,7 +93,7 @@ class SpikingLayer(nn.Module):
             self.rates = counts.mean(0) / len(currents)
             return spikes
         spikes, *seen = ops.normalised_neuron(currents, self._fused(affine), bool(self._counts))
-        self._saw(affine, seen, currents)
+        self._store_results(affine, seen, currents)
         return spikes
 
     def fire_into(self, following: SpikingLayer, currents: Tensor, ops: Operators) -> Tensor:
@@ -104,7 +104,7 @@ class SpikingLayer(nn.Module):
         currents_after, *seen = ops.fire_linear(
             currents, self._fused(affine), linear.weight, linear.bias, bool(self._counts)
         )
-        self._saw(affine, seen, currents)
+        self._store_results(affine, seen, currents)
         return currents_after
 
     def fire_counts(self, currents: Tensor, ops: Operators) -> Tensor:
@@ -113,7 +113,7 @@ class SpikingLayer(nn.Module):
         if affine is None:
             return ops.counts(self.fire(currents, ops)).flatten(1)
         counts, mean, var = ops.fire_counts(currents, self._fused(affine))
-        self._saw(affine, [mean, var, counts], currents)
+        self._store_results(affine, [mean, var, counts], currents)
         return counts
 
     def for_acting(self) -> InferenceLayer | None:
@@ -137,7 +137,7 @@ class SpikingLayer(nn.Module):
         statistics, gamma, beta, eps, per_step = affine
         return FusedLayer(statistics, gamma, beta, eps, self._constants(), per_step)
 
-    def _saw(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
+    def _store_results(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
         """Store an operator's further results: mean, variance, and spikes over time ``[B, N]`` if
         counted."""
         mean, var, *counts = seen

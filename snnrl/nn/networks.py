@@ -61,7 +61,7 @@ class SpikingNetwork(Compilable):
     """
 
     _structure: Structure | None = None
-    _stranger: str | None = None
+    _unsupported: str | None = None
 
     def __init__(
         self,
@@ -149,8 +149,8 @@ class SpikingNetwork(Compilable):
         if self.kernel == "compile" and self.regulation is not None:
             # Compiled code reads the gains again in its backward pass, when they have moved.
             raise UserError(
-                "kernel=compile: does not go with a regulation, which moves thresholds between the "
-                "passes; expected kernel=naive, or a fused one that knows the neuron"
+                "kernel=compile: cannot be combined with a regulation, which moves thresholds "
+                "between passes; expected kernel=naive, or a fused kernel that has the neuron"
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -189,19 +189,19 @@ class SpikingNetwork(Compilable):
         structure = self._structure
         if structure is None or not structure.is_current():
             structure = self._structure = Structure(self)
-            self._stranger = self._find_stranger()
-        if self._stranger is not None and self.kernel in FUSED:
+            self._unsupported = self._find_unsupported()
+        if self._unsupported is not None and self.kernel in FUSED:
             raise UserError(
-                f"kernel={self.kernel}: knows no operator of {self._stranger}; expected "
+                f"kernel={self.kernel}: has no operator for {self._unsupported}; expected "
                 "kernel=compile or naive"
             )
         if not structure.is_plain():
             raise UserError(
-                f"kernel={self.kernel}: {structure.what_is_not_plain()}, which it would not call; "
-                "expected kernel=naive, or a pass inside snnrl.nn.eager.eager(network)"
+                f"kernel={self.kernel}: {structure.why_not_plain()}, which the kernel would "
+                "not call; expected kernel=naive, or a pass inside snnrl.nn.eager.eager(network)"
             )
 
-    def _find_stranger(self) -> str | None:
+    def _find_unsupported(self) -> str | None:
         """Return the first module without a fused operator, by name and class.
 
         ``None``: all are known, or are called where they stand (encoder, normalisations,

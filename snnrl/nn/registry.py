@@ -104,13 +104,14 @@ def component(kind: str, name: str | type) -> Component:
         if len(known_as) > 1:
             choices = ", ".join(sorted(each.name for each in known_as))
             raise UserError(
-                f"{GROUPS[kind]}={name.__name__}: is several choices; expected one of {choices}"
+                f"{GROUPS[kind]}={name.__name__}: is registered under several names; expected "
+                f"one of {choices}"
             )
         return known_as[0] if known_as else Component(name.__name__, name, {})
     _import_own(kind)
     if name not in _components[kind]:
         known = sorted(_components[kind])
-        hint = nearest(str(name), known) or "; import the module of one of your own first"
+        hint = nearest(str(name), known) or "; for one of your own, first import its module"
         raise UserError(f"{GROUPS[kind]}={name}: expected one of {', '.join(known)}{hint}")
     return _components[kind][name]
 

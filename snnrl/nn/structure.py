@@ -47,7 +47,7 @@ class Structure:
         """Return whether calling a module below only runs its class's ``forward``."""
         return not any(self._hooks) and not any(map(_has_forward, self._own))
 
-    def what_is_not_plain(self) -> str:
+    def why_not_plain(self) -> str:
         """Return the first module that does more, and why."""
         for name, own in self._attributes:
             if "forward" in own:

@@ -70,7 +70,7 @@ def _watch(name: str, layer: SpikingLayer, traces: dict[str, Trace]) -> list[Rem
         if len(membranes) != len(currents):
             raise UserError(
                 f"{name}.neuron ({type(module).__name__}): called its surrogate {len(membranes)} "
-                f"times in {len(currents)} time steps, so that its membranes are not known; "
+                f"times in {len(currents)} time steps, so its membrane potentials are unknown; "
                 "expected self.surrogate(membrane, self.threshold.level(), step) once a step"
             )
         traces[name] = Trace(currents, torch.stack(membranes), spikes)

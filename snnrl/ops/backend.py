@@ -55,7 +55,7 @@ def resolve_kernel(
         return "compile" if worth_it else "naive"
     if kernel in FUSED and not has_fused:
         raise UserError(
-            f"kernel={kernel}: knows no operator of this neuron, surrogate or normalisation; "
+            f"kernel={kernel}: has no operator for this neuron, surrogate or normalisation; "
             "expected kernel=compile or naive"
         )
     if kernel == "triton":

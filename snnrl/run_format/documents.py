@@ -98,7 +98,7 @@ def _check_depth(content: Any, source: object) -> None:
         for node in level:
             if isinstance(node, Mapping):
                 if wrong := [key for key in node if not isinstance(key, str)]:
-                    raise UserError(f"{source}: key {one_line(wrong[0])}: expected a text")
+                    raise UserError(f"{source}: key {one_line(wrong[0])}: expected a string")
                 deeper += node.values()
             elif isinstance(node, list | tuple | set):
                 deeper += node

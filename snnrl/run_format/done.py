@@ -51,7 +51,9 @@ def read_done(folder: Path) -> Done:
             raise ValueError
         return Done(steps, files)
     except (UserError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file}: cannot be read; remove it to go on from the checkpoint") from None
+        raise UserError(
+            f"{file}: cannot be read; remove it to resume from the checkpoint"
+        ) from None
 
 
 def seal(folder: Path) -> dict[str, tuple[int, int]]:
@@ -66,13 +68,13 @@ def check_sealed(folder: Path, names: Collection[str] = SEALED) -> None:
     """
     for name, expected in read_done(folder).files.items():
         file = folder / name
-        if name in names and file.exists() and not _is(file, expected):
+        if name in names and file.exists() and not _matches(file, expected):
             raise UserError(
-                f"{file}: damaged, not as it was when the run was done; expected it back"
+                f"{file}: damaged (it has changed since the run was done); expected it restored"
             )
 
 
-def _is(file: Path, expected: tuple[int, int]) -> bool:
+def _matches(file: Path, expected: tuple[int, int]) -> bool:
     try:
         return file.is_file() and _sum(file) == expected
     except OSError:

@@ -38,7 +38,7 @@ def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
     if evaluations.empty:
         if status != "done":
             return evaluations
-        raise UserError(f"{file}: no evaluation in it, expected one row an episode")
+        raise UserError(f"{file}: no evaluation in it, expected one row per episode")
     numbers = evaluations[COLUMNS].apply(as_numbers)
     values = numbers.to_numpy(dtype=float)
     wrong = ~(np.isfinite(values).all(axis=1) & (np.abs(values) <= LARGEST_NUMBER).all(axis=1))
@@ -51,7 +51,9 @@ def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
     numbers = numbers.astype({"timesteps": "int64"})
     repeated = numbers.duplicated(["timesteps", "episode"])
     if repeated.any():
-        raise UserError(f"{file}: line {repeated.argmax() + 2}: an episode that was there before")
+        raise UserError(
+            f"{file}: line {repeated.argmax() + 2}: an episode that an earlier line has"
+        )
     episodes = numbers.groupby("timesteps").size()
     last = episodes.index[-1]
     if status == "unfinished" and episodes[last] < episodes.max():
@@ -65,7 +67,7 @@ def read_evaluations(folder: Path, status: Status) -> pd.DataFrame:
     if status == "done" and last != (end := read_done(folder).timesteps):
         raise UserError(
             f"{file}: damaged, its last evaluation is of step {last}, though the run is done at "
-            f"step {end}; expected the missing rows back"
+            f"step {end}; expected the missing rows restored"
         )
     return numbers
 

@@ -12,15 +12,15 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
-
-import torch
-from torch import Tensor
 
 from snnrl.errors import UserError
 from snnrl.run_format.bounds import MOST_STEPS
 from snnrl.text import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DATA, WEIGHTS = "data", "policy.pth"
 """Entries that every saved agent of Stable-Baselines3 has."""
@@ -102,4 +102,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def _load(zipped: ZipFile, name: str) -> Any:
+    # Takes seconds, which checks of a file need not wait for.
+    import torch
+
     return torch.load(io.BytesIO(zipped.read(name)), map_location="cpu", weights_only=True)

@@ -101,7 +101,8 @@ class Table:
         if any(_step(row) < timesteps for row in self._rows[rows:]):
             raise UserError(
                 f"{self.path}: damaged at row {rows + 1}, which rows of steps before "
-                f"{timesteps:,} follow; expected it back, or the run folder removed to start afresh"
+                f"{timesteps:,} follow; expected it restored, or the run folder removed to start "
+                "over"
             )
         return rows
 

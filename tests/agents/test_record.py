@@ -5,13 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from snnrl.agents import DQN, PPO, TD3
+from snnrl.agents import DQN, PPO, TD3, record
 from snnrl.errors import UserError
 from snnrl.nn.losses import LossTerm, Pass
 from snnrl.nn.surrogates.learnable import LearnableSurrogate
@@ -60,6 +61,28 @@ def test_a_recording_is_what_the_network_does(variant: str) -> None:
     for name, value in agent.policy.state_dict().items():
         assert torch.equal(value, before[name])
     assert all(part.training for part in agent.parts().values())
+
+
+def test_a_recording_restores_the_mode_of_every_module() -> None:
+    agent = agent_of("td3")
+    agent.policy.set_training_mode(True)
+    # As a person freezes the statistics of a layer.
+    frozen = {*agent.actor.network.layers[0].modules(), *agent.critic.modules()}
+    for module in frozen:
+        module.training = False
+    agent.record(observations(agent))
+    for part in agent.parts().values():
+        for module in part.modules():
+            assert module.training == (module not in frozen)
+
+
+def test_a_recording_that_fails_restores_the_mode_of_every_module() -> None:
+    agent = agent_of("td3")
+    agent.policy.set_training_mode(True)
+    failing = patch.object(record, "traced", side_effect=ZeroDivisionError)
+    with failing, pytest.raises(ZeroDivisionError):
+        agent.record(observations(agent))
+    assert all(m.training for part in agent.parts().values() for m in part.modules())
 
 
 def test_one_observation() -> None:

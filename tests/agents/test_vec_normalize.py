@@ -63,7 +63,7 @@ def test_it_is_refused_beneath_another_wrapper(
     with pytest.raises(UserError) as error:
         agent("AnnPolicy", env)
     assert str(error.value) == (
-        f"VecNormalize: is beneath {name}, and would be above it when the agent is loaded; "
+        f"VecNormalize: is wrapped in {name}, and would wrap it once the agent is loaded; "
         f"expected VecNormalize outermost, as VecNormalize({name}(...))"
     )
 
@@ -73,10 +73,10 @@ def test_it_is_refused_deeper_too(tmp_path: Path) -> None:
     env = VecMonitor(VecFrameStack(VecNormalize(_one_number()), 4))
     fitting = VecFrameStack(_one_number(), 4)
     agent = TD3("AnnPolicy", fitting)
-    with pytest.raises(UserError, match="VecNormalize: is beneath VecFrameStack"):
+    with pytest.raises(UserError, match="VecNormalize: is wrapped in VecFrameStack"):
         agent.set_env(env)
     agent.save(tmp_path / "agent.zip")
-    with pytest.raises(UserError, match="VecNormalize: is beneath VecFrameStack"):
+    with pytest.raises(UserError, match="VecNormalize: is wrapped in VecFrameStack"):
         TD3.load(tmp_path / "agent.zip", env=env)
 
 
@@ -116,7 +116,7 @@ def test_it_may_scale_rewards_beneath_transposed_images(tmp_path: Path) -> None:
 
 def test_an_agent_of_an_earlier_version(tmp_path: Path) -> None:
     """It may have been trained with one beneath another wrapper."""
-    with patch.object(base, "refuse_covered_normalization"):
+    with patch.object(base, "refuse_wrapped_normalization"):
         agent = TD3("AnnPolicy", VecFrameStack(VecNormalize(_one_number()), 4), buffer_size=10)
         agent.save(tmp_path / "agent.zip")
     for env in (None, VecFrameStack(_one_number(), 4)):

@@ -230,7 +230,7 @@ def test_notes_on_differences(tmp_path: Path) -> None:
     assert f"versions unknown: {tmp_path / 'c'}" in notes
     assert any(note.endswith("do not compare: HalfCheetah-v4, HalfCheetah-v5") for note in notes)
     assert (
-        "'last 10' is over fewer, there are no more evaluations: HalfCheetah-v4, vanilla: 2"
+        "'last 10' is over fewer, as there are no more evaluations: HalfCheetah-v4, vanilla: 2"
         in notes
     )
     assert any(note.startswith("one seed, so no interval") for note in notes)

@@ -170,7 +170,7 @@ def test_folder_that_is_no_run(tmp_path: Path) -> None:
         (HEADER + "0,0,1,much,200\n", "line 2: expected five finite numbers"),
         (HEADER + "0,0,1,2.0,200,1,1\n0,1\n", "expected"),
         (HEADER + "0,0,1,2.0,9\n0,1,1,2.0,9\n5,0,1,2.0,9\n", "step 5 has 1 of 2 episodes"),
-        (HEADER + "0,0,1,2.0,9\n0,0,1,2.0,9\n", "line 3: an episode that was there before"),
+        (HEADER + "0,0,1,2.0,9\n0,0,1,2.0,9\n", "line 3: an episode that an earlier line has"),
         ("timesteps,episode,seed,length\n0,0,1,9\n", "no column 'return'"),
     ],
 )

@@ -115,7 +115,7 @@ NAN = [{"timesteps": 0, "evaluation/return": math.nan}]
         ("project", StubApi([]), "expected entity/project or entity/project/group"),
         ("/project", StubApi([]), "expected entity/project or entity/project/group"),
         ("me/project", StubApi([]), "--wandb me/project: no run there"),
-        ("me/p", StubApi([StubRun("a", config={})]), "none of its 1 runs is one of snnrl's"),
+        ("me/p", StubApi([StubRun("a", config={})]), "none of its 1 runs is a run of snnrl"),
         (
             "me/p",
             Unreachable(),

@@ -99,7 +99,7 @@ def test_rewards_that_are_one_number(reward: Any) -> None:
 def test_actions(action: Any) -> None:
     env = make_env("Says-v0")
     env.reset(seed=0)
-    with pytest.raises(UserError, match=r"env.id=Says-v0: was given an action of .* expected \(2,"):
+    with pytest.raises(UserError, match=r"env.id=Says-v0: received an action of .* expected \(2,"):
         env.step(action)
 
 

@@ -651,4 +651,4 @@ def test_code_of_another_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     again = Stateful(TransformObservation(Follow(), lambda observation: observation, None))
     again.reset(seed=1)
     problem = again.set_state(state)
-    assert problem is not None and "another version of Python saved it" in problem
+    assert problem is not None and "a function that another version of Python saved" in problem

@@ -55,16 +55,17 @@ def test_a_second_queue(
     monkeypatch.setattr("scripts.evidence.lock.A_LOOK_S", 0.0)
     first = Lock(place.queue)
     first.take()
-    first.say_who({})
+    first.write_queue({})
     line = refused(["start"], place, monkeypatch, capsys)
-    assert f"{place.folder}: a queue is at work there (process {os.getpid()})" in line
+    assert f"{place.folder}: a queue is running there (process {os.getpid()})" in line
     os.close(first.handle)
 
 
 def test_the_lock_dies_with_its_process(place: Place) -> None:
     code = (
         "import sys, time; from pathlib import Path; from scripts.evidence.lock import Lock\n"
-        "lock = Lock(Path(sys.argv[1])); lock.take(); lock.say_who({}); print('held', flush=True)\n"
+        "lock = Lock(Path(sys.argv[1])); lock.take(); lock.write_queue({}); print('held', "
+        "flush=True)\n"
         "time.sleep(600)"
     )
     holder = subprocess.Popen(
@@ -97,7 +98,7 @@ def test_a_tag_that_is_not_there(
     [
         ("status", f"{TAG}: no clone of {TAG}; expected scripts/evidence.sh start first"),
         ("collect", "runs: no runs there; expected scripts/evidence.sh start first"),
-        ("stop", "no queue is at work there"),
+        ("stop", "no queue is running there"),
         ("page", "no runs there; expected scripts/evidence.sh collect first"),
     ],
 )
@@ -123,7 +124,7 @@ def test_a_clone_that_is_not_its_tag(place: Place) -> None:
     with pytest.raises(UserError, match=f"not at its tag {TAG}"):
         make_clone(place, TAG)
     git(clone, "tag", "--force", TAG)
-    with pytest.raises(UserError, match="expected a tag of its own for other code"):
+    with pytest.raises(UserError, match="expected a new tag for other code"):
         make_clone(place, TAG)
 
 
@@ -188,9 +189,9 @@ def test_settings_are_all_checked_before_anything_runs(
         ([group(variants=["algo.tau=2"])], "algo.tau=2.0: expected at most 1"),
         ([group(variants=["algo.tau=0.1,0.2"])], "has several values; expected a variant for each"),
         ([group(variants=["evaluation.evry=3"])], "evaluation.evry: no such setting"),
-        ([group(), group()], "runs 1 and 2 are one run"),
+        ([group(), group()], "runs 1 and 2 are the same run"),
         # In other words, or shorter than before.
-        ([group(variants=["bn=none", "bn=none log_every=500"])], "runs 1 and 2 are one run"),
+        ([group(variants=["bn=none", "bn=none log_every=500"])], "runs 1 and 2 are the same run"),
         ([group(), group(steps=40)], "expected more steps in the later one"),
     ],
 )
@@ -212,7 +213,7 @@ def test_lists_that_do_not_fit(
 @pytest.mark.usefixtures("cloned_from")
 def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
     place = place_with(tmp_path, group(), python=str(tmp_path / "python"))
-    with pytest.raises(UserError, match="python: not there"):
+    with pytest.raises(UserError, match="python: missing"):
         make_plan(place, begin=True)
 
 
@@ -240,7 +241,7 @@ def test_a_disk_that_fills_up(
     lock.take()
     with pytest.raises(UserError, match=r"0\.1 GB free"):
         work(place, Plan([run], 1), lock)
-    assert "begun" not in capsys.readouterr().out
+    assert ": started:" not in capsys.readouterr().out
     os.close(lock.handle)
 
 
@@ -277,7 +278,7 @@ def test_words_that_mean_nothing(
 def test_the_script_before_make_setup(repository: Path, place: Place) -> None:
     done = evidence(repository, place, ["status"], PYTHON="")
     assert done.returncode == 2
-    assert done.stderr == "error: .venv/bin/python: not there; expected 'make setup' first\n"
+    assert done.stderr == "error: .venv/bin/python: missing; expected 'make setup' first\n"
 
 
 def test_the_script_takes_folders_from_where_it_was_called(

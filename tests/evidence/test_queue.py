@@ -100,8 +100,8 @@ def test_two_at_a_time_one_fails_and_the_rest_goes_on(
     assert done.returncode == 1, done.stdout + done.stderr
     events = [line.split(" ", 1)[1] for line in done.stdout.splitlines() if line[:2] == "20"]
     assert events[:2] == [
-        "run 1: begun: env.id=tests.sweep_envs:Failing-v0 seed=0, to 100 steps",
-        "run 2: begun: env.id=tests.sweep_envs:Sound-v0 seed=0, to 100 steps",
+        "run 1: started: env.id=tests.sweep_envs:Failing-v0 seed=0, to 100 steps",
+        "run 2: started: env.id=tests.sweep_envs:Sound-v0 seed=0, to 100 steps",
     ]
     assert any(line.startswith("run 1: failed: ") for line in events)
     assert any(
@@ -124,7 +124,7 @@ def test_two_at_a_time_one_fails_and_the_rest_goes_on(
     lines = evidence(repository, place, ["status"]).stdout.splitlines()
     assert "failed: ArithmeticError: trouble" in lines[1] and str(failed / "FAILED") in lines[1]
     assert lines[2].split()[:1] == ["2"] and lines[2].endswith("done")
-    assert lines[3] == "2 runs: 1 done, 1 failed; no queue is at work"
+    assert lines[3] == "2 runs: 1 done, 1 failed; no queue is running"
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_everything_killed_and_started_again(
     assert not (sound / "DONE").exists()
     assert not Lock(place.queue).is_held()
     said = evidence(repository, place, ["status"]).stdout
-    assert "waiting" in said.splitlines()[1] and "no queue is at work" in said
+    assert "waiting" in said.splitlines()[1] and "no queue is running" in said
     assert evidence(repository, place, ["collect"]).returncode == 0
     (mark,) = place.results.glob("*/*Sound*/*/seed-0/UNFINISHED")
     collected = load_run(mark.parent)

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from snnrl.errors import RunFailed, UserError, exit_status
 from snnrl.experiment import run
-from snnrl.experiment.folder.failures import is_of_the_machine
+from snnrl.experiment.folder.failures import is_machine_failure
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.workers import EnvironmentEnded
 from snnrl.train import main
@@ -173,11 +173,11 @@ def test_little_memory_is_a_line_and_tried_again(
 
 @pytest.mark.parametrize("failure", OUT_OF_MEMORY)
 def test_what_is_of_the_memory_is_of_the_machine(failure: Exception) -> None:
-    assert is_of_the_machine(failure)
+    assert is_machine_failure(failure)
     wrapped = RunFailed("the checkpoint cannot be written")
     wrapped.__cause__ = failure
-    assert is_of_the_machine(wrapped)
-    assert not is_of_the_machine(RuntimeError("odd"))
+    assert is_machine_failure(wrapped)
+    assert not is_machine_failure(RuntimeError("odd"))
 
 
 @pytest.mark.parametrize("failure", OUT_OF_MEMORY)
@@ -186,9 +186,7 @@ def test_little_memory_for_another_command(
 ) -> None:
     assert exit_status(raising(failure)) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(
-        f"failed: this machine's memory does not suffice ({type(failure).__name__}"
-    )
+    assert line.startswith(f"failed: not enough memory on this machine ({type(failure).__name__}")
 
 
 def test_a_working_folder_that_is_gone(
@@ -199,7 +197,8 @@ def test_a_working_folder_that_is_gone(
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert exit_status(lambda: pytest.fail("began")) == 2
-    line = "the working folder is gone (No such file or directory); expected one that is there"
+    problem = "No such file or directory"
+    line = f"the working folder no longer exists ({problem}); expected an existing one"
     assert capsys.readouterr().err == f"error: {line}\n"
 
 

@@ -110,7 +110,7 @@ def test_a_run_without_an_end_says_so_and_stops_at_a_signal(
     signal_in(0, monkeypatch)
     assert train(tmp_path, *endless) == 143
     warning, *_, last = capsys.readouterr().err.splitlines()
-    assert warning.startswith("env.id=Endless-v0: has no time limit that is known")
+    assert warning.startswith("env.id=Endless-v0: has no known time limit")
     assert "evaluation.max_episode_steps=1000" in warning
     assert last.startswith("stopped at step 0 and saved")
 

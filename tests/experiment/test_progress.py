@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from snnrl.experiment.progress import Progress, is_evaluation
-from snnrl.experiment.sweep.job import Job, perform_apart
+from snnrl.experiment.sweep.job import Job, perform_in_subprocess
 from snnrl.experiment.sweep.launchers import JoblibLauncher
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, distinguish
 from snnrl.experiment.time_left import TimeLeft
@@ -151,11 +151,11 @@ def test_a_sweep_says_what_its_runs_say(
     JoblibLauncher(n_jobs=1).do(jobs, sweep)
     _, *lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "seed=0: begins",
+        "seed=0: started",
         "seed=0: 50 of 100 steps: return 1.0 +- 0.2",
         "seed=0: 100 of 100 steps: return 2.0 +- 0.0",
         "1 of 2: done: runs/0: return 2.0",
-        "seed=1: begins",
+        "seed=1: started",
         "seed=1: 50 of 100 steps: return 1.0 +- 0.2",
         "seed=1: 100 of 100 steps: return 2.0 +- 0.0",
         "2 of 2: done: runs/1: return 2.0",
@@ -168,5 +168,5 @@ def test_nothing_begins_after_a_signal(
     sweep = Sweep(tmp_path)
     sweep.ask_to_stop(15)
     JoblibLauncher(n_jobs=1).do([Job(str(tmp_path), 0, ["seed=0"], "runs/0", 1, ".")], sweep)
-    assert "seed=0: begins" not in capsys.readouterr().out
-    perform_apart(Job(str(tmp_path), 0, [], "", 1, "."), print)
+    assert "seed=0: started" not in capsys.readouterr().out
+    perform_in_subprocess(Job(str(tmp_path), 0, [], "", 1, "."), print)

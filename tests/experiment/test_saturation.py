@@ -46,7 +46,7 @@ def test_it_is_said_once(shares: list[float], said: int) -> None:
         Supervisor._warn_of_saturation(supervisor, step, {"evaluation/return": 99.0, **values})
     assert len(lines) == said
     assert all(line.startswith("encoder=population: ") for line in lines)
-    assert all(line.endswith("as large as 1, or encoder=direct") for line in lines)
+    assert all(line.endswith("of magnitude about 1, or encoder=direct") for line in lines)
 
 
 @pytest.mark.parametrize(

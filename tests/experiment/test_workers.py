@@ -173,7 +173,7 @@ def test_an_exception_of_an_environment_is_told_with_its_traceback(
         fail(moment, failure)
     assert str(raised.value).startswith(line)
     place, told = f", test_workers.py:{FAILS}", str(raised.value)
-    assert told.endswith(f"{place}, in a process of an environment")
+    assert told.endswith(f"{place}, in the process of an environment")
     told = "".join(traceback.format_exception(raised.value))
     assert f'fail("{moment}")' in told
     assert "test_workers.py" in told.split("The above exception")[0]
@@ -185,7 +185,7 @@ def test_a_mistake_of_an_environment_is_one_here(forked: None) -> None:
 
 
 def test_a_process_that_is_killed(forked: None) -> None:
-    words = r"^a process of an environment has ended by SIGKILL \(out of memory\?\)$"
+    words = r"^the process of an environment ended by SIGKILL \(out of memory\?\)$"
     with pytest.raises(EnvironmentEnded, match=words):
         fail("step", "killed")
 
@@ -213,14 +213,14 @@ class Exited:
 def test_only_its_own_pipe_means_that_a_process_has_ended(failure: Exception) -> None:
     pipe = _Pipe(Dead(failure), Exited())  # type: ignore[arg-type]
     for call in (pipe.recv, lambda: pipe.send("step")):
-        with pytest.raises(EnvironmentEnded, match=r"^a process of an environment has ended$"):
+        with pytest.raises(EnvironmentEnded, match=r"^the process of an environment ended$"):
             call()
 
 
 def test_an_exception_comes_before_the_end_of_its_process() -> None:
     dead = Dead(EOFError())
     dead.recv = lambda: _Raised("ValueError: no", "trace", False)  # type: ignore[method-assign]
-    with pytest.raises(EnvironmentFailed, match=r"^ValueError: no, in a process"):
+    with pytest.raises(EnvironmentFailed, match=r"^ValueError: no, in the process"):
         _Pipe(dead, Exited()).send("reset")  # type: ignore[arg-type]
 
 

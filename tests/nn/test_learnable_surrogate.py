@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from snnrl.errors import UserError
+
 from .networks import observations, tiny
 from .parts import make_neuron
 
@@ -34,6 +36,29 @@ def test_a_slope_for_each_layer_and_step() -> None:
     assert [weight.shape for weight in weights] == [(4,)] * 3
     assert all(weight.grad.abs().max() > 0 for weight in weights)
     assert network.kernel == "naive"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [dict(scale=20.0), dict(scale=0.1), dict(lowest=3.0), dict(highest=1.0)],
+    ids=str,
+)
+def test_a_start_out_of_bounds(given: dict[str, float]) -> None:
+    values = dict(scale=2.0, lowest=0.5, highest=10.0) | given
+    expected = "surrogate.scale={scale}: expected between surrogate.lowest={lowest} and "
+    expected += "surrogate.highest={highest}"
+    with pytest.raises(UserError) as refused:
+        make_neuron("lif", dict(name="learnable", **given))
+    assert str(refused.value) == expected.format(**values)
+
+
+def test_a_start_at_its_bounds() -> None:
+    for given in (dict(scale=10.0), dict(scale=0.5), dict(lowest=2.0), dict(highest=2.0)):
+        surrogate = make_neuron("lif", dict(name="learnable", **given)).surrogate
+        slope = torch.full((5,), given.get("scale", 2.0))
+        torch.testing.assert_close(surrogate.slopes(), slope)
+        surrogate.project()
+        torch.testing.assert_close(surrogate.slopes(), slope)
 
 
 @pytest.mark.parametrize(("weight", "slope"), [(-9.0, 0.5), (50.0, 10.0), (1.0, 1.3132617)])

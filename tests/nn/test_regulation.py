@@ -40,7 +40,7 @@ def gains(network: torch.nn.Module) -> torch.Tensor:
 
 
 def test_compiled_code_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^kernel=compile: does not go with a regulation"):
+    with pytest.raises(UserError, match=r"^kernel=compile: cannot be combined with a regulation"):
         tiny("none", regulation=Proportional, kernel="compile")
 
 

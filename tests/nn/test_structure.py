@@ -207,14 +207,14 @@ def test_a_replaced_module_that_no_operator_knows_is_refused(name, seen):
     for kind in PASSES:
         with pytest.raises(UserError) as refusal:
             play(network, kind)
-        expected = f"kernel=native: knows no operator of {name} ({type(stranger).__name__});"
+        expected = f"kernel=native: has no operator for {name} ({type(stranger).__name__});"
         assert str(refusal.value).startswith(expected)
 
 
 def test_a_container_that_does_more_is_refused():
     network = tiny(kernel="native")
     network.layers = Reversed(*network.layers)
-    with pytest.raises(UserError, match=r"knows no operator of layers \(Reversed\)"):
+    with pytest.raises(UserError, match=r"has no operator for layers \(Reversed\)"):
         play(network, "acting")
 
 
@@ -226,7 +226,7 @@ class Unknown(Surrogate):
 def test_a_surrogate_that_no_operator_knows_is_refused():
     network = tiny(kernel="native")
     network.layers[0].neuron = make_neuron("lif", Unknown)
-    with pytest.raises(UserError, match=r"knows no operator of layers\.0\.neuron"):
+    with pytest.raises(UserError, match=r"has no operator for layers\.0\.neuron"):
         play(network, "training")
 
 

@@ -52,7 +52,7 @@ def test_constants_of_another_number_are_refused(neuron, change):
     dynamics = make_dynamics(neuron)
     constants = (*dynamics.constants, 0.5)[: len(dynamics.constants) + change]
     assert type(dynamics.constants) is CONSTANTS[neuron]
-    with pytest.raises(TypeError, match=r"constants are not as many as its step\.hpp has"):
+    with pytest.raises(TypeError, match=r"number of constants differs from that in step\.hpp"):
         native.neuron(torch.zeros(2, 3), dynamics._replace(constants=constants))
 
 

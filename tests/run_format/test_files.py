@@ -69,7 +69,9 @@ def test_done(tmp_path: Path) -> None:
     assert set(done.files) == {names.CONFIG}
     check_sealed(tmp_path)
     write_config(tmp_path, yaml.safe_dump({**CONFIG, "seed": 4}))
-    with pytest.raises(UserError, match=r"config\.yaml: damaged, not as it was"):
+    with pytest.raises(
+        UserError, match=r"config\.yaml: damaged \(it has changed since the run was done\)"
+    ):
         check_sealed(tmp_path)
 
 
@@ -136,7 +138,7 @@ def test_status(tmp_path: Path, files: tuple[str, ...], run: bool, status: str) 
             read_provenance,
             "expected a mapping with a mapping 'hardware'",
         ),
-        (names.DONE, '{"timesteps": -1}', read_done, "remove it to go on from the checkpoint"),
+        (names.DONE, '{"timesteps": -1}', read_done, "remove it to resume from the checkpoint"),
     ],
 )
 def test_what_is_damaged_is_named(

@@ -21,7 +21,8 @@ from snnrl.nn.adaptive import frozen
 
 
 class SpikingActor(SpikingModel, BasePolicy):
-    """The deterministic actor of TD3 and DDPG: actions in [-1, 1] by tanh, which SB3 scales.
+    """The deterministic actor of TD3 and DDPG. Its actions are in [-1, 1], by tanh; SB3 rescales
+    them.
 
     :param net_arch: neurons of each hidden layer
     :param features_extractor: flattens the observation
@@ -71,7 +72,7 @@ class SquashedSpikingActor(SpikingModel, BasePolicy):
     :param features_extractor: flattens the observation
     :param features_dim: its number of features
     :param options: the spiking part of ``policy_kwargs``
-    :param kwargs: of gSDE, which is not there for spiking actors
+    :param kwargs: options of gSDE, which spiking actors do not support
     :raises UserError: ``use_sde``
     """
 
@@ -108,8 +109,8 @@ class SquashedSpikingActor(SpikingModel, BasePolicy):
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> Tensor:
         """Observations ``[B, ...]`` -> actions ``[B, A]`` in [-1, 1], the mean's or sampled.
 
-        Unlike in SB3 nothing is drawn unless asked for, so that a pass that only re-calibrates or
-        measures does not change what the agent draws next.
+        Unlike in SB3, the default draws nothing. So a pass that only re-calibrates or measures does
+        not change the agent's later random draws.
         """
         mean, log_std = self._mean_and_log_std(obs)
         return self.action_dist.actions_from_params(mean, log_std, deterministic)
@@ -117,8 +118,8 @@ class SquashedSpikingActor(SpikingModel, BasePolicy):
     def action_log_prob(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
         """Sampled actions ``[B, A]`` and their log-probabilities ``[B]``.
 
-        Without gradients, as for the next action of a critic's target, the moving statistics are
-        used and do not change, whatever the mode.
+        Without gradients, as for the next action in a critic's target, the pass uses the moving
+        statistics and does not change them, in either mode.
         """
         learns = torch.is_grad_enabled()
         with nullcontext() if learns else frozen(self):

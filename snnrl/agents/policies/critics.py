@@ -1,4 +1,4 @@
-"""Critics of an observation and an action, and the Q-network of DQN."""
+"""Critics, which value an observation and an action, and the Q-network of DQN."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ActionCritic(BaseModel):
     """Q(s, a) of one or more critics, called as Stable-Baselines3's ``ContinuousCritic`` is.
 
     :param features_extractor: flattens the observation
-    :param share_features_extractor: whether the actor has the same one
+    :param share_features_extractor: whether the actor uses the same extractor
     """
 
     n_critics: int
@@ -110,7 +110,7 @@ class SpikingCritic(SpikingModel, ActionCritic):
         self.n_critics = n_critics
         self.net_arch, self.options = net_arch, options
         self.norm, self.losses = options.critic_norm, options.make_critic_losses()
-        # The encoder cannot scale bytes that stand in one vector with actions.
+        # The encoder's input also holds actions, so bytes are scaled before it.
         scales = options.encoder_scales
         self.input_range = options.input_range if scales else None
         actions = get_action_dim(action_space)

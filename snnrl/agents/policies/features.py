@@ -14,7 +14,7 @@ from snnrl.nn.convolution import conv_lists, convolved_shapes
 
 
 class ConvExtractor(BaseFeaturesExtractor):
-    """Ordinary convolutions with ReLU, without padding, flattened: the counterpart of
+    """Ordinary convolutions with ReLU and without padding, flattened; the counterpart of
     :class:`snnrl.nn.convolution.SpikingConvolutions`.
 
     :param channels, kernels, strides: of each layer
@@ -42,7 +42,8 @@ class ConvExtractor(BaseFeaturesExtractor):
 
 
 def convolve_images(kwargs: dict[str, Any], conv: Mapping[str, Any] | None) -> None:
-    """Put the extractor of ``conv`` into the keyword arguments of an ordinary policy, if given."""
+    """Add the extractor that ``conv`` describes, if any, to the keyword arguments of an ordinary
+    policy."""
     if conv is not None:
         kwargs["features_extractor_class"] = ConvExtractor
         kwargs["features_extractor_kwargs"] = conv_lists(conv)

@@ -16,13 +16,13 @@ Pass = Callable[[PyTorchObs, bool], Tensor]
 class QuickModes(BasePolicy):
     """A mixin for the policies of TD3, DDPG, SAC and DQN: list it before Stable-Baselines3's.
 
-    Stable-Baselines3 switches modes three times in an environment step, and torch's ``train`` walks
-    through every module: a quarter of the time of an action. Here the modules are collected once,
-    and again after one was replaced, and the mode of each is set. If a module overrides ``train``,
-    torch's walk is used.
+    Stable-Baselines3 switches modes three times per environment step. Torch's ``train`` walks
+    through every module, which takes a quarter of the time of an action. Here the modules are
+    collected once, and again when one is replaced. If a module overrides ``train``, torch's walk is
+    used.
 
-    ``decide``, if set, replaces the pass of ``predict``: it gets the usual pass, the observations
-    and whether to act deterministically, and returns the actions.
+    ``decide``, if set, replaces the pass in ``predict``. Its arguments are the usual pass, the
+    observations and whether to act deterministically; it returns the actions.
     """
 
     _switched: list[nn.Module] | None = None
@@ -48,5 +48,5 @@ class QuickModes(BasePolicy):
             super().set_training_mode(mode)
             return
         for module in self._switched:
-            # Not nn.Module's own, which looks for parameters and buffers of that name.
+            # nn.Module's own would look for parameters and buffers of that name.
             object.__setattr__(module, "training", mode)

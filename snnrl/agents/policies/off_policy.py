@@ -22,15 +22,15 @@ class SpikingActorCritic(BasePolicy):
     :param net_arch: hidden neurons, ``[256, 256]`` or ``dict(pi=[...], qf=[...])``
     :param actor: ``spiking`` or ``ann``
     :param critic: ``ann``, ``spiking``, or ``dict(name="spiking", bn=..., time_steps=...,
-        regulation=..., losses=...)``: these are its own (default ``bn="carebn"``); neuron,
-        surrogate and encoder are the actor's
+        regulation=..., losses=...)``: it has its own settings of these (default ``bn="carebn"``),
+        and the actor's neuron, surrogate and encoder
     :param neuron: a name (``configs/neuron`` has them), a class, or ``dict(name=...,
         **parameters)`` with either; ``surrogate``, ``encoder``, ``bn``, ``regulation`` and each of
         ``losses`` are given in the same way
-    :param surrogate: derivative in place of the spike's
-    :param encoder: from observations to input
+    :param surrogate: surrogate gradient of the spike function
+    :param encoder: how observations become the network's input
     :param bn: normalisation
-    :param regulation: what moves the firing thresholds; ``None``: nothing
+    :param regulation: regulation of the firing thresholds; ``None``: they are constant
     :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
     :param population: output neurons per action dimension

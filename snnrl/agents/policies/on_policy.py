@@ -28,13 +28,14 @@ from snnrl.nn.registry import split_spec
 
 
 class OnPolicyNetwork(SpikingPart):
-    """A spiking network of features in which nothing adaptive moves while it learns.
+    """A spiking network whose statistics and thresholds stay constant while it learns.
 
-    PPO compares the probability of an action now with the one when it was taken. Both must come
-    from the same statistics, the moving ones, or the ratio is not 1 before the first update;
-    :class:`snnrl.agents.PPO` moves them, and regulated thresholds, between two rollouts. Gradients
-    are nevertheless those of batch statistics (``renormalises``), as where a network learns with
-    them: a shift or a scaling of a layer's inputs, which a replacement takes away, is not learned.
+    PPO compares the present probability of an action with its probability when it was taken. Both
+    must use the same (moving) statistics, or the ratio is not 1 before the first update. So
+    :class:`snnrl.agents.PPO` moves the statistics, and regulated thresholds, only between two
+    rollouts. Gradients are nevertheless those of batch statistics (``renormalises``): a shift or
+    scaling of a layer's inputs, which the next refresh of the statistics would cancel, is not
+    learned.
 
     :param network: ``[B, features] -> [B, outputs]``
     :param norm: strategy of its normalisation
@@ -61,7 +62,7 @@ class OnPolicyNetwork(SpikingPart):
 
 
 class AnnPolicy(ActorCriticPolicy):
-    """The same agent with ordinary networks: the baseline, SB3's 64-64 with tanh.
+    """The baseline: the same agent with ordinary networks, SB3's 64-64 with tanh.
 
     :param net_arch: hidden neurons, ``[64, 64]`` or ``dict(pi=[...], vf=[...])``
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of convolutions, for images; actor
@@ -85,32 +86,32 @@ class AnnPolicy(ActorCriticPolicy):
 class SpikingPolicy(ActorCriticPolicy):
     """Spiking actor, ordinary or spiking critic.
 
-    The mean of a Gaussian (not bounded; its deviation is a parameter of its own) or the logits of a
-    choice are the outputs of the actor's network.
+    The mean of a Gaussian (unbounded; its standard deviation is a separate parameter) or the logits
+    of discrete actions are the outputs of the actor's network.
 
     :param net_arch: hidden neurons, ``[256, 256]`` or ``dict(pi=[...], vf=[...])``
     :param actor: ``spiking`` or ``ann``
     :param critic: ``ann``, ``spiking``, or ``dict(name="spiking", bn=..., time_steps=...,
-        regulation=..., losses=...)``: these are its own (default ``bn="carebn"``); neuron,
-        surrogate and encoder are the actor's
+        regulation=..., losses=...)``: it has its own settings of these (default ``bn="carebn"``),
+        and the actor's neuron, surrogate and encoder
     :param neuron: a name (``configs/neuron`` has them), a class, or ``dict(name=...,
         **parameters)`` with either; ``surrogate``, ``encoder``, ``bn``, ``regulation`` and each of
         ``losses`` are given in the same way
-    :param surrogate: derivative in place of the spike's
-    :param encoder: from observations to input
+    :param surrogate: surrogate gradient of the spike function
+    :param encoder: how observations become the network's input
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of convolutions of images: spiking
         ones in a spiking network, ordinary ones in an ordinary network, never shared
     :param bn: normalisation
-    :param regulation: what moves the firing thresholds; ``None``: nothing
+    :param regulation: regulation of the firing thresholds; ``None``: they are constant
     :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
-    :param population: output neurons per action dimension or choice
+    :param population: output neurons per action dimension or discrete action
     :param readout: ``population``, ``linear``, ``auto`` (population)
     :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's ``ActorCriticPolicy``; ``activation_fn`` and ``ortho_init`` are
         those of ordinary networks
     :raises UserError: unknown name or parameter, observations that are not one array, actions that
-        are neither a vector nor a choice, or ``use_sde``
+        are neither ``Box`` nor ``Discrete``, or ``use_sde``
     """
 
     net_arch: dict[str, list[int]]

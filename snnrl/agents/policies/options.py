@@ -51,7 +51,7 @@ N_CRITICS = Parameter("n_critics", int, 2, AtLeast(1), "number of critics")
 class SpikingOptions:
     """The spiking part of ``policy_kwargs``, checked.
 
-    :param given: the user's options; others take :data:`SPIKING_DEFAULTS`
+    :param given: the user's options; the rest come from :data:`SPIKING_DEFAULTS`
     :param observation_space: of the environment
     :raises UserError: a value that does not fit, or observations that are not one array
     """
@@ -106,7 +106,8 @@ class SpikingOptions:
         policy: type[BasePolicy],
         without: Sequence[str] = (),
     ) -> SpikingOptions:
-        """Move the spiking keys out of ``kwargs``, and check that only ``policy``'s own are left.
+        """Move the spiking options out of ``kwargs``, and check that only arguments of ``policy``
+        are left.
 
         :param policy: Stable-Baselines3's policy, which takes the rest
         :param without: spiking keys that this algorithm does not know
@@ -141,23 +142,23 @@ class SpikingOptions:
         return options
 
     def make_actor(self, outputs: int, hidden: Sequence[int], features: int) -> SpikingNetwork:
-        """Return the network of an actor: population readout unless the user chose another.
+        """Return the network of an actor; the default readout is by population.
 
-        :param features: numbers in an observation, flattened
+        :param features: number of features of a flattened observation
         """
         return self._make(
             outputs, hidden, features, self.norm, self.given["time_steps"], "population"
         )
 
     def make_q_network(self, outputs: int, hidden: Sequence[int], features: int) -> SpikingNetwork:
-        """Return the network of DQN: linear readout unless the user chose another."""
+        """Return the network of DQN; the default readout is linear."""
         return self._make(outputs, hidden, features, self.norm, self.given["time_steps"], "linear")
 
     def make_critic(self, hidden: Sequence[int], features: int, actions: int = 0) -> SpikingNetwork:
         """Return the network of a critic: one value, linear readout.
 
-        :param actions: numbers in the action that follows the observation in the input; then the
-            caller scales bytes
+        :param actions: size of the action that follows the observation in the input; if it is not
+            0, the caller scales bytes
         """
         return self._make(
             1,
@@ -172,7 +173,7 @@ class SpikingOptions:
         )
 
     def __reduce__(self) -> tuple[type[SpikingOptions], tuple[Any, ...]]:
-        # Everything else follows, in the version that reads it.
+        # All else is derived from these by the version that reads them.
         return type(self), (self.given, self.observation_space)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -246,7 +247,7 @@ def _loss_terms(key: str, specs: Any) -> nn.ModuleList:
 
 
 def hidden_layers(net_arch: Any, other: str) -> dict[str, list[int]]:
-    """Return the hidden layers of ``pi``, the actor, and of ``other``, the critic.
+    """Return the hidden layers of the actor (``pi``) and of the critic (``other``).
 
     :param net_arch: one list for both, or a mapping with a list for each
     :param other: ``qf`` or ``vf``
@@ -268,7 +269,7 @@ def hidden_layers(net_arch: Any, other: str) -> dict[str, list[int]]:
 def layer_sizes(layers: Any, or_else: str = "", named: Any = None) -> list[int]:
     """Return the neurons of each hidden layer, as a list.
 
-    :param or_else: other values that are accepted, for the error
+    :param or_else: other accepted values, for the error message
     :param named: value to show in the error, ``layers`` if not given
     :raises UserError: not a list of integers
     """

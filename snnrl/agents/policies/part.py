@@ -18,9 +18,9 @@ from snnrl.nn.norm import NormStrategy
 class SpikingPart(Adaptive):
     """A spiking network of an agent, with the strategy of its normalisation.
 
-    A :class:`snnrl.agents.base.SpikingAgent` keeps its statistics right: it re-calibrates them and
-    copies them to the target networks. An algorithm that does not, such as Stable-Baselines3's own,
-    would train on wrong ones, so in training mode a part raises until it belongs to an agent.
+    A :class:`snnrl.agents.base.SpikingAgent` re-calibrates its statistics and copies them to the
+    target networks. Other algorithms, such as Stable-Baselines3's own, do not, and would train with
+    wrong statistics. So in training mode a part raises an error until it belongs to an agent.
     """
 
     norm: NormStrategy
@@ -58,7 +58,7 @@ class SpikingPart(Adaptive):
     def take_terms(self) -> Tensor | None:
         """Return the sum of the loss terms of the passes since the last call, ``[]``.
 
-        ``None`` without terms. Each term is taken once.
+        ``None`` if there are none. Each pass is counted once.
         """
         terms, self._terms = self._terms, []
         return sum(terms[1:], terms[0]) if terms else None
@@ -86,7 +86,8 @@ class SpikingModel(SpikingPart, BaseModel):
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Self:
-        """Load as Stable-Baselines3 does, in evaluation mode: the part belongs to no agent."""
+        """Load as Stable-Baselines3 does, in evaluation mode, because the part belongs to no
+        agent."""
         model = super().load(*args, **kwargs)
         model.set_training_mode(False)
         return model

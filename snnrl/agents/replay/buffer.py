@@ -18,14 +18,14 @@ from snnrl.agents.replay.on_device import OnDeviceTransitions
 class ReplayBuffer(buffers.ReplayBuffer):
     """Stable-Baselines3's buffer, storing float64 observations (MuJoCo's) as float32.
 
-    Half the memory and no conversion at every sample; the environment's space stays as it is, so
-    that ``load(env=...)`` accepts the environment. On CUDA a copy of the transitions is kept on the
-    device if it takes at most a quarter of the memory that is free there, and minibatches are
-    gathered from it, unless a ``VecNormalize`` has to work on them first. Which minibatches are
-    drawn does not depend on the device.
+    This halves the memory and saves a conversion at every sample. The environment's space is
+    unchanged, so ``load(env=...)`` accepts the environment. On CUDA, a copy of the transitions is
+    kept on the device if it takes at most a quarter of the free memory there. Minibatches are then
+    gathered from it, unless a ``VecNormalize`` must process them first. The draws do not depend on
+    the device.
 
-    :param replacement: sample minibatches with replacement, as SB3 does; without it, a minibatch is
-        smaller while the buffer holds less
+    :param replacement: sample minibatches with replacement, as SB3 does; without it, minibatches
+        are smaller while the buffer holds fewer transitions
     """
 
     _on_device: OnDeviceTransitions | None = None
@@ -46,7 +46,7 @@ class ReplayBuffer(buffers.ReplayBuffer):
         """Add a transition of each environment; arguments as in Stable-Baselines3."""
         super().add(*args, **kwargs)
         if self._on_device is not None:
-            self._on_device.note_added()
+            self._on_device.count_added()
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """Return a random minibatch."""
@@ -99,10 +99,10 @@ def random_transitions(
     """Return observations and actions, ``[batch_size, ...]`` each, drawn with replacement.
 
     ``buffer.sample`` draws from numpy's global generator. This function does not, so it does not
-    change which minibatches are learned from.
+    change the minibatches of training.
 
     :param buffer: buffer of array observations
-    :param generator: draws them
+    :param generator: source of the random draws
     :param env: normalises the observations, if given
     :raises ValueError: the buffer is empty
     """

@@ -13,12 +13,12 @@ SHARE_OF_FREE_MEMORY = 0.25
 
 
 class OnDeviceTransitions:
-    """A copy of the transitions on a device, so that a minibatch is gathered there.
+    """A copy of the transitions on a device, from which minibatches are gathered.
 
-    The buffer's arrays stay the source: they are what is saved. Rows added since the last minibatch
-    are sent before the next.
+    The buffer's arrays remain the original and are what is saved. Rows added since the last
+    minibatch are sent before the next one.
 
-    :param buffer: keeps next observations in an array of their own
+    :param buffer: buffer that stores next observations in a separate array
     :param device: where the copy is
     """
 
@@ -26,7 +26,7 @@ class OnDeviceTransitions:
         self._buffer = buffer
         self._device = device
         rows = buffer.buffer_size * buffer.n_envs
-        # The first row is there from the start, and has the shapes and types of all.
+        # The first row exists from the start, with the shapes and dtypes of all rows.
         self._kept = [
             torch.empty((rows, *values.shape[1:]), dtype=values.dtype, device=device)
             for values in _fields(buffer, slice(0, 1))
@@ -35,13 +35,13 @@ class OnDeviceTransitions:
 
     @staticmethod
     def fit(buffer: ReplayBuffer, device: torch.device) -> bool:
-        """Return whether a full buffer takes :data:`SHARE_OF_FREE_MEMORY` at most."""
+        """Return whether a full buffer takes at most :data:`SHARE_OF_FREE_MEMORY`."""
         row = sum(values.nbytes for values in _fields(buffer, slice(0, 1)))
         free, _ = torch.cuda.mem_get_info(device)
         return row * buffer.buffer_size <= SHARE_OF_FREE_MEMORY * free
 
-    def note_added(self) -> None:
-        """Note that the buffer got a row."""
+    def count_added(self) -> None:
+        """Count a row that was added to the buffer."""
         self._unsent = min(self._unsent + 1, self._buffer.buffer_size)
 
     def gather(self, index: np.ndarray) -> ReplayBufferSamples:

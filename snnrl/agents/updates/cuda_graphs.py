@@ -35,20 +35,20 @@ that changes, such as a scheduled ``tau``, and small minibatches at the start br
 
 
 class Recorder(Protocol):
-    """Captures work as a graph."""
+    """Runs a step, and captures it as a graph."""
 
     def run(self, work: Work) -> None:
-        """Do the work on the stream where it will be captured."""
+        """Run the step on the stream on which it will be captured."""
 
     def capture(self, work: Work) -> Work:
-        """Record the work without doing it; return a function that does it."""
+        """Capture the step without running it; return a function that runs it."""
 
     def fresh(self) -> Self:
         """Return another recorder like this one, for another agent."""
 
 
 class CudaRecorder:
-    """Captures on a stream of its own, on which the work has run before.
+    """A recorder that captures on its own stream, on which the work has run before.
 
     Random numbers come from the device's default generator, which the graph registers: each replay
     draws new ones.
@@ -61,16 +61,16 @@ class CudaRecorder:
         self._stream = torch.cuda.Stream(device)
 
     def run(self, work: Work) -> None:
-        """Do the work on the stream, in order with what is queued before and after."""
+        """Run the step on the stream, after the work queued before it and before later work."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream), warnings.catch_warnings():
-            # Optimisers ask why they are capturable and not captured: they soon are.
+            # Optimisers warn of being capturable without being captured, which they soon will be.
             warnings.filterwarnings("ignore", message="This instance was constructed with captura")
             work()
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
     def capture(self, work: Work) -> Work:
-        """Record the work as a graph; return its replay.
+        """Capture the step as a graph; return its replay.
 
         cuBLAS keeps a workspace for each stream, and streams come from a small pool, so agents may
         share one. A workspace that a graph uses must lie in the graph's own memory: otherwise
@@ -86,7 +86,7 @@ class CudaRecorder:
         return graph.replay
 
     def fresh(self) -> CudaRecorder:
-        """Return one with a stream of its own."""
+        """Return a recorder with its own stream."""
         return CudaRecorder(self._device)
 
 
@@ -94,12 +94,12 @@ class CapturedStep:
     """A gradient step on minibatches of one shape, or a decision on observations of one shape.
 
     The first :data:`EAGER_STEPS` calls run operator by operator. The next call captures the step
-    and replays it; later calls replay it. No step is done twice or thrown away.
+    and replays it; later calls replay it. No step is repeated or discarded.
 
-    :param step: a step; its shapes, numbers and choices must not depend on values on the device,
-        and what it changes it must change in place
-    :param batch: a named tuple, the tensors in it of the shapes and types that all will have
-    :param recorder: what captures
+    :param step: the step; its shapes, Python numbers and branches must not depend on values on the
+        device, and it must change tensors in place
+    :param batch: a named tuple of tensors with the shapes and dtypes of all later batches
+    :param recorder: captures the steps
     """
 
     def __init__(self, step: Step, batch: Any, recorder: Recorder):
@@ -129,9 +129,10 @@ class CapturedStep:
 
 
 class CapturedSteps:
-    """The steps of an agent, by kind, shape of the minibatch and the numbers baked in.
+    """The captured steps of an agent, by kind, shape of the minibatch and Python numbers in the
+    graph.
 
-    :param recorder: what captures
+    :param recorder: captures the steps
     """
 
     def __init__(self, recorder: Recorder):
@@ -143,8 +144,8 @@ class CapturedSteps:
 
         :param step: a function or a method of the agent, one for each name
         :param batch: the minibatch, a named tuple, on the device
-        :param baked: Python numbers that the step computes with; when one changes, the step is
-            captured again
+        :param baked: Python numbers that become constants of the graph; when one changes, the step
+            is captured again
         """
         shapes = tuple((value.shape, value.dtype) for value in _tensors(batch))
         key = (step.__name__, shapes, baked)
@@ -160,7 +161,7 @@ class CapturedSteps:
         return CapturedSteps(self._recorder.fresh())
 
     def clear(self) -> None:
-        """Forget all steps; call it after a tensor that a step uses was replaced."""
+        """Discard all steps; call it when a tensor that a step uses was replaced."""
         self._steps.clear()
 
 

@@ -1,4 +1,4 @@
-"""A network that a loss passes through and that does not learn from it."""
+"""Freezing of a network while gradients flow through it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from snnrl.nn.adaptive import adaptive_modules
 
 
 class Frozen:
-    """Inside ``with Frozen(network):`` passes of ``network`` are functions of their inputs alone.
+    """Context that freezes a network while gradients flow through it to its inputs.
 
-    No gradients are computed for its weights, and nothing adaptive in it moves; modes stay as they
-    are. Weights and modules are collected once; use it again for each pass.
+    Its weights get no gradients and its statistics and thresholds do not move; modes do not change.
+    Weights and modules are collected once, so use one instance for all passes.
 
     :param network: the critic, in the loss of an actor
     """

@@ -1,4 +1,4 @@
-"""Losses that wait on the device until they are read."""
+"""Losses that stay on the device until they are read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LossLog:
         if not self._sums:
             return {}
         kept = [*self._sums.values(), *self._counts.values()]
-        # One transfer for all, unless some never were on the device.
+        # One transfer for all of them, unless some were never on the device.
         device = next((value.device for value in kept if value.device.type != "cpu"), None)
         values = torch.stack([value.to(device, torch.float64) for value in kept]).tolist()
         torch._foreach_zero_(kept)
@@ -57,7 +57,8 @@ class LossLog:
 class LatestLosses:
     """Mean of each loss over the last ``train()`` in which it occurred.
 
-    Stable-Baselines3 has these in its logger between two dumps. Only reading waits for the device.
+    Stable-Baselines3's logger holds these between two dumps. Only reading them waits for the
+    device.
     """
 
     ROOM = 32
@@ -72,7 +73,7 @@ class LatestLosses:
         """Add a scalar loss, of shape ``[]``."""
         value = value.detach()
         if self._totals is None:
-            # Room for all at once: a captured gradient step adds to this tensor and to no other.
+            # Allocated once for all losses: a captured gradient step adds to this very tensor.
             self._totals = torch.zeros(2, self.ROOM, dtype=torch.float64, device=value.device)
             self._means = torch.zeros(self.ROOM, dtype=torch.float64, device=value.device)
         column = self._columns.setdefault(name, len(self._columns))
@@ -80,7 +81,7 @@ class LatestLosses:
         self._totals[1, column].add_(1)
 
     def settle(self) -> None:
-        """Take the means of a ``train()`` that is over."""
+        """Compute the means of a ``train()`` that has ended."""
         if self._totals is None or self._means is None:
             return
         sums, counts = self._totals

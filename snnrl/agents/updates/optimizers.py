@@ -16,13 +16,13 @@ HOW = ("fused", "foreach", "capturable")
 def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: bool) -> None:
     """Make Adam and AdamW fused unless the user chose otherwise; other optimisers stay as they are.
 
-    A state that is loaded later brings its moments and its learning rate; the implementation stays
-    the one chosen here.
+    A state loaded later sets the moments and the learning rate, but does not change the
+    implementation chosen here.
 
     :param optimizer: before its first step
     :param given: the user's ``optimizer_kwargs``
-    :param capturable: make steps ready for a CUDA graph; the learning rate becomes a tensor on the
-        device of the weights
+    :param capturable: prepare steps for a CUDA graph; the learning rate becomes a tensor on the
+        weights' device
     """
     if not isinstance(optimizer, Adam | AdamW):
         return
@@ -34,25 +34,25 @@ def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: 
             group["capturable"] = True
         if capturable and group["capturable"]:
             group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
-    keep_how(optimizer)
+    keep_implementation(optimizer)
 
 
-def keep_how(optimizer: Optimizer) -> None:
+def keep_implementation(optimizer: Optimizer) -> None:
     """Keep the implementation of Adam or AdamW when a state is loaded later.
 
-    Call it again on a copy: an optimiser's copy has no hooks.
+    Call it again for a copy of the optimiser, which has no hooks.
     """
-    if not keeps_how(optimizer):
-        optimizer.register_load_state_dict_pre_hook(_keep_how)
+    if not keeps_implementation(optimizer):
+        optimizer.register_load_state_dict_pre_hook(_restore_implementation)
 
 
-def keeps_how(optimizer: Optimizer) -> bool:
-    """Return whether :func:`keep_how` was called on it."""
-    return _keep_how in optimizer._optimizer_load_state_dict_pre_hooks.values()
+def keeps_implementation(optimizer: Optimizer) -> bool:
+    """Return whether :func:`keep_implementation` was called on it."""
+    return _restore_implementation in optimizer._optimizer_load_state_dict_pre_hooks.values()
 
 
 def can_be_captured(optimizer: Optimizer) -> bool:
-    """Return whether a CUDA graph may hold its step: nothing that changes is a Python number."""
+    """Return whether a CUDA graph can hold its steps: no value that changes is a Python number."""
     return all(
         group.get("capturable") and isinstance(group["lr"], Tensor)
         for group in optimizer.param_groups
@@ -68,7 +68,7 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
             group["lr"] = rate
 
 
-def _keep_how(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+def _restore_implementation(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     groups = [
         {**saved, **{option: own[option] for option in HOW}, "lr": _like(own["lr"], saved["lr"])}
         for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=True)

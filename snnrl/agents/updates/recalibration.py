@@ -8,9 +8,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 class Recalibration(BaseCallback):
     """Re-calibrates the agent's spiking networks, each at its ``bn.recalibrate_every``.
 
-    The agent puts it in front of the user's callbacks, so that an evaluation or a checkpoint that
-    falls on the same step (at the start of a rollout, which is after the update, or at the end of
-    training) finds the new statistics.
+    The agent puts it before the user's callbacks. So an evaluation or a checkpoint at the same step
+    uses the new statistics. Both happen at the start of a rollout, which is after the update, or at
+    the end of training.
     """
 
     def _on_training_start(self) -> None:

@@ -12,15 +12,16 @@ from snnrl.nn.adaptive import followed_pairs
 
 
 class TargetNetworks:
-    """Target networks, their tensors paired once with those that they follow.
+    """Target networks whose tensors are paired once with the tensors that they follow.
 
     Weights follow by ``target <- (1 - tau) target + tau online``, rounded as in
     Stable-Baselines3's ``polyak_update``; the statistics of spiking networks by their strategy's
     ``target_stats``.
 
     :param networks: pairs (online, target) of the same structure
-    :param online_stats: running statistics of torch's own layers, in a features extractor
-    :param target_stats: those of the targets, which are copies, as in Stable-Baselines3
+    :param online_stats: running statistics of torch's own layers in a features extractor
+    :param target_stats: the targets' statistics, which are set to copies of these, as in
+        Stable-Baselines3
     :raises ValueError: a target has more or fewer weights than what it follows
     """
 
@@ -52,7 +53,7 @@ class TargetNetworks:
     @torch.no_grad()
     def update(self, tau: float) -> None:
         """Move every target by ``target <- (1 - tau) target + tau online``."""
-        # One network after the other: two may share a features extractor, which then moves twice.
+        # One network at a time: a features extractor that two share then moves twice.
         for online, targets in self._weights:
             torch._foreach_mul_(targets, 1 - tau)
             torch._foreach_add_(targets, online, alpha=tau)

@@ -47,11 +47,11 @@ def check(path: Path, expected: Checksum) -> None:
     try:
         size = path.stat().st_size
         if size != expected.size:
-            raise Damaged(f"{path.name} has {size:,} bytes in place of {expected.size:,}")
+            raise Damaged(f"{path.name} has {size:,} bytes instead of {expected.size:,}")
         found = checksum(path)
     except FileNotFoundError:
         raise Damaged(f"{path.name} is missing") from None
     except OSError as problem:
         raise Damaged(f"{path.name} cannot be read ({problem.strerror})") from None
     if found != expected:
-        raise Damaged(f"{path.name} has another checksum than when it was written")
+        raise Damaged(f"{path.name} has changed since it was written (its checksum differs)")

@@ -69,9 +69,9 @@ def read_manifest(save: Path) -> Manifest:
     except (ValueError, KeyError, AttributeError, TypeError):
         intact = False
     if not intact:
-        raise Damaged(f"{NAME} is not as it was written")
+        raise Damaged(f"{NAME} has changed since it was written")
     if content.pop("format") != FORMAT:
-        raise another_version(save)
+        raise version_error(save)
     return Manifest(
         content["run"],
         content["step"],
@@ -89,7 +89,7 @@ def check_files(save: Path, manifest: Manifest) -> None:
         check(path, expected)
 
 
-def newest_whole(folder: Path) -> tuple[Path, Manifest, list[str]] | None:
+def newest_intact(folder: Path) -> tuple[Path, Manifest, list[str]] | None:
     """Return the newest checkpoint whose files have not changed since they were written.
 
     :raises UserError: another version of this package wrote the checkpoints
@@ -111,10 +111,10 @@ def newest_whole(folder: Path) -> tuple[Path, Manifest, list[str]] | None:
     return None
 
 
-def another_version(folder: Path) -> UserError:
+def version_error(folder: Path) -> UserError:
     """Return the error to raise for a checkpoint of another version."""
     return UserError(
-        f"{folder}: was written by another version; remove the run folder to start afresh"
+        f"{folder}: was written by another version; remove the run folder to start over"
     )
 
 

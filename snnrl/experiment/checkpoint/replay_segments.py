@@ -79,7 +79,7 @@ def save_rows(
         for segment in needed
     ]
     written = segments[-1].last if segments else oldest
-    for first, last in _neighbours(written, rows, buffer.buffer_size):
+    for first, last in _contiguous(written, rows, buffer.buffer_size):
         segments.append(_write(folder, buffer, first, last))
     return segments
 
@@ -136,7 +136,7 @@ def _name(first: int, last: int) -> str:
     return f"segment-{first}-{last}.npz"
 
 
-def _neighbours(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
+def _contiguous(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
     """Split rows ``[first, last)`` where the buffer wraps around."""
     while first < last:
         end = min(last, (first // size + 1) * size)

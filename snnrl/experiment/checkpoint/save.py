@@ -30,10 +30,10 @@ from snnrl.experiment.checkpoint.manifest import (
     NAME,
     REPLAY,
     Manifest,
-    another_version,
-    newest_whole,
+    newest_intact,
     numbered,
     read_manifest,
+    version_error,
     write_manifest,
 )
 from snnrl.experiment.checkpoint.random_state import generator_states, restore_generators
@@ -80,7 +80,7 @@ class Checkpoints:
     def __init__(self, folder: Path, run: str):
         self.folder = folder
         self.run = run
-        newest = newest_whole(folder)
+        newest = newest_intact(folder)
         self._last = None if newest is None else newest[:2]
 
     def save(
@@ -100,19 +100,19 @@ class Checkpoints:
         contents = {AGENT: _agent(agent), STATE: _state(agent, position, longer)}
         step = agent.num_timesteps
         try:
-            lost = self._lost()
+            lost = self._lost_segments()
             saved = self._write(contents, agent, lost)
         except OSError as problem:
             self._remove_all_but(numbered(self.folder).values())
             raise RunFailed(
                 f"{self.folder}: the checkpoint of step {step:,} cannot be written "
-                f"({problem.strerror}); {self._what_is_left()}"
+                f"({problem.strerror}); {self._fallback_message()}"
             ) from problem
         self._remove_all_but([saved[0], *([self._last[0]] if self._last else [])])
         self._last = saved
         return [segment.name for segment in lost]
 
-    def _lost(self) -> list[Segment]:
+    def _lost_segments(self) -> list[Segment]:
         if self._last is None:
             return []
         save, manifest = self._last
@@ -162,10 +162,11 @@ class Checkpoints:
                 with suppress(OSError):
                     path.unlink()
 
-    def _what_is_left(self) -> str:
+    def _fallback_message(self) -> str:
         if self._last is None:
-            return "there is none before it"
-        return f"that of step {self._last[1].step:,} is whole, and the same command resumes from it"
+            return "there is no earlier one"
+        step = self._last[1].step
+        return f"that of step {step:,} is intact, and the same command resumes from it"
 
 
 class Loaded(NamedTuple):
@@ -205,13 +206,13 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
     :param env: environment made like the saved one
     :raises UserError: no checkpoint is whole, or another run or version wrote it
     """
-    afresh = "remove the run folder to start afresh"
+    afresh = "remove the run folder to start over"
     try:
-        newest = newest_whole(folder)
+        newest = newest_intact(folder)
     except Damaged as problem:
         raise UserError(f"{folder}: damaged ({problem}); {afresh}") from None
     if newest is None:
-        raise another_version(folder)
+        raise version_error(folder)
     save, manifest, damaged = newest
     if manifest.run != run_id(cfg):
         raise UserError(
@@ -242,7 +243,9 @@ def load_checkpoint(folder: Path, cfg: DictConfig, env: VecEnv) -> Loaded:
     restore_generators(agent, state["generators"])
     _restore_measured(agent, state)
     knows_its_step = "position" in state
-    position = Position(**state["position"]) if knows_its_step else _of_an_earlier_version(state)
+    position = (
+        Position(**state["position"]) if knows_its_step else _position_of_earlier_version(state)
+    )
     longer = Position(**state["longer"]) if state.get("longer") else None
     return Loaded(agent, position, longer, knows_its_step, restored, damaged)
 
@@ -317,7 +320,7 @@ def _state(agent: SpikingAgent, position: Position, longer: Position | None) -> 
     return file.getvalue()
 
 
-def _of_an_earlier_version(state: Mapping[str, Any]) -> Position:
+def _position_of_earlier_version(state: Mapping[str, Any]) -> Position:
     return Position(state["clocks"], state.get("tables", {}), losses=state["losses"])
 
 

@@ -22,7 +22,7 @@ from snnrl.experiment.config.choices import (
 from snnrl.experiment.config.compose import CONFIG_DIR
 from snnrl.experiment.config.nodes import PLACES
 from snnrl.experiment.config.plugins import check_plugins
-from snnrl.experiment.config.written import check_comes_back
+from snnrl.experiment.config.written import check_round_trip
 
 ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
 
@@ -48,12 +48,14 @@ def check_settings(cfg: DictConfig) -> None:
         _check_replay(cfg)
     _check_results_dir(cfg.results_dir)
     _check_experiment_name(cfg.experiment_name)
-    check_comes_back(cfg)
+    check_round_trip(cfg)
 
 
 def _check_results_dir(results_dir: str) -> None:
     if results_dir.startswith("~"):
-        raise UserError(f"results_dir={results_dir}: expected a path in full, such as $HOME/...")
+        raise UserError(
+            f"results_dir={results_dir}: expected a path without '~', such as $HOME/..."
+        )
     path = Path(results_dir).absolute()
     try:
         existing = next(part for part in [path, *path.parents] if part.exists())
@@ -143,7 +145,7 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
         )
     if refreshes and isinstance(every, int):
         raise UserError(
-            f"{key}.recalibrate_every={every}: algo={algo} refreshes the statistics once a "
+            f"{key}.recalibrate_every={every}: algo={algo} refreshes the statistics once per "
             "rollout, of algo.n_steps; expected auto, or null to refresh them by the update rule"
         )
     if isinstance(every, str) and not (refreshes and every == "auto"):
@@ -199,7 +201,7 @@ def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> No
         if bn.recalibrate_every == "auto" and name in bn and bn[name] != usual[name]:
             raise UserError(
                 f"{key}.{name}={bn[name]}: has no effect with algo={algo} and "
-                f"{key}.recalibrate_every=auto, which asks no rule; expected only with "
+                f"{key}.recalibrate_every=auto, which uses no update rule; expected only with "
                 f"{key}.recalibrate_every=null"
             )
 
@@ -257,8 +259,8 @@ def _check_replay(cfg: DictConfig) -> None:
     n_envs = cfg.env.n_envs
     if algo.buffer_size < n_envs:
         raise UserError(
-            f"algo.buffer_size={algo.buffer_size}: holds no transition of each of "
-            f"env.n_envs={n_envs}; expected at least that"
+            f"algo.buffer_size={algo.buffer_size}: too small for one transition of each of "
+            f"env.n_envs={n_envs}; expected at least {n_envs}"
         )
     if not algo.get("replacement", True):
         for key in ("learning_starts", "buffer_size"):
@@ -281,7 +283,7 @@ def _check_rollout(cfg: DictConfig) -> None:
     size, batch = rollout_size(cfg), cfg.algo.batch_size
     what = f"algo.n_steps={cfg.algo.n_steps} times env.n_envs={cfg.env.n_envs}"
     if size < 2:
-        raise UserError(f"{what}: one transition has no deviation; expected at least 2")
+        raise UserError(f"{what}: one transition has no standard deviation; expected at least 2")
     if size % batch:
         closest = _nearest_divisor(size, batch)
         raise UserError(

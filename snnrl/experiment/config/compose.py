@@ -23,7 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 import snnrl
 from snnrl.errors import UserError, nearest
 from snnrl.experiment.config import facts, plugins
-from snnrl.experiment.config.nodes import NODES, PLACES, register, setting_types, stand_in_for_file
+from snnrl.experiment.config.nodes import (
+    NODES,
+    PLACES,
+    add_choice_without_file,
+    register,
+    setting_types,
+)
 from snnrl.experiment.config.suggest import (
     suggest_choice,
     suggest_environment,
@@ -56,7 +62,7 @@ def use_folder(folder: Path) -> None:
     :raises UserError: not a folder
     """
     if not folder.is_dir():
-        raise UserError(f"{SEARCH_PATH}: {folder} is no folder; expected one like configs/")
+        raise UserError(f"{SEARCH_PATH}: {folder} is not a folder; expected one like configs/")
     if folder.absolute() not in _own_folders:
         _own_folders.append(folder.absolute())
         environment_choice.cache_clear()
@@ -105,7 +111,7 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
     :raises UserError: unknown group choice, unknown key or wrong type
     """
     overrides = list(overrides)
-    named = _look_further(overrides)
+    named = _load_extensions(overrides)
     with _hydra():
         cfg = compose("train", overrides=[*overrides, *_search_path(overrides)])
         OmegaConf.resolve(cfg)
@@ -114,26 +120,26 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
     return cfg
 
 
-def _look_further(overrides: list[str]) -> list[str]:
+def _load_extensions(overrides: list[str]) -> list[str]:
     """Import the plugins and add the folders that a command line names.
 
     :return: the plugins
     :raises UserError: one is not a list, cannot be imported, or is not a folder
     """
-    for place in _listed(overrides, SEARCH_PATH):
+    for place in _list_value(overrides, SEARCH_PATH):
         scheme, _, rest = place.rpartition("://")
         if scheme not in ("", "file"):
-            raise UserError(f"{SEARCH_PATH}: {place} is no folder; expected file:///folder")
+            raise UserError(f"{SEARCH_PATH}: {place} is not a folder; expected file:///folder")
         use_folder(Path(rest))
-    named = _listed(overrides, plugins.KEY)
+    named = _list_value(overrides, plugins.KEY)
     plugins.load(named)
-    for group, choice in plugins.brought():
+    for group, choice in plugins.registered():
         if choice not in _files(group):
-            stand_in_for_file(group, choice)
+            add_choice_without_file(group, choice)
     return named
 
 
-def _listed(overrides: list[str], key: str) -> list[str]:
+def _list_value(overrides: list[str], key: str) -> list[str]:
     for text in overrides:
         if not re.match(rf"\+*{re.escape(key)}=", text):
             continue
@@ -147,7 +153,7 @@ def _listed(overrides: list[str], key: str) -> list[str]:
 
 def _search_path(overrides: list[str]) -> list[str]:
     """Return the setting that tells Hydra of the folders, unless the command line has it."""
-    if not _own_folders or _listed(overrides, SEARCH_PATH):
+    if not _own_folders or _list_value(overrides, SEARCH_PATH):
         return []
     # Quotes keep Hydra from reading more than a path.
     return [f"{SEARCH_PATH}=[{','.join(written(f'file://{path}') for path in _own_folders)}]"]
@@ -209,7 +215,7 @@ def check_overrides(texts: Iterable[str]) -> list[str]:
         take the last
     """
     texts = list(texts)
-    _look_further(texts)
+    _load_extensions(texts)
     checked = list(dict.fromkeys(check_override(text) for text in texts))
     first: dict[tuple[str, str | None], str] = {}
     for text in checked:
@@ -239,7 +245,7 @@ def check_override(text: str) -> str:
     if override.is_hydra_override():
         return text
     if override.is_delete():
-        raise UserError(f"{text}: a setting cannot be taken away; expected key=value")
+        raise UserError(f"{text}: a setting cannot be removed; expected key=value")
     if key in GROUPS:
         _check_place(override)
         _check_choice(override)
@@ -388,7 +394,8 @@ def _swept(override: Override) -> list[Any]:
         values = []
     if not values:
         raise UserError(
-            f"{override.input_line}: has no values that can be counted; expected a sweep such as "
+            f"{override.input_line}: has values that cannot be enumerated; expected a sweep such "
+            "as "
             f"{override.key_or_group}=a,b or range(3)"
         )
     return values

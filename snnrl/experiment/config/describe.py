@@ -98,9 +98,9 @@ def _setting(where: str, parameter: Parameter, presets: dict[str, Any]) -> dict[
     kinds = tuple(dict.fromkeys(str if literals(kind) else kind for kind in kinds))
     for kind in kinds:
         if kind not in WORDS:
-            raise UserError(f"{where}: no setting can be a {kind}; expected {_known()}")
+            raise UserError(f"{where}: a setting cannot have the type {kind}; expected {_known()}")
     if not all(isinstance(choice, str) for choice in choices):
-        raise UserError(f"{where}: expected choices that are texts, not {choices}")
+        raise UserError(f"{where}: expected choices that are strings, not {choices}")
     default = presets.get(parameter.name, parameter.default)
     bounds = {key: value for key, value in parameter.bounds._asdict().items() if value is not None}
     return {

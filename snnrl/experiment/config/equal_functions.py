@@ -21,16 +21,16 @@ def check_functions(configs: Iterable[DictConfig]) -> None:
     """
     first: dict[str, DictConfig] = {}
     for cfg in configs:
-        other = first.setdefault(settings_hash(_one_form(cfg)), cfg)
+        other = first.setdefault(settings_hash(_canonical_form(cfg)), cfg)
         if settings_hash(other) != settings_hash(cfg):
             one, two = _differ(other, cfg)
             raise UserError(
-                f"{one} and {two}: are one function with the other settings of this sweep, which "
-                "would compare it with itself; expected one of them"
+                f"{one} and {two}: compute the same function with the other settings of this "
+                "sweep, which would compare it with itself; expected only one of them"
             )
 
 
-def _one_form(cfg: DictConfig) -> DictConfig:
+def _canonical_form(cfg: DictConfig) -> DictConfig:
     """Return the configuration in a canonical form of those that compute the same function.
 
     ``1 - tanh(k x)^2`` is ``4 y (1 - y)`` with ``y = sigmoid(2 k x)``. Its peak is 1 whatever the
@@ -61,4 +61,4 @@ def _differ(one: DictConfig, other: DictConfig) -> tuple[str, str]:
         values = [OmegaConf.select(cfg, key) for cfg in (one, other)]
         if values[0] != values[1]:
             return f"{written}={values[0]}", f"{written}={values[1]}"
-    raise AssertionError("two configurations of one function differ in nothing known")
+    raise AssertionError("two configurations of one function have no known difference")

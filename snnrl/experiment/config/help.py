@@ -25,9 +25,9 @@ Train a spiking agent.
   python -m snnrl.train plugins=[my_lab.spiking] neuron=my_lif        components of your own
   python -m snnrl.train --config-dir my_configs env=my_env            choices of your own
 
-The same command again resumes a run, or says that it is done. A sweep skips runs that are done,
-resumes those that were cut off and retries those that failed; a run that failed twice with the same
-error at the same step only with retry=true. Resuming unpickles the run's checkpoint, which runs
+The same command again resumes a run, or says that it is done. A sweep skips finished runs,
+resumes interrupted ones and retries failed ones; a run that failed twice with the same error at the
+same step is retried only with retry=true. Resuming unpickles the run's checkpoint, which runs
 code: do not resume in a stranger's folder.
 Exit status: 0 done, 1 a run failed, 2 a mistake in the command, 130/143 stopped and saved.
 Hydra's own options: --hydra-help; the configuration of a command: --cfg job.

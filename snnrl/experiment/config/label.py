@@ -38,7 +38,7 @@ def settings_hash(cfg: DictConfig) -> str:
     """Return eight hex digits: the hash of all settings that change learning, except the seed."""
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
-    skipped = _without_meaning(cfg)
+    skipped = _ignored_keys(cfg)
     kept = {key: value for key, value in settings.items() if key not in skipped}
     for key, value in CAME_LATER.items():
         # So that a run made before this setting existed is still found.
@@ -46,6 +46,9 @@ def settings_hash(cfg: DictConfig) -> str:
         place = reduce(lambda node, group: node.get(group, {}), groups, kept)
         if name in place and place[name] == value:
             del place[name]
+    if "plugins" in kept:
+        # Importing them in another order is the same experiment.
+        kept["plugins"] = sorted(set(kept["plugins"]))
     kept = {key: value for key, value in kept.items() if value != {}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:HASH_DIGITS]
 
@@ -53,7 +56,7 @@ def settings_hash(cfg: DictConfig) -> str:
 def label(cfg: DictConfig) -> str:
     """Return ``<algo>-<actor>-<neuron>-<bn>`` and all other settings that differ from their
     defaults."""
-    skipped = _without_meaning(cfg)
+    skipped = _ignored_keys(cfg)
     parts = [
         cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
     ]
@@ -90,7 +93,7 @@ def _defaults(*choices: str) -> DictConfig:
     return compose_config(choices)
 
 
-def _without_meaning(cfg: DictConfig) -> tuple[str, ...]:
+def _ignored_keys(cfg: DictConfig) -> tuple[str, ...]:
     """Return the top-level keys that do not affect learning in this configuration."""
     return (*NOT_SETTINGS, *(() if spiking_parts(cfg) else ONLY_SPIKING))
 

@@ -155,7 +155,7 @@ def add_choice(group: str, choice: str) -> None:
     setting_types.cache_clear()
 
 
-def stand_in_for_file(group: str, choice: str) -> None:
+def add_choice_without_file(group: str, choice: str) -> None:
     """Make a component a choice without a file: its defaults are its values."""
     ConfigStore.instance().store(group=group, name=choice, node=NODES[group][choice])
 

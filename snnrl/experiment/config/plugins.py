@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from omegaconf import DictConfig
@@ -20,8 +21,8 @@ from snnrl.text import one_line
 
 KEY = "plugins"
 
-_brought: dict[tuple[str, str], str] = {}
-"""Group and choice -> the plugin that registered it."""
+_plugins_of: dict[tuple[str, str], list[str]] = {}
+"""Group and choice -> the plugins whose import registers it."""
 
 _loaded: set[str] = set()
 
@@ -57,9 +58,9 @@ def loaded(config: Mapping[str, Any]) -> list[str]:
     return [name for name in named if name in _loaded] if isinstance(named, list) else []
 
 
-def brought() -> list[tuple[str, str]]:
+def registered() -> list[tuple[str, str]]:
     """Return group and name of each choice that a plugin registered."""
-    return list(_brought)
+    return list(_plugins_of)
 
 
 def check_plugins(cfg: DictConfig, places: Mapping[str, str]) -> None:
@@ -72,9 +73,12 @@ def check_plugins(cfg: DictConfig, places: Mapping[str, str]) -> None:
         node = cfg
         for part in place.split("."):
             node = node.get(part) if node is not None else None
-        plugin = _brought.get((group, node.name)) if node is not None else None
-        if plugin is not None and plugin not in cfg[KEY]:
-            raise UserError(f"{group}={node.name}: comes with {KEY}=[{plugin}]; expected it given")
+        bringing = _plugins_of.get((group, node.name), []) if node is not None else []
+        if bringing and not set(bringing) & set(cfg[KEY]):
+            either = " or ".join(f"{KEY}=[{plugin}]" for plugin in bringing)
+            raise UserError(
+                f"{group}={node.name}: comes with {either}; expected that on the command line"
+            )
 
 
 def check_named(config: Mapping[str, Any], named: Collection[str]) -> None:
@@ -115,22 +119,55 @@ def check_unchanged(then: Mapping[str, Any], modules: Iterable[str], folder: Pat
     for module, digest in digests(modules).items():
         if then.get(module) != digest:
             raise UserError(
-                f"{KEY}: the source of {module} is not the one that {folder} was trained with; "
-                "expected that one, or another results_dir"
+                f"{KEY}: the source of {module} has changed since {folder} was trained; expected "
+                "the earlier source, or another results_dir"
             )
 
 
-def _add_registered(module: str) -> None:
+def _add_registered(plugin: str) -> None:
     # These import torch, which a command without plugins may not need.
     from snnrl.experiment.config.describe import describe
-    from snnrl.nn.registry import GROUPS, names
+    from snnrl.nn.registry import GROUPS, component, names
 
+    known = facts.components()
+    # All are described before any is added: a faulty one leaves nothing behind.
+    new = {
+        (group, name): describe(kind, name)
+        for kind, group in GROUPS.items()
+        for name in names(kind)
+        if name not in known[group]
+    }
+    for (group, name), described in new.items():
+        facts.add(group, name, described)
+        nodes.add_choice(group, name)
+        _plugins_of[group, name] = [plugin]
+    # Python imports a module once, so another plugin may have registered what this one brings too.
     for kind, group in GROUPS.items():
-        for name in names(kind):
-            if name not in facts.components()[group]:
-                facts.add(group, name, describe(kind, name))
-                nodes.add_choice(group, name)
-                _brought[group, name] = module
+        for name in known[group]:
+            bringing = _plugins_of.get((group, name), [plugin])
+            if plugin not in bringing and _imports(plugin, component(kind, name).maker.__module__):
+                bringing.append(plugin)
+
+
+def _imports(plugin: str, module: str) -> bool:
+    """Return whether importing a plugin imports a module, directly or through the modules of either
+    one's package."""
+    packages = {plugin.partition(".")[0], module.partition(".")[0]}
+    seen, pending = set(), [plugin]
+    while pending:
+        name = pending.pop()
+        if name == module:
+            return True
+        if name in seen or name.partition(".")[0] not in packages:
+            continue
+        seen.add(name)
+        pending.append(name.rpartition(".")[0])
+        for value in vars(sys.modules[name]).values():
+            own = isinstance(value, ModuleType)
+            found = value.__name__ if own else getattr(value, "__module__", None)
+            if isinstance(found, str) and found in sys.modules:
+                pending.append(found)
+    return False
 
 
 def _digest(module: str) -> str:

@@ -46,7 +46,7 @@ class EnvConfig:
 
     id: str = option("gymnasium id of the environment")
     observation: str = option(
-        "what is seen of an Atari game",
+        "how an Atari game is observed",
         choices=("default", "ram", "pixels"),
         default="default",
     )
@@ -98,7 +98,7 @@ class ContinuousConfig(OffPolicyConfig):
 class DeterministicConfig(ContinuousConfig):
     """Settings shared by the algorithms with a deterministic policy."""
 
-    exploration_noise: float = option("deviation of the noise added to actions", minimum=0)
+    exploration_noise: float = option("standard deviation of the noise added to actions", minimum=0)
 
 
 @dataclass
@@ -106,7 +106,9 @@ class TD3Config(DeterministicConfig):
     """Twin delayed DDPG."""
 
     policy_delay: int = option("critic updates for one update of the actor", minimum=1)
-    target_policy_noise: float = option("deviation of the target action's noise", minimum=0)
+    target_policy_noise: float = option(
+        "standard deviation of the target action's noise", minimum=0
+    )
     target_noise_clip: float = option("bound of the target action's noise", minimum=0)
 
 
@@ -134,13 +136,13 @@ class DQNConfig(OffPolicyConfig):
         "norm that gradients are clipped to (null: not clipped)", above=0
     )
     exploration_updates: int = option(
-        "updates over which the share of random actions falls", minimum=1
+        "updates until the share of random actions is lowest", minimum=1
     )
     exploration_initial_eps: float = option(
         "share of random actions at first", minimum=0, maximum=1
     )
     exploration_final_eps: float = option(
-        "share of random actions in the end", minimum=0, maximum=1
+        "share of random actions from then on", minimum=0, maximum=1
     )
     target_update_updates: int = option("updates between copies of the target network", minimum=1)
     replacement: bool = option("whether a minibatch may hold a transition twice")
@@ -160,10 +162,11 @@ class PPOConfig(AlgoConfig):
     vf_coef: float = option("weight of the value's error in the loss", minimum=0)
     max_grad_norm: float = option("norm that gradients are clipped to", above=0)
     normalize_observations: bool = option(
-        "whether observed vectors (not images) are normalised by their moving mean and deviation"
+        "whether observed vectors (not images) are normalised by their running mean and standard "
+        "deviation"
     )
     normalize_rewards: bool = option(
-        "whether rewards are divided by the moving deviation of the discounted return"
+        "whether rewards are divided by the running standard deviation of the discounted return"
     )
 
 
@@ -184,7 +187,7 @@ class SpikingActorConfig(ActorConfig):
     time_steps: int = option("time steps T of one forward pass", minimum=1)
     population: int = option("output neurons for each output", minimum=1)
     readout: str = option(
-        "what reads the last spikes (auto: linear for DQN, population otherwise)",
+        "how the last layer is read out (auto: linear for DQN, population otherwise)",
         choices=("auto", "population", "linear"),
     )
 
@@ -309,7 +312,8 @@ class EvaluationConfig:
     every: int = option("environment steps between evaluations", minimum=1)
     episodes: int = option("episodes in an evaluation", minimum=1, maximum=10_000)
     max_episode_steps: int | None = option(
-        "environment steps after which its episodes are cut off (null: the environment ends them)",
+        "environment steps after which an evaluation episode is truncated (null: the environment "
+        "ends it)",
         minimum=1,
     )
 
@@ -343,17 +347,18 @@ class RunConfig:
     # numpy's seeds end at 2**32 - 1, and seeding=additive adds small offsets to the seed.
     seed: int = option("seed of everything random", minimum=0, maximum=4_000_000_000)
     seeding: str = option(
-        "seeds of evaluation, workers, re-calibration: independent streams, or sums as once",
+        "seeds of evaluation, workers, re-calibration: independent streams, or sums as in "
+        "earlier versions",
         choices=("independent", "additive"),
     )
-    total_steps: int = option("environment steps in all, the random ones included", minimum=1)
+    total_steps: int = option("total environment steps, including the random ones", minimum=1)
     device: str = option("auto, cpu, cuda or cuda:N")
     # Beyond it the system may refuse to start threads, and torch's library aborts the process.
     threads: int = option("CPU threads of torch", minimum=1, maximum=1024)
     log_every: int = option("environment steps between rows of progress.csv", minimum=1)
     results_dir: str = option("folder of the run folders")
     experiment_name: str | None = option(
-        "a word in the run folder's name; an experiment has its own"
+        "a word in the run folder's name; an experiment sets its own"
     )
     plugins: list[str] = option(  # noqa: RUF009
         "modules of your own that register components: plugins=[my_lab.spiking]", empty=list

@@ -82,7 +82,7 @@ def suggest_setting(key: str, known: Collection[str], groups: Iterable[str]) -> 
     group, _, name = key.rpartition(".")
     own = [k for k in known if k.rpartition(".")[0] == group and not k.endswith(".name")]
     if group and own:
-        return _within(name, group, own, known)
+        return _suggest_within_group(name, group, own, known)
     named: dict[str, str] = {each: f"{each}=..." for each in groups}
     for each in sorted(known, key=lambda k: (-k.count("."), k != "algo.tau")):
         named[each.rpartition(".")[2]] = each
@@ -93,7 +93,7 @@ def suggest_setting(key: str, known: Collection[str], groups: Iterable[str]) -> 
     return _did_you_mean(named[close[0]]) if close else "; --help lists all"
 
 
-def _within(name: str, group: str, own: list[str], known: Collection[str]) -> str:
+def _suggest_within_group(name: str, group: str, own: list[str], known: Collection[str]) -> str:
     """Suggest a setting for a name within a known group."""
     names = {k.rpartition(".")[2]: k for k in own}
 
@@ -105,7 +105,7 @@ def _within(name: str, group: str, own: list[str], known: Collection[str]) -> st
     if meant is not None:
         return _did_you_mean(meant)
     others = [k for k in known if k.rpartition(".")[2] == name]
-    beside = f"; elsewhere there is '{others[0]}'" if others else ""
+    beside = f"; another group has '{others[0]}'" if others else ""
     return f"; {group} has {', '.join(own)}{beside}"
 
 

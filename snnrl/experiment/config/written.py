@@ -27,7 +27,7 @@ LARGEST_ARGUMENTS = 2**18
 them."""
 
 
-def check_comes_back(cfg: DictConfig) -> None:
+def check_round_trip(cfg: DictConfig) -> None:
     """Check that a record of this configuration can be read and the run reproduced from it.
 
     :raises UserError: naming the setting that would be lost or changed
@@ -47,8 +47,8 @@ def check_comes_back(cfg: DictConfig) -> None:
         check_plain(key, value)
         if repr(found.get(key)) != repr(value):
             raise UserError(
-                f"{key}={shortened(value)}: {CONFIG} would say {shortened(found.get(key))}; "
-                "expected texts, numbers, true, false, null, lists and mappings"
+                f"{key}={shortened(value)}: {CONFIG} would hold {shortened(found.get(key))}; "
+                "expected strings, numbers, true, false, null, lists and mappings"
             )
         if key in FREE:
             check_written(key, value)
@@ -66,7 +66,7 @@ def check_written(key: str, value: Any) -> None:
         same = False
     if not same:
         raise UserError(
-            f"{key}={shortened(value)}: no command line could give it again; expected keys that "
+            f"{key}={shortened(value)}: a command line cannot express it; expected keys that "
             "begin with a letter, of letters, digits, '_' and '-'"
         )
 

@@ -91,9 +91,9 @@ class RunFolder:
             table = self.table(name)
             if not table.holds(expected, step):
                 raise UserError(
-                    f"{table.path}: damaged, not the {expected[0]} rows that the checkpoint of "
-                    f"step {step:,} knows; expected them back, or the run folder removed to start "
-                    "afresh"
+                    f"{table.path}: damaged (it lacks the {expected[0]} rows that it had at the "
+                    f"checkpoint of step {step:,}); expected them restored, or the run folder "
+                    "removed to start over"
                 )
 
     def finished_steps(self) -> int | None:
@@ -125,7 +125,7 @@ class RunFolder:
                 raise UserError(f"{model}: not there, though the run is done; expected {again}")
             if model.exists() and not is_whole_model(model):
                 # Earlier versions did not record the files.
-                raise UserError(f"{model}: damaged; expected it back, or {again}")
+                raise UserError(f"{model}: damaged; expected it restored, or {again}")
         known = read_done(self.path).files
         return [name for name in known if not (self.path / name).exists()]
 
@@ -153,8 +153,8 @@ class RunFolder:
             )
         if (self.path / SAVED).exists():
             raise UserError(
-                f"{self.checkpoint}: it had a checkpoint, which is gone; expected it back, or the "
-                "run folder removed to start afresh"
+                f"{self.checkpoint}: its checkpoint is missing; expected it restored, or the run "
+                "folder removed to start over"
             )
 
     def last_start(self) -> dict[str, Any]:
@@ -266,6 +266,6 @@ class RunFolder:
             return read_provenance(self.path)
         except UserError:
             raise UserError(
-                f"{self.path / names.PROVENANCE}: cannot be read; remove it to go on without the "
-                "earlier history"
+                f"{self.path / names.PROVENANCE}: cannot be read; remove it to continue without "
+                "the earlier history"
             ) from None

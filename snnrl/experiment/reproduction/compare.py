@@ -72,7 +72,7 @@ def compare_tables(
             # An extended run has a row of its earlier end, and losses accumulated since then after
             # it.
             return Comparison(
-                name, None, f"the same up to row {number - 1}, of other steps from there on"
+                name, None, f"equal up to row {number - 1}; later rows are of other steps"
             )
         if wrong is not None:
             return Comparison(

@@ -13,8 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import snnrl
 from snnrl.experiment.config.plugins import digests
 from snnrl.experiment.reproduction.source import in_words, record_source, same_source
@@ -127,6 +125,9 @@ def _versions() -> dict[str, str]:
 
 
 def _hardware() -> dict[str, Any]:
+    # Takes seconds, which errors of a command line need not wait for.
+    import torch
+
     return {
         "system": " ".join((platform.system(), platform.machine(), *platform.libc_ver())),
         "cpu": _cpu_model(),

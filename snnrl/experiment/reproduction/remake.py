@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from snnrl.envs.imports import check_module, check_wrapper
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments
 from snnrl.experiment.config.compose import check_override, compose_config
@@ -18,6 +17,7 @@ from snnrl.experiment.config.nodes import NODES
 from snnrl.experiment.config.plugins import check_named, load
 from snnrl.experiment.config.written import check_plain, check_written, leaves, written
 from snnrl.experiment.reproduction.source import faults
+from snnrl.imports import check_module, check_wrapper
 from snnrl.run_format.config import read_config, read_overrides
 from snnrl.run_format.names import CONFIG, PROVENANCE
 from snnrl.run_format.provenance import read_provenance
@@ -78,7 +78,9 @@ def read_whole_config(folder: Path) -> dict[str, Any]:
     config = read_config(folder)
     for key, missing in _gaps(config):
         if missing:
-            raise UserError(f"{folder / CONFIG}: has no '{key}'; expected a run's")
+            raise UserError(
+                f"{folder / CONFIG}: has no '{key}'; expected the configuration of a run"
+            )
     return config
 
 
@@ -101,8 +103,8 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     yield "seed", type(config.get("seed")) is not int
     for group in NODES:
         name = "id" if group == "env" else "name"
-        came_later = group in REMADE or f"{group}.{name}" in CAME_LATER
-        if group in config or not came_later:
+        added = group in REMADE or f"{group}.{name}" in CAME_LATER
+        if group in config or not added:
             node = config.get(group)
             yield f"{group}.{name}", not _has(node, name)
     critic = config.get("critic")
@@ -174,8 +176,8 @@ def check_code(cfg: DictConfig, named: Collection[str]) -> None:
     """Check that making the environment imports only installed modules or ones the user has named.
 
     :param named: modules that the user has named
-    :raises UserError: see :func:`snnrl.envs.imports.check_module` and
-        :func:`snnrl.envs.imports.check_wrapper`
+    :raises UserError: see :func:`snnrl.imports.check_module` and
+        :func:`snnrl.imports.check_wrapper`
     """
     check_module(cfg.env.id, named)
     for wrapper in environment_arguments(cfg.env).get("wrappers") or ():
@@ -183,7 +185,7 @@ def check_code(cfg: DictConfig, named: Collection[str]) -> None:
         check_wrapper(str(name), named)
 
 
-def came_later(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:
+def added_settings(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:
     """Return the settings of the remade configuration that the run has no value for, with today's
     defaults."""
     known = {**CAME_LATER, **dict(leaves(recorded.config))}

@@ -54,13 +54,13 @@ def faults(git: Any) -> Iterator[str]:
     if revision is not None and not (isinstance(revision, str) and REVISION.fullmatch(revision)):
         yield "git.revision: expected hexadecimal digits"
     if not isinstance(git.get("diff"), str | None):
-        yield "git.diff: expected a text"
+        yield "git.diff: expected a string"
     if not isinstance(untracked, Mapping):
         yield "git.untracked: expected a mapping"
         return
     for name, text in untracked.items():
         if not (isinstance(text, str) and _is_inside(name)):
-            yield "git.untracked: expected texts of files inside the checkout"
+            yield "git.untracked: expected the content of files inside the checkout"
 
 
 def _is_inside(name: str) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from snnrl.errors import Interrupted, RunFailed, UserError
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep.outcomes import Outcome, Status, Sweep
-from snnrl.output import lasting_output
+from snnrl.output import resilient_output
 
 if TYPE_CHECKING:
     # A worker that only waits for a process does not need torch, which these import.
@@ -104,7 +104,7 @@ def perform_job(job: Job, *, dies_with_parent: bool) -> None:
         perform(compose_config(job.overrides), job.overrides, sweep, job.number)
 
 
-def perform_apart(job: Job, tell: Callable[[str], None] | None = None) -> None:
+def perform_in_subprocess(job: Job, tell: Callable[[str], None] | None = None) -> None:
     """Execute a job in a subprocess; its output goes to the sweep's folder.
 
     :param tell: called with each line of the output, at most a second late
@@ -130,7 +130,7 @@ def perform_apart(job: Job, tell: Callable[[str], None] | None = None) -> None:
         sweep.record(job.number, Outcome("failed", job.overrides, job.folder, reason))
         return
     if sweep.outcome(job.number) is None:
-        sweep.record(job.number, ended_alone(job, status))
+        sweep.record(job.number, unreported_outcome(job, status))
 
 
 def _follow(process: subprocess.Popen[bytes], file: str, tell: Callable[[str], None]) -> int:
@@ -147,7 +147,7 @@ def _follow(process: subprocess.Popen[bytes], file: str, tell: Callable[[str], N
     return status
 
 
-def ended_alone(job: Job, status: int | None = None) -> Outcome:
+def unreported_outcome(job: Job, status: int | None = None) -> Outcome:
     """Return the outcome of a process that ended without a message.
 
     :param status: exit status, negative for a signal; None if unknown
@@ -157,7 +157,7 @@ def ended_alone(job: Job, status: int | None = None) -> Outcome:
         how = f" by {signal.Signals(-status).name}"
         how += " (out of memory?)" if status == -signal.SIGKILL else ""
     if status == 0:
-        how = " before it could write down what came of it (a full disk?)"
+        how = " before it could record its outcome (a full disk?)"
     log = Sweep(Path(job.sweep)).log(job.number)
     reason = f"its process ended{how}; see {log if log.exists() else job.sweep}"
     return Outcome("interrupted", job.overrides, job.folder, reason)
@@ -165,5 +165,5 @@ def ended_alone(job: Job, status: int | None = None) -> Outcome:
 
 if __name__ == "__main__":
     # The outcome holds all errors.
-    with lasting_output(), suppress(UserError, RunFailed, Interrupted, KeyboardInterrupt):
+    with resilient_output(), suppress(UserError, RunFailed, Interrupted, KeyboardInterrupt):
         perform_job(Job(**json.loads(sys.argv[1])), dies_with_parent=True)

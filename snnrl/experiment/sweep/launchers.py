@@ -28,7 +28,13 @@ from omegaconf import DictConfig
 from snnrl.errors import UserError
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.progress import is_evaluation
-from snnrl.experiment.sweep.job import LOOK_EVERY_S, Job, ended_alone, perform, perform_apart
+from snnrl.experiment.sweep.job import (
+    LOOK_EVERY_S,
+    Job,
+    perform,
+    perform_in_subprocess,
+    unreported_outcome,
+)
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, distinguish
 
 EXTRAS = {
@@ -108,7 +114,7 @@ class SweepLauncher(Launcher):
         if outcome is None:
             if sweep.stop_asked() is not None:
                 return
-            outcome = ended_alone(job)
+            outcome = unreported_outcome(job)
             sweep.record(job.number, outcome)
         result = outcome.reason or f"return {outcome.final_return:.1f}"
         _say(f"{next(self._counter)} of {total}: {outcome.status}: {job.folder}: {result}")
@@ -146,8 +152,8 @@ class JoblibLauncher(SweepLauncher):
                 _say(f"{name}: {line.strip()}")
 
         if sweep.stop_asked() is None:
-            _say(f"{name}: begins")
-        perform_apart(job, tell)
+            _say(f"{name}: started")
+        perform_in_subprocess(job, tell)
         self.account(job, sweep, total)
 
 
@@ -172,7 +178,7 @@ class RayLauncher(SweepLauncher):
             raise UserError(f"hydra.launcher.address={address}: {first}") from None
         signal.signal(signal.SIGTERM, handler)
         print(f"{len(jobs)} runs to do with Ray; their output: {sweep.folder}/*.log")
-        work = ray.remote(max_retries=0)(perform_apart)
+        work = ray.remote(max_retries=0)(perform_in_subprocess)
         try:
             tasks = {
                 work.options(num_cpus=job.threads, num_gpus=self.options["gpus_per_run"]).remote(

@@ -111,8 +111,8 @@ def count(outcomes: Iterable[Outcome], total: int) -> str:
     :param total: number of runs of the sweep; those without an outcome did not start
     """
     numbers = Counter[str](outcome.status for outcome in outcomes)
-    numbers["not begun"] = total - numbers.total()
-    shown = [f"{numbers[name]} {name}" for name in (*STATUSES, "not begun") if numbers[name] > 0]
+    numbers["not started"] = total - numbers.total()
+    shown = [f"{numbers[name]} {name}" for name in (*STATUSES, "not started") if numbers[name] > 0]
     return f"{total} runs: {', '.join(shown)}"
 
 

@@ -60,7 +60,7 @@ class Tracker:
         except Exception as problem:
             self.given_up = True
             reason = (str(problem) or type(problem).__name__).split("\n")[0]
-            tell(f"{self.name} is given up ({reason}); the csv files have every curve")
+            tell(f"{self.name} is disabled ({reason}); the csv files have every curve")
 
 
 def tell(line: str) -> None:

@@ -168,7 +168,7 @@ class OnlineWandb(WandbTracker):
         except TimeoutError:
             piece = os.path.dirname(self.run.dir)
             tell(
-                f"W&B did not take everything within {FINISH_TIMEOUT_S} s; sync the rest with: "
+                f"W&B did not receive everything within {FINISH_TIMEOUT_S} s; sync the rest with: "
                 f"wandb sync --include-online {piece}"
             )
 

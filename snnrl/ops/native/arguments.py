@@ -153,7 +153,8 @@ def with_numbers(d: Dynamics) -> Dynamics:
 def _number(name: str, value: float | Tensor) -> float:
     if isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled():
         raise UserError(
-            f"kernel=native: has no gradient of the {name}; expected one that needs none, or "
+            f"kernel=native: cannot compute the gradient of the {name}; expected one that "
+            "requires none, or "
             "kernel=naive"
         )
     return float(value)

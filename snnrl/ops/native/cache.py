@@ -55,7 +55,8 @@ def private_folder(name: str) -> Path:
     advice = "set XDG_CACHE_HOME to a folder of your own"
     if len(reasons) == 3:
         raise UserError(
-            f"kernel=native: no folder for compiled operators is yours alone ({why}); {advice}, "
+            f"kernel=native: found no folder for compiled operators that only you can write to "
+            f"({why}); {advice}, "
             "or use kernel=naive"
         )
     if len(reasons) == 2:
@@ -101,7 +102,7 @@ def _usual_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "snnrl"
     except RuntimeError as problem:
-        raise _UnfitError("there is no home to keep the compiled operators in") from problem
+        raise _UnfitError("there is no home folder for the compiled operators") from problem
 
 
 def _folder_beside_temporary_files() -> Path:

@@ -37,7 +37,7 @@ def _call(name: str, *arguments: Any) -> None:
     # As the enumeration Status in operators.cpp.
     status = getattr(library(), name)(*arguments)
     if status == 2:
-        raise TypeError(f"{name}: a neuron's constants are not as many as its step.hpp has")
+        raise TypeError(f"{name}: number of constants differs from that in step.hpp")
     if status:
         raise MemoryError(f"kernel=native: no memory for {name}")
 

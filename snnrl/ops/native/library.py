@@ -116,7 +116,7 @@ def _build(path: str, built: Path) -> None:
         compiled = Path(folder) / built.name
         done = _run([path, *FLAGS, *composition(), str(SOURCE), "-o", str(compiled)])
         if done.returncode:
-            said = done.stderr.strip().splitlines() or ["it said nothing"]
+            said = done.stderr.strip().splitlines() or ["no output"]
             first = next((line for line in said if "error" in line), said[0])
             raise UserError(
                 f"kernel=native: {path} failed ({first}); expected a compiler of C++20, or use "

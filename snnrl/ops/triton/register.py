@@ -56,7 +56,8 @@ def _operand(name: str, value: float | Tensor, device: torch.device) -> Tensor:
         return _kept_operand(value, device)
     if value.requires_grad and torch.is_grad_enabled():
         raise UserError(
-            f"kernel=triton: has no gradient of the {name}; expected one that needs none, or "
+            f"kernel=triton: cannot compute the gradient of the {name}; expected one that "
+            "requires none, or "
             "kernel=naive"
         )
     if value.dim() or value.dtype != torch.float32 or value.device != device:

@@ -20,7 +20,7 @@ from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.experiment.checkpoint import disk_usage, manifest
 from snnrl.experiment.checkpoint.checksums import Damaged
 from snnrl.experiment.checkpoint.disk_usage import checkpoint_bytes, disk_space, in_bytes
-from snnrl.experiment.checkpoint.manifest import newest_whole, numbered, read_manifest
+from snnrl.experiment.checkpoint.manifest import newest_intact, numbered, read_manifest
 from snnrl.experiment.checkpoint.save import Checkpoints, run_id
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.folder.run_folder import RunFolder
@@ -81,10 +81,10 @@ def test_a_damaged_checkpoint_and_the_one_before_is_used(
     said = [line for line in capsys.readouterr().out.splitlines() if ": damaged (" in line]
     (line,) = said
     assert line.startswith(f"{folder.checkpoint}: damaged (save-2: {Path(name).name} ")
-    assert "the checkpoint before it, of step 10, is whole and is used" in line
+    assert "the previous checkpoint, of step 10, is intact and is used instead" in line
     assert_same_run(folder, stopped.whole)
     # The damaged one is gone, and its segment was written again.
-    assert newest_whole(folder.checkpoint) is not None
+    assert newest_intact(folder.checkpoint) is not None
     assert "save-2" not in [path.name for path in numbered(folder.checkpoint).values()]
 
 
@@ -96,7 +96,7 @@ def test_every_damage_is_found(
 ) -> None:
     folder = stopped.copy(tmp_path)
     damage(folder.checkpoint / name)
-    found = newest_whole(folder.checkpoint)
+    found = newest_intact(folder.checkpoint)
     assert found is not None
     assert found[0].name == "save-1"
     (problem,) = found[2]
@@ -110,7 +110,7 @@ def test_a_bit_anywhere(name: str, stopped: Stopped, tmp_path: Path) -> None:
     intact, expected = path.read_bytes(), read_manifest(folder.checkpoint / "save-2")
     for place in range(50):
         flip(path, place / 50)
-        found = newest_whole(folder.checkpoint)
+        found = newest_intact(folder.checkpoint)
         assert found is not None
         # A space of the manifest may have become another character that means nothing.
         assert found[0].name == "save-1" or found[1] == expected
@@ -130,7 +130,7 @@ def test_no_whole_checkpoint_is_one_line_and_nothing_is_overwritten(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {folder.checkpoint}: damaged (save-2: ")
     assert "; save-1: " in line
-    assert line.endswith("remove the run folder to start afresh")
+    assert line.endswith("remove the run folder to start over")
     assert contents(folder) == before
     with pytest.raises(Damaged):
         Checkpoints(folder.checkpoint, run_id(folder.cfg))
@@ -194,7 +194,7 @@ def assert_refused_as_another_version(
     before = contents(folder)
     assert train(Path(folder.cfg.results_dir), *SHORT) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "was written by another version; remove the run folder to start afresh" in line
+    assert "was written by another version; remove the run folder to start over" in line
     assert contents(folder) == before
 
 
@@ -248,7 +248,7 @@ def test_a_segment_that_is_lost_during_a_run_is_written_again(
             spoiled.add(oldest.name)
             damage(oldest)
         if timesteps == step + 9:
-            saved = newest_whole(folder.checkpoint)
+            saved = newest_intact(folder.checkpoint)
             assert saved is not None
             assert saved[1].step == step // 10 * 10 + 10
             assert saved[2] == []
@@ -256,7 +256,7 @@ def test_a_segment_that_is_lost_during_a_run_is_written_again(
     monkeypatch.setattr(Progress, "step_to", step_to)
     assert train(tmp_path, *SHORT) == 0
     assert spoiled
-    assert f"{spoiled.pop()}: something else changed it" in capsys.readouterr().err
+    assert f"{spoiled.pop()}: another program changed it" in capsys.readouterr().err
     assert_same_run(folder, stopped.whole)
     monkeypatch.undo()
     for results_dir in (tmp_path, tmp_path / "whole"):
@@ -372,7 +372,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert train(tmp_path, *SHORT) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f"failed: {folder.checkpoint}: the checkpoint of step 30 ")
-    assert "cannot be written (No space left on device); that of step 20 is whole" in line
+    assert "cannot be written (No space left on device); that of step 20 is intact" in line
     after = {path: path.read_bytes() for path in folder.checkpoint.rglob("*.*") if path.is_file()}
     assert after == before
     full[0] = 10**9

@@ -18,7 +18,7 @@ from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.experiment.checkpoint.manifest import (
     REPLAY,
     Manifest,
-    newest_whole,
+    newest_intact,
     numbered,
     read_manifest,
 )
@@ -73,7 +73,7 @@ def test_a_whole_checkpoint_is_left(
     for _ in range(earlier):
         writer.save(agent, POSITION)
         go_on(agent)
-    last = newest_whole(origin)
+    last = newest_intact(origin)
     for at in count():
         folder = tmp_path / str(at) / "checkpoint"
         shutil.copytree(origin, folder)
@@ -81,7 +81,7 @@ def test_a_whole_checkpoint_is_left(
         with monkeypatch.context() as patched, suppress(Crash):
             points.install(patched)
             checkpoints.save(agent, POSITION)
-        found = newest_whole(folder)
+        found = newest_intact(folder)
         if found is None:
             assert last is None
             assert find_checkpoint(folder) is None

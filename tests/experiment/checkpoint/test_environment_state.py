@@ -38,7 +38,7 @@ def test_a_state_that_is_lost_later(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert said.count("its state cannot be saved any more") == 1
     assert (
-        "tests.state_envs:Hides-v0: its state cannot be saved any more, so a run that is resumed "
+        "tests.state_envs:Hides-v0: its state cannot be saved any more, so a run resumed "
         "from step 50 starts new episodes and is not identical: Hides.log (cannot pickle "
         "'generator' object)"
     ) in said
@@ -53,5 +53,5 @@ def test_a_state_of_an_earlier_version(tmp_path: Path, capsys: pytest.CaptureFix
     assert train(tmp_path, *settings) == 2
     assert capsys.readouterr().err.endswith(
         "save-3: an earlier version saved the environment's state, without what refers to Earns; "
-        "remove the run folder to start afresh\n"
+        "remove the run folder to start over\n"
     )

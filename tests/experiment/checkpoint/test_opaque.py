@@ -123,7 +123,7 @@ def assert_it_says_so(
 ) -> None:
     settings = [*settings, "checkpoint.every=12"]
     crash_at(78, tmp_path, *settings)
-    said = ": its state cannot be saved, so a run that is resumed starts new episodes"
+    said = ": its state cannot be saved, so a resumed run starts new episodes"
     assert said in capsys.readouterr().err
     assert train(tmp_path, *settings) == 0
     assert "its state cannot be restored, so a new episode starts" in capsys.readouterr().out
@@ -163,4 +163,4 @@ def test_a_wrapper_s_state_that_cannot_be_pickled_is_named() -> None:
         each.reset(seed=3)
         each.env.numbers = (number for number in ())
     reason = restored.set_state(env.get_state())
-    assert reason == "Counts.numbers cannot be pickled, and is as at the start"
+    assert reason == "Counts.numbers cannot be pickled, so it is as at the start"

@@ -157,7 +157,7 @@ def test_a_checkpoint_that_is_gone_is_missed(
         train(tmp_path, "checkpoint.every=50")
     folder = folder_of(tmp_path)
     shutil.rmtree(folder.checkpoint)
-    assert f"{folder.checkpoint}: it had a checkpoint, which is gone" in refused(tmp_path, capsys)
+    assert f"{folder.checkpoint}: its checkpoint is missing" in refused(tmp_path, capsys)
 
 
 @pytest.mark.quick_cases(1)
@@ -179,7 +179,7 @@ def test_a_table_that_lost_rows_is_missed(
         file.write_text("".join([lines[0], lines[1].replace("0", "3"), *lines[2:]]))
     else:
         file.write_bytes(file.read_bytes()[:-40].replace(b"0", b"\xff"))
-    assert f"{file}: damaged, not the" in refused(tmp_path, capsys)
+    assert f"{file}: damaged (it lacks the" in refused(tmp_path, capsys)
 
 
 @pytest.mark.slow

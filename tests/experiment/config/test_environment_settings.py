@@ -18,7 +18,7 @@ from snnrl.experiment.config.check_spaces import check_environment
 from snnrl.experiment.config.compose import check_overrides, compose_config, expand
 from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.config.validate import validate
-from snnrl.experiment.config.written import check_comes_back
+from snnrl.experiment.config.written import check_round_trip
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.reproduction.remake import Recorded, read_record, remake
 from snnrl.run_format.config import LONGEST_VALUE, read_config
@@ -127,8 +127,8 @@ def test_wrappers_stand_in_their_order() -> None:
         ("env.wrappers=[{name: 'gymnasium.wrappers.rendering:RecordVideo', video_folder: x}]",
          "a RecordVideo, writes files in every"),
         ("env.wrappers=[NormalizeObservation]", "env.wrappers[0]: NormalizeObservation keeps "
-         "running statistics, which evaluations would not have; expected a wrapper without, or "
-         "VecNormalize from Python (docs/"),
+         "running statistics, which evaluations would not have; expected a wrapper without them, "
+         "or VecNormalize from Python (docs/"),
         ("env.wrappers=[FlattenObservation,NormalizeReward]", "env.wrappers[1]: NormalizeReward "
          "keeps running statistics"),
         (f"env.wrappers=[{HERE}:Centred]", f"env.wrappers[0]: {HERE}:Centred, a "
@@ -244,7 +244,7 @@ def test_a_resumed_run_is_the_same(wrappers: str, tmp_path: Path) -> None:
 )
 def test_a_run_that_is_made_again_has_the_same(given: str, tmp_path: Path) -> None:
     cfg = composed(given)
-    check_comes_back(cfg)
+    check_round_trip(cfg)
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
     config = read_config(tmp_path)
     again, _ = remake(Recorded(tmp_path, config, "", [{}]), tmp_path / "again")
@@ -255,10 +255,10 @@ def test_a_run_that_is_made_again_has_the_same(given: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("env.kwargs={a: {0: 1.5}}", "env.kwargs: key 0: expected a text"),
-        ("env.kwargs={a: {true: 1}}", "env.kwargs: key True: expected a text"),
-        ("env.wrappers=[{name: x, a: {1: 2}}]", "env.wrappers: key 1: expected a text"),
-        ("env.kwargs.a.1=2", "no command line could give it again; expected keys that begin with"),
+        ("env.kwargs={a: {0: 1.5}}", "env.kwargs: key 0: expected a string"),
+        ("env.kwargs={a: {true: 1}}", "env.kwargs: key True: expected a string"),
+        ("env.wrappers=[{name: x, a: {1: 2}}]", "env.wrappers: key 1: expected a string"),
+        ("env.kwargs.a.1=2", "a command line cannot express it; expected keys that begin with"),
         (f"env.kwargs={'{a: ' * 21}1{'}' * 21}", "env.kwargs: nested too deeply; expected at most"),
         (f"env.kwargs={'{a: ' * 19}1{'}' * 19}", "config.yaml: nested too deeply; expected at"),
         ("env.kwargs.a='\\${oc.env:HOME}'", "expected a value, without '${'"),
@@ -274,9 +274,9 @@ def test_what_would_not_come_back_is_refused_before_training(given: str, words: 
 
 def test_arguments_that_are_too_large_to_be_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snnrl.experiment.config.written.LARGEST_ARGUMENTS", 100)
-    check_comes_back(composed(f"env.kwargs.a={'x' * 96}"))
+    check_round_trip(composed(f"env.kwargs.a={'x' * 96}"))
     with pytest.raises(UserError, match=r"^env\.kwargs: has 101 bytes; expected at most 100$"):
-        check_comes_back(composed(f"env.kwargs.a={'x' * 97}"))
+        check_round_trip(composed(f"env.kwargs.a={'x' * 97}"))
 
 
 def test_long_arguments_are_cut_where_they_are_shown(tmp_path: Path) -> None:

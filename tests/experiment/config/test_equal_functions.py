@@ -80,5 +80,5 @@ def test_the_command_refuses_the_sweep(tmp_path: Path, capsys: pytest.CaptureFix
     command = ["-m", *arguments(tmp_path / "runs", "surrogate=sigmoid,tanh", "seed=range(2)")]
     assert main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: surrogate=sigmoid and surrogate=tanh: are one function")
+    assert line.startswith("error: surrogate=sigmoid and surrogate=tanh: compute the same function")
     assert not (tmp_path / "runs").exists()

@@ -149,7 +149,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setitem(NODES, group, {**NODES[group]})
         monkeypatch.setitem(ConfigStore.instance().repo, group, {})
     monkeypatch.setattr(plugins, "_loaded", set())
-    monkeypatch.setattr(plugins, "_brought", {})
+    monkeypatch.setattr(plugins, "_plugins_of", {})
     setting_types.cache_clear()
     yield "plugins=[my_lab]"
     sys.modules.pop("my_lab", None)
@@ -211,6 +211,47 @@ def test_their_settings_are_in_the_hash(plugin: str) -> None:
     assert len({settings_hash(compose_config([plugin, *each])) for each in given}) == 4
 
 
+def test_the_order_of_plugins_is_not_in_the_hash(plugin: str, tmp_path: Path) -> None:
+    (tmp_path / "modules" / "a_lab.py").write_text("")
+    hashes = {
+        given: settings_hash(compose_config([f"plugins=[{given}]", "neuron=draining"]))
+        for given in ("my_lab", "a_lab,my_lab", "my_lab,a_lab", "my_lab,a_lab,my_lab")
+    }
+    assert hashes["a_lab,my_lab"] == hashes["my_lab,a_lab"] == hashes["my_lab,a_lab,my_lab"]
+    assert hashes["my_lab"] != hashes["my_lab,a_lab"]
+    # As it was when the order was in it.
+    assert hashes["my_lab"] == "f559a875" and hashes["a_lab,my_lab"] == "8b71c1ac"
+
+
+BRINGING = {
+    "directly": "from my_lab import Draining",
+    "a module": "import my_lab",
+    "all of it": "from my_lab import *",
+    "through its own": "from other_lab.parts import own",
+}
+
+
+@pytest.mark.parametrize("text", BRINGING.values(), ids=BRINGING)
+def test_a_choice_that_two_plugins_bring_needs_one_of_them(
+    plugin: str, text: str, tmp_path: Path
+) -> None:
+    package = tmp_path / "modules" / "other_lab"
+    package.mkdir()
+    (package / "__init__.py").write_text(text)
+    (package / "parts.py").write_text("from my_lab import Arctan\n\ndef own(): ...\n")
+    (tmp_path / "modules" / "third_lab.py").write_text("import torch")
+    compose_config([plugin])
+    try:
+        check_settings(compose_config(["plugins=[other_lab]", "neuron=draining"]))
+        check_settings(compose_config(["plugins=[other_lab.parts]", "bn=centred"]))
+        either = r"plugins=\[my_lab\] or plugins=\[other_lab\] or plugins=\[other_lab\.parts\]"
+        with pytest.raises(UserError, match=rf"^surrogate=arctan: comes with {either}; expected"):
+            check_settings(compose_config(["plugins=[third_lab]", "surrogate=arctan"]))
+    finally:
+        for name in ("other_lab", "other_lab.parts", "third_lab"):
+            sys.modules.pop(name, None)
+
+
 def test_a_choice_needs_its_plugin(plugin: str) -> None:
     """Another run of the process may have imported it."""
     with pytest.raises(UserError, match=r"neuron=draining: .* one of your own comes with plugins="):
@@ -227,8 +268,8 @@ def test_a_choice_needs_its_plugin(plugin: str) -> None:
         ("plugins=[my-lab]", r"^plugins=\[my-lab\]: expected names of modules"),
         ("plugins=my_lab", r"^plugins=my_lab: expected one list"),
         ("plugins=[a],[b]", r"^plugins=\[a\],\[b\]: expected one list for all runs"),
-        ("hydra.searchpath=[/no/such]", r"^hydra.searchpath: /no/such is no folder"),
-        ("hydra.searchpath=[pkg://lab]", r"^hydra.searchpath: pkg://lab is no folder"),
+        ("hydra.searchpath=[/no/such]", r"^hydra.searchpath: /no/such is not a folder"),
+        ("hydra.searchpath=[pkg://lab]", r"^hydra.searchpath: pkg://lab is not a folder"),
     ],
 )
 def test_what_cannot_be_used(given: str, refused: str) -> None:
@@ -246,8 +287,33 @@ def test_a_name_that_is_taken(plugin: str, tmp_path: Path) -> None:
 def test_a_parameter_that_no_command_line_could_give(plugin: str, tmp_path: Path) -> None:
     odd = SOURCE.replace("Annotated[float, Between(0, 1)] = 0.25", "Any | set[int] = 0.25")
     (tmp_path / "modules" / "my_lab.py").write_text(odd)
-    with pytest.raises(UserError, match=r"neuron=draining: parameter drain: no setting can be"):
-        compose_config([plugin])
+    choices = {group: [*own] for group, own in facts.components().items()}
+    # Asked again, the module is imported already, and the answer is the same.
+    for _ in range(2):
+        with pytest.raises(UserError) as refused:
+            compose_config([plugin])
+        named = "plugins=[my_lab]: neuron=draining: parameter drain: a setting cannot have the type"
+        assert str(refused.value).startswith(named)
+    assert choices == {group: [*own] for group, own in facts.components().items()}
+
+
+def test_a_list_as_a_default(plugin: str, tmp_path: Path) -> None:
+    for written, default in {"[]": [], "[2, 3]": [2, 3]}.items():
+        source = SOURCE.replace("*, drain:", f"*, taps: list[int] = {written}, drain:")
+        (tmp_path / "modules" / "my_lab.py").write_text(source)
+        sys.modules.pop("my_lab", None)
+        plugins._loaded.clear()
+        for group in facts.components().values():
+            group.pop("draining", None)
+        registry._components["neuron"].pop("draining", None)
+        given = [plugin, "neuron=draining"]
+        first = compose_config(check_overrides(given))
+        assert first.neuron.taps == default
+        first.neuron.taps.append(7)
+        assert compose_config(given).neuron.taps == default
+        assert compose_config([*given, "neuron.taps=[1]"]).neuron.taps == [1]
+        with pytest.raises(UserError, match=r"^neuron\.taps: expected a list"):
+            compose_config([*given, "neuron.taps=1"])
 
 
 def test_a_strangers_run_imports_nothing_that_is_not_named(plugin: str, tmp_path: Path) -> None:
@@ -274,11 +340,11 @@ def test_another_source_is_another_run(plugin: str, tmp_path: Path) -> None:
     then = collect("naive", 1, 0, ["my_lab"])
     check_unchanged(then["plugins"], ["my_lab"], tmp_path)
     (tmp_path / "modules" / "my_lab.py").write_text(f"{SOURCE}\n# Changed.\n")
-    with pytest.raises(UserError, match=r"^plugins: the source of my_lab is not the one that"):
+    with pytest.raises(UserError, match=r"^plugins: the source of my_lab has changed since "):
         check_unchanged(then["plugins"], ["my_lab"], tmp_path)
     now = {**then, "plugins": digests(["my_lab"])}
     assert [found.what for found in differences(then, now)] == ["source of my_lab"]
-    with pytest.raises(UserError, match=r"^plugins: the source of my_lab is not"):
+    with pytest.raises(UserError, match=r"^plugins: the source of my_lab has changed"):
         check_unchanged({}, ["my_lab"], tmp_path)
 
 
@@ -340,7 +406,7 @@ def test_the_command_takes_folders_and_plugins(
     assert (shown["env"]["id"], shown["neuron"]["drain"]) == ("Pendulum-v1", 0.25)
     assert shown["plugins"] == ["my_lab"]
     assert main(["--config-dir", str(tmp_path / "none"), "seed=1"]) == 2
-    assert "none is no folder" in capsys.readouterr().err
+    assert "none is not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -358,5 +424,5 @@ def test_training(plugin: str, chosen: list[str], tmp_path: Path) -> None:
     longer = [text for text in overrides if not text.startswith("total_steps=")]
     longer.append("total_steps=40")
     (tmp_path / "modules" / "my_lab.py").write_text(f"{SOURCE}\n# Changed.\n")
-    with pytest.raises(UserError, match=r"^plugins: the source of my_lab is not the one that"):
+    with pytest.raises(UserError, match=r"^plugins: the source of my_lab has changed since "):
         run(compose_config(longer), longer)

@@ -365,7 +365,7 @@ def test_whatever_is_damaged_during_a_run_is_whole_at_its_end(
     monkeypatch.setattr(Progress, "step_to", step_to)
     assert train(tmp_path, "checkpoint.every=30") == 0
     assert_same_tables_and_models(folder, folder_of(finished))
-    assert f"{folder.best_model}: something else changed it" in capsys.readouterr().err
+    assert f"{folder.best_model}: another program changed it" in capsys.readouterr().err
     record = [(f.path / "config.yaml").read_text() for f in (folder, folder_of(finished))]
     assert record[0].replace(str(tmp_path), "").replace("every: 30", "") == record[1].replace(
         str(finished), ""
@@ -403,7 +403,7 @@ def test_a_best_model_that_a_checkpoint_of_an_earlier_version_does_not_have(
     assert f"{folder.best_model}: damaged" in capsys.readouterr().err
     folder.best_model.unlink()
     assert train(tmp_path) == 0
-    assert f"{folder.best_model}: gone" in capsys.readouterr().out
+    assert f"{folder.best_model}: missing" in capsys.readouterr().out
 
 
 def test_rows_that_a_checkpoint_does_not_know_are_not_passed_over(

@@ -98,7 +98,7 @@ def test_a_run_says_that_it_uses_a_folder_of_another_name(
 ) -> None:
     monkeypatch.setattr("snnrl.experiment.run._train", lambda *_: None)
     monkeypatch.setattr("snnrl.experiment.run._result", lambda *_, **__: None)
-    line = "uses the folder that these settings have already: "
+    line = "using the existing folder of these settings: "
     assert train(tmp_path, "seed=1") == 0
     assert line not in capsys.readouterr().out
     of_earlier_version(tmp_path).mkdir(parents=True)
@@ -120,7 +120,7 @@ def test_the_folder_of_an_earlier_version_is_used(
     assert f"already done (100 steps): {earlier}" in capsys.readouterr().out
     assert train(tmp_path, "total_steps=120") == 0
     out = capsys.readouterr().out
-    assert f"uses the folder that these settings have already: {earlier.parent}\n" in out
+    assert f"using the existing folder of these settings: {earlier.parent}\n" in out
     assert "resuming from step 100" in out
     assert [folder.name for folder in earlier.parents[1].iterdir()] == [earlier.parent.name]
 

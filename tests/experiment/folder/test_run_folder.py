@@ -137,7 +137,7 @@ def test_a_mark_that_cannot_be_read(
     (folder / "DONE").write_text(text)
     assert train(tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{folder / 'DONE'}: cannot be read; remove it to go on" in line
+    assert f"{folder / 'DONE'}: cannot be read; remove it to resume from the checkpoint" in line
 
 
 def test_a_path_that_is_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -444,5 +444,5 @@ def test_a_finished_run_without_its_checkpoint_is_not_overwritten(
     before = contents(folder)
     capsys.readouterr()
     assert train(tmp_path, "total_steps=500") == 2
-    assert "checkpoint is gone" in capsys.readouterr().err
+    assert "checkpoint is missing" in capsys.readouterr().err
     assert contents(folder) == before

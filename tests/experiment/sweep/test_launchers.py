@@ -17,7 +17,7 @@ import yaml
 
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.experiment.sweep import launchers
-from snnrl.experiment.sweep.job import Job, perform_apart
+from snnrl.experiment.sweep.job import Job, perform_in_subprocess
 from snnrl.experiment.sweep.launchers import EXTRAS, JoblibLauncher
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep
 from snnrl.experiment.sweep.slurm import SubmititJob
@@ -127,7 +127,7 @@ def test_what_is_done_needs_no_process(
         outcome = Outcome("failed", job.overrides, job.folder, "ValueError: no")
         Sweep(Path(job.sweep)).record(job.number, outcome)
 
-    monkeypatch.setattr(launchers, "perform_apart", perform)
+    monkeypatch.setattr(launchers, "perform_in_subprocess", perform)
     capsys.readouterr()
     assert sweep(tmp_path, "joblib", "threads=1") == 1
     out, err = capsys.readouterr()
@@ -160,7 +160,7 @@ class Ended:
         (-9, "ended by SIGKILL (out of memory?)"),
         (-11, "by SIGSEGV;"),
         (1, "with status 1;"),
-        (0, "ended before it could write down what came of it (a full disk?);"),
+        (0, "ended before it could record its outcome (a full disk?);"),
     ],
 )
 def test_a_process_that_ends_without_a_word(
@@ -169,7 +169,7 @@ def test_a_process_that_ends_without_a_word(
     monkeypatch.setattr(subprocess, "Popen", Ended)
     monkeypatch.setattr(Ended, "status", status)
     sweep = Sweep(tmp_path)
-    perform_apart(job(sweep, 3, threads=2))
+    perform_in_subprocess(job(sweep, 3, threads=2))
     outcome = sweep.outcome(3)
     assert outcome is not None
     assert (outcome.status, outcome.folder) == ("interrupted", "folder")
@@ -185,7 +185,7 @@ def test_no_process_begins_after_a_signal(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(subprocess, "Popen", begin)
     sweep = Sweep(tmp_path)
     sweep.ask_to_stop(15)
-    perform_apart(job(sweep))
+    perform_in_subprocess(job(sweep))
     assert sweep.outcomes() == []
 
 
@@ -335,7 +335,7 @@ def test_a_signal_saves_all_runs_and_ends_the_sweep(
     os.killpg(process.pid, number)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 128 + number
-    assert out.splitlines()[-1] == "3 runs: 2 interrupted, 1 not begun"
+    assert out.splitlines()[-1] == "3 runs: 2 interrupted, 1 not started"
     interrupted = [line for line in err.splitlines() if line.startswith("interrupted: ")]
     assert len(interrupted) == 2
     assert all("and saved; the same command resumes" in line for line in interrupted)

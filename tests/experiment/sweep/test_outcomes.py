@@ -76,8 +76,8 @@ def test_outcomes_that_a_full_disk_does_not_take_are_remembered(
 
 def test_the_count_says_what_did_not_begin() -> None:
     assert count([DONE, FAILED, STOPPED, DONE], 4) == "4 runs: 2 done, 1 interrupted, 1 failed"
-    assert count([DONE], 3) == "3 runs: 1 done, 2 not begun"
-    assert count([], 2) == "2 runs: 2 not begun"
+    assert count([DONE], 3) == "3 runs: 1 done, 2 not started"
+    assert count([], 2) == "2 runs: 2 not started"
 
 
 def test_what_is_not_done_is_named_by_what_distinguishes_it() -> None:

@@ -113,7 +113,9 @@ def test_the_same_failure_twice_is_not_tried_a_third_time(
     out, err = capsys.readouterr()
     assert out == ""
     (line,) = err.splitlines()
-    assert line.startswith("failed: twice the same at step 50, so not retried without retry=")
+    assert line.startswith(
+        "failed: twice with the same error at step 50, so not retried without retry="
+    )
     assert f"ArithmeticError: one ({folder.path / 'FAILED'})" in line
 
     assert train(tmp_path, "retry=true") == 1
@@ -162,7 +164,9 @@ def test_a_sweep_says_which_it_did_not_try_and_does_the_others(
     assert train(tmp_path, "-m", "seed=0,1") == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == "2 runs: 1 done, 1 failed"
-    assert any(line.startswith("failed: seed=0: twice the same") for line in err.splitlines())
+    assert any(
+        line.startswith("failed: seed=0: twice with the same error") for line in err.splitlines()
+    )
 
 
 # Folders that are not a run's

@@ -396,8 +396,8 @@ def test_a_tracker_that_fails_does_not_fail_the_run(
     monkeypatch.setattr(FakeRun, method, fail)
     assert train(tmp_path, f"tracking.mode={mode}") == 0
     assert (folder_of(tmp_path).path / "DONE").exists()
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "given up" in line]
-    assert line.startswith("W&B is given up (the service has ended)")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "is disabled" in line]
+    assert line.startswith("W&B is disabled (the service has ended)")
 
 
 @pytest.mark.usefixtures("logged_in")

@@ -1,4 +1,4 @@
-"""Modules that an environment's id may import: ``module:Id`` runs the module's code."""
+"""Modules that commands and environments name: importing one runs its code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_module(text: str, named: Collection[str] = ()) -> None:
         return
     if not _is_installed(module):
         raise UserError(
-            f"env.id={text}: would import {module}, which is of no installed package; if you "
+            f"env.id={text}: would import {module}, which belongs to no installed package; if you "
             f"trust its code, name it: --module {module}"
         )
 
