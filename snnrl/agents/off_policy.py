@@ -132,6 +132,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             step(batch)
         else:
             self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
+        self.target_networks.draw_anew()
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
         """Act as Stable-Baselines3's agents do; where captured, by a CUDA graph."""

@@ -26,6 +26,7 @@ from snnrl.errors import NonFiniteError
 from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers, recalibrating
+from snnrl.nn.random_numbers import random_numbers
 from snnrl.nn.traces import counted
 
 CHUNK = 512
@@ -135,6 +136,9 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
             for name in parts:
                 self._refresh(name)
                 self._regulate(name)
+        # Not before: the ratio compares probabilities under the same draws.
+        for numbers in random_numbers(self.policy):
+            numbers.go_on()
         self.latest_losses.settle()
 
     def _update_policy(self) -> list[list[MinibatchLosses]]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
-from snnrl.nn.encoders import Encoder
+from snnrl.nn.encoders import Encoder, encoders_of_images
 from snnrl.nn.layers import LayerParts, SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy
@@ -29,6 +29,8 @@ from snnrl.ops.backend import FUSED, resolve_kernel
 from snnrl.parameters import AtLeast, parameters_of
 
 READOUTS = ("population", "linear")
+
+NetworkPass = Callable[["SpikingNetwork", Tensor], Tensor]
 
 
 class SpikingNetwork(Compilable):
@@ -96,7 +98,8 @@ class SpikingNetwork(Compilable):
         kind = component("encoder", split_spec(encoder, "encoder")[0])
         if images and not getattr(kind.maker, "takes_images", False):
             raise UserError(
-                f"encoder={kind.name}: takes a vector of numbers, not images; expected direct"
+                f"encoder={kind.name}: takes a vector of numbers, not images; expected "
+                f"{' or '.join(encoders_of_images())}"
             )
         if conv is not None and not images:
             raise UserError(f"conv={dict(conv)}: expected images, not a vector of {inputs} numbers")
@@ -169,7 +172,11 @@ class SpikingNetwork(Compilable):
     def _pass(self, x: Tensor) -> Tensor:
         if self.kernel in FUSED:
             return self._fused_pass(x, operators(self.kernel))
-        return _compiled_pass()(self, x) if self.kernel == "compile" else _eager_pass(self, x)
+        if self.kernel == "naive":
+            return _eager_pass(self, x)
+        if self.encoder.compiles:
+            return _compiled(_eager_pass)(self, x)
+        return _compiled(_pass_of_input)(self, self.encoder(x))
 
     @torch.no_grad()
     def regulate(self, rates: Sequence[Tensor]) -> None:
@@ -260,13 +267,18 @@ def check_size(name: str, value: Any) -> None:
 
 
 def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:
-    values: Tensor = network.decoder(network.layers(network.conv(network.encoder(x))))
+    return _pass_of_input(network, network.encoder(x))
+
+
+def _pass_of_input(network: SpikingNetwork, x: Tensor) -> Tensor:
+    """Return the values of what the encoder made, ``[T, B, ...]``."""
+    values: Tensor = network.decoder(network.layers(network.conv(x)))
     return values
 
 
 @cache
-def _compiled_pass() -> Callable[[SpikingNetwork, Tensor], Tensor]:
+def _compiled(network_pass: NetworkPass) -> NetworkPass:
     # One compiled form for each mode, batch size and structure that a process meets. The limit
     # guards against endless recompilation; a sweep or a test run in one process meets many.
     torch._dynamo.config.recompile_limit = 64
-    return torch.compile(_eager_pass, fullgraph=True, dynamic=False)
+    return torch.compile(network_pass, fullgraph=True, dynamic=False)
