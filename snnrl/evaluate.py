@@ -30,6 +30,7 @@ from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.reproduction.remake import check_code, read_typed_config
 from snnrl.experiment.trained import load_trained
 from snnrl.experiment.video import record_episode
+from snnrl.nn.early_exit import relative_gammas
 from snnrl.ops.backend import KERNELS
 from snnrl.run_format.done import check_sealed
 from snnrl.run_format.model import is_whole_model
@@ -61,6 +62,16 @@ def main(argv: list[str] | None = None) -> int:
         choices=[kernel for kernel in KERNELS if kernel != "triton"],
         help="what computes the networks, on a CPU (default: the run's setting, auto in place of "
         "triton)",
+    )
+    parser.add_argument(
+        "--early-exit",
+        type=float,
+        nargs="?",
+        const=0.1,
+        metavar="LIMIT",
+        help="also act with early exit, in runs with bn=bntt: leave at the time step in which "
+        "gamma is below LIMIT thresholds (default 0.1) in every layer; prints the time steps saved "
+        "and the return lost in the same episodes",
     )
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
     parser.add_argument(
@@ -106,7 +117,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
     )
     starts = episode_starts(cfg, arguments.seed)
-    _print_returns(cfg, agent, arguments.episodes, starts)
+    if arguments.early_exit is not None:
+        # A refusal comes before episodes that take minutes.
+        with agent.early_exit(arguments.early_exit):
+            pass
+    returns = _print_returns(cfg, agent, arguments.episodes, starts)
+    if arguments.early_exit is not None:
+        _print_early_exit(cfg, agent, arguments.early_exit, returns, starts)
     if arguments.video:
         path = arguments.folder / VIDEO
         shown = record_episode(agent, cfg, path, starts)
@@ -150,17 +167,47 @@ def _how_far(folder: Path, cfg: DictConfig) -> str:
 
 def _print_returns(
     cfg: DictConfig, agent: SpikingAgent, episodes: int, starts: EpisodeStarts
-) -> None:
+) -> list[float]:
+    """Play the episodes; print and return their returns."""
     limit = cfg.evaluation.max_episode_steps
     evaluator = Evaluator(lambda: build_environment(cfg), episodes, starts, limit)
     played = evaluator.run(agent)
     for episode in played:
         print(f"  episode {episode.index}: {episode.total_reward:.2f} in {episode.length} steps")
-    mean, deviation, low, high = mean_interval([episode.total_reward for episode in played])
+    returns = [episode.total_reward for episode in played]
+    mean, deviation, low, high = mean_interval(returns)
     if np.isnan(low):
         print(f"return {mean:.2f} (one episode: no deviation, no interval)")
     else:
         print(f"return {mean:.2f}, sd {deviation:.2f}, 95 % interval [{low:.2f}, {high:.2f}]")
+    return returns
+
+
+def _print_early_exit(
+    cfg: DictConfig,
+    agent: SpikingAgent,
+    limit: float,
+    returns: list[float],
+    starts: EpisodeStarts,
+) -> None:
+    """Play the same episodes with early exit; print time steps saved and return lost."""
+    network = agent.acting_network()
+    assert network is not None
+    steps = network.encoder.time_steps
+    with agent.early_exit(limit) as taken:
+        print(f"early exit below {limit:g}: {taken} of {steps} time steps, {steps - taken} saved")
+        if taken == steps:
+            largest = relative_gammas(network).amax(0)
+            step = int(largest.argmin())
+            print(
+                f"  gamma is lowest in step {step + 1}: {largest[step]:.2f} thresholds in the "
+                "layer where it is highest; the episodes are those above"
+            )
+            return
+        early = _print_returns(cfg, agent, len(returns), starts)
+    lost, _, low, high = mean_interval([a - b for a, b in zip(returns, early, strict=True)])
+    interval = "" if np.isnan(low) else f", 95 % interval [{low:.2f}, {high:.2f}]"
+    print(f"return lost {lost:.2f}{interval}")
 
 
 if __name__ == "__main__":

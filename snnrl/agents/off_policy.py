@@ -151,7 +151,9 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             return usual(seen.observations, deterministic)
 
         assert isinstance(observations, Tensor)
-        actions = self.acting(decide, Seen(observations), (deterministic,))
+        network = self.acting_network()
+        taken = None if network is None else network.taken
+        actions = self.acting(decide, Seen(observations), (deterministic, taken))
         assert actions is not None
         # The next call overwrites them.
         return actions.to("cpu", copy=True)

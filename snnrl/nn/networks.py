@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Annotated, Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
@@ -61,6 +62,9 @@ class SpikingNetwork(Compilable):
         with population coding, or a kernel without its compiler or that does not know the neuron;
         from a pass, a module that was replaced or has hooks where the kernel would leave it out
     """
+
+    taken: int | None = None
+    """Time steps that a pass takes of the encoder's, ``None``: all; :mod:`snnrl.nn.early_exit`."""
 
     _structure: Structure | None = None
     _stranger: str | None = None
@@ -160,6 +164,8 @@ class SpikingNetwork(Compilable):
         """Return values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
         if self.kernel == "auto":
             self.resolve(x.device)
+        if self.taken is not None and self.training and torch.is_grad_enabled():
+            raise UserError("early exit: is for acting; expected learning outside of it")
         if self.kernel != "naive":
             self._check_structure()
         if self.regulation is None or not self.regulation.learns():
@@ -240,10 +246,10 @@ class SpikingNetwork(Compilable):
             return values
         if (counts := self._acting_counts(x, stack)) is not None:
             return self.decoder.read(counts, self.encoder.time_steps)
-        currents = self.encoder.known_currents(x, stack[0].linear, ops)
+        currents = self.encoder.known_currents(x, stack[0].linear, ops)[: self.taken]
         for layer, following in pairwise(stack):
             currents = layer.fire_into(following, currents, ops)
-        return self.decoder.read(stack[-1].fire_counts(currents, ops), len(currents))
+        return self.decoder.read(stack[-1].fire_counts(currents, ops), self.encoder.time_steps)
 
     def _acting_counts(self, x: Tensor, stack: list[SpikingLayer]) -> Tensor | None:
         """Return the spikes of the last layer by one native operator for the whole network, where
@@ -254,7 +260,8 @@ class SpikingNetwork(Compilable):
         known = [layer for layer in layers if layer is not None]
         if len(known) < len(layers) or (drive := self.encoder.known_input(x)) is None:
             return None
-        return native.infer(drive.values, self.encoder.time_steps, drive.threshold, known)
+        steps = self.taken or self.encoder.time_steps
+        return native.infer(drive.values, steps, drive.threshold, known)
 
 
 def check_size(name: str, value: Any) -> None:
@@ -272,7 +279,11 @@ def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:
 
 def _pass_of_input(network: SpikingNetwork, x: Tensor) -> Tensor:
     """Return the values of what the encoder made, ``[T, B, ...]``."""
-    values: Tensor = network.decoder(network.layers(network.conv(x)))
+    spikes = network.layers(network.conv(x[: network.taken]))
+    if len(spikes) < len(x):
+        # Steps that are left out are silent.
+        spikes = F.pad(spikes, (0, 0, 0, 0, 0, len(x) - len(spikes)))
+    values: Tensor = network.decoder(spikes)
     return values
 
 
