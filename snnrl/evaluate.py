@@ -29,8 +29,8 @@ from snnrl.starting import importing
 from snnrl.text import one_line
 
 if TYPE_CHECKING:
-    from snnrl.analysis.statistics import Estimate
-    from snnrl.experiment.evaluation import Episode
+    from snnrl.agents.base import SpikingAgent
+    from snnrl.experiment.evaluation import Episode, Evaluator
 
 MODELS = {"last": MODEL, "best": BEST_MODEL}
 
@@ -56,6 +56,16 @@ def main(argv: list[str] | None = None) -> int:
         choices=[kernel for kernel in choices("kernel") if kernel != "triton"],
         help="what computes the networks, on a CPU (default: the run's setting, auto in place of "
         "triton)",
+    )
+    parser.add_argument(
+        "--early-exit",
+        type=float,
+        nargs="?",
+        const=0.1,
+        metavar="LIMIT",
+        help="also act with early exit, in runs with bn=bntt: leave at the time step in which "
+        "gamma is below LIMIT thresholds (default 0.1) in every layer; prints the time steps saved "
+        "and the return lost in the same episodes",
     )
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
     parser.add_argument(
@@ -96,7 +106,6 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
     # These take seconds to import, which no error that was found by now has to wait for.
     with importing():
-        from snnrl.analysis.statistics import mean_interval
         from snnrl.experiment.builder import build_environment, episode_starts, use_threads
         from snnrl.experiment.config.check_spaces import check_environment
         from snnrl.experiment.evaluation import Evaluator
@@ -116,8 +125,13 @@ def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
     starts = episode_starts(cfg, arguments.seed)
     limit = cfg.evaluation.max_episode_steps
     evaluator = Evaluator(lambda: build_environment(cfg), arguments.episodes, starts, limit)
-    played = evaluator.run(agent)
-    _print_returns(played, mean_interval([episode.total_reward for episode in played]))
+    if arguments.early_exit is not None:
+        # A refusal comes before episodes that take minutes.
+        with agent.early_exit(arguments.early_exit):
+            pass
+    returns = _print_returns(evaluator.run(agent))
+    if arguments.early_exit is not None:
+        _print_early_exit(agent, arguments.early_exit, returns, evaluator)
     if arguments.video:
         path = arguments.folder / VIDEO
         shown = record_episode(agent, cfg, path, starts)
@@ -159,14 +173,45 @@ def _how_far(folder: Path, cfg: DictConfig) -> str:
     return f" (the run of {cfg.total_steps:,} steps {state})"
 
 
-def _print_returns(played: Sequence[Episode], estimate: Estimate) -> None:
+def _print_returns(played: Sequence[Episode]) -> list[float]:
+    """Print and return the returns of episodes."""
+    from snnrl.analysis.statistics import mean_interval
+
     for episode in played:
         print(f"  episode {episode.index}: {episode.total_reward:.2f} in {episode.length} steps")
-    mean, deviation, low, high = estimate
+    returns = [episode.total_reward for episode in played]
+    mean, deviation, low, high = mean_interval(returns)
     if math.isnan(low):
         print(f"return {mean:.2f} (one episode: no deviation, no interval)")
     else:
         print(f"return {mean:.2f}, sd {deviation:.2f}, 95 % interval [{low:.2f}, {high:.2f}]")
+    return returns
+
+
+def _print_early_exit(
+    agent: SpikingAgent, limit: float, returns: list[float], evaluator: Evaluator
+) -> None:
+    """Play the same episodes with early exit; print time steps saved and return lost."""
+    from snnrl.analysis.statistics import mean_interval
+    from snnrl.nn.early_exit import relative_gammas
+
+    network = agent.acting_network()
+    assert network is not None
+    steps = network.encoder.time_steps
+    with agent.early_exit(limit) as taken:
+        print(f"early exit below {limit:g}: {taken} of {steps} time steps, {steps - taken} saved")
+        if taken == steps:
+            largest = relative_gammas(network).amax(0)
+            step = int(largest.argmin())
+            print(
+                f"  gamma is lowest in step {step + 1}: {largest[step]:.2f} thresholds in the "
+                "layer where it is highest; the episodes are those above"
+            )
+            return
+        early = _print_returns(evaluator.run(agent))
+    lost, _, low, high = mean_interval([a - b for a, b in zip(returns, early, strict=True)])
+    interval = "" if math.isnan(low) else f", 95 % interval [{low:.2f}, {high:.2f}]"
+    print(f"return lost {lost:.2f}{interval}")
 
 
 if __name__ == "__main__":

@@ -195,3 +195,54 @@ def test_triton_is_no_choice_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["a/folder", "--kernel", "triton"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--kernel" in line and "triton" in line and "native" in line
+
+
+@pytest.fixture(scope="module")
+def bntt_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("results")
+    settings = ["env=cartpole", "algo=dqn", "bn=bntt", "evaluation.episodes=1", "total_steps=30"]
+    settings += ["actor.time_steps=3", "bn.recalibrate_every=null"]
+    assert train(path, *settings) == 0
+    return folder_of(path, *settings).path
+
+
+def test_early_exit(bntt_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Gamma starts at one threshold and has hardly moved.
+    assert main([str(bntt_run), "--episodes", "3", "--early-exit=2"]) == 0
+    out = capsys.readouterr().out
+    before, line, after = out.partition("early exit below 2: 1 of 3 time steps, 2 saved\n")
+    assert line
+    usual, early = (
+        [float(x) for x in re.findall(r"episode \d+: (\S+) in \d+ steps", text)]
+        for text in (before, after)
+    )
+    assert len(usual) == len(early) == 3
+    lost = mean_interval([a - b for a, b in zip(usual, early, strict=True)])
+    assert after.splitlines()[-1] == (
+        f"return lost {lost[0]:.2f}, 95 % interval [{lost[2]:.2f}, {lost[3]:.2f}]"
+    )
+
+
+def test_early_exit_that_saves_nothing_says_why(
+    bntt_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(bntt_run), "--episodes", "1", "--early-exit"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("episode 0: ") == 1
+    *_, said, why = out.splitlines()
+    assert said == "early exit below 0.1: 3 of 3 time steps, 0 saved"
+    assert re.match(r"  gamma is lowest in step [123]: (0\.9|1\.0)\d thresholds", why)
+
+
+@pytest.mark.quick_cases(1)
+def test_early_exit_without_bntt(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run), "--early-exit=0.2"]) == 2
+    assert_one_line(capsys, "early exit", "PooledBatchNorm", "bn=bntt")
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "much"])
+def test_early_exit_with_a_limit_that_is_none(
+    limit: str, bntt_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(bntt_run), f"--early-exit={limit}"]) == 2
+    assert_one_line(capsys, "early" if limit != "much" else "--early-exit", limit)

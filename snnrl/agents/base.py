@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, ClassVar, Self
 
@@ -31,6 +33,7 @@ from snnrl.agents.updates.optimizers import (
 from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
 from snnrl.nn.activity import Activity, activity
+from snnrl.nn.early_exit import exit_step, leaving_after
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.surrogates import Surrogate
@@ -142,6 +145,33 @@ class SpikingAgent(SavedAgent):
             if isinstance(module, SpikingNetwork)
         ]
         return networks[0].kernel if networks else "naive"
+
+    def acting_network(self) -> SpikingNetwork | None:
+        """Return the spiking network that acts, of the actor or DQN's; ``None``: an ordinary one
+        does."""
+        parts = self.parts()
+        part: Any = parts.get("actor", parts.get("q_network"))
+        network: SpikingNetwork | None = getattr(part, "network", None)
+        return network
+
+    @contextmanager
+    def early_exit(self, limit: float = 0.1) -> Iterator[int]:
+        """Context in which the agent acts with early exit; yields the time steps taken.
+
+        See :func:`snnrl.nn.early_exit.exit_step`. It is for acting: learning inside is refused.
+
+        :param limit: bound of BNTT's gamma, in firing thresholds
+        :raises UserError: a network without BNTT, or a limit that is not above 0
+        """
+        network = self.acting_network()
+        if network is None:
+            raise UserError(
+                "early exit: an ordinary network has no time steps; expected a spiking actor "
+                "trained with bn=bntt"
+            )
+        steps = exit_step(network, limit)
+        with leaving_after(network, steps):
+            yield steps
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
         """Return the inputs with which a part is called for observations ``[B, ...]``."""

@@ -141,6 +141,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             step(batch)
         else:
             self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
+        self.target_networks.draw_anew()
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
         """Return actions, as in Stable-Baselines3; by a CUDA graph if the pass is captured."""
@@ -159,7 +160,9 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             return usual(seen.observations, deterministic)
 
         assert isinstance(observations, Tensor)
-        actions = self.acting(decide, Seen(observations), (deterministic,))
+        network = self.acting_network()
+        taken = None if network is None else network.taken
+        actions = self.acting(decide, Seen(observations), (deterministic, taken))
         assert actions is not None
         # The next replay overwrites the actions.
         return actions.to("cpu", copy=True)

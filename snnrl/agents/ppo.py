@@ -27,6 +27,7 @@ from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers, recalibrating
 from snnrl.nn.norm.interpolation import Interpolation, largest_share
+from snnrl.nn.random_numbers import random_numbers
 from snnrl.nn.traces import counted
 
 CHUNK = 512
@@ -141,6 +142,9 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
                 if (share := self._refresh(name)) is not None:
                     self._keep_loss("train/refresh_share", torch.tensor(share))
                 self._regulate(name)
+        # Not before: the ratio compares probabilities under the same draws.
+        for numbers in random_numbers(self.policy):
+            numbers.go_on()
         self.latest_losses.settle()
 
     def _update_policy(self) -> list[list[MinibatchLosses]]:

@@ -40,7 +40,7 @@ from snnrl.run_format.table import Table
 from snnrl.seeds import SEEDINGS
 
 SATURATED = 0.5
-"""Share of a population code's inputs out of range from which a run warns of saturation."""
+"""Share of a code's inputs out of range from which a run warns of saturation."""
 
 
 class Clock:
@@ -283,7 +283,7 @@ class Supervisor(BaseCallback):
         return activity(self.model, observations)
 
     def _warn_of_saturation(self, step: int, values: dict[str, float]) -> None:
-        """Warn once if most inputs of a population code are out of its range."""
+        """Warn once if most inputs of a code that squashes them are out of its range."""
         shares = [value for name, value in values.items() if name.startswith("saturation/")]
         if self.saturated or max(shares, default=0.0) <= SATURATED:
             return
@@ -293,9 +293,9 @@ class Supervisor(BaseCallback):
             return
         self.saturated = True
         self.progress.say(
-            f"encoder=population: {max(shares):.0%} of its inputs are so large that its tanh is "
-            "flat there, so the policy cannot distinguish them; expected observations of "
-            "magnitude about 1, or encoder=direct"
+            f"encoder={self.folder.cfg.encoder.name}: {max(shares):.0%} of its inputs are so large "
+            "that its tanh is flat there, so the policy cannot distinguish them; expected "
+            "observations of magnitude about 1, or encoder=direct"
         )
 
     def _log(self, step: int) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from snnrl.nn.answers import answers
-from snnrl.nn.encoders.base import over_steps
+from snnrl.nn.encoders.base import over_steps, spike_currents
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import Norm, NormStrategy, make_strategy
 from snnrl.nn.norm.base import Affine
@@ -78,9 +78,7 @@ class SpikingLayer(nn.Module):
 
     def currents_of(self, spikes: Tensor, ops: Operators) -> Tensor:
         """Return the currents ``[T, B, N, ...]`` that spikes ``[T, B, ...]`` cause."""
-        if isinstance(self.linear, nn.Linear):
-            return ops.spike_linear(spikes.flatten(2), self.linear.weight, self.linear.bias)
-        return over_steps(self.linear, spikes)
+        return spike_currents(spikes, self.linear, ops)
 
     def fire(self, currents: Tensor, ops: Operators) -> Tensor:
         """Return the spikes ``[T, B, N, ...]`` of currents."""

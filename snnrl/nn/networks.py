@@ -9,12 +9,13 @@ from itertools import pairwise
 from typing import Annotated, Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
-from snnrl.nn.encoders import Encoder
+from snnrl.nn.encoders import Encoder, encoders_of_images
 from snnrl.nn.layers import LayerParts, SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy
@@ -29,6 +30,8 @@ from snnrl.ops.backend import FUSED, resolve_kernel
 from snnrl.parameters import AtLeast, parameters_of
 
 READOUTS = ("population", "linear")
+
+NetworkPass = Callable[["SpikingNetwork", Tensor], Tensor]
 
 
 class SpikingNetwork(Compilable):
@@ -59,6 +62,9 @@ class SpikingNetwork(Compilable):
         with population coding, or a kernel without its compiler or that does not know the neuron;
         from a pass, a module that was replaced or has hooks where the kernel would leave it out
     """
+
+    taken: int | None = None
+    """Time steps that a pass takes of the encoder's, ``None``: all; :mod:`snnrl.nn.early_exit`."""
 
     _structure: Structure | None = None
     _unsupported: str | None = None
@@ -96,7 +102,8 @@ class SpikingNetwork(Compilable):
         kind = component("encoder", split_spec(encoder, "encoder")[0])
         if images and not getattr(kind.maker, "takes_images", False):
             raise UserError(
-                f"encoder={kind.name}: takes a vector of numbers, not images; expected direct"
+                f"encoder={kind.name}: takes a vector of numbers, not images; expected "
+                f"{' or '.join(encoders_of_images())}"
             )
         if conv is not None and not images:
             raise UserError(f"conv={dict(conv)}: expected images, not a vector of {inputs} numbers")
@@ -157,6 +164,8 @@ class SpikingNetwork(Compilable):
         """Return values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
         if self.kernel == "auto":
             self.resolve(x.device)
+        if self.taken is not None and self.training and torch.is_grad_enabled():
+            raise UserError("early exit: is for acting; expected learning outside of it")
         if self.kernel != "naive":
             self._check_structure()
         if self.regulation is None or not self.regulation.learns():
@@ -169,7 +178,11 @@ class SpikingNetwork(Compilable):
     def _pass(self, x: Tensor) -> Tensor:
         if self.kernel in FUSED:
             return self._fused_pass(x, operators(self.kernel))
-        return _compiled_pass()(self, x) if self.kernel == "compile" else _eager_pass(self, x)
+        if self.kernel == "naive":
+            return _eager_pass(self, x)
+        if self.encoder.compiles:
+            return _compiled(_eager_pass)(self, x)
+        return _compiled(_pass_of_input)(self, self.encoder(x))
 
     @torch.no_grad()
     def regulate(self, rates: Sequence[Tensor]) -> None:
@@ -233,10 +246,10 @@ class SpikingNetwork(Compilable):
             return values
         if (counts := self._acting_counts(x, stack)) is not None:
             return self.decoder.read(counts, self.encoder.time_steps)
-        currents = self.encoder.known_currents(x, stack[0].linear, ops)
+        currents = self.encoder.known_currents(x, stack[0].linear, ops)[: self.taken]
         for layer, following in pairwise(stack):
             currents = layer.fire_into(following, currents, ops)
-        return self.decoder.read(stack[-1].fire_counts(currents, ops), len(currents))
+        return self.decoder.read(stack[-1].fire_counts(currents, ops), self.encoder.time_steps)
 
     def _acting_counts(self, x: Tensor, stack: list[SpikingLayer]) -> Tensor | None:
         """Return the spikes of the last layer by one native operator for the whole network, where
@@ -247,7 +260,8 @@ class SpikingNetwork(Compilable):
         known = [layer for layer in layers if layer is not None]
         if len(known) < len(layers) or (drive := self.encoder.known_input(x)) is None:
             return None
-        return native.infer(drive.values, self.encoder.time_steps, drive.threshold, known)
+        steps = self.taken or self.encoder.time_steps
+        return native.infer(drive.values, steps, drive.threshold, known)
 
 
 def check_size(name: str, value: Any) -> None:
@@ -260,13 +274,22 @@ def check_size(name: str, value: Any) -> None:
 
 
 def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:
-    values: Tensor = network.decoder(network.layers(network.conv(network.encoder(x))))
+    return _pass_of_input(network, network.encoder(x))
+
+
+def _pass_of_input(network: SpikingNetwork, x: Tensor) -> Tensor:
+    """Return the values of what the encoder made, ``[T, B, ...]``."""
+    spikes = network.layers(network.conv(x[: network.taken]))
+    if len(spikes) < len(x):
+        # Steps that are left out are silent.
+        spikes = F.pad(spikes, (0, 0, 0, 0, 0, len(x) - len(spikes)))
+    values: Tensor = network.decoder(spikes)
     return values
 
 
 @cache
-def _compiled_pass() -> Callable[[SpikingNetwork, Tensor], Tensor]:
+def _compiled(network_pass: NetworkPass) -> NetworkPass:
     # One compiled form for each mode, batch size and structure that a process meets. The limit
     # guards against endless recompilation; a sweep or a test run in one process meets many.
     torch._dynamo.config.recompile_limit = 64
-    return torch.compile(_eager_pass, fullgraph=True, dynamic=False)
+    return torch.compile(network_pass, fullgraph=True, dynamic=False)

@@ -72,6 +72,22 @@ CASES: dict[str, tuple[Callable[[int], Any], int, float]] = {
     "dqn direct": (dqn("direct"), 400, 0.17),
     # 0.12 0.12 0.13, 0.51 0.40 0.47
     "dqn population": (dqn("population"), 350, 0.26),
+    # 0.22 0.24 0.26, 0.35 0.41 0.38
+    "dqn poisson": (dqn("poisson"), 400, 0.3),
+    # 0.22 0.22 0.23, 0.66 0.68 0.68
+    "dqn latency": (dqn("latency"), 400, 0.45),
+    # 0.17 0.27 0.34, 0.49 0.57 0.49
+    "td3 critic poisson": (
+        continuous(TD3, 1, SPIKING_CRITIC | dict(encoder="poisson"), learning_rate=1e-2),
+        350,
+        0.41,
+    ),
+    # 0.21 0.23 0.36, 0.49 0.57 0.49
+    "td3 critic latency": (
+        continuous(TD3, 1, SPIKING_CRITIC | dict(encoder="latency"), learning_rate=1e-2),
+        350,
+        0.42,
+    ),
 }
 
 

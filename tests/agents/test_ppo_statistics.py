@@ -13,6 +13,7 @@ from torch import nn
 from snnrl.agents import PPO
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate
+from snnrl.nn.random_numbers import random_numbers
 from tests.envs import Follow, Match
 from tests.nn.parts import NORMS
 
@@ -66,6 +67,17 @@ def test_the_ratio_is_1_before_the_first_update(ratios, bn, env, critic):
     for ratio_error, value_error in errors:
         assert ratio_error < 1e-5
         assert value_error < 1e-5
+
+
+@pytest.mark.parametrize("env", [Follow, Match])
+def test_the_ratio_is_1_with_an_encoder_that_draws(ratios, env):
+    agent = small_ppo(env(), policy_kwargs=dict(encoder="poisson", critic="spiking"))
+    errors = ratios(agent)
+    agent.learn(3 * 32)
+    assert len(errors) == 3
+    assert max(max(error) for error in errors) < 1e-5
+    # Each iteration has its own draws.
+    assert [numbers.count for numbers in random_numbers(agent.policy)] == [3, 3]
 
 
 def test_it_would_not_be_with_batch_statistics(ratios):

@@ -135,7 +135,7 @@ def test_dqn_has_neither_actor_nor_critic(key):
         (
             MatchImage,
             dict(conv=CONV, encoder="population"),
-            r"^encoder=population: .*images; expected direct$",
+            r"^encoder=population: .*images; expected direct or latency or poisson$",
         ),
         (
             MatchImage,

@@ -27,8 +27,10 @@ class Far(gymnasium.ObservationWrapper[Any, Any, Any]):
         return (observation * self.factor).astype(np.float32)
 
 
-def of_an_agent(normalization: Any, lines: list[str]) -> Any:
+def of_an_agent(normalization: Any, lines: list[str], encoder: str = "population") -> Any:
+    cfg = SimpleNamespace(encoder=SimpleNamespace(name=encoder))
     return SimpleNamespace(
+        folder=SimpleNamespace(cfg=cfg),
         saturated=False,
         progress=SimpleNamespace(say=lines.append),
         model=SimpleNamespace(get_vec_normalize_env=lambda: normalization),
@@ -47,6 +49,13 @@ def test_it_is_said_once(shares: list[float], said: int) -> None:
     assert len(lines) == said
     assert all(line.startswith("encoder=population: ") for line in lines)
     assert all(line.endswith("of magnitude about 1, or encoder=direct") for line in lines)
+
+
+@pytest.mark.parametrize("encoder", ["population", "poisson", "latency"])
+def test_it_names_the_encoder(encoder: str) -> None:
+    lines: list[str] = []
+    Supervisor._warn_of_saturation(of_an_agent(None, lines, encoder), 0, {"saturation/encoder": 1})
+    assert [line.partition(":")[0] for line in lines] == [f"encoder={encoder}"]
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,11 @@ def test_a_convolution_can_be_read_out_without_hidden_layers():
             r"there, or larger images than 6 x 7$",
         ),
         (dict(conv=None), r"^conv=None: inputs of shape \(2, 6, 7\) are images; expected dict"),
-        (dict(encoder="population"), r"^encoder=population: .* not images; expected direct$"),
+        (
+            dict(encoder="population"),
+            r"^encoder=population: .* not images; expected direct or "
+            r"latency or poisson$",
+        ),
         (dict(inputs=84), r"^conv=.*: expected images, not a vector of 84 numbers$"),
         (dict(inputs=(6, 7)), r"^conv: takes images \(C, H, W\), not .* of shape \(6, 7\)$"),
     ],

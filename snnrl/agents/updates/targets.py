@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snnrl.agents.policies.part import SpikingPart
 from snnrl.nn.adaptive import followed_pairs
+from snnrl.nn.random_numbers import RandomNumbers, random_numbers
 
 
 class TargetNetworks:
@@ -38,17 +39,28 @@ class TargetNetworks:
         }
         self._statistics["hard"][0].extend(online_stats)
         self._statistics["hard"][1].extend(target_stats)
+        self._numbers: list[RandomNumbers] = []
         for online, target in networks:
             weights: list[Tensor] = list(online.parameters())
             targets: list[Tensor] = list(target.parameters())
             if len(weights) != len(targets):
                 raise ValueError(f"{len(targets)} tensors cannot follow {len(weights)}")
             self._weights.append((weights, targets))
+            self._numbers += random_numbers(target)
             if isinstance(online, SpikingPart):
                 pair = self._statistics[online.norm.target_stats]
                 for ours, theirs in followed_pairs(online, target):
                     pair[0].append(ours)
                     pair[1].append(theirs)
+
+    def draw_anew(self) -> None:
+        """Let every target draw other random numbers, as what it follows does once it has learned.
+
+        A target does not learn itself. Without this a transition would get the same draws each time
+        that it is replayed.
+        """
+        for numbers in self._numbers:
+            numbers.go_on()
 
     @torch.no_grad()
     def update(self, tau: float) -> None:

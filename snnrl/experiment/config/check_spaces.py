@@ -28,6 +28,7 @@ from snnrl.experiment.config.choices import (
 )
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.nn.convolution import convolved_shapes
+from snnrl.nn.encoders import encoders_of_images
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.shape import LayerShape
 from snnrl.run_format.settings import CAME_LATER
@@ -168,9 +169,10 @@ def _check_images(cfg: DictConfig, space: spaces.Box) -> None:
             f"conv=none: env.id={cfg.env.id} observes images {space.shape}; expected conv=nature "
             "or conv=minatar"
         )
-    if cfg.encoder.name == "population" and spiking_parts(cfg):
+    fitting = encoders_of_images()
+    if cfg.encoder.name not in fitting and spiking_parts(cfg):
         raise UserError(
-            f"encoder=population: takes a vector of numbers, and env.id={cfg.env.id} observes "
-            f"images {space.shape}; expected encoder=direct"
+            f"encoder={cfg.encoder.name}: takes a vector of numbers, and env.id={cfg.env.id} "
+            f"observes images {space.shape}; expected encoder={' or encoder='.join(fitting)}"
         )
     convolved_shapes(image_shape(space), cfg.conv.channels, cfg.conv.kernels, cfg.conv.strides)

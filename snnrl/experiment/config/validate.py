@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
 from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.check_spaces import check_environment
-from snnrl.experiment.config.choices import normalisations
+from snnrl.experiment.config.choices import normalisations, spiking_parts
 from snnrl.nn.layers import has_fused
+from snnrl.nn.registry import build
 from snnrl.ops.backend import resolve_kernel
 
 
@@ -19,6 +22,7 @@ def validate(cfg: DictConfig) -> None:
     :raises UserError: the first setting that does not fit, named by its key
     """
     check_settings(cfg)
+    _check_encoder(cfg)
     kernel_for(cfg)
     check_environment(cfg)
 
@@ -33,6 +37,13 @@ def kernel_for(cfg: DictConfig) -> str:
     norms = [bn.name for bn in normalisations(cfg).values()]
     fused = has_fused(cfg.neuron.name, cfg.surrogate.name, norms)
     return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, fused)
+
+
+def _check_encoder(cfg: DictConfig) -> None:
+    """Refuse numbers of time steps in which the encoder cannot code."""
+    encoder: Any = OmegaConf.to_container(cfg.encoder)
+    for part in spiking_parts(cfg).values():
+        build("encoder", encoder, inputs=1, time_steps=part.time_steps)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from snnrl.nn.answers import answers
@@ -23,6 +24,22 @@ class Drive(NamedTuple):
     threshold: float | None
 
 
+class StraightThrough(torch.autograd.Function):
+    """``1{v > th}`` forward, the identity backward."""
+
+    @staticmethod
+    def forward(potential: Tensor, threshold: float) -> Tensor:
+        return (potential > threshold).to(potential.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        pass
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        return upstream, None
+
+
 class Encoder(nn.Module):
     """``forward(observation[B, D]) -> [T, B, features]``.
 
@@ -38,6 +55,9 @@ class Encoder(nn.Module):
 
     takes_images = False
     """True if it can precede convolutions."""
+
+    compiles = True
+    """False if it cannot be part of compiled code, which is then called with its spikes."""
 
     def __init__(
         self, inputs: int, time_steps: int, input_range: tuple[float, float] | None = None
@@ -83,6 +103,17 @@ def over_steps(linear: nn.Module, x: Tensor) -> Tensor:
     """Apply a map of ``[B, ...]`` to every time step of ``x[T, B, ...]`` at once."""
     mapped: Tensor = linear(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return mapped
+
+
+def spike_currents(spikes: Tensor, linear: nn.Module, ops: Operators) -> Tensor:
+    """Return the currents ``[T, B, N, ...]`` that spikes ``[T, B, ...]`` cause.
+
+    :param linear: the linear map or convolution behind them
+    :param ops: the fused operators
+    """
+    if isinstance(linear, nn.Linear):
+        return ops.spike_linear(spikes.flatten(2), linear.weight, linear.bias)
+    return over_steps(linear, spikes)
 
 
 def scaled(x: Tensor, low: float, high: float) -> Tensor:

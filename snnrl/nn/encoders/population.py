@@ -8,26 +8,10 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from snnrl.nn.encoders.base import Drive, Encoder, scaled
+from snnrl.nn.encoders.base import Drive, Encoder, StraightThrough, scaled
 from snnrl.nn.operators import Operators
 from snnrl.nn.registry import register
 from snnrl.parameters import AtLeast
-
-
-class StraightThrough(torch.autograd.Function):
-    """``1{v > th}`` forward, the identity backward."""
-
-    @staticmethod
-    def forward(potential: Tensor, threshold: float) -> Tensor:
-        return (potential > threshold).to(potential.dtype)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-        pass
-
-    @staticmethod
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
-        return upstream, None
 
 
 @register("encoder", "population")

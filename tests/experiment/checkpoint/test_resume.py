@@ -103,6 +103,10 @@ def test_a_signal(
         slow_case([*PENDULUM, "algo=sac", "critic=spiking", "checkpoint.every=45"]),
         slow_case([*PENDULUM, "algo=ppo", "critic=spiking", "checkpoint.every=45"]),
         slow_case(
+            [*PENDULUM, "algo=sac", "critic=spiking", "encoder=poisson", "checkpoint.every=45"]
+        ),
+        slow_case([*PENDULUM, "algo=ppo", "encoder=poisson", "checkpoint.every=45"]),
+        slow_case(
             ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"]
         ),
         slow_case([*PENDULUM, "algo=td3", "checkpoint.every=45", "env.n_envs=2"]),

@@ -122,6 +122,9 @@ MISTAKES = {
     "critic=spiking critic.bn.rule=ema": ["critic.bn.rule=ema", "bn@critic.bn=vanilla"],
     "critic=spiking critic.bn.eps=0": ["critic.bn.eps=0", "more than 0"],
     "bn@critic=vanilla": ["bn@critic", "bn@critic.bn=..."],
+    # encoders
+    "encoder=latency actor.time_steps=1": ["encoder=latency", "time_steps=1", "at least 2"],
+    "encoder=latency critic=spiking critic.time_steps=1": ["encoder=latency", "at least 2"],
     # observations and actions
     "algo=dqn env=pendulum": ["algo=dqn", "Pendulum-v1", "Discrete", "algo=ppo"],
     "algo=sac env=cartpole": ["algo=sac", "CartPole-v1", "Box", "algo=dqn or algo=ppo"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnrl.nn.encoders.population import StraightThrough
+from snnrl.nn.encoders.base import StraightThrough
 from snnrl.ops.clif import CLIFConstants
 from snnrl.ops.dynamic import DynamicConstants
 from snnrl.ops.dynamics import Dynamics, run
