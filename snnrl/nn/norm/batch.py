@@ -114,7 +114,7 @@ class BatchNorm(Norm):
         if self.learns():
             mean, var = self.statistics(x)
             normalised = self.normalise_by_batch(x, mean, var)
-            self.saw(mean, var, x.shape[1])
+            self.saw(mean, var, x)
             return self.affine(normalised)
         normalised = self.normalised(x, self.moving_mean, self.moving_var)
         if self._renormalises():
@@ -129,8 +129,12 @@ class BatchNorm(Norm):
         return not self.learns() and self.accumulation is None and not self._renormalises()
 
     @torch.no_grad()
-    def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
+    def saw(self, mean: Tensor, var: Tensor, x: Tensor) -> None:
         """Let the update rule move the moving statistics towards those of a batch."""
+        self.move(mean, var, x.shape[1])
+
+    def move(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
+        """Let the update rule move the moving statistics towards those of ``batch_size`` inputs."""
         self.update(self.moving_mean, self.moving_var, mean, var, batch_size)
 
     def followed(self) -> list[Tensor]:

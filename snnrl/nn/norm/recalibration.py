@@ -39,7 +39,7 @@ def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None
                 if done is None or done.mean is None or done.var is None:
                     continue
                 if by_rule:
-                    layer.saw(done.mean, done.var, done.batch_size)
+                    layer.move(done.mean, done.var, done.batch_size)
                 else:
                     layer.moving_mean.copy_(done.mean)
                     layer.moving_var.copy_(done.var)
