@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from functools import cache
+from functools import cache, reduce
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -42,8 +42,8 @@ def settings_hash(cfg: DictConfig) -> str:
     kept = {key: value for key, value in settings.items() if key not in skipped}
     for key, value in CAME_LATER.items():
         # So that a run made before this setting existed is still found.
-        group, _, name = key.rpartition(".")
-        place = kept.get(group, {}) if group else kept
+        *groups, name = key.split(".")
+        place = reduce(lambda node, group: node.get(group) or {}, groups, kept)
         if name in place and place[name] == value:
             del place[name]
     kept = {key: value for key, value in kept.items() if value != {}}
