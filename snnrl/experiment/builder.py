@@ -189,8 +189,10 @@ def _critic(critic: DictConfig) -> str | dict[str, Any]:
 
 
 def _strategy(bn: DictConfig) -> dict[str, Any]:
-    """Return the strategy as :func:`snnrl.nn.norm.make_strategy` takes it; ``auto`` is the
-    strategy's own schedule."""
+    """Return the strategy as :func:`snnrl.nn.norm.make_strategy` takes it; re-calibration at
+    ``auto`` is the strategy's own schedule."""
     values = OmegaConf.to_container(bn)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if value != "auto"}
+    if values["recalibrate_every"] == "auto":
+        del values["recalibrate_every"]
+    return {str(key): value for key, value in values.items()}
