@@ -124,14 +124,15 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f"; did you mean '{found[0]}'?" if found else ""
 
 
-def expect(key: str, value: str, choices: Iterable[str]) -> None:
+def expect(key: str, value: str, choices: Iterable[str], *, others: Iterable[str] = ()) -> None:
     """Check that ``value`` is one of ``choices``.
 
     :param key: setting of the value, named in the error
+    :param others: values that are no words and allowed too, as in ``a number`` or ``null``
     :raises UserError: it is not; the message lists the choices and offers the nearest
     """
     choices = list(choices)
     if value not in choices:
-        raise UserError(
-            f"{key}={value}: expected one of {', '.join(choices)}{nearest(str(value), choices)}"
-        )
+        *most, last = [*others, *choices]
+        listed = f"{', '.join(most)} or {last}" if others else f"one of {', '.join(choices)}"
+        raise UserError(f"{key}={value}: expected {listed}{nearest(str(value), choices)}")

@@ -77,7 +77,9 @@ class Parameter(NamedTuple):
         kinds = alternatives(self.type)
         choices = [choice for kind in kinds for choice in literals(kind)]
         if isinstance(value, str) and choices:
-            expect(key, value, choices)
+            expect(
+                key, value, choices, others=[_words(kind) for kind in kinds if not literals(kind)]
+            )
             return
         if not any(_fits(value, kind) for kind in kinds):
             raise UserError(f"{key}={value}: expected {_words(self.type)}")
@@ -202,16 +204,21 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
+WORDS = {
+    float: "a number",
+    int: "an integer",
+    bool: "true or false",
+    str: "a word",
+    NoneType: "null",
+}
+"""Types in errors."""
+
+
 def _words(kind: Any) -> str:
-    words = {
-        float: "a number",
-        int: "an integer",
-        bool: "true or false",
-        str: "a word",
-        NoneType: "null",
-    }
-    shown = [words.get(each, getattr(each, "__name__", str(each))) for each in alternatives(kind)]
-    return " or ".join(shown)
+    shown: list[str] = []
+    for each in alternatives(kind):
+        shown += literals(each) or [WORDS.get(each, getattr(each, "__name__", str(each)))]
+    return " or ".join(map(str, shown))
 
 
 def _meanings(docstring: str | None) -> dict[str, str]:

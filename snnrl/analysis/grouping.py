@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from snnrl.analysis.runs import Run
 from snnrl.errors import UserError, nearest
 from snnrl.run_format.names import CONFIG
-from snnrl.run_format.settings import NOT_SETTINGS
+from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
 
 Groups = Mapping[str, Sequence[Run]]
 """Runs by the group's name."""
@@ -154,7 +154,7 @@ def _varies(key: str, runs: Sequence[Run]) -> bool:
 
 
 def _value(run: Run, key: str) -> str:
-    return str(run.settings.get(key, "unset"))
+    return str(run.settings.get(key, CAME_LATER.get(key, "unset")))
 
 
 def _ignored(key: str) -> bool:

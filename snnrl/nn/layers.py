@@ -140,7 +140,7 @@ class SpikingLayer(nn.Module):
         counted."""
         mean, var, *counts = seen
         if affine.statistics is None:
-            self.norm.saw(mean, var, currents.shape[1])
+            self.norm.saw(mean, var, currents)
         if self._counts:
             self.rates = counts[0].mean(0) / len(currents)
 

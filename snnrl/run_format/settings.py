@@ -31,6 +31,11 @@ CAME_LATER: dict[str, Any] = {
     "evaluation.max_episode_steps": None,
     "seeding": "additive",
     "plugins": [],
+    **{
+        f"{place}.{name}": value
+        for place in ("bn", "critic.bn")
+        for name, value in (("confidence", "published"), ("process_noise", None))
+    },
 }
 """Settings that earlier runs have no value for, and the value in effect then."""
 

@@ -42,6 +42,17 @@ def write_runs(folder: Path, seeds: int = 2, **settings: Any) -> None:
             ["bn.name", "bn.momentum"],
             ["carebn, bn.momentum=unset", "vanilla, bn.momentum=unset", "vanilla, bn.momentum=0.2"],
         ),
+        # A run from before a setting existed is one with the value in effect then.
+        (
+            [{}, {"settings": {"bn.confidence": "published", "bn.process_noise": None}}],
+            ["algo.name", "actor.name", "neuron.name", "bn.name"],
+            ["td3, spiking, lif, carebn"],
+        ),
+        (
+            [{}, {"settings": {"bn.confidence": "kalman"}}],
+            ["bn.confidence"],
+            ["bn.confidence=published", "bn.confidence=kalman"],
+        ),
         (
             [{"bn": "none", "settings": {"actor.name": "ann"}}, {"bn": "carebn"}],
             ["actor.name"],

@@ -24,7 +24,13 @@ from snnrl.experiment.config.nodes import PLACES
 from snnrl.experiment.config.plugins import check_plugins
 from snnrl.experiment.config.written import check_round_trip
 
-ONLY_WITH_RULE = {"momentum": "ema", "smoothing": "confidence", "effective_n": "confidence"}
+ONLY_WITH_RULE = {
+    "momentum": "ema",
+    "smoothing": "confidence",
+    "effective_n": "confidence",
+    "confidence": "confidence",
+    "process_noise": "confidence",
+}
 
 SHORT = "experiment=debug, which is short and does everything that a run does"
 
@@ -104,8 +110,8 @@ def check_bounds(node: DictConfig, prefix: str = "") -> None:
 def _check_bound(key: str, value: Any, bounds: Any) -> None:
     if value is None or isinstance(value, bool):
         return
-    if bounds["choices"]:
-        expect(key, value, bounds["choices"])
+    if bounds["choices"] and isinstance(value, str):
+        expect(key, value, bounds["choices"], others=bounds.get("others", ()))
     if isinstance(value, str):
         if not value:
             raise UserError(f"{key}=: expected a value")
@@ -168,6 +174,7 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
                 f"{key}.{name}={bn[name]}: has no effect with {choice}={bn.name}, whose rule is "
                 f"{rule}; expected only with the {needed} rule"
             )
+    _check_confidence(key, bn, cfg)
     if refreshes:
         _check_refresh(key, bn, choice, cfg)
 
@@ -182,6 +189,26 @@ def _check_effect(key: str, bn: DictConfig, cfg: DictConfig) -> None:
                 f"{key}.{name}={bn[name]}: has no effect with algo={cfg.algo.name}, which learns "
                 f"from {source}; expected only with algo={' or algo='.join(fitting)}"
             )
+
+
+def _check_confidence(key: str, bn: DictConfig, cfg: DictConfig) -> None:
+    noise = bn.get("process_noise")
+    if noise is not None and bn.confidence != "kalman":
+        raise UserError(
+            f"{key}.process_noise={noise}: has no effect with {key}.confidence={bn.confidence}; "
+            f"expected null, or {key}.confidence=kalman"
+        )
+    if noise is not None and bn.smoothing != usual_normalisation(bn.name)["smoothing"]:
+        raise UserError(
+            f"{key}.smoothing={bn.smoothing}: has no effect with {key}.process_noise={noise}; "
+            f"expected only with {key}.process_noise=null"
+        )
+    part = "actor" if key == "bn" else "critic"
+    if bn.get("effective_n") == "auto" and cfg[part].get("time_steps", 1) == 1:
+        raise UserError(
+            f"{key}.effective_n=auto: one time step has no autocorrelation over steps; expected a "
+            f"number, null, or {part}.time_steps=2 or more"
+        )
 
 
 def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> None:

@@ -51,11 +51,13 @@ def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
 
 
 def strategy_arguments(bn: DictConfig) -> dict[str, Any]:
-    """Return a normalisation as :func:`snnrl.nn.norm.make_strategy` takes it; ``auto`` is the
-    strategy's own schedule."""
+    """Return a normalisation as :func:`snnrl.nn.norm.make_strategy` takes it; re-calibration at
+    ``auto`` is the strategy's own schedule."""
     values = OmegaConf.to_container(bn)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if value != "auto"}
+    if values["recalibrate_every"] == "auto":
+        del values["recalibrate_every"]
+    return {str(key): value for key, value in values.items()}
 
 
 def usual_normalisation(name: str) -> dict[str, Any]:

@@ -115,9 +115,24 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
     with _hydra():
         cfg = compose("train", overrides=[*overrides, *_search_path(overrides)])
         OmegaConf.resolve(cfg)
+        _make_floats(cfg)
     if list(cfg.plugins) != named:
         raise UserError(f"plugins={cfg.plugins}: expected on the command line, not in a file")
     return cfg
+
+
+def _make_floats(node: DictConfig) -> None:
+    """Write integers as floats where a number or a word is expected, as OmegaConf does by itself
+    where only a number is."""
+    typed: Any = OmegaConf.get_type(node)
+    for field in fields(typed) if is_dataclass(typed) else ():
+        if OmegaConf.is_missing(node, field.name):
+            continue
+        value = node[field.name]
+        if isinstance(value, DictConfig):
+            _make_floats(value)
+        elif field.metadata.get("floats") and isinstance(value, int):
+            node[field.name] = float(value)
 
 
 def _load_extensions(overrides: list[str]) -> list[str]:
@@ -288,7 +303,7 @@ def explain(error: Exception) -> UserError:
         optional = " or null" if _may_be_null(innermost) else ""
         return UserError(f"{key}={value}: expected {words.get(expected, expected)}{optional}")
     if match := re.match(r"Value '(.*)' of type '\w+' is incompatible with type hint", text):
-        return UserError(f"{key}={match[1]}: expected an integer or null")
+        return UserError(f"{key}={match[1]}: expected {_expected(innermost)}")
     if "is not Optional" in text:
         return UserError(f"{key}=null: expected a value")
     if "is not a ListConfig" in text:
@@ -299,6 +314,15 @@ def explain(error: Exception) -> UserError:
         choice = f"{PLACES[place]}@{place}" if place in PLACES else place
         return UserError(f"{key}: expected only with {choice}={' or '.join(owners)}")
     return UserError(f"{key}: {text}")
+
+
+def _expected(error: BaseException) -> str:
+    """Return what the setting of several types that OmegaConf complains about expects."""
+    node, name = getattr(error, "object_type", None), getattr(error, "key", None)
+    field = next((f for f in fields(node) if f.name == name), None) if is_dataclass(node) else None
+    if field is not None and field.metadata.get("floats"):
+        return " or ".join([*field.metadata["others"], *field.metadata["choices"]])
+    return "an integer or null"
 
 
 def _may_be_null(error: BaseException) -> bool:

@@ -43,7 +43,7 @@ def settings_hash(cfg: DictConfig) -> str:
     for key, value in CAME_LATER.items():
         # So that a run made before this setting existed is still found.
         *groups, name = key.split(".")
-        place = reduce(lambda node, group: node.get(group, {}), groups, kept)
+        place = reduce(lambda node, group: node.get(group) or {}, groups, kept)
         if name in place and place[name] == value:
             del place[name]
     if "plugins" in kept:

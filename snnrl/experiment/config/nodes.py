@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from functools import cache, partial, reduce
 from operator import or_
+from types import NoneType
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
@@ -40,6 +41,7 @@ from snnrl.experiment.config.schema import (
     TrackingConfig,
     WandbConfig,
 )
+from snnrl.parameters import WORDS
 
 BASES: dict[str, type] = {
     "neuron": NeuronConfig,
@@ -85,13 +87,25 @@ def component_node(group: str, choice: str) -> type:
 
 
 def _type(setting: facts.Setting) -> Any:
-    return reduce(or_, [TYPES[word] for word in setting.types])
+    types = [TYPES[word] for word in setting.types]
+    if _holds_floats(setting) and str in types:
+        # A union of OmegaConf's makes no float of an integer: see ``compose_config``.
+        types.append(int)
+    return reduce(or_, types)
+
+
+def _holds_floats(setting: facts.Setting) -> bool:
+    return "float" in setting.types and "int" not in setting.types
 
 
 def _field(group: str, name: str, setting: facts.Setting) -> Any:
     metadata = {
         key: getattr(setting, key) for key in ("meaning", "minimum", "above", "maximum", "choices")
     }
+    metadata["floats"] = _holds_floats(setting)
+    if setting.choices:
+        others = [TYPES[word] or NoneType for word in setting.types if word != "str"]
+        metadata["others"] = tuple(WORDS[other] for other in others)
     default = setting.default
     if setting.required:
         default = MISSING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments
 from snnrl.experiment.config.compose import check_override, compose_config
-from snnrl.experiment.config.nodes import NODES
+from snnrl.experiment.config.nodes import NODES, PLACES
 from snnrl.experiment.config.plugins import check_named, load
 from snnrl.experiment.config.written import check_plain, check_written, leaves, written
 from snnrl.experiment.reproduction.source import faults
@@ -210,14 +211,15 @@ def _choices(recorded: Recorded) -> Iterator[str]:
 
 def _applies(key: str, config: Mapping[str, Any]) -> bool:
     """Return whether the run's choice of a group has a setting."""
-    group, *rest = key.split(".")
-    if not rest:
-        return True
-    nodes = NODES.get(group)
+    place, _, name = key.rpartition(".")
+    nodes = NODES.get(PLACES.get(place, place))
     if nodes is None:
         return True
-    node = nodes.get("") or nodes.get(config.get(group, {}).get("name", ""))
-    return node is not None and rest[0] in {field.name for field in fields(node)}
+    chosen: Mapping[str, Any] = reduce(
+        lambda at, group: at.get(group) or {}, place.split("."), config
+    )
+    node = nodes.get("") or nodes.get(chosen.get("name", ""))
+    return node is not None and name in {field.name for field in fields(node)}
 
 
 def _settings(values: Mapping[str, Any], recorded: Recorded) -> Iterator[str]:

@@ -82,8 +82,9 @@ class Norm(Adaptive):
         """Return :meth:`fused` if it still describes :meth:`forward`."""
         return self.fused(x) if answers(self, "fused", *self.made_of) else None
 
-    def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
-        """Process statistics ``[N]`` or ``[T, N]`` of a batch that a fused operator normalised."""
+    def saw(self, mean: Tensor, var: Tensor, x: Tensor) -> None:
+        """Process statistics ``[N]`` or ``[T, N]`` of a batch ``x[T, B, N, ...]`` that a fused
+        operator normalised."""
 
     def constant(self) -> Constant | None:
         """Return what this pass computes where it treats every input by itself and moves nothing;

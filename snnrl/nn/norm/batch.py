@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from snnrl.errors import UserError
 from snnrl.nn.norm.accumulation import Accumulation
 from snnrl.nn.norm.base import Affine, Constant, Norm
 from snnrl.nn.norm.confidence import ConfidenceUpdate
-from snnrl.nn.norm.ema import ExponentialUpdate
+from snnrl.nn.norm.effective_n import bounded, var_of_means
+from snnrl.nn.norm.rules import Rule, Variant, make_rule
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
-from snnrl.parameters import Above, Between
+from snnrl.parameters import Above, AtLeast, Between
 
 
 class BatchNorm(Norm):
@@ -44,8 +46,13 @@ class BatchNorm(Norm):
     :param momentum: gain of the ema rule
     :param smoothing: how slowly the confidence rule's prior variance follows
     :param effective_n: effective sample size of a batch for the confidence rule (null: batch size
-        - 1)
+        - 1; auto: from the autocorrelation over time steps)
     :param eps: added to the variance
+    :param confidence: variant of the confidence rule
+    :param process_noise: drift a batch of the kalman variant, in observation variances (null: as
+        measured)
+    :raises UserError: ``effective_n="auto"`` where an input has one step, or with statistics of
+        single steps; a variant or process noise where it has no effect
     """
 
     moving_mean: Tensor
@@ -57,19 +64,27 @@ class BatchNorm(Norm):
         self,
         shape: LayerShape,
         threshold: float,
-        rule: Literal["ema", "confidence"] = "ema",
+        rule: Rule = "ema",
         momentum: Annotated[float, Above(0, 1)] = 0.1,
         smoothing: Annotated[float, Between(0, 1)] = 0.8,
-        effective_n: Annotated[float, Above(0)] | None = None,
+        effective_n: Annotated[float, Above(0)] | Literal["auto"] | None = None,
         eps: Annotated[float, Above(0)] = 1e-5,
+        confidence: Variant = "published",
+        process_noise: Annotated[float, AtLeast(0)] | None = None,
     ):
         super().__init__(shape, threshold)
         self.eps = eps
         size = self.statistics_shape()
-        self.update: nn.Module = (
-            ExponentialUpdate(momentum)
-            if rule == "ema"
-            else ConfidenceUpdate(size, smoothing, effective_n)
+        if effective_n == "auto":
+            self._check_steps(len(size))
+        self.update = make_rule(
+            size,
+            rule,
+            momentum=momentum,
+            smoothing=smoothing,
+            effective_n=effective_n,
+            confidence=confidence,
+            process_noise=process_noise,
         )
         self.register_buffer("moving_mean", torch.zeros(size))
         self.register_buffer("moving_var", torch.ones(size))
@@ -114,7 +129,7 @@ class BatchNorm(Norm):
         if self.learns():
             mean, var = self.statistics(x)
             normalised = self.normalise_by_batch(x, mean, var)
-            self.saw(mean, var, x.shape[1])
+            self.saw(mean, var, x)
             return self.affine(normalised)
         normalised = self.normalised(x, self.moving_mean, self.moving_var)
         if self._renormalises():
@@ -129,9 +144,23 @@ class BatchNorm(Norm):
         return not self.learns() and self.accumulation is None and not self._renormalises()
 
     @torch.no_grad()
-    def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
+    def saw(self, mean: Tensor, var: Tensor, x: Tensor) -> None:
         """Let the update rule move the moving statistics towards those of a batch."""
-        self.update(self.moving_mean, self.moving_var, mean, var, batch_size)
+        of_means = bounded(var_of_means(x), var, x) if self.measures_n() else None
+        self.move(mean, var, x.shape[1], of_means)
+
+    def move(
+        self, mean: Tensor, var: Tensor, batch_size: int, var_of_means: Tensor | None = None
+    ) -> None:
+        """Let the update rule move the moving statistics towards those of ``batch_size`` inputs.
+
+        :param var_of_means: of these inputs, where :meth:`measures_n`
+        """
+        self.update(self.moving_mean, self.moving_var, mean, var, batch_size, var_of_means)
+
+    def measures_n(self) -> bool:
+        """Return whether the update rule needs the variance of the inputs' means."""
+        return getattr(self.update, "effective_n", None) == "auto"
 
     def followed(self) -> list[Tensor]:
         return [self.moving_mean, self.moving_var]
@@ -155,6 +184,15 @@ class BatchNorm(Norm):
         given = None if self.learns() else (self.moving_mean, self.moving_var)
         per_step = len(self.statistics_shape()) == 2
         return Affine(given, *self.scale_and_shift(), self.eps, per_step)
+
+    def _check_steps(self, dimensions: int) -> None:
+        if self.shape.time_steps < 2 or dimensions > 1:
+            why = (
+                "one time step has no autocorrelation over steps"
+                if self.shape.time_steps < 2
+                else "the statistics are of single steps"
+            )
+            raise UserError(f"bn.effective_n=auto: {why}; expected a number, or null")
 
     def _renormalises(self) -> bool:
         return self.renormalises and not self.learns() and torch.is_grad_enabled()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from snnrl.nn.norm.batch import BatchNorm
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
+from snnrl.parameters import Above
 
 
 @register("norm", "bntt", eps=1e-4)
@@ -23,8 +24,15 @@ class BatchNormThroughTime(BatchNorm):
 
     linear_bias = False
 
-    def __init__(self, shape: LayerShape, threshold: float, **shared: Any):
-        super().__init__(shape, threshold, **shared)
+    def __init__(
+        self,
+        shape: LayerShape,
+        threshold: float,
+        effective_n: Annotated[float, Above(0)] | None = None,
+        **shared: Any,
+    ):
+        # Not auto: a step by itself has no autocorrelation over steps.
+        super().__init__(shape, threshold, effective_n=effective_n, **shared)
         self.gamma = nn.Parameter(torch.full(self.statistics_shape(), threshold))
 
     def statistics_shape(self) -> tuple[int, ...]:

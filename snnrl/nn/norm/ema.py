@@ -22,7 +22,13 @@ class ExponentialUpdate(nn.Module):
         return f"momentum={self.momentum:g}"
 
     def forward(
-        self, moving_mean: Tensor, moving_var: Tensor, mean: Tensor, var: Tensor, batch_size: int
+        self,
+        moving_mean: Tensor,
+        moving_var: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        batch_size: int,
+        var_of_means: Tensor | None = None,
     ) -> None:
         """Move ``moving_mean`` and ``moving_var`` in place; all tensors of one shape."""
         moving_mean.lerp_(mean, self.momentum)

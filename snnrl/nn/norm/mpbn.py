@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from snnrl.nn.norm.batch import PooledBatchNorm
 from snnrl.nn.registry import register
+from snnrl.nn.shape import LayerShape
+from snnrl.parameters import Above
 
 
 @register("norm", "mpbn")
@@ -19,3 +23,13 @@ class MembraneBatchNorm(PooledBatchNorm):
     """
 
     of_membranes = True
+
+    def __init__(
+        self,
+        shape: LayerShape,
+        threshold: float,
+        effective_n: Annotated[float, Above(0)] | None = None,
+        **shared: Any,
+    ):
+        # Not auto: it sees one step at a time.
+        super().__init__(shape, threshold, effective_n=effective_n, **shared)

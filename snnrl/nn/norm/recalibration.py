@@ -30,7 +30,9 @@ def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None
     """
     layers = norm_layers(network)
     for layer in layers:
-        layer.accumulation = Accumulation(layer.statistics)
+        layer.accumulation = Accumulation(
+            layer.statistics, measures_n=by_rule and layer.measures_n()
+        )
     try:
         with evaluation_mode(network), eager(network, instead_of=("compile",)), torch.no_grad():
             yield
@@ -39,7 +41,7 @@ def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None
                 if done is None or done.mean is None or done.var is None:
                     continue
                 if by_rule:
-                    layer.saw(done.mean, done.var, done.batch_size)
+                    layer.move(done.mean, done.var, done.batch_size, done.var_of_means)
                 else:
                     layer.moving_mean.copy_(done.mean)
                     layer.moving_var.copy_(done.var)

@@ -59,8 +59,8 @@ class BatchRenorm(PooledBatchNorm):
         return self.normalised(x, mean, var) * beside(r, x) + beside(d, x)
 
     @torch.no_grad()
-    def saw(self, mean: Tensor, var: Tensor, batch_size: int) -> None:
-        super().saw(mean, var, batch_size)
+    def saw(self, mean: Tensor, var: Tensor, x: Tensor) -> None:
+        super().saw(mean, var, x)
         self.passes += 1
 
     # Passes that do not learn are those of the base.

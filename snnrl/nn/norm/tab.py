@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from snnrl.nn.norm.base import Affine
 from snnrl.nn.norm.batch import BatchNorm
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
+from snnrl.parameters import Above
 
 
 @register("norm", "tab")
@@ -24,8 +25,15 @@ class TemporalAccumulatedBatchNorm(BatchNorm):
     Source: TAB (Jiang et al., ICLR 2024), with ``p`` squared as in the published ``TAB_Layer``.
     """
 
-    def __init__(self, shape: LayerShape, threshold: float, **shared: Any):
-        super().__init__(shape, threshold, **shared)
+    def __init__(
+        self,
+        shape: LayerShape,
+        threshold: float,
+        effective_n: Annotated[float, Above(0)] | None = None,
+        **shared: Any,
+    ):
+        # Not auto: the steps of one input have statistics of their own.
+        super().__init__(shape, threshold, effective_n=effective_n, **shared)
         self.gamma = nn.Parameter(torch.full(self.statistics_shape(), threshold / 2))
         self.beta = nn.Parameter(torch.full(self.statistics_shape(), threshold / 2))
         self.p = nn.Parameter(torch.ones(shape.time_steps))

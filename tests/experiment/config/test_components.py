@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
 from snnrl.experiment.builder import policy_arguments
@@ -38,6 +38,68 @@ def test_rules_of_other_normalisations(bn: str, given: list[str], refused: str) 
         return
     with pytest.raises(UserError, match=refused):
         check_settings(cfg)
+
+
+AUTO = "bn.effective_n=auto"
+KALMAN = "bn.confidence=kalman"
+
+
+@pytest.mark.quick_cases(6)
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        (KALMAN, ""),
+        (f"bn=tdbn bn.rule=confidence {KALMAN} {AUTO}", ""),
+        (f"bn=bntt bn.rule=confidence {KALMAN} bn.process_noise=0", ""),
+        ("critic=spiking critic.bn.confidence=corrected critic.bn.effective_n=auto", ""),
+        (f"algo=ppo bn=ca_only {KALMAN} {AUTO}", ""),
+        ("bn.confidence=kalmn", r"^bn.confidence=kalmn: expected one of .*'kalman'\?$"),
+        (f"bn=vanilla {KALMAN}", r"^bn.confidence=kalman: has no effect with bn=vanilla, whose"),
+        (f"bn=none {KALMAN}", r"^bn.confidence: expected only with bn=.*carebn"),
+        (f"algo=ppo {KALMAN}", r"^bn.confidence=kalman: has no effect .*recalibrate_every=null$"),
+        ("bn.process_noise=1", r"^bn.process_noise=1.0: has no effect .*bn.confidence=kalman$"),
+        (f"{KALMAN} bn.process_noise=-1", r"^bn.process_noise=-1.0: expected at least 0"),
+        (f"{KALMAN} bn.process_noise=1 bn.smoothing=0.5", r"^bn.smoothing=0.5: has no effect"),
+        (f"bn=vanilla {AUTO}", r"^bn.effective_n=auto: has no effect with bn=vanilla"),
+        (f"bn=bntt bn.rule=confidence {AUTO}", r"^bn.effective_n=auto: expected a number or null$"),
+        (f"bn=tab bn.rule=confidence {AUTO}", r"^bn.effective_n=auto: expected a number or null$"),
+        (f"{AUTO} actor.time_steps=1", r"^bn.effective_n=auto: one .* actor.time_steps=2 or more$"),
+        (
+            "critic=spiking critic.bn.effective_n=auto critic.time_steps=1",
+            r"^critic.bn.effective_n=auto: one .* expected a number, null, or critic.time_steps=2",
+        ),
+        ("bn.effective_n=fast", r"^bn.effective_n=fast: expected a number, null or auto"),
+        ("bn.effective_n=atuo", r"^bn.effective_n=atuo: .*; did you mean 'auto'\?$"),
+        ("bn.effective_n=0", r"^bn.effective_n=0.0: expected more than 0$"),
+        ("bn.effective_n=-3", r"^bn.effective_n=-3.0: expected more than 0$"),
+        ("bn.effective_n=inf", r"^bn.effective_n=inf: expected a finite number$"),
+        ("bn.effective_n=[1]", r"^bn.effective_n=\[1\]: expected a number or null or auto$"),
+        ("bn.effective_n=true", r"^bn.effective_n=True: expected a number or null or auto$"),
+    ],
+)
+def test_variants_of_the_confidence_rule(given: str, refused: str) -> None:
+    if not refused:
+        check_settings(compose_config(check_overrides(given.split())))
+        return
+    with pytest.raises(UserError, match=refused):
+        check_settings(compose_config(check_overrides(given.split())))
+
+
+def test_an_integer_is_the_float_that_it_was() -> None:
+    """Hashes of recorded runs hold it."""
+    whole, broken = (compose_config([f"bn.effective_n={n}"]) for n in ("9", "9.0"))
+    assert isinstance(whole.bn.effective_n, float)
+    assert settings_hash(whole) == settings_hash(broken)
+    assert isinstance(compose_config(["experiment=carebn/dqn_atari_ram"]).bn.effective_n, float)
+    given = compose_config(["critic=spiking", "critic.bn.effective_n=3", "bn.effective_n=auto"])
+    assert (repr(given.critic.bn.effective_n), given.bn.effective_n) == ("3.0", "auto")
+
+
+def test_variants_reach_the_layers() -> None:
+    cfg = compose_config([KALMAN, "bn.process_noise=0.1", AUTO, "kernel=naive"])
+    given = policy_arguments(cfg)["bn"]
+    assert (given["confidence"], given["process_noise"]) == ("kalman", 0.1)
+    assert given["effective_n"] == "auto"
 
 
 def test_a_rule_that_a_name_says_is_another_choice() -> None:
@@ -102,6 +164,20 @@ def test_no_loss_and_no_regulation_leave_the_hash_as_it_was() -> None:
     before = OmegaConf.create(
         {key: value for key, value in cfg.items() if key not in ("loss", "regulation")}
     )
+    assert settings_hash(before) == settings_hash(cfg)
+
+
+def test_the_published_confidence_leaves_the_hash_as_it_was() -> None:
+    cfg = compose_config(["critic=spiking"])
+    hashes = {
+        settings_hash(compose_config(["critic=spiking", f"{place}.confidence=kalman"]))
+        for place in ("bn", "critic.bn")
+    }
+    assert len({*hashes, settings_hash(cfg)}) == 3
+    before = OmegaConf.create(OmegaConf.to_container(cfg))
+    assert isinstance(before, DictConfig)
+    for bn in (before.bn, before.critic.bn):
+        del bn["confidence"], bn["process_noise"]
     assert settings_hash(before) == settings_hash(cfg)
 
 

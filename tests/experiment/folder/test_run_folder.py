@@ -307,6 +307,8 @@ def test_runs_from_before_a_setting_existed_are_found_again() -> None:
     for group, key in (("env", "observation"), ("env", "n_envs"), ("actor", "readout")):
         del earlier[group][key]
     del earlier["conv"]
+    for key in ("confidence", "process_noise"):
+        del earlier["bn"][key]
     assert settings_hash(earlier) == settings_hash(cfg) == "05fc5392"
 
 
