@@ -163,6 +163,17 @@ def test_statistics_of_membranes_are_recalibrated_over_all_steps() -> None:
     torch.testing.assert_close(norm.moving_var, together.var(0, correction=0))
 
 
+def test_a_rule_takes_the_membranes_of_an_input_for_one() -> None:
+    network = tiny(dict(name="mpbn", rule="confidence"), hidden=[])
+    norm, sizes = norm_layers(network)[0], []
+    norm.update.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[4]))
+    with recalibrating(network, by_rule=True):
+        network(observations())
+        network(observations(seed=1))
+    network(observations())
+    assert sizes == [64, 32, 32, 32, 32]
+
+
 def test_normalised_membranes_have_no_fused_operator() -> None:
     network = tiny("mpbn", kernel="auto")
     network(observations())

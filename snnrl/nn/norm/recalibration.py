@@ -41,7 +41,10 @@ def recalibrating(network: nn.Module, *, by_rule: bool = False) -> Iterator[None
                 if done is None or done.mean is None or done.var is None:
                     continue
                 if by_rule:
-                    layer.move(done.mean, done.var, done.batch_size, done.var_of_means)
+                    # A normalisation of membranes sees each input once a time step.
+                    passes = layer.shape.time_steps if layer.of_membranes else 1
+                    inputs = done.batch_size // passes
+                    layer.move(done.mean, done.var, inputs, done.var_of_means)
                 else:
                     layer.moving_mean.copy_(done.mean)
                     layer.moving_var.copy_(done.var)
