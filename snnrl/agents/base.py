@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import (
 from torch import Tensor, nn
 
 from snnrl.agents.environments import check_spaces, refuse_wrapped_normalization
-from snnrl.agents.policies.part import SpikingPart
+from snnrl.agents.policies.part import AgentPart
 from snnrl.agents.record import Recording, logged_values, record
 from snnrl.agents.saving import SavedAgent
 from snnrl.agents.updates.loss_log import LatestLosses, LossLog
@@ -125,14 +125,15 @@ class SpikingAgent(SavedAgent):
             self.policy_kwargs = {**self.policy_kwargs, "kernel": kernel}
         super()._setup_model()  # type: ignore[safe-super]
 
-    def parts(self) -> dict[str, SpikingPart]:
-        """The spiking networks that learn, by name: ``actor`` and ``critic``, or ``q_network``."""
+    def parts(self) -> dict[str, AgentPart]:
+        """The networks that learn and are spiking or normalised, by name: ``actor`` and ``critic``,
+        or ``q_network``."""
         modules = {name: getattr(self, name, None) for name in ("actor", "critic", "q_net")}
         names = {"q_net": "q_network"}
         return {
             names.get(name, name): module
             for name, module in modules.items()
-            if isinstance(module, SpikingPart)
+            if isinstance(module, AgentPart)
         }
 
     @property

@@ -16,6 +16,8 @@ from snnrl.agents import td3
 from snnrl.agents.policies.actors import SpikingActor
 from snnrl.agents.policies.critics import LateActionCritic
 from snnrl.agents.policies.off_policy import SpikingActorCritic
+from snnrl.agents.policies.ordinary import NormalisedLateCritic
+from snnrl.nn.norm import NormStrategy
 
 
 class _LateAction(TD3Policy):
@@ -32,16 +34,20 @@ class _LateAction(TD3Policy):
         arch = {"pi": [256, 256], "qf": [400, 300]} if net_arch is None else net_arch
         super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
 
-    def make_critic(  # type: ignore[override]
-        self, features_extractor: BaseFeaturesExtractor | None = None
-    ) -> LateActionCritic:
+    critic_norm: NormStrategy | None
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
         """Return a new critic, online or target."""
+        if self.critic_norm is not None:
+            return super().make_critic(features_extractor)
         arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
         return LateActionCritic(**arguments).to(self.device)
 
 
 class AnnPolicy(_LateAction, td3.AnnPolicy):
     """Ordinary actor 256-256 and the published critic, 400-300."""
+
+    normalised_critic = NormalisedLateCritic
 
 
 class SpikingPolicy(SpikingActorCritic, AnnPolicy):

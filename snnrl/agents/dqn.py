@@ -18,9 +18,12 @@ from snnrl.agents.policies.critics import SpikingQNetwork
 from snnrl.agents.policies.features import convolve_images
 from snnrl.agents.policies.modes import QuickModes
 from snnrl.agents.policies.options import SpikingOptions, layer_sizes
+from snnrl.agents.policies.ordinary import NormalisedQNetwork
 from snnrl.agents.replay.buffer import ReplayBuffer
 from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError, expect
+from snnrl.nn.ordinary import ordinary_strategy
+from snnrl.nn.registry import Spec
 
 LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
 
@@ -32,7 +35,9 @@ class AnnPolicy(QuickModes, DQNPolicy):
 
     :param net_arch: hidden neurons
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of convolutions, for images
+    :param bn: normalisation: a name, a class, or ``dict(name=..., **parameters)``
     :param kwargs: those of SB3's ``DQNPolicy``
+    :raises UserError: a normalisation that an ordinary network cannot have
     """
 
     def __init__(
@@ -42,10 +47,22 @@ class AnnPolicy(QuickModes, DQNPolicy):
         lr_schedule: Schedule,
         net_arch: list[int] | None = None,
         conv: dict[str, list[int]] | None = None,
+        bn: Spec = "none",
         **kwargs: Any,
     ):
         convolve_images(kwargs, conv)
+        self.norm, self.bn = ordinary_strategy(bn), bn
         super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
+
+    def make_q_net(self) -> Any:
+        """Return a new Q-network, online or target."""
+        if self.norm is None:
+            return super().make_q_net()
+        arguments = self._update_features_extractor(self.net_args, features_extractor=None)
+        return NormalisedQNetwork(**arguments, bn=self.bn).to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "bn": self.bn}
 
 
 class SpikingPolicy(QuickModes, DQNPolicy):

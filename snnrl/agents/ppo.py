@@ -21,7 +21,7 @@ from torch.distributions import kl_divergence
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.agents.policies.on_policy import AnnPolicy, SpikingPolicy
-from snnrl.agents.policies.part import SpikingPart
+from snnrl.agents.policies.part import AgentPart
 from snnrl.errors import NonFiniteError
 from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.networks import SpikingNetwork
@@ -99,9 +99,20 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
         self._prepare()
         self.last_rollout: np.ndarray | None = None
 
-    def parts(self) -> dict[str, SpikingPart]:
-        modules = {"actor": self.policy.action_net, "critic": self.policy.value_net}
-        return {name: part for name, part in modules.items() if isinstance(part, SpikingPart)}
+    def parts(self) -> dict[str, AgentPart]:
+        # A spiking network takes the place of the last layer, a normalised one that of the hidden
+        # layers.
+        policy = self.policy
+        modules = {
+            "actor": (policy.action_net, getattr(policy.mlp_extractor, "policy_net", None)),
+            "critic": (policy.value_net, getattr(policy.mlp_extractor, "value_net", None)),
+        }
+        return {
+            name: part
+            for name, places in modules.items()
+            for part in places
+            if isinstance(part, AgentPart)
+        }
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
         policy = self.policy

@@ -20,14 +20,15 @@ several critics ``networks.0.layers.0``) -> its trace."""
 def record(parts: Mapping[str, nn.Module], inputs: Mapping[str, tuple[Tensor, ...]]) -> Recording:
     """Return the traces of every spiking layer, in evaluation mode.
 
-    :param parts: the spiking networks by name
+    :param parts: networks by name; ordinary ones have no traces
     :param inputs: what each is called with
     """
     recording: Recording = {}
     for name, part in parts.items():
         with evaluation_mode(part), traced(part) as traces:
             part(*inputs[name])
-        recording[name] = {layer_name(path): trace for path, trace in traces.items()}
+        if traces:
+            recording[name] = {layer_name(path): trace for path, trace in traces.items()}
     return recording
 
 

@@ -20,13 +20,17 @@ from snnrl.agents.off_policy import ReplayAgent, squared_errors
 from snnrl.agents.policies.actors import SquashedSpikingActor
 from snnrl.agents.policies.modes import QuickModes
 from snnrl.agents.policies.off_policy import SpikingActorCritic
+from snnrl.agents.policies.ordinary import NormalisedSquashedActor, OrdinaryActorCritic
 from snnrl.agents.updates.cuda_graphs import Recorder
 from snnrl.agents.updates.frozen import Frozen
 from snnrl.agents.updates.targets import TargetNetworks
 
 
-class AnnPolicy(QuickModes, SACPolicy):
-    """The baseline: the same agent with ordinary networks, 256-256."""
+class AnnPolicy(OrdinaryActorCritic, QuickModes, SACPolicy):
+    """The baseline: the same agent with ordinary networks, 256-256; see
+    :class:`OrdinaryActorCritic` for their normalisation."""
+
+    normalised_actor = NormalisedSquashedActor
 
 
 class SpikingPolicy(SpikingActorCritic, AnnPolicy):

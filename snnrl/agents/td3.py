@@ -16,13 +16,17 @@ from snnrl.agents.off_policy import ReplayAgent, squared_errors
 from snnrl.agents.policies.actors import SpikingActor
 from snnrl.agents.policies.modes import QuickModes
 from snnrl.agents.policies.off_policy import SpikingActorCritic
+from snnrl.agents.policies.ordinary import NormalisedActor, OrdinaryActorCritic
 from snnrl.agents.updates.frozen import Frozen
 from snnrl.agents.updates.optimizers import set_learning_rate
 from snnrl.agents.updates.targets import TargetNetworks
 
 
-class AnnPolicy(QuickModes, TD3Policy):
-    """The baseline: the same agent with an ordinary actor, 256-256 like the spiking one."""
+class AnnPolicy(OrdinaryActorCritic, QuickModes, TD3Policy):
+    """The baseline: the same agent with an ordinary actor, 256-256 like the spiking one; see
+    :class:`OrdinaryActorCritic` for its normalisation."""
+
+    normalised_actor = NormalisedActor
 
     def __init__(
         self,

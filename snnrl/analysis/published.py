@@ -89,10 +89,10 @@ def published_beside(environment: str, runs: Sequence[Run]) -> list[Published]:
 def _setting(settings: Mapping[str, Any]) -> tuple[str, tuple[str, ...], str]:
     """Return algorithm, published methods and neuron; no methods if none matches."""
     algo = str(settings.get("algo.name"))
-    if settings.get("critic.name") == "spiking":
+    if settings.get("critic.name") == "spiking" or settings.get("critic.bn.name") is not None:
         return algo, (), ""
     if settings.get("actor.name") == "ann":
-        return algo, (ORDINARY,), ""
+        return algo, (ORDINARY,) if settings.get("bn.name") == "none" else (), ""
     if settings.get("actor.name") != "spiking":
         return algo, (), ""
     neuron = str(settings.get("neuron.name"))

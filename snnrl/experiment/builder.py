@@ -162,8 +162,10 @@ def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
     }
     if cfg.conv.name != "none":
         shared["conv"] = {key: list(cfg.conv[key]) for key in ("channels", "kernels", "strides")}
+    critic = {} if agent.critic_key is None else {"critic": _critic(cfg.critic)}
     if not spiking_parts(cfg):
-        return shared
+        normalised = {} if cfg.bn.name == "none" else {"bn": strategy_arguments(cfg.bn)}
+        return {**shared, **normalised, **({} if critic.get("critic") == "ann" else critic)}
     groups = {g: OmegaConf.to_container(cfg[g]) for g in ("neuron", "surrogate", "encoder")}
     arguments = {
         **shared,
@@ -178,7 +180,7 @@ def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
     if cfg.actor.name == "spiking":
         arguments |= {key: cfg.actor[key] for key in ("time_steps", "population", "readout")}
     if agent.critic_key is not None:
-        arguments |= {"actor": cfg.actor.name, "critic": _critic(cfg.critic)}
+        arguments |= {"actor": cfg.actor.name, **critic}
     return arguments
 
 
@@ -189,5 +191,6 @@ def _architecture(cfg: DictConfig) -> list[int] | dict[str, list[int]]:
 
 def _critic(critic: DictConfig) -> str | dict[str, Any]:
     if critic.name != "spiking":
-        return "ann"
+        bn = critic.get("bn")
+        return "ann" if bn is None else {"name": "ann", "bn": strategy_arguments(bn)}
     return {"name": "spiking", "bn": strategy_arguments(critic.bn), "time_steps": critic.time_steps}

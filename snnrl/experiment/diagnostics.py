@@ -1,4 +1,4 @@
-"""Diagnostics of the spiking networks, measured at each evaluation."""
+"""Diagnostics of the spiking and the normalised networks, measured at each evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingAgent, Statistics
-from snnrl.agents.policies.part import SpikingPart
+from snnrl.agents.policies.part import AgentPart
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.norm.error import statistics_error
 
@@ -25,7 +25,8 @@ BATCH = 512
 def errors_of_statistics(
     agent: SpikingAgent, evaluation_observations: np.ndarray, generator: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Return the rows of ``statistics_error.csv`` (without ``timesteps``) of every spiking network.
+    """Return the rows of ``statistics_error.csv`` (without ``timesteps``) of every network that
+    keeps statistics.
 
     Phase ``before`` is before this step's re-calibration, or the current state where there was
     none. Phase ``after`` exists only where there was one. Errors are measured on two samples: the
@@ -72,17 +73,18 @@ def short(part: str, path: str) -> str:
     """Return the name of a layer in tables: ``layer0``, ``conv0``, ``encoder``; for a critic
     ``critic.layer0``, for one of two ``critic.q0.layer0``.
 
-    :param part: name of the spiking network
+    :param part: name of the network
     :param path: path of a module in it, such as ``network.layers.0.norm``
     """
     where = [] if part in ("actor", "q_network") else [part]
-    if one_of_several := re.search(r"\bnetworks\.(\d+)\.", path):
+    if one_of_several := re.search(r"\b(?:networks\.|qf|\w+_layers\.)(\d+)\.", path):
         where.append(f"q{one_of_several[1]}")
     layer = re.search(r"\blayers\.(\d+)\b", path)
     if layer is None:
         kind = path.rpartition(".")[2]
     else:
-        kind = f"{'conv' if '.conv.' in f'.{path}' else 'layer'}{layer[1]}"
+        conv = re.search(r"\bconv\.|\blayers\.layers\.", path)
+        kind = f"{'conv' if conv else 'layer'}{layer[1]}"
     return ".".join([*where, kind])
 
 
@@ -94,7 +96,7 @@ def _statistics_before_recalibration(agent: SpikingAgent, name: str) -> Statisti
 
 
 def _errors(
-    name: str, part: SpikingPart, samples: dict[str, tuple[Tensor, ...]], before: Statistics | None
+    name: str, part: AgentPart, samples: dict[str, tuple[Tensor, ...]], before: Statistics | None
 ) -> list[dict[str, Any]]:
     now = [(layer.moving_mean.clone(), layer.moving_var.clone()) for layer in norm_layers(part)]
     phases = {"before": before or now, **({"after": now} if before else {})}

@@ -12,6 +12,7 @@ from snnrl.nn.encoders import Encoder
 from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.norm import norm_layers
+from snnrl.nn.ordinary import NormalisedLayer
 from snnrl.nn.traces import counted
 
 
@@ -60,7 +61,7 @@ def activity(network: nn.Module, *inputs: Tensor) -> Activity:
     gains = {
         name: {gain: value.mean().item() for gain, value in norm.gains().items()}
         for name, module in network.named_modules()
-        if isinstance(module, SpikingLayer)
+        if isinstance(module, SpikingLayer | NormalisedLayer)
         for norm in norm_layers(module)
     }
     return Activity({**encoded, **fired}, saturation, gains)

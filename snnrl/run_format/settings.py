@@ -28,6 +28,7 @@ CAME_LATER: dict[str, Any] = {
     "actor.readout": "auto",
     "bn.refresh_kl": None,
     "critic.bn.refresh_kl": None,
+    "critic.bn": None,
     "evaluation.max_episode_steps": None,
     "seeding": "additive",
     "plugins": [],

@@ -11,6 +11,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from snnrl.nn.convolution import conv_lists, convolved_shapes
+from snnrl.nn.norm import NormStrategy
+from snnrl.nn.ordinary import NormalisedStack, normalised
 
 
 class ConvExtractor(BaseFeaturesExtractor):
@@ -33,7 +35,12 @@ class ConvExtractor(BaseFeaturesExtractor):
         layers: list[nn.Module] = []
         for before, n, kernel, stride in zip(shapes[:-1], channels, kernels, strides, strict=True):
             layers += [nn.Conv2d(before[0], n, kernel, stride), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.layers: nn.Sequential | NormalisedStack = nn.Sequential(*layers, nn.Flatten())
+
+    def normalise(self, strategy: NormStrategy) -> None:
+        """Put a normalisation between each convolution and its ReLU, unless it is there."""
+        if isinstance(self.layers, nn.Sequential):
+            self.layers = normalised(self.layers, strategy)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Images ``[B, C, H, W]`` -> features ``[B, N]``."""

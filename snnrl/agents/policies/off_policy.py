@@ -15,21 +15,22 @@ from snnrl.errors import UserError
 
 
 class SpikingActorCritic(BasePolicy):
-    """A mixin for the policies of TD3, DDPG and SAC: spiking actor, ordinary or spiking critics.
+    """A mixin for the ordinary policies of TD3, DDPG and SAC: spiking actor, ordinary or spiking
+    critics.
 
     List it before them.
 
     :param net_arch: hidden neurons, ``[256, 256]`` or ``dict(pi=[...], qf=[...])``
     :param actor: ``spiking`` or ``ann``
-    :param critic: ``ann``, ``spiking``, or ``dict(name="spiking", bn=..., time_steps=...,
-        regulation=..., losses=...)``: it has its own settings of these (default ``bn="carebn"``),
-        and the actor's neuron, surrogate and encoder
+    :param critic: ``ann``, ``spiking``, ``dict(name="ann", bn=...)`` (default ``bn="none"``), or
+        ``dict(name="spiking", bn=..., time_steps=..., regulation=..., losses=...)``: it has its own
+        settings of these (default ``bn="carebn"``), and the actor's neuron, surrogate and encoder
     :param neuron: a name (``configs/neuron`` has them), a class, or ``dict(name=...,
         **parameters)`` with either; ``surrogate``, ``encoder``, ``bn``, ``regulation`` and each of
         ``losses`` are given in the same way
     :param surrogate: surrogate gradient of the spike function
     :param encoder: how observations become the network's input
-    :param bn: normalisation
+    :param bn: normalisation of the actor (default of an ordinary one: ``none``)
     :param regulation: regulation of the firing thresholds; ``None``: they are constant
     :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
@@ -61,7 +62,8 @@ class SpikingActorCritic(BasePolicy):
                 "expected an environment that observes a vector"
             )
         hidden = None if net_arch is None else hidden_layers(net_arch, "qf")
-        super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
+        ordinary = self.options.ordinary()
+        super().__init__(observation_space, action_space, lr_schedule, hidden, **ordinary, **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
         """Return a new actor, online or target."""

@@ -17,18 +17,23 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from snnrl.agents.policies.features import ConvExtractor, convolve_images
-from snnrl.agents.policies.options import SpikingOptions, hidden_layers
-from snnrl.agents.policies.part import SpikingPart
+from snnrl.agents.policies.options import (
+    SpikingOptions,
+    UnflattenedExtractor,
+    critic_strategy,
+    hidden_layers,
+)
+from snnrl.agents.policies.part import AgentPart
 from snnrl.errors import UserError
 from snnrl.nn.adaptive import adaptive_modules
-from snnrl.nn.convolution import convolved_shapes
-from snnrl.nn.networks import SpikingNetwork
+from snnrl.nn.convolution import conv_lists, convolved_shapes
 from snnrl.nn.norm import NormStrategy, make_strategy, norm_layers
-from snnrl.nn.registry import split_spec
+from snnrl.nn.ordinary import normalised, ordinary_strategy
+from snnrl.nn.registry import Spec, split_spec
 
 
-class OnPolicyNetwork(SpikingPart):
-    """A spiking network whose statistics and thresholds stay constant while it learns.
+class OnPolicyNetwork(AgentPart):
+    """A network whose statistics and thresholds stay constant while it learns.
 
     PPO compares the present probability of an action with its probability when it was taken. Both
     must use the same (moving) statistics, or the ratio is not 1 before the first update. So
@@ -44,9 +49,7 @@ class OnPolicyNetwork(SpikingPart):
 
     trains_in = "PPO"
 
-    def __init__(
-        self, network: SpikingNetwork, norm: NormStrategy, losses: nn.ModuleList | None = None
-    ):
+    def __init__(self, network: nn.Module, norm: NormStrategy, losses: nn.ModuleList | None = None):
         super().__init__()
         self.network = network
         self.norm = norm
@@ -57,17 +60,84 @@ class OnPolicyNetwork(SpikingPart):
             layer.renormalises = True
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features ``[B, ...]`` -> means or logits ``[B, A]``, or values ``[B, 1]``."""
+        """Features ``[B, ...]`` -> means or logits ``[B, A]``, values ``[B, 1]``, or outputs of the
+        last hidden layer, ``[B, N]``."""
         return self._spiking_pass(self.network, features)
 
 
-class AnnPolicy(ActorCriticPolicy):
+class NormalisablePolicy(ActorCriticPolicy):
+    """A policy whose ordinary networks can have normalisations and convolutions of their own.
+
+    Without both it is Stable-Baselines3's.
+    """
+
+    actor_norm: NormStrategy | None
+    """Normalisation of an ordinary actor; ``None``: no normalisation, or no ordinary actor."""
+
+    critic_norm: NormStrategy | None
+    """Normalisation of an ordinary critic; ``None`` as for the actor."""
+
+    own_conv: Mapping[str, Any] | None
+    """Convolutions that each ordinary network has for itself."""
+
+    def _hidden(self) -> Any:
+        """Return the hidden layers of ordinary networks."""
+        return self.net_arch
+
+    def _build_mlp_extractor(self) -> None:
+        features, conv = self.features_dim, self.own_conv
+        if conv is not None:
+            features = math.prod(convolved_shapes(self.observation_space.shape or (), **conv)[-1])
+        extractor = MlpExtractor(features, self._hidden(), self.activation_fn, self.device)
+        if conv is not None:
+            extractor.policy_net = self._after_convolutions("pi", extractor.policy_net)
+            extractor.value_net = self._after_convolutions("vf", extractor.value_net)
+        self.mlp_extractor = extractor
+
+    def _after_convolutions(self, name: str, dense: nn.Sequential) -> nn.Sequential:
+        """Return the hidden layers of ``pi`` or ``vf`` behind convolutions."""
+        assert isinstance(self.observation_space, spaces.Box) and self.own_conv is not None
+        return nn.Sequential(ConvExtractor(self.observation_space, **self.own_conv), *dense)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        # After SB3's initialisation, which would not find the maps' activations behind them.
+        super()._build(lr_schedule)
+        hidden: Any = self.mlp_extractor
+        if self.actor_norm is not None:
+            hidden.policy_net = _normalised(hidden.policy_net, self.actor_norm)
+        if self.critic_norm is not None:
+            hidden.value_net = _normalised(hidden.value_net, self.critic_norm)
+        if self.actor_norm is not None or self.critic_norm is not None:
+            self._make_optimizer(lr_schedule)
+
+    def _make_optimizer(self, lr_schedule: Schedule) -> None:
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+
+def _normalised(layers: nn.Sequential, strategy: NormStrategy) -> OnPolicyNetwork:
+    first = layers[0] if len(layers) else None
+    if not isinstance(first, ConvExtractor):
+        return OnPolicyNetwork(normalised(layers, strategy), strategy)
+    first.normalise(strategy)
+    dense = nn.Sequential(*list(layers)[1:])
+    rest = [normalised(dense, strategy)] if len(dense) else []
+    return OnPolicyNetwork(nn.Sequential(first, *rest), strategy)
+
+
+class AnnPolicy(NormalisablePolicy):
     """The baseline: the same agent with ordinary networks, SB3's 64-64 with tanh.
 
     :param net_arch: hidden neurons, ``[64, 64]`` or ``dict(pi=[...], vf=[...])``
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of convolutions, for images; actor
-        and critic share them unless ``share_features_extractor=False``
+        and critic share them unless ``share_features_extractor=False`` or one has a normalisation
+    :param bn: normalisation of the actor: a name, a class, or ``dict(name=..., **parameters)``
+    :param critic: ``ann``, or ``dict(name="ann", bn=...)`` with the critic's normalisation
     :param kwargs: those of SB3's ``ActorCriticPolicy``
+    :raises UserError: a normalisation that an ordinary network cannot have
     """
 
     def __init__(
@@ -77,13 +147,28 @@ class AnnPolicy(ActorCriticPolicy):
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         conv: dict[str, list[int]] | None = None,
+        bn: Spec = "none",
+        critic: Spec = "ann",
         **kwargs: Any,
     ):
-        convolve_images(kwargs, conv)
+        self.actor_norm, self.critic_norm = ordinary_strategy(bn), critic_strategy(critic)
+        self.own_conv = None
+        self.given = {"bn": bn, "critic": critic}
+        if self.actor_norm is None and self.critic_norm is None:
+            convolve_images(kwargs, conv)
+        else:
+            check_schedules(self.given)
+            if conv is not None:
+                self.given["conv"] = conv
+                self.own_conv = conv_lists(conv)
+                kwargs["features_extractor_class"] = UnflattenedExtractor
         super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), **self.given}
 
-class SpikingPolicy(ActorCriticPolicy):
+
+class SpikingPolicy(NormalisablePolicy):
     """Spiking actor, ordinary or spiking critic.
 
     The mean of a Gaussian (unbounded; its standard deviation is a separate parameter) or the logits
@@ -101,7 +186,7 @@ class SpikingPolicy(ActorCriticPolicy):
     :param encoder: how observations become the network's input
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of convolutions of images: spiking
         ones in a spiking network, ordinary ones in an ordinary network, never shared
-    :param bn: normalisation
+    :param bn: normalisation of the actor (default of an ordinary one: ``none``)
     :param regulation: regulation of the firing thresholds; ``None``: they are constant
     :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
@@ -132,34 +217,25 @@ class SpikingPolicy(ActorCriticPolicy):
                 f"{type(action_space).__name__}"
             )
         self.options = SpikingOptions.take(kwargs, observation_space, ActorCriticPolicy)
-        _check_schedule("bn", self.options.given["bn"], self.options.norm)
-        critic = split_spec(self.options.given["critic"], "critic")[1].get("bn", "carebn")
-        _check_schedule("critic bn", critic, self.options.critic_norm)
+        check_schedules(self.options.given)
+        ordinary = self.options.ordinary()
+        self.actor_norm = ordinary_strategy(ordinary["bn"])
+        self.critic_norm = critic_strategy(ordinary["critic"])
+        self.own_conv = self.options.given["conv"]
         hidden = hidden_layers([256, 256] if net_arch is None else net_arch, "vf")
         super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
 
-    def _build_mlp_extractor(self) -> None:
-        # Hidden layers of ordinary networks alone: a spiking network stands in the place of the
-        # last layer and has its own.
-        hidden = {
+    def _hidden(self) -> dict[str, list[int]]:
+        # A spiking network stands in the place of the last layer and has hidden layers of its own.
+        return {
             "pi": [] if self.options.spiking_actor else self.net_arch["pi"],
             "vf": [] if self.options.spiking_critic else self.net_arch["vf"],
         }
-        conv, features = self.options.given["conv"], self.features_dim
-        if conv is not None:
-            features = math.prod(convolved_shapes(self.observation_space.shape or (), **conv)[-1])
-        extractor = MlpExtractor(features, hidden, self.activation_fn, self.device)
-        if conv is not None and not self.options.spiking_actor:
-            extractor.policy_net = self._after_convolutions(extractor.policy_net)
-        if conv is not None and not self.options.spiking_critic:
-            extractor.value_net = self._after_convolutions(extractor.value_net)
-        self.mlp_extractor = extractor
 
-    def _after_convolutions(self, dense: nn.Sequential) -> nn.Sequential:
-        assert isinstance(self.observation_space, spaces.Box)
-        return nn.Sequential(
-            ConvExtractor(self.observation_space, **self.options.given["conv"]), *dense
-        )
+    def _after_convolutions(self, name: str, dense: nn.Sequential) -> nn.Sequential:
+        options = self.options
+        spikes = options.spiking_actor if name == "pi" else options.spiking_critic
+        return dense if spikes else super()._after_convolutions(name, dense)
 
     def _build(self, lr_schedule: Schedule) -> None:
         # After SB3's orthogonal initialisation, which is not for spiking networks.
@@ -175,14 +251,22 @@ class SpikingPolicy(ActorCriticPolicy):
             self.value_net = OnPolicyNetwork(
                 critic, options.critic_norm, options.make_critic_losses()
             )  # type: ignore[assignment]
-        self.optimizer = self.optimizer_class(
-            self.parameters(),
-            lr=lr_schedule(1),  # type: ignore[call-arg]
-            **self.optimizer_kwargs,
-        )
+        self._make_optimizer(lr_schedule)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**super()._get_constructor_parameters(), **self.options.given}
+
+
+def check_schedules(given: Mapping[str, Any]) -> None:
+    """Check that the normalisations of actor and critic are re-calibrated when PPO does.
+
+    :param given: ``bn`` and ``critic`` of ``policy_kwargs``
+    :raises UserError: another number of steps
+    """
+    name, critic = split_spec(given["critic"], "critic")
+    usual = "carebn" if name == "spiking" else "none"
+    for kind, spec in (("bn", given["bn"]), ("critic bn", critic.get("bn", usual))):
+        _check_schedule(kind, spec, make_strategy(spec))
 
 
 def _check_schedule(kind: str, spec: str | Mapping[str, Any], norm: NormStrategy) -> None:

@@ -16,6 +16,7 @@ from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import conv_lists
 from snnrl.nn.networks import SpikingNetwork, check_size
 from snnrl.nn.norm import NormStrategy, make_strategy
+from snnrl.nn.ordinary import ordinary_strategy
 from snnrl.nn.registry import Spec, build, component, split_spec
 from snnrl.parameters import AtLeast, Parameter
 
@@ -62,18 +63,21 @@ class SpikingOptions:
                 f"SpikingPolicy: takes observations that are one array (Box), not "
                 f"{type(observation_space).__name__}; wrap the environment in FlattenObservation"
             )
-        self.given = {**SPIKING_DEFAULTS, **given}
+        expect("actor", given.get("actor", "spiking"), ("spiking", "ann"))
+        self.spiking_actor = given.get("actor", "spiking") == "spiking"
+        ordinary = {} if self.spiking_actor else {"bn": "none"}
+        self.given = {**SPIKING_DEFAULTS, **ordinary, **given}
         self.observation_space = observation_space
-        expect("actor", self.given["actor"], ("spiking", "ann"))
-        self.spiking_actor = self.given["actor"] == "spiking"
         name, critic = split_spec(self.given["critic"], "critic")
         expect("critic", name, ("ann", "spiking"))
-        for key in critic:
-            if name == "ann":
-                raise UserError(f"critic parameter={key}: critic=ann takes no parameters")
-            expect("critic parameter", key, CRITIC_DEFAULTS)
         self.spiking_critic = name == "spiking"
+        if not self.spiking_critic:
+            critic_strategy(self.given["critic"])
+        for key in critic:
+            expect("critic parameter", key, CRITIC_DEFAULTS)
         critic = {**CRITIC_DEFAULTS, **critic}
+        if not self.spiking_actor:
+            ordinary_strategy(self.given["bn"])
         self.norm = make_strategy(self.given["bn"])
         self.critic_norm = make_strategy(critic["bn"])
         self.critic_time_steps: int = critic["time_steps"]
@@ -140,6 +144,13 @@ class SpikingOptions:
                 "dict(channels=[...], kernels=[...], strides=[...])"
             )
         return options
+
+    def ordinary(self) -> dict[str, Any]:
+        """Return the normalisations of the ordinary parts, as ``AnnPolicy`` takes them."""
+        return {
+            "bn": "none" if self.spiking_actor else self.given["bn"],
+            "critic": "ann" if self.spiking_critic else self.given["critic"],
+        }
 
     def make_actor(self, outputs: int, hidden: Sequence[int], features: int) -> SpikingNetwork:
         """Return the network of an actor; the default readout is by population.
@@ -238,6 +249,19 @@ class SpikingOptions:
             conv=given["conv"],
             **arguments,
         )
+
+
+def critic_strategy(critic: Spec) -> NormStrategy | None:
+    """Make the strategy of an ordinary critic; ``None``: it has no normalisation.
+
+    :param critic: ``ann`` or ``dict(name="ann", bn=...)``
+    :raises UserError: another critic, another parameter, or as :func:`ordinary_strategy`
+    """
+    name, parameters = split_spec(critic, "critic")
+    expect("critic", name, ("ann",))
+    for key in parameters:
+        expect("critic parameter", key, ("bn",))
+    return ordinary_strategy(parameters.get("bn", "none"), "critic bn")
 
 
 def _loss_terms(key: str, specs: Any) -> nn.ModuleList:

@@ -1,4 +1,4 @@
-"""Base classes of an agent's spiking networks."""
+"""Base classes of an agent's spiking networks, and of its ordinary ones with normalisation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from snnrl.errors import UserError
 from snnrl.nn.adaptive import Adaptive
 from snnrl.nn.losses import LossTerm, watched
-from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import NormStrategy
 
 
-class SpikingPart(Adaptive):
-    """A spiking network of an agent, with the strategy of its normalisation.
+class AgentPart(Adaptive):
+    """A network of an agent, with the strategy of its normalisation.
 
     A :class:`snnrl.agents.base.SpikingAgent` re-calibrates its statistics and copies them to the
     target networks. Other algorithms, such as Stable-Baselines3's own, do not, and would train with
@@ -35,16 +34,12 @@ class SpikingPart(Adaptive):
 
     _terms: Sequence[Tensor] = ()
 
-    def _spiking_pass(self, network: SpikingNetwork, x: Tensor) -> Tensor:
+    def _spiking_pass(self, network: nn.Module, x: Tensor) -> Tensor:
         """Return ``network(x)``.
 
         :raises UserError: in training mode, without an agent
         """
-        if self.training and not self.has_agent:
-            raise UserError(
-                f"{type(self).__name__}: trains in snnrl.agents.{self.trains_in} only, which keeps "
-                "its statistics right; to act without an agent, call set_training_mode(False)"
-            )
+        self._check_agent()
         if not self.losses or not self.learns():
             values: Tensor = network(x)
             return values
@@ -55,6 +50,17 @@ class SpikingPart(Adaptive):
         self._terms = [*self._terms, term]
         return values
 
+    def _check_agent(self) -> None:
+        """Refuse a pass in training mode without an agent.
+
+        :raises UserError: naming the part
+        """
+        if self.training and not self.has_agent:
+            raise UserError(
+                f"{type(self).__name__}: trains in snnrl.agents.{self.trains_in} only, which keeps "
+                "its statistics right; to act without an agent, call set_training_mode(False)"
+            )
+
     def take_terms(self) -> Tensor | None:
         """Return the sum of the loss terms of the passes since the last call, ``[]``.
 
@@ -64,11 +70,22 @@ class SpikingPart(Adaptive):
         return sum(terms[1:], terms[0]) if terms else None
 
 
-class SpikingModel(SpikingPart, BaseModel):
-    """A spiking part with ``save`` and ``load`` of its own, as Stable-Baselines3's networks have.
+class AgentModel(AgentPart, BaseModel):
+    """A part with ``save`` and ``load`` of its own, as Stable-Baselines3's networks have.
 
     Its constructor takes what ``_get_constructor_parameters`` returns.
     """
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
+        """Load as Stable-Baselines3 does, in evaluation mode: the part belongs to no agent."""
+        model = super().load(*args, **kwargs)
+        model.set_training_mode(False)
+        return model
+
+
+class SpikingModel(AgentModel):
+    """A spiking part with ``save`` and ``load`` of its own."""
 
     net_arch: list[int]
     options: Any
@@ -83,11 +100,3 @@ class SpikingModel(SpikingPart, BaseModel):
             "features_dim": extractor.features_dim,
             "options": self.options,
         }
-
-    @classmethod
-    def load(cls, *args: Any, **kwargs: Any) -> Self:
-        """Load as Stable-Baselines3 does, in evaluation mode, because the part belongs to no
-        agent."""
-        model = super().load(*args, **kwargs)
-        model.set_training_mode(False)
-        return model

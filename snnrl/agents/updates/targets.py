@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from snnrl.agents.policies.part import SpikingPart
+from snnrl.agents.policies.part import AgentPart
 from snnrl.nn.adaptive import followed_pairs
 from snnrl.nn.random_numbers import RandomNumbers, random_numbers
 
@@ -47,7 +47,7 @@ class TargetNetworks:
                 raise ValueError(f"{len(targets)} tensors cannot follow {len(weights)}")
             self._weights.append((weights, targets))
             self._numbers += random_numbers(target)
-            if isinstance(online, SpikingPart):
+            if isinstance(online, AgentPart):
                 pair = self._statistics[online.norm.target_stats]
                 for ours, theirs in followed_pairs(online, target):
                     pair[0].append(ours)

@@ -16,6 +16,7 @@ from snnrl.experiment.config import facts
 from snnrl.experiment.config.choices import (
     normalisations,
     on_policy,
+    ordinary_normalisations,
     rollout_size,
     usual_normalisation,
 )
@@ -234,11 +235,8 @@ def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> No
 
 
 def _check_parts(cfg: DictConfig) -> None:
-    if cfg.actor.name == "ann" and cfg.bn.name != "none":
-        raise UserError(
-            f"bn={cfg.bn.name}: an ordinary actor has no spiking layers to normalise; "
-            "expected bn=none with actor=ann"
-        )
+    for key, bn in ordinary_normalisations(cfg).items():
+        _check_ordinary(key, bn)
     for group in ("loss", "regulation"):
         if cfg[group].name != "none" and cfg.actor.name != "spiking":
             raise UserError(
@@ -252,6 +250,18 @@ def _check_parts(cfg: DictConfig) -> None:
         raise UserError(
             f"critic={cfg.critic.name}: does not fit algo={cfg.algo.name}; "
             f"expected critic={' or critic='.join(critics)}"
+        )
+
+
+def _check_ordinary(key: str, bn: DictConfig) -> None:
+    """Refuse a normalisation that an ordinary network cannot have."""
+    known = facts.components()["bn"]
+    if (needed := known[bn.name].needs) is not None:
+        choice = "bn" if key == "bn" else f"bn@{key}"
+        fitting = ", ".join(name for name, choice in known.items() if choice.needs is None)
+        raise UserError(
+            f"{choice}={bn.name}: needs {needed}, which an ordinary network has not; expected one "
+            f"of {fitting}"
         )
 
 

@@ -44,10 +44,20 @@ def spiking_parts(cfg: DictConfig) -> dict[str, DictConfig]:
 
 
 def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
-    """Return the normalisation of the actor (``bn``) and that of a spiking critic
-    (``critic.bn``)."""
-    own = {"critic.bn": cfg.critic.bn} if cfg.critic.name == "spiking" else {}
-    return {"bn": cfg.bn, **own}
+    """Return the normalisation of the actor (``bn``), and that of the critic (``critic.bn``) if it
+    has one."""
+    own = cfg.critic.get("bn")
+    return {"bn": cfg.bn, **({} if own is None else {"critic.bn": own})}
+
+
+def ordinary_normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Return the normalisations of ordinary networks, as :func:`normalisations` does."""
+    places = {"bn": cfg.actor, "critic.bn": cfg.critic}
+    return {
+        key: bn
+        for key, bn in normalisations(cfg).items()
+        if bn.name != "none" and places[key].name != "spiking"
+    }
 
 
 def strategy_arguments(bn: DictConfig) -> dict[str, Any]:

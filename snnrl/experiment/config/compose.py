@@ -112,10 +112,13 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
     """
     overrides = list(overrides)
     named = _load_extensions(overrides)
-    with _hydra():
+    with _hydra(), _settings_of_places(overrides):
         cfg = compose("train", overrides=[*overrides, *_search_path(overrides)])
         OmegaConf.resolve(cfg)
         _make_floats(cfg)
+    if cfg.critic.name != "spiking" and OmegaConf.select(cfg, "critic.bn.name") == "none":
+        # An ordinary critic without normalisation is written in one way.
+        cfg.critic.bn = None
     if list(cfg.plugins) != named:
         raise UserError(f"plugins={cfg.plugins}: expected on the command line, not in a file")
     return cfg
@@ -186,6 +189,20 @@ def _hydra() -> Iterator[None]:
                 yield
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error) from None
+
+
+@contextmanager
+def _settings_of_places(overrides: list[str]) -> Iterator[None]:
+    """Context in which a setting of an empty place (``critic.bn``) is refused in one line."""
+    try:
+        yield
+    except AssertionError:
+        # Of OmegaConf, which expects a mapping where the setting is to go.
+        for place, group in PLACES.items():
+            for key in (text.partition("=")[0] for text in overrides):
+                if key.startswith(f"{place}."):
+                    raise UserError(f"{key}: expected only with {group}@{place}=...") from None
+        raise
 
 
 def hydra_settings(overrides: Iterable[str], *keys: str) -> list[str]:

@@ -52,7 +52,7 @@ def describe_all() -> dict[str, Any]:
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """Return a component as data: its settings, and those that its name implies.
+    """Return a component as data: its settings, those that its name implies, and what it needs.
 
     :param kind: a key of :data:`snnrl.nn.registry.GROUPS`
     :raises UserError: no such component, or a parameter that no command line could give
@@ -66,7 +66,12 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         key: _setting(f"{where}: parameter {key}", parameter, chosen.presets)
         for key, parameter in parameters.items()
     }
-    return {"settings": settings, "says": sorted(chosen.presets)}
+    needs = getattr(chosen.maker, "needs_spikes", lambda: None)()
+    return {
+        "settings": settings,
+        "says": sorted(chosen.presets),
+        **({} if needs is None else {"needs": needs}),
+    }
 
 
 def _is_own(kind: str, name: str) -> bool:

@@ -44,10 +44,12 @@ class Choice(NamedTuple):
 
     :param settings: settings by name
     :param says: settings whose values the choice's name implies
+    :param needs: what it needs that only a spiking network has; ``None``: nothing
     """
 
     settings: dict[str, Setting]
     says: tuple[str, ...]
+    needs: str | None
 
     def defaults(self) -> dict[str, Any]:
         """Return the default of each setting."""
@@ -114,7 +116,7 @@ def _choice(described: Mapping[str, Any]) -> Choice:
         )
         for name, given in described["settings"].items()
     }
-    return Choice(settings, tuple(described["says"]))
+    return Choice(settings, tuple(described["says"]), described.get("needs"))
 
 
 def _hashable(value: Any) -> Any:

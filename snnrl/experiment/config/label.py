@@ -14,7 +14,7 @@ from snnrl.experiment.config.choices import spiking_parts
 from snnrl.experiment.config.compose import compose_config, environment_choice
 from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
 
-ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "bn", "loss", "regulation")
+ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "loss", "regulation")
 """Groups that have no effect for an agent without a spiking network."""
 
 HASH_DIGITS = 8
@@ -60,9 +60,9 @@ def label(cfg: DictConfig) -> str:
     parts = [
         cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
     ]
-    if cfg.critic.name != facts.algorithm(cfg).critics[0]:
-        own = f"_{cfg.critic.bn.name}" if cfg.critic.name == "spiking" else ""
-        parts.append(f"critic_{cfg.critic.name}{own}")
+    own = cfg.critic.get("bn")
+    if cfg.critic.name != facts.algorithm(cfg).critics[0] or own is not None:
+        parts.append(f"critic_{cfg.critic.name}{'' if own is None else f'_{own.name}'}")
     if cfg.env.observation != "default":
         parts.append(cfg.env.observation)
     main = _main_choices(cfg)
@@ -84,7 +84,7 @@ def _main_choices(cfg: DictConfig) -> list[str]:
 def _other_choices(cfg: DictConfig) -> list[str]:
     groups = ["critic", "neuron", "surrogate", "encoder", "conv", "bn", "kernel"]
     groups += ["loss", "regulation"]
-    own = [f"bn@critic.bn={cfg.critic.bn.name}"] if cfg.critic.name == "spiking" else []
+    own = [] if cfg.critic.get("bn") is None else [f"bn@critic.bn={cfg.critic.bn.name}"]
     return [*(f"{group}={cfg[group].name}" for group in groups), *own]
 
 
@@ -95,7 +95,10 @@ def _defaults(*choices: str) -> DictConfig:
 
 def _ignored_keys(cfg: DictConfig) -> tuple[str, ...]:
     """Return the top-level keys that do not affect learning in this configuration."""
-    return (*NOT_SETTINGS, *(() if spiking_parts(cfg) else ONLY_SPIKING))
+    if spiking_parts(cfg):
+        return NOT_SETTINGS
+    # Settings of bn=none have no effect.
+    return (*NOT_SETTINGS, *ONLY_SPIKING, *(("bn",) if cfg.bn.name == "none" else ()))
 
 
 def _differences(

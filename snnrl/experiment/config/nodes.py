@@ -205,5 +205,6 @@ def _types_in(place: str, base: Any) -> dict[str, Any]:
     for node in NODES.get(PLACES.get(place, place), {"": base}).values():
         for name, hint in get_type_hints(node).items():
             key = f"{place}.{name}"
-            types |= _types_in(key, hint) if is_dataclass(hint) else {key: hint}
+            nested = is_dataclass(hint) or key in PLACES
+            types |= _types_in(key, hint) if nested else {key: hint}
     return types

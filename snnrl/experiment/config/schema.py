@@ -172,7 +172,7 @@ class PPOConfig(AlgoConfig):
 
 @dataclass
 class ActorConfig:
-    """Settings shared by all actors; an ordinary actor has no others."""
+    """Settings shared by all actors; an ordinary actor has no others, and ``bn``."""
 
     name: str = option("the actor; choose it with actor=...")
     hidden: list[int] = option(  # noqa: RUF009
@@ -264,11 +264,12 @@ class CriticConfig:
 
 @dataclass
 class AnnCriticConfig(CriticConfig):
-    """An ordinary critic."""
+    """An ordinary critic, with a normalisation of its own if one is chosen."""
 
     hidden: list[int] = option(  # noqa: RUF009
         "units of each hidden layer", minimum=1, maximum=1_000_000
     )
+    bn: BNConfig | None = option("normalisation of the critic", default=None)  # noqa: RUF009
 
 
 @dataclass

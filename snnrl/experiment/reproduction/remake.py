@@ -109,7 +109,7 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
             node = config.get(group)
             yield f"{group}.{name}", not _has(node, name)
     critic = config.get("critic")
-    if isinstance(critic, dict) and "bn" in critic:
+    if isinstance(critic, dict) and critic.get("bn") is not None:
         yield "critic.bn.name", not _has(critic["bn"], "name")
 
 
@@ -204,7 +204,7 @@ def _choices(recorded: Recorded) -> Iterator[str]:
         if group not in ("env", "kernel", *REMADE):
             name = config[group]["name"] if group in config else CAME_LATER[f"{group}.name"]
             yield f"{group}={name}"
-    if "bn" in config.get("critic", {}):
+    if config.get("critic", {}).get("bn") is not None:
         yield f"bn@critic.bn={config['critic']['bn']['name']}"
     yield f"kernel={recorded.facts.get('kernel', config['kernel']['name'])}"
 
@@ -224,7 +224,7 @@ def _applies(key: str, config: Mapping[str, Any]) -> bool:
 
 def _settings(values: Mapping[str, Any], recorded: Recorded) -> Iterator[str]:
     for key, value in values.items():
-        if key.split(".")[0] in REMADE or key.endswith(".name"):
+        if key.split(".")[0] in REMADE or key.endswith(".name") or key in PLACES:
             continue
         if key == "device" and value == "auto":
             gpu = (recorded.facts.get("hardware") or {}).get("gpu")

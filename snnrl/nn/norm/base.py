@@ -60,12 +60,21 @@ class Norm(Adaptive):
     """True if it normalises membrane potentials ``[1, B, N, ...]`` in each time step, before they
     are compared with the threshold, and not currents."""
 
+    needs: ClassVar[str | None] = None
+    """What it needs that only a spiking network has, such as ``time steps``; ``None``: nothing
+    else than ``of_membranes`` says."""
+
     made_of: ClassVar[tuple[str, ...]] = ()
     """Methods that ``forward`` calls, and that ``fused`` and ``constant`` describe with it."""
 
     def __init__(self, shape: LayerShape, threshold: float):
         super().__init__()
         self.shape = shape
+
+    @classmethod
+    def needs_spikes(cls) -> str | None:
+        """Return what keeps it out of ordinary networks; ``None``: nothing."""
+        return "membrane potentials" if cls.of_membranes else cls.needs
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise currents ``x[T, B, N, ...]``."""

@@ -23,6 +23,7 @@ class BatchNormThroughTime(BatchNorm):
     """
 
     linear_bias = False
+    needs = "time steps"
 
     def __init__(
         self,

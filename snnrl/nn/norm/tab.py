@@ -25,6 +25,8 @@ class TemporalAccumulatedBatchNorm(BatchNorm):
     Source: TAB (Jiang et al., ICLR 2024), with ``p`` squared as in the published ``TAB_Layer``.
     """
 
+    needs = "time steps"
+
     def __init__(
         self,
         shape: LayerShape,

@@ -23,6 +23,8 @@ class ThresholdDependentBatchNorm(PooledBatchNorm):
     :param alpha: start of gamma, in firing thresholds
     """
 
+    needs = "a firing threshold"
+
     def __init__(
         self,
         shape: LayerShape,

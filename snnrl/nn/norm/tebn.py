@@ -22,6 +22,8 @@ class TemporalEffectiveBatchNorm(PooledBatchNorm):
     Source: TEBN (Duan et al., NeurIPS 2022), as SpikingJelly's ``TemporalEffectiveBatchNorm``.
     """
 
+    needs = "time steps"
+
     def __init__(self, shape: LayerShape, threshold: float, **shared: Any):
         super().__init__(shape, threshold, **shared)
         self.p = nn.Parameter(torch.ones(shape.time_steps))
