@@ -86,8 +86,8 @@ def test_a_value_of_another_type(algo, wrong, message):
         (dict(critic="spking"), r"^critic=spking: .* did you mean 'spiking'\?$"),
         (dict(critic=dict(bn="carebn")), r"has no name; expected dict\(name="),
         (
-            dict(critic=dict(name="ann", bn="carebn")),
-            r"^critic parameter=bn: critic=ann takes no parameters$",
+            dict(critic=dict(name="ann", time_steps=3)),
+            r"^critic parameter=time_steps: expected one of bn",
         ),
         (
             dict(critic=dict(name="spiking", timesteps=3)),

@@ -68,6 +68,8 @@ class SpikingOptions:
         ordinary = {} if self.spiking_actor else {"bn": "none"}
         self.given = {**SPIKING_DEFAULTS, **ordinary, **given}
         self.observation_space = observation_space
+        if not self.spiking_actor:
+            ordinary_strategy(self.given["bn"])
         name, critic = split_spec(self.given["critic"], "critic")
         expect("critic", name, ("ann", "spiking"))
         self.spiking_critic = name == "spiking"
@@ -76,8 +78,6 @@ class SpikingOptions:
         for key in critic:
             expect("critic parameter", key, CRITIC_DEFAULTS)
         critic = {**CRITIC_DEFAULTS, **critic}
-        if not self.spiking_actor:
-            ordinary_strategy(self.given["bn"])
         self.norm = make_strategy(self.given["bn"])
         self.critic_norm = make_strategy(critic["bn"])
         self.critic_time_steps: int = critic["time_steps"]
