@@ -35,7 +35,8 @@ class Structure(NamedTuple):
 
 
 class Combination(NamedTuple):
-    """A run; ``neuron`` and ``bn`` are those of every network that spikes."""
+    """A run; ``neuron`` is that of every network that spikes, ``bn`` of every one that can have
+    it."""
 
     algo: str
     actor: str
@@ -53,9 +54,22 @@ def overrides_of(structure: Structure) -> list[str]:
 def overrides(run: Combination) -> list[str]:
     chosen = overrides_of(Structure(*run[:4]))
     chosen += [f"neuron={run.neuron}"]
-    chosen += [f"bn={run.bn}"] if run.actor == "spiking" else []
-    chosen += [f"bn@critic.bn={run.bn}"] if run.critic == "spiking" else []
+    chosen += [f"bn={run.bn}" if "bn" in normalised(run) else "bn=none"]
+    chosen += [f"bn@critic.bn={run.bn}"] if "critic.bn" in normalised(run) else []
     return chosen
+
+
+FIT_ORDINARY = [bn for bn in choices("bn") if make_strategy(bn).layer.needs_spikes() is None]
+
+
+def normalised(run: Combination) -> list[str]:
+    """Places of the networks that can have the normalisation."""
+    places = {"bn": run.actor, "critic.bn": run.critic}
+    return [
+        place
+        for place, kind in places.items()
+        if kind != "none" and (kind == "spiking" or run.bn in FIT_ORDINARY)
+    ]
 
 
 def fits(structure: Structure) -> bool:
@@ -77,8 +91,8 @@ ALL = [
     for structure in STRUCTURES
     if fits(structure)
     for neuron, bn in product(choices("neuron"), choices("bn"))
-    # Without a network that spikes there is one run, whatever its neuron would be.
-    if "spiking" in structure or (neuron, bn) == (choices("neuron")[0], choices("bn")[0])
+    # Without a network that spikes there is one neuron.
+    if "spiking" in structure or (neuron == choices("neuron")[0] and bn in FIT_ORDINARY)
 ]
 
 
@@ -151,8 +165,7 @@ def assert_runs(run: Combination, results_dir: Path) -> None:
         assert train(results_dir, *settings) == 0
     folder = folder_of(results_dir, *settings)
     assert (folder.path / "DONE").exists()
-    spikes = "spiking" in (run.actor, run.critic)
-    keeps_statistics = spikes and issubclass(make_strategy(run.bn).layer, BatchNorm)
+    keeps_statistics = issubclass(make_strategy(run.bn).layer, BatchNorm)
     assert (folder.path / "statistics_error.csv").exists() is keeps_statistics
 
 
@@ -161,5 +174,5 @@ def schedules(run: Combination) -> list[str]:
     if run.algo == "ppo":
         return []
     every = "null" if make_strategy(run.bn).recalibrate_every is None else "20"
-    places = {"bn": run.actor, "critic.bn": run.critic}
-    return [f"{key}.recalibrate_every={every}" for key, kind in places.items() if kind == "spiking"]
+    places = [place for place in normalised(run) if run.bn != "none"]
+    return [f"{place}.recalibrate_every={every}" for place in places]

@@ -19,8 +19,10 @@ from tests.envs import Follow, Match
 
 from .helpers import assert_equal_states, buffers, changed
 
-FITTING = [n for n in names("norm") if n != "none" and component("norm", n).maker.needs is None]
-MOVING = [n for n in FITTING if issubclass(component("norm", n).maker, BatchNorm)]
+MAKERS = {name: component("norm", name).maker for name in names("norm") if name != "none"}
+FITTING = [name for name, maker in MAKERS.items() if maker.needs_spikes() is None]
+UNFIT = [name for name in MAKERS if name not in FITTING]
+MOVING = [name for name in FITTING if issubclass(MAKERS[name], BatchNorm)]
 REPLAY = {"td3": TD3, "ddpg": DDPG, "sac": SAC, "dqn": DQN}
 ALGORITHMS = {**REPLAY, "ppo": PPO}
 CRITICS = ["td3", "ddpg", "sac"]
@@ -350,9 +352,6 @@ def test_convolutions_are_normalised_too(algo, critic, tmp_path):
     assert_equal_states(agent.policy, ALGORITHMS[algo].load(tmp_path / "agent").policy)
     agent.policy.save(tmp_path / "policy")
     assert_equal_states(agent.policy, type(agent.policy).load(tmp_path / "policy", device="cpu"))
-
-
-UNFIT = [n for n in names("norm") if component("norm", n).maker.needs is not None]
 
 
 @pytest.mark.quick_cases(5)

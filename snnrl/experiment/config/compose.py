@@ -201,7 +201,10 @@ def _settings_of_places(overrides: list[str]) -> Iterator[None]:
         for place, group in PLACES.items():
             for key in (text.partition("=")[0] for text in overrides):
                 if key.startswith(f"{place}."):
-                    raise UserError(f"{key}: expected only with {group}@{place}=...") from None
+                    part = place.partition(".")[0]
+                    raise UserError(
+                        f"{key}: expected only with {group}@{place}=... or {part}=spiking"
+                    ) from None
         raise
 
 
