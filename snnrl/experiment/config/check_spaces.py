@@ -130,19 +130,20 @@ def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
 
 
 def _check_widths(cfg: DictConfig, actions: spaces.Space[Any]) -> None:
-    """Make a normalisation of each width that spiking layers will have."""
+    """Make a normalisation of each width that layers will have."""
     images = cfg.conv.channels if cfg.conv.name != "none" else []
     for key, bn in normalisations(cfg).items():
         part = cfg.critic if key == "critic.bn" else cfg.actor
-        if part.name != "spiking":
-            continue
+        spikes = part.name == "spiking"
+        time_steps = part.time_steps if spikes else 1
         strategy = make_strategy(strategy_arguments(bn))
         widths = [*part.hidden]
-        if key == "bn" and cfg.actor.readout != "linear" and isinstance(actions, spaces.Box):
+        populations = spikes and key == "bn" and cfg.actor.readout != "linear"
+        if populations and isinstance(actions, spaces.Box):
             widths.append(int(np.prod(actions.shape)) * cfg.actor.population)
         for width, is_image in [*((w, True) for w in images), *((w, False) for w in widths)]:
             try:
-                strategy.make(LayerShape(width, part.time_steps, is_image), threshold=1.0)
+                strategy.make(LayerShape(width, time_steps, is_image), threshold=1.0)
             except UserError as error:
                 raise UserError(str(error).replace("bn.", f"{key}.", 1)) from None
 

@@ -104,6 +104,8 @@ MISTAKES = {
     "device=mps": ["device=mps", "cuda:N"],
     "actor=ann bn=bntt": ["bn=bntt", "needs time steps", "carebn"],
     "bn@critic.bn=tdbn": ["bn@critic.bn=tdbn", "needs a firing threshold", "carebn"],
+    "actor=ann actor.hidden=[8,9] bn=groupnorm": ["bn.groups=2", "9"],
+    "bn@critic.bn=groupnorm critic.hidden=[7]": ["critic.bn.groups=2", "7"],
     "critic.bn.momentum=0.5": ["critic.bn.momentum", "bn@critic.bn="],
     "algo=ppo actor=ann bn=carebn bn.recalibrate_every=9": ["bn.recalibrate_every=9", "auto"],
     "actor=ann bn=layernorm bn.recalibrate_every=9": ["bn.recalibrate_every=9", "null"],
