@@ -191,9 +191,9 @@ def test_one_trial_without_a_spike_on_the_other_side_is_enough():
     tolerance = Tolerance(values=1e-3, values_after_flips=0.1, trials=3)
     reference = trials(1.0, 1.0, 1.0)
     assert agree(trials(1.05, 1.0, 1.0), reference, tolerance).endswith("at trial 2")
-    with pytest.raises(Red, match=r"value is 0\.05 away \(at most 0\.001\)"):
+    with pytest.raises(Red, match=r"value differs by 0\.05 \(at most 0\.001\)"):
         agree(trials(1.05, 1.05, 1.05), reference, tolerance)
-    with pytest.raises(Red, match=r"value is 0\.5 away \(at most 0\.1\)"):
+    with pytest.raises(Red, match=r"value differs by 0\.5 \(at most 0\.1\)"):
         agree(trials(1.5, 1.0, 1.0), reference, tolerance)
 
 
@@ -220,7 +220,7 @@ def test_few_spikes_may_differ_and_then_values_may_too():
     assert "spikes differ" in agree(lambda _: flipped, lambda _: reference, Tolerance(flips=2e-3))
     with pytest.raises(Red, match="of spikes differ"):
         agree(lambda _: flipped, lambda _: reference, Tolerance())
-    with pytest.raises(Red, match="value is"):
+    with pytest.raises(Red, match="value differs by"):
         agree(
             lambda _: replace(flipped, spikes={"spikes": spikes}), lambda _: reference, Tolerance()
         )

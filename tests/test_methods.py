@@ -42,6 +42,8 @@ def outcome(cell: Cell) -> str:
     """Return ``yes`` if an agent with the method learns, ``no`` if it is refused."""
     kernel = cell.column if cell.column in KERNELS else "auto"
     algorithm, _, images = ("TD3" if cell.column in KERNELS else cell.column).partition(", ")
+    if kernel == "compile":
+        torch._dynamo.reset()  # A process compiles a limited number of networks.
     try:
         agent = agent_of(*cell[:2], algorithm, images=bool(images), kernel=kernel)
     except UserError as refusal:

@@ -133,7 +133,7 @@ def test_trials_that_fail(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["env=pendulum"], "nothing to search in"),
+        (["env=pendulum"], "nothing to search; expected a sweep"),
         (["algo.gama=interval(0,1)"], "did you mean 'algo.gamma'?"),
         (["algo.gamma=interval(2,3)"], "algo.gamma="),
         (["bn=carebn,vanila"], "did you mean 'vanilla'?"),

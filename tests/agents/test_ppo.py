@@ -432,7 +432,7 @@ class Bytes(gym.ObservationWrapper):
 
 def test_normalised_bytes_are_refused_as_the_buffer_would_round_them():
     env = DummyVecEnv([lambda: Bytes(Follow())])
-    with pytest.raises(UserError, match=r"^VecNormalize: .*uint8, .*; expected norm_obs=False"):
+    with pytest.raises(UserError, match=r"^VecNormalize: .*uint8 .*; expected norm_obs=False"):
         small_ppo(VecNormalize(env))
     small_ppo(VecNormalize(env, norm_obs=False)).learn(32)
 

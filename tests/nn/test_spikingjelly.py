@@ -1,4 +1,4 @@
-"""Normalisations against SpikingJelly's own layers: ``pip install 'snnrl[oracle]'``."""
+"""Normalisations against SpikingJelly's own layers, where it is installed (2.0.0)."""
 
 from __future__ import annotations
 

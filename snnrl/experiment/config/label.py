@@ -44,7 +44,7 @@ def settings_hash(cfg: DictConfig) -> str:
         # So that a run made before this setting existed is still found.
         *groups, name = key.split(".")
         place = reduce(lambda node, group: node.get(group) or {}, groups, kept)
-        if name in place and place[name] == value:
+        if isinstance(place, dict) and name in place and place[name] == value:
             del place[name]
     if "plugins" in kept:
         # Importing them in another order is the same experiment.

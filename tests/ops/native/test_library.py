@@ -471,13 +471,13 @@ def test_a_file_where_the_folder_should_be(unusable, other_place, capsys):
 def test_no_folder_at_all(unusable, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(unusable))
     library.cache_clear()
-    with pytest.raises(UserError, match=r"^kernel=native: no folder .*XDG_CACHE_HOME.*naive$"):
+    with pytest.raises(UserError, match=r"^kernel=native: found no folder .*XDG_CACHE_HOME.*naive$"):
         library()
 
 
 def test_temporary_files_that_others_can_exchange(unusable, other_place):
     other_place.parent.chmod(0o777)
-    match = rf"^kernel=native: no folder .*; {other_place.parent} can be written by all\)"
+    match = rf"^kernel=native: found no folder .*; {other_place.parent} can be written by all\)"
     with pytest.raises(UserError, match=match):
         cache.private_folder("operators-1.so")
 
