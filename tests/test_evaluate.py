@@ -136,6 +136,7 @@ def test_not_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert_one_line(capsys, "folder")
 
 
+@pytest.mark.quick_cases(7)
 @pytest.mark.parametrize("text", ["a: 1", "[]", "a: [", ""])
 def test_a_configuration_of_something_else(
     text: str, copy: Path, capsys: pytest.CaptureFixture[str]

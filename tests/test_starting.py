@@ -59,6 +59,7 @@ def start(
     )
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("command", ["train", "evaluate", "compare", "reproduce"])
 def test_ctrl_c_in_the_imports(command: str, tmp_path: Path) -> None:
     done = start(command, "os.kill(os.getpid(), signal.SIGINT)", tmp_path)

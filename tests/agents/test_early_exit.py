@@ -62,7 +62,8 @@ def test_learning_is_refused_inside(variant):
 
 
 @pytest.mark.parametrize(
-    "policy_kwargs", [dict(bn="carebn"), dict(bn="none"), dict(actor="ann", bn="none", critic="spiking")]
+    "policy_kwargs",
+    [dict(bn="carebn"), dict(bn="none"), dict(actor="ann", bn="none", critic="spiking")],
 )
 def test_only_agents_trained_with_bntt(policy_kwargs):
     agent = made("td3", **policy_kwargs)

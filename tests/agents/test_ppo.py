@@ -157,6 +157,7 @@ def test_the_critic_has_its_own_normalisation_and_time():
     assert parts["critic"].network.encoder.time_steps == 7
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("actor", ["ann", "spiking"])
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 def test_images(actor, critic, tmp_path):
@@ -210,7 +211,7 @@ def test_errors_of_statistics_are_measured_on_the_rollout():
 # Files
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("bn", ["none", "vanilla", "carebn"])
 def test_save_and_load(env, bn, tmp_path):

@@ -77,7 +77,7 @@ def between(old: list[Tensor], new: list[Tensor], share: float) -> list[Tensor]:
     return [a + share * (b - a) for a, b in zip(old, new, strict=True)]
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("bn", WITH_STATISTICS)
 def test_the_largest_share_under_the_bound_is_moved(bn, env):
@@ -96,6 +96,7 @@ def test_the_largest_share_under_the_bound_is_moved(bn, env):
     assert divergence(agent, old, further) > bound
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bn", ["carebn", "vanilla"])
 def test_it_holds_in_every_iteration(bn):
     agent = agent_with(bn, BOUND, critic=dict(name="spiking", bn=bn))
@@ -106,6 +107,7 @@ def test_it_holds_in_every_iteration(bn):
         assert 0 <= log["train/refresh_share"] <= 1
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bn", ["carebn", "re_only", "vanilla", "ca_only"])
 def test_what_stays_under_the_bound_goes_all_the_way_bit_for_bit(bn):
     free, agent = (agent_with(bn, bound).learn(96) for bound in (None, 1e6))

@@ -54,6 +54,7 @@ def test_a_gradient_step_moves_every_draw(variant):
     assert agent._n_updates == 20 - first + 6
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", ["td3-spiking", "sac-spiking", "dqn", "ppo"])
 def test_what_does_not_learn_moves_nothing_and_repeats_itself(variant):
     agent = made(variant).learn(32)

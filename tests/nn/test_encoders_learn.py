@@ -29,6 +29,7 @@ def error_after_training(encoder):
     return sum(errors[-10:]) / 10
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("encoder", names("encoder"))
 def test_it_learns(encoder):
     assert error_after_training(encoder) < BOUND

@@ -51,6 +51,7 @@ def assert_same_pass(naive, native, *, learns=True):
     return values[0].detach()
 
 
+@pytest.mark.quick_cases(25)
 @pytest.mark.parametrize("network", [POPULATION, DIRECT, LINEAR, CONV])
 @pytest.mark.parametrize("bn", [*FUSED_NORMS, dict(name="renorm", warmup=0)])
 def test_training_evaluation_and_recalibration(bn, network):

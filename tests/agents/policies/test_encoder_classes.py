@@ -34,6 +34,7 @@ class Plain(DirectEncoder):
     pass
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("encoder", "name"),
     [

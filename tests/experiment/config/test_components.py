@@ -44,7 +44,7 @@ AUTO = "bn.effective_n=auto"
 KALMAN = "bn.confidence=kalman"
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("given", "refused"),
     [

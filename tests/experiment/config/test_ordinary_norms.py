@@ -34,6 +34,7 @@ WITH = [
 ]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("settings", WITHOUT)
 def test_without_it_the_hash_is_that_of_earlier_runs(settings):
     cfg = compose_config(settings.split())
@@ -47,12 +48,14 @@ def test_without_it_the_hash_is_that_of_earlier_runs(settings):
         assert settings_hash(OmegaConf.create(earlier)) == WITHOUT[settings]
 
 
+@pytest.mark.slow
 def test_with_it_every_setting_has_its_own():
     found = [compose_config(settings.split()) for settings in [*WITH, *WITHOUT]]
     assert len({settings_hash(cfg) for cfg in found}) == len(found)
     assert len({label(cfg) for cfg in found}) == len(found)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("settings", ["actor=ann", *WITH])
 def test_a_record_gives_the_setting_again(settings):
     cfg = compose_config(settings.split())

@@ -231,6 +231,7 @@ BRINGING = {
 }
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("text", BRINGING.values(), ids=BRINGING)
 def test_a_choice_that_two_plugins_bring_needs_one_of_them(
     plugin: str, text: str, tmp_path: Path

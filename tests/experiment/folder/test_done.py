@@ -185,7 +185,7 @@ def test_the_final_return_is_that_of_the_last_evaluation(folder: RunFolder) -> N
     assert run(cfg, []).final_return == sum(last) / len(last)
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("damage", [half, one_bit])
 @pytest.mark.parametrize(
     "name",

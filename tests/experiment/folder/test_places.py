@@ -29,7 +29,7 @@ def of_earlier_version(results: Path, *changes: str) -> Path:
     return results / env / f"{LONG}-{settings_hash(folder.cfg)}" / seed
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
