@@ -62,7 +62,7 @@ def outcome(cell: Cell) -> str:
     return "yes"
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize(
     "cell",
     [

@@ -471,9 +471,7 @@ def test_a_file_where_the_folder_should_be(unusable, other_place, capsys):
 def test_no_folder_at_all(unusable, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(unusable))
     library.cache_clear()
-    with pytest.raises(
-        UserError, match=r"^kernel=native: found no folder .*XDG_CACHE_HOME.*naive$"
-    ):
+    with pytest.raises(UserError, match=r"^kernel=native: found no folder .*CACHE_HOME.*naive$"):
         library()
 
 
