@@ -88,7 +88,7 @@ class DDPG(td3.TD3):
     ):
         self.critic_learning_rate = critic_learning_rate
         self.critic_weight_decay = critic_weight_decay
-        super().__init__(  # type: ignore[misc]
+        super().__init__(
             policy,
             env,
             learning_rate,

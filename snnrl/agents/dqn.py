@@ -242,7 +242,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         # The ``logger`` property would wait for the losses at every step.
         self._logger.record("rollout/exploration_rate", self.exploration_rate)
 
-    def _make_target_networks(self) -> TargetNetworks:
+    def _make_followers(self) -> TargetNetworks:
         return TargetNetworks(
             [(self.q_net, self.q_net_target)], self.batch_norm_stats, self.batch_norm_stats_target
         )

@@ -103,7 +103,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         replaced."""
         self._structure = Structure(self.policy)
         self._collect_surrogates()
-        self.target_networks = self._make_target_networks()
+        self.followers = self._make_followers()
         if self.captured is not None:
             self.captured.clear()
             self.acting.clear()
@@ -122,12 +122,12 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
                 "steps would not call; expected agent.captured = None"
             )
 
-    def _make_target_networks(self) -> TargetNetworks:
+    def _make_followers(self) -> TargetNetworks:
         """Return the target networks, paired with the networks that they follow."""
         raise NotImplementedError
 
     def _update_targets(self) -> None:
-        self.target_networks.update(self.tau)
+        self.followers.update(self.tau)
 
     def _run(self, step: Step, batch_size: int) -> None:
         """Take one gradient step on a new minibatch.
@@ -141,7 +141,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             step(batch)
         else:
             self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
-        self.target_networks.draw_anew()
+        self.followers.draw_anew()
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
         """Return actions, as in Stable-Baselines3; by a CUDA graph if the pass is captured."""
@@ -177,7 +177,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
             self.captured = self.captured if self._can_be_captured() else None
 
     def _excluded_save_params(self) -> list[str]:
-        made_anew = ["captured", "acting", "target_networks", "frozen_critic", "_structure"]
+        made_anew = ["captured", "acting", "followers", "frozen_critic", "_structure"]
         return [*super()._excluded_save_params(), *made_anew]
 
     def _learn(
@@ -208,7 +208,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     ) -> tuple[Tensor, ...] | None:
         if self.replay_buffer is None or self.replay_buffer.size() == 0:
             return None
-        observations, actions = random_transitions(
+        observations, actions, _ = random_transitions(
             self.replay_buffer, n, generator, self._vec_normalize_env
         )
         return (observations, actions) if name == "critic" else (observations,)

@@ -16,13 +16,12 @@ from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor
 from torch.distributions import Distribution
 
-from snnrl.agents.off_policy import ReplayAgent, squared_errors
+from snnrl.agents.actor_critic import ActorCriticAgent, Values
 from snnrl.agents.policies.actors import SquashedSpikingActor
 from snnrl.agents.policies.modes import QuickModes
 from snnrl.agents.policies.off_policy import SpikingActorCritic
 from snnrl.agents.policies.ordinary import NormalisedSquashedActor, OrdinaryActorCritic
 from snnrl.agents.updates.cuda_graphs import Recorder
-from snnrl.agents.updates.frozen import Frozen
 from snnrl.agents.updates.targets import TargetNetworks
 
 
@@ -40,8 +39,9 @@ class SpikingPolicy(SpikingActorCritic, AnnPolicy):
     actor_class = SquashedSpikingActor
 
 
-class SAC(ReplayAgent, stable_baselines3.SAC):
-    """Soft actor-critic (Haarnoja et al. 2018); arguments as in Stable-Baselines3.
+class SAC(ActorCriticAgent, stable_baselines3.SAC):
+    """Soft actor-critic (Haarnoja et al. 2018); arguments as in Stable-Baselines3, and
+    ``joint_pass`` and ``target_networks`` of :class:`ActorCriticAgent`.
 
     ``SAC("SpikingPolicy", env, policy_kwargs=dict(neuron="lif", bn="carebn"))``.
 
@@ -58,10 +58,6 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
     critics = ("ann", "spiking")
     critic_key = "qf"
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau", "target_entropy")
-
-    def _collect_networks(self) -> None:
-        super()._collect_networks()
-        self.frozen_critic = Frozen(self.critic)
 
     def _recorder(self) -> Recorder | None:
         # gSDE's noise is replaced from outside while acting.
@@ -97,7 +93,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         actions, log_prob = self.actor.action_log_prob(batch.observations)
         log_prob = log_prob.reshape(-1, 1)
         temperature = self._update_temperature(log_prob)
-        self._update_critic(batch, self._target_values(batch, temperature))
+        self._learn_values(batch, temperature)
         self._update_actor(batch, actions, log_prob, temperature)
 
     def _update_temperature(self, log_prob: Tensor) -> Tensor:
@@ -115,20 +111,16 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         self._keep_loss("train/ent_coef", temperature.squeeze())
         return temperature
 
-    @torch.no_grad()
-    def _target_values(self, batch: ReplayBufferSamples, temperature: Tensor) -> Tensor:
-        """``r + gamma (1 - done) (min_i Q'_i(s', a') - alpha log pi(a'|s'))``, ``[B, 1]``."""
-        discounts = self.gamma if batch.discounts is None else batch.discounts
-        next_actions, next_log_prob = self.actor.action_log_prob(batch.next_observations)
-        next_values = torch.cat(self.critic_target(batch.next_observations, next_actions), dim=1)
-        lowest = next_values.min(dim=1, keepdim=True).values
-        soft = lowest - temperature * next_log_prob.reshape(-1, 1)
-        return batch.rewards + (1 - batch.dones) * discounts * soft
+    def _next_actions(
+        self, observations: Tensor, temperature: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return actions and their entropy bonus ``-alpha log pi(a'|s')``."""
+        assert temperature is not None
+        actions, log_prob = self.actor.action_log_prob(observations)
+        return actions, -temperature * log_prob.reshape(-1, 1)
 
-    def _update_critic(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
-        values = self.critic(batch.observations, batch.actions)
-        loss = 0.5 * squared_errors(values, targets)
-        self._learn("critic", self.critic.optimizer, loss)
+    def _critic_loss(self, values: Values, targets: Tensor) -> Tensor:
+        return 0.5 * super()._critic_loss(values, targets)
 
     def _update_actor(
         self, batch: ReplayBufferSamples, actions: Tensor, log_prob: Tensor, temperature: Tensor
@@ -138,7 +130,7 @@ class SAC(ReplayAgent, stable_baselines3.SAC):
         loss = (temperature * log_prob - values.min(dim=1, keepdim=True).values).mean()
         self._learn("actor", self.actor.optimizer, loss)
 
-    def _make_target_networks(self) -> TargetNetworks:
+    def _pair_targets(self) -> TargetNetworks:
         return TargetNetworks(
             [(self.critic, self.critic_target)], self.batch_norm_stats, self.batch_norm_stats_target
         )

@@ -12,12 +12,11 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor
 
-from snnrl.agents.off_policy import ReplayAgent, squared_errors
+from snnrl.agents.actor_critic import ActorCriticAgent
 from snnrl.agents.policies.actors import SpikingActor
 from snnrl.agents.policies.modes import QuickModes
 from snnrl.agents.policies.off_policy import SpikingActorCritic
 from snnrl.agents.policies.ordinary import NormalisedActor, OrdinaryActorCritic
-from snnrl.agents.updates.frozen import Frozen
 from snnrl.agents.updates.optimizers import set_learning_rate
 from snnrl.agents.updates.targets import TargetNetworks
 
@@ -47,8 +46,9 @@ class SpikingPolicy(SpikingActorCritic, AnnPolicy):
     actor_class = SpikingActor
 
 
-class TD3(ReplayAgent, stable_baselines3.TD3):
-    """Twin delayed DDPG (Fujimoto et al. 2018); arguments as in Stable-Baselines3.
+class TD3(ActorCriticAgent, stable_baselines3.TD3):
+    """Twin delayed DDPG (Fujimoto et al. 2018); arguments as in Stable-Baselines3,
+    and ``joint_pass`` and ``target_networks`` of :class:`ActorCriticAgent`.
 
     ``TD3("SpikingPolicy", env, policy_kwargs=dict(neuron="lif", bn="carebn"))``.
 
@@ -71,10 +71,6 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         "target_noise_clip",
     )
 
-    def _collect_networks(self) -> None:
-        super()._collect_networks()
-        self.frozen_critic = Frozen(self.critic)
-
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Take gradient steps on the replay buffer: critics at each step, actor and target networks
         every ``policy_delay`` steps.
@@ -91,28 +87,22 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
         self.latest_losses.settle()
 
     def _critic_step(self, batch: ReplayBufferSamples) -> None:
-        self._update_critic(batch, self._target_values(batch))
+        self._learn_values(batch)
 
     def _whole_step(self, batch: ReplayBufferSamples) -> None:
         self._critic_step(batch)
         self._update_actor(batch)
         self._update_targets()
 
-    @torch.no_grad()
-    def _target_values(self, batch: ReplayBufferSamples) -> Tensor:
-        """``r + gamma (1 - done) min_i Q'_i(s', pi'(s') + clipped noise)``, ``[B, 1]``."""
-        discounts = self.gamma if batch.discounts is None else batch.discounts
-        noise = torch.empty_like(batch.actions).normal_(0, self.target_policy_noise)
+    def _next_actions(
+        self, observations: Tensor, temperature: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return ``pi'(s') + clipped noise``, ``[B, A]``, and ``None``."""
+        actor = self.actor_target if self.target_networks else self.actor
+        actions = actor(observations)
+        noise = torch.empty_like(actions).normal_(0, self.target_policy_noise)
         noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
-        next_actions = (self.actor_target(batch.next_observations) + noise).clamp(-1, 1)
-        next_values = torch.cat(self.critic_target(batch.next_observations, next_actions), dim=1)
-        lowest = next_values.min(dim=1, keepdim=True).values
-        return batch.rewards + (1 - batch.dones) * discounts * lowest
-
-    def _update_critic(self, batch: ReplayBufferSamples, targets: Tensor) -> None:
-        values = self.critic(batch.observations, batch.actions)
-        loss = squared_errors(values, targets)
-        self._learn("critic", self.critic.optimizer, loss)
+        return (actions + noise).clamp(-1, 1), None
 
     def _update_actor(self, batch: ReplayBufferSamples) -> None:
         actions = self.actor(batch.observations)
@@ -120,7 +110,7 @@ class TD3(ReplayAgent, stable_baselines3.TD3):
             loss = -self.critic.q1_forward(batch.observations, actions).mean()
         self._learn("actor", self.actor.optimizer, loss)
 
-    def _make_target_networks(self) -> TargetNetworks:
+    def _pair_targets(self) -> TargetNetworks:
         return TargetNetworks(
             [(self.critic, self.critic_target), (self.actor, self.actor_target)],
             [*self.critic_batch_norm_stats, *self.actor_batch_norm_stats],

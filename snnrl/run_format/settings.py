@@ -31,6 +31,8 @@ CAME_LATER: dict[str, Any] = {
     "critic.bn": None,
     "evaluation.max_episode_steps": None,
     "seeding": "additive",
+    "algo.joint_pass": False,
+    "algo.target_networks": True,
     "plugins": [],
     **{
         f"{place}.{name}": value

@@ -95,8 +95,9 @@ def random_transitions(
     batch_size: int,
     generator: np.random.Generator,
     env: VecNormalize | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return observations and actions, ``[batch_size, ...]`` each, drawn with replacement.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return observations, actions and next observations, ``[batch_size, ...]`` each, drawn with
+    replacement.
 
     ``buffer.sample`` draws from numpy's global generator. This function does not, so it does not
     change the minibatches of training.
@@ -108,10 +109,17 @@ def random_transitions(
     """
     rows = generator.integers(buffer.size(), size=batch_size)
     columns = generator.integers(buffer.n_envs, size=batch_size)
-    normalised = buffer._normalize_obs(buffer.observations[rows, columns], env)
-    observations = np.asarray(normalised, dtype=None if env else buffer.observations.dtype)
-    actions = buffer.actions[rows, columns]
-    return buffer.to_torch(observations, copy=False), buffer.to_torch(actions, copy=False)
+    if buffer.optimize_memory_usage:
+        following = buffer.observations[(rows + 1) % buffer.buffer_size, columns]
+    else:
+        following = buffer.next_observations[rows, columns]
+    observed = [
+        np.asarray(buffer._normalize_obs(values, env), dtype=None if env else values.dtype)
+        for values in (buffer.observations[rows, columns], following)
+    ]
+    arrays = (observed[0], buffer.actions[rows, columns], observed[1])
+    drawn = [buffer.to_torch(each, copy=False) for each in arrays]
+    return drawn[0], drawn[1], drawn[2]
 
 
 def _single_precision(space: spaces.Space[Any]) -> spaces.Space[Any]:

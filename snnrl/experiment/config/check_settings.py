@@ -281,8 +281,48 @@ def _usual_population() -> int:
     return int(values.population)
 
 
+def _check_joint_pass(cfg: DictConfig) -> None:
+    own = cfg.critic.get("bn")
+    name = "none" if own is None else own.name
+    if cfg.algo.target_networks:
+        raise UserError(
+            "algo.joint_pass=true: the critic itself values the next pair, which "
+            "algo.target_networks=true leaves to a target; expected algo.target_networks=false"
+        )
+    if own is None or own.get("rule", "none") == "none":
+        known = facts.components()["bn"]
+        fitting = [name for name in known if usual_normalisation(name)["rule"] != "none"]
+        if cfg.critic.name != "spiking":
+            fitting = [name for name in fitting if known[name].needs is None]
+        raise UserError(
+            f"algo.joint_pass=true: bn@critic.bn={name} uses no statistics of the batch; expected "
+            f"one of {', '.join(fitting)}"
+        )
+
+
+def _check_without_targets(cfg: DictConfig) -> None:
+    """Refuse settings of target networks where there are none."""
+    values: Any = OmegaConf.load(CONFIG_DIR / "algo" / f"{cfg.algo.name}.yaml")
+    found = {"algo.tau": (cfg.algo.tau, values.get("algo", values).tau)}
+    for key, bn in normalisations(cfg).items():
+        found[f"{key}.target_stats"] = (
+            bn.target_stats,
+            usual_normalisation(bn.name)["target_stats"],
+        )
+    for key, (value, usual) in found.items():
+        if value != usual:
+            raise UserError(
+                f"{key}={value}: has no effect with algo.target_networks=false; expected only with "
+                "algo.target_networks=true"
+            )
+
+
 def _check_replay(cfg: DictConfig) -> None:
     algo = cfg.algo
+    if algo.get("joint_pass", False):
+        _check_joint_pass(cfg)
+    if not algo.get("target_networks", True):
+        _check_without_targets(cfg)
     if algo.gradient_steps == 0:
         raise UserError(
             "algo.gradient_steps=0: nothing would be learned; expected at least 1, or -1 for as "

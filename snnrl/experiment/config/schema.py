@@ -92,6 +92,15 @@ class ContinuousConfig(OffPolicyConfig):
     """Settings shared by the off-policy algorithms for continuous actions."""
 
     tau: float = option("how fast target networks follow", above=0, maximum=1)
+    joint_pass: bool = option(
+        "whether the critic values this and the next pair in one batch (needs a critic normalised "
+        "by statistics of the batch, and target_networks=false)",
+        default=False,
+    )
+    target_networks: bool = option(
+        "whether target networks value the next pair, rather than the networks that learn",
+        default=True,
+    )
 
 
 @dataclass

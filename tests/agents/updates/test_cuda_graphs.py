@@ -217,7 +217,7 @@ def test_what_is_captured_is_not_saved(tmp_path):
     agent.save(tmp_path / "agent.zip")
     with ZipFile(tmp_path / "agent.zip") as file:
         saved = json.loads(file.read("data"))
-    assert not {"captured", "acting", "target_networks", "frozen_critic"} & saved.keys()
+    assert not {"captured", "acting", "followers", "frozen_critic"} & saved.keys()
 
 
 def test_an_agent_saved_captured_goes_on_uncaptured_and_back(tmp_path, monkeypatch):

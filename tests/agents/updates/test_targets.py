@@ -35,7 +35,7 @@ def test_bit_for_bit(variant, kind):
             if online in agent.parts().values():
                 follow(online, target, {"soft": 0.07, "hard": 1.0}[kind])
     for _ in range(3):
-        agent.target_networks.update(0.07)
+        agent.followers.update(0.07)
     for (_, target), other in zip(pairs, expected, strict=True):
         for name, value in target.state_dict().items():
             assert torch.equal(value, other.state_dict()[name]), name
