@@ -8,12 +8,14 @@ import torch
 from gymnasium import spaces
 
 from snnrl.agents import DQN, PPO
+from snnrl.agents.off_policy import ReplayAgent
 from snnrl.errors import UserError
 from snnrl.nn.norm import BatchNorm, norm_layers
 from snnrl.nn.registry import component, names
 from tests.envs import Follow, Match
 
 from .helpers import assert_equal_states, small
+from .updates.tape import TapeRecorder
 
 ALGORITHMS = ["td3", "ddpg", "sac"]
 CRITICS = ["ann", "spiking"]
@@ -151,6 +153,28 @@ def test_recalibration_pools_the_mixture_and_draws_from_no_other_generator(algo)
     assert not torch.equal(actions[8:], actions[:8])
     agent.recalibrate(["critic"])
     assert all(layer.moving_mean.any() for layer in norm_layers(agent.critic))
+
+
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("critic", CRITICS)
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_captured_steps_compute_the_same(algo, critic, joint, monkeypatch):
+    monkeypatch.setattr(ReplayAgent, "_recorder", lambda self: TapeRecorder())
+
+    def play(captured):
+        bn = dict(name="renorm", warmup=5)
+        given = JOINT | dict(joint_pass=joint)
+        agent = agent_of(algo, critic, bn, learning_starts=1_000, **given).learn(30)
+        agent.set_random_seed(11)
+        if not captured:
+            agent.captured = None
+        agent.train(12, 16)
+        return agent
+
+    one, other = play(True), play(False)
+    assert "replay" in one.captured._recorder.events
+    assert_equal_states(one.policy, other.policy)
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
