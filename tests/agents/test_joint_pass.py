@@ -231,19 +231,3 @@ def test_what_does_not_fit_is_refused(algo):
 def test_other_algorithms_have_none(kind, env):
     with pytest.raises((UserError, TypeError), match="joint_pass"):
         kind("SpikingPolicy", env(), joint_pass=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("critic", CRITICS)
-@pytest.mark.parametrize("algo", ALGORITHMS)
-def test_the_critic_learns_values(algo, critic):
-    """With gamma 0 they are the rewards, in evaluation by the statistics of the mixture."""
-    bn = dict(name="renorm", warmup=100, momentum=0.1)
-    agent = filled(algo, critic, bn, gamma=0.0, learning_rate=1e-2)
-    for _ in range(200):
-        agent._learn_values(agent.replay_buffer.sample(16), *temperature_of(agent))
-    batch = agent.replay_buffer.sample(200)
-    agent.policy.set_training_mode(False)
-    with torch.no_grad():
-        value = agent.critic(batch.observations, batch.actions)[0]
-    assert (value - batch.rewards).square().mean() < 0.5 * batch.rewards.var()
