@@ -57,7 +57,13 @@ class SAC(ActorCriticAgent, stable_baselines3.SAC):
     action_spaces = (spaces.Box,)
     critics = ("ann", "spiking")
     critic_key = "qf"
-    baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau", "target_entropy")
+    baked_in: ClassVar[tuple[str, ...]] = (
+        "gamma",
+        "tau",
+        "target_entropy",
+        "joint_pass",
+        "target_networks",
+    )
 
     def _recorder(self) -> Recorder | None:
         # gSDE's noise is replaced from outside while acting.

@@ -69,6 +69,8 @@ class TD3(ActorCriticAgent, stable_baselines3.TD3):
         "tau",
         "target_policy_noise",
         "target_noise_clip",
+        "joint_pass",
+        "target_networks",
     )
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:

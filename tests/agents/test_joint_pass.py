@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 
 from snnrl.agents import DQN, PPO
+from snnrl.agents.off_policy import ReplayAgent
 from snnrl.errors import UserError
 from snnrl.nn.norm import BatchNorm, norm_layers
 from snnrl.nn.registry import component, names
 from tests.envs import Follow, Match
 
 from .helpers import assert_equal_states, small
+from .updates.tape import TapeRecorder
 
 ALGORITHMS = ["td3", "ddpg", "sac"]
 CRITICS = ["ann", "spiking"]
@@ -153,6 +154,28 @@ def test_recalibration_pools_the_mixture_and_draws_from_no_other_generator(algo)
     assert all(layer.moving_mean.any() for layer in norm_layers(agent.critic))
 
 
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("critic", CRITICS)
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_captured_steps_compute_the_same(algo, critic, joint, monkeypatch):
+    monkeypatch.setattr(ReplayAgent, "_recorder", lambda self: TapeRecorder())
+
+    def play(captured):
+        bn = dict(name="renorm", warmup=5)
+        given = JOINT | dict(joint_pass=joint)
+        agent = agent_of(algo, critic, bn, learning_starts=1_000, **given).learn(30)
+        agent.set_random_seed(11)
+        if not captured:
+            agent.captured = None
+        agent.train(12, 16)
+        return agent
+
+    one, other = play(True), play(False)
+    assert "replay" in one.captured._recorder.events
+    assert_equal_states(one.policy, other.policy)
+
+
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_a_saved_agent_goes_on_as_it_would_have(algo, tmp_path):
     agent = filled(algo, bn="renorm")
@@ -208,22 +231,3 @@ def test_what_does_not_fit_is_refused(algo):
 def test_other_algorithms_have_none(kind, env):
     with pytest.raises((UserError, TypeError), match="joint_pass"):
         kind("SpikingPolicy", env(), joint_pass=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("critic", CRITICS)
-@pytest.mark.parametrize("algo", ALGORITHMS)
-def test_it_learns_to_follow(algo, critic):
-    agent = agent_of(
-        algo,
-        critic,
-        dict(name="renorm", warmup=100, recalibrate_every=None),
-        learning_rate=3e-3,
-        learning_starts=100,
-        gamma=0.5,
-        **JOINT,
-    ).learn(1_000)
-    observations = np.random.default_rng(0).uniform(-1, 1, (200, 2)).astype(np.float32)
-    assert isinstance(agent.action_space, spaces.Box)
-    error = np.abs(agent.predict(observations, deterministic=True)[0] - observations).mean()
-    assert error < 0.25
