@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import yaml
 
+from snnrl.experiment.config.compose import choices
 from snnrl.nn.norm import BatchNorm, make_strategy
-from snnrl.nn.registry import component, names
+from snnrl.nn.registry import component
 from snnrl.nn.shape import LayerShape
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +55,8 @@ Outcomes = Mapping[Cell, str]
 
 def methods() -> list[tuple[str, str]]:
     """Return group and name of every method, in the order of the tables."""
-    return [(group, name) for group in TITLES for name in names(KINDS.get(group, group))]
+    # Not those of the registry, to which a process can have added its own.
+    return [(group, name) for group in TITLES for name in choices(group)]
 
 
 def read_table(text: str) -> dict[Cell, str]:

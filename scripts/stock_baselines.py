@@ -99,6 +99,10 @@ def _check_and_train(overrides: list[str]) -> None:
     train(cfg, overrides)
 
 
+OURS = {"joint_pass": False, "target_networks": True}
+"""Settings that Stable-Baselines3 has not, with the values at which it is the same."""
+
+
 def check(cfg: DictConfig) -> None:
     """Refuse what would compare unlike agents.
 
@@ -108,6 +112,9 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"actor={cfg.actor.name}: expected actor=ann")
     if cfg.critic.name == "spiking":
         raise UserError("critic=spiking: expected an ordinary critic")
+    for key, value in OURS.items():
+        if cfg.algo.get(key, value) != value:
+            raise UserError(f"algo.{key}={cfg.algo[key]}: SB3 has no other; expected {value}")
     if cfg.conv.name != "none":
         raise UserError(f"conv={cfg.conv.name}: SB3 has other convolutions; expected conv=none")
     if cfg.env.n_envs > 1:
@@ -162,6 +169,8 @@ def build(cfg: DictConfig, env: VecEnv) -> BaseAlgorithm:
     if name in ("td3", "ddpg"):
         zeros = np.zeros(env.action_space.shape)
         algo["action_noise"] = NormalActionNoise(zeros, zeros + algo.pop("exploration_noise"))
+    for key in OURS:
+        algo.pop(key, None)
     if name == "ddpg":
         algo.pop("critic_learning_rate")
     if name == "sac":
