@@ -37,14 +37,19 @@ ALIKE = 0.5
 """Autocorrelation of synthetic currents one time step apart."""
 
 MOMENTA = (0.5, 0.3, 0.1, 0.03, 0.01)
+LARGE_N = 2000.0
 LAST = "last batch"
+FAMILIES = ("published", "corrected", "kalman")
 RULES: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {
     "published": lambda size: ConfidenceUpdate(size),
     "published, n auto": lambda size: ConfidenceUpdate(size, effective_n="auto"),
+    "published, n 2000": lambda size: ConfidenceUpdate(size, effective_n=LARGE_N),
     "corrected": lambda size: CorrectedConfidenceUpdate(size),
     "corrected, n auto": lambda size: CorrectedConfidenceUpdate(size, effective_n="auto"),
+    "corrected, n 2000": lambda size: CorrectedConfidenceUpdate(size, effective_n=LARGE_N),
     "kalman": lambda size: KalmanUpdate(size),
     "kalman, n auto": lambda size: KalmanUpdate(size, effective_n="auto"),
+    "kalman, n 2000": lambda size: KalmanUpdate(size, effective_n=LARGE_N),
     **{f"ema {m:g}": lambda size, m=m: ExponentialUpdate(m) for m in MOMENTA},  # type: ignore[misc]
     LAST: lambda size: ExponentialUpdate(1.0),
 }
@@ -250,8 +255,9 @@ def draw(errors: pd.DataFrame, picture: Path) -> None:
     for i, rule in enumerate(RULES):
         of_rule = recorded[recorded.rule == rule].groupby(["data", "layer"])["mean"].mean()
         _line(panels[2], i, [of_rule[tuple(place)] for place in places], rule)
-    panels[2].set(title="recorded from TD3: mean", xlabel="layer")
-    panels[2].set_xticks(range(len(places)), [f"{data}\nlayer {layer}" for data, layer in places])
+    panels[2].set(title="recorded from TD3: mean", xlabel="task's capitals, and layer")
+    names = [f"{_capitals(data)} {layer}" for data, layer in places]
+    panels[2].set_xticks(range(len(places)), names)
     for axes in panels:
         axes.set(ylabel="error / error of the last batch", yscale="log")
     panels[2].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -259,8 +265,25 @@ def draw(errors: pd.DataFrame, picture: Path) -> None:
 
 
 def _line(axes: Any, i: int, values: list[float], rule: str) -> None:
-    style = "--" if rule.startswith("ema") else ":" if "auto" in rule or rule == LAST else "-"
-    axes.plot(values, style, marker="o", ms=3, color=COLOURS[i % len(COLOURS)], label=rule)
+    family, _, n = rule.partition(", n ")
+    style = {"": "-", "auto": ":", "2000": "-."}[n]
+    if family in FAMILIES:
+        colour = COLOURS[FAMILIES.index(family)]
+    else:
+        # Moving averages: the darker, the faster.
+        style, colour = "--", str(0.1 + 0.7 * (i - first_average()) / len(MOMENTA))
+    axes.plot(
+        values, style, marker="o", ms=3, color="black" if rule == LAST else colour, label=rule
+    )
+
+
+def first_average() -> int:
+    """Return the position of the first moving average among the rules."""
+    return len(RULES) - len(MOMENTA) - 1
+
+
+def _capitals(name: str) -> str:
+    return "".join(letter for letter in name if letter.isupper()).rstrip("V")
 
 
 def synthetic_name(speed: float, changing: bool) -> str:
@@ -284,14 +307,15 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     absolute.to_csv(folder / "errors.csv", index=False, float_format="%.5g")
     errors = relative(absolute)
+    drifts, both = errors.data.str.startswith("drift"), errors.data.str.endswith("both")
     tables = [
         f"Errors of the {word}, in shares of the last batch's\n\n"
         + as_markdown(errors[chosen], name)
-        for name, word in (("mean", "mean"), ("sd", "standard deviation"))
-        for chosen in (
-            errors.data.str.startswith("drift") & ~errors.data.str.endswith("both"),
-            errors.data.str.endswith("both"),
-            ~errors.data.str.startswith("drift"),
+        for name, word, chosen in (
+            ("mean", "mean", drifts & ~both),
+            ("sd", "standard deviation", both),
+            ("mean", "mean", ~drifts),
+            ("sd", "standard deviation", ~drifts),
         )
     ]
     (folder / "table.md").write_text("\n".join(tables))
