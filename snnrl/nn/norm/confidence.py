@@ -100,8 +100,8 @@ class CorrectedConfidenceUpdate(ConfidenceUpdate):
 
     The expectation of G is that of the drift plus R, so P estimates the drift alone. When nothing
     drifts, the gain would be 0 if G were exact. G is noisy (with q = 0.8 it averages some nine
-    batches), and the gain is 0.19 on average. The mean square error of the mean is then 0.25 R, against 0.47 R
-    of the published rule and ``m / (2 - m)`` R of a moving average with momentum m.
+    batches), and the gain is 0.19 on average. The mean square error of the mean is then 0.25 R,
+    against 0.47 R of the published rule and ``m / (2 - m)`` R of a moving average with momentum m.
     """
 
     def _gain(self, smoothed: Tensor, observation: Tensor, of: str) -> Tensor:
