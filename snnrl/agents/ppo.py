@@ -85,7 +85,8 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
     critics = ("ann", "spiking")
     critic_key = "vf"
     usual_adam: ClassVar[dict[str, Any]] = {"eps": 1e-5}
-    without_effect = ("recalibrate_batches", "target_stats")
+    # It has neither a replay buffer nor target networks, and no normalisation of it learns.
+    without_effect = ("recalibrate_batches", "target_stats", "warmup")
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         **stable_baselines3.PPO.policy_aliases,
         "SpikingPolicy": SpikingPolicy,

@@ -35,8 +35,9 @@ def exit_step(network: SpikingNetwork, limit: Annotated[float, Above(0)] = 0.1) 
 
     It leaves at the first step in which the mean of gamma, divided by the firing threshold, is
     below the limit in every layer. The mean is signed, as in the source, so gammas of opposite sign
-    cancel: neurons could still spike there. That step and those after it are left out. The number does not depend on the input. Without such a step
-    all are taken. At least one is, which is our choice.
+    cancel: neurons could still spike there. That step and those after it are left out. The number
+    does not depend on the input. Without such a step all are taken. At least one is, which is our
+    choice.
 
     Source: BNTT (Kim & Panda 2020, arXiv 2010.01729); which steps exactly are left out, and the
     limit, are known from secondary texts alone.

@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from snnrl.agents import PPO
+from snnrl.errors import UserError
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.random_numbers import random_numbers
@@ -126,6 +127,11 @@ def test_the_statistics_move_between_iterations_and_never_within(bn):
         after = changed(at_start[name], part)
         assert {b for b in after if "moving" in b} == {b for b in at_start[name] if "moving" in b}
         assert any("prior" in b for b in after) is (bn == "ca_only")
+
+
+def test_a_warm_up_is_refused_where_no_pass_learns():
+    with pytest.raises(UserError, match=r"^bn parameter warmup=5: .*; expected 100000$"):
+        small_ppo(policy_kwargs=dict(bn=dict(name="renorm", warmup=5)))
 
 
 class DropoutExtractor(FlattenExtractor):

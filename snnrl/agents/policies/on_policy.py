@@ -270,11 +270,18 @@ def check_schedules(given: Mapping[str, Any]) -> None:
 
 
 def _check_schedule(kind: str, spec: str | Mapping[str, Any], norm: NormStrategy) -> None:
-    usual = make_strategy(split_spec(spec, "norm")[0]).recalibrate_every
+    plain = make_strategy(split_spec(spec, "norm")[0])
+    usual = plain.recalibrate_every
     if norm.recalibrate_every not in (None, usual):
         raise UserError(
             f"{kind} parameter recalibrate_every={norm.recalibrate_every}: PPO refreshes "
             f"statistics once an iteration; expected {usual}"
+        )
+    warmup = plain.parameters.get("warmup")
+    if norm.parameters.get("warmup") != warmup:
+        raise UserError(
+            f"{kind} parameter warmup={norm.parameters['warmup']}: has no effect with PPO, where "
+            f"no pass moves statistics; expected {warmup}"
         )
     if kind == "critic bn" and norm.refresh_kl is not None:
         raise UserError(

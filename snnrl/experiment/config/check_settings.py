@@ -17,6 +17,7 @@ from snnrl.experiment.config.choices import (
     normalisations,
     on_policy,
     ordinary_normalisations,
+    readout,
     rollout_size,
     usual_normalisation,
 )
@@ -183,7 +184,7 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
 def _check_effect(key: str, bn: DictConfig, cfg: DictConfig) -> None:
     usual, algorithms = usual_normalisation(bn.name), facts.algorithms()
     for name in algorithms[cfg.algo.name].without_effect:
-        if bn[name] != usual[name]:
+        if name in bn and bn[name] != usual[name]:
             fitting = [algo for algo, its in algorithms.items() if name not in its.without_effect]
             source = "rollouts" if on_policy(cfg) else "replay"
             raise UserError(
@@ -267,8 +268,7 @@ def _check_ordinary(key: str, bn: DictConfig) -> None:
 
 def _check_readout(cfg: DictConfig) -> None:
     actor = cfg.actor
-    readout = facts.algorithm(cfg).usual_readout if actor.readout == "auto" else actor.readout
-    if readout == "linear" and actor.population != _usual_population():
+    if readout(cfg) == "linear" and actor.population != _usual_population():
         raise UserError(
             f"actor.population={actor.population}: has no effect with algo={cfg.algo.name} and "
             f"actor.readout={actor.readout}, which is linear; expected only with "

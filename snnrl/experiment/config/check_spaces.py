@@ -23,6 +23,7 @@ from snnrl.experiment.config.choices import (
     agent_class,
     environment_arguments,
     normalisations,
+    readout,
     spiking_parts,
     strategy_arguments,
 )
@@ -129,8 +130,11 @@ def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
     _check_images(cfg, space)
 
 
-def _check_widths(cfg: DictConfig, actions: spaces.Space[Any]) -> None:
-    """Make a normalisation of each width that layers will have."""
+def _check_widths(cfg: DictConfig, actions: Any) -> None:
+    """Make a normalisation of each width that layers will have.
+
+    :param actions: a ``Box`` or ``Discrete``
+    """
     images = cfg.conv.channels if cfg.conv.name != "none" else []
     for key, bn in normalisations(cfg).items():
         part = cfg.critic if key == "critic.bn" else cfg.actor
@@ -138,9 +142,9 @@ def _check_widths(cfg: DictConfig, actions: spaces.Space[Any]) -> None:
         time_steps = part.time_steps if spikes else 1
         strategy = make_strategy(strategy_arguments(bn))
         widths = [*part.hidden]
-        populations = spikes and key == "bn" and cfg.actor.readout != "linear"
-        if populations and isinstance(actions, spaces.Box):
-            widths.append(int(np.prod(actions.shape)) * cfg.actor.population)
+        if spikes and key == "bn" and readout(cfg) == "population":
+            outputs = np.prod(actions.shape) if isinstance(actions, spaces.Box) else actions.n
+            widths.append(int(outputs) * cfg.actor.population)
         for width, is_image in [*((w, True) for w in images), *((w, False) for w in widths)]:
             try:
                 strategy.make(LayerShape(width, time_steps, is_image), threshold=1.0)

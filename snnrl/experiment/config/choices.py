@@ -76,6 +76,12 @@ def usual_normalisation(name: str) -> dict[str, Any]:
     return {"rule": "none", **facts.components()["bn"][name].defaults()}
 
 
+def readout(cfg: DictConfig) -> str:
+    """Return the readout of a spiking actor, ``population`` or ``linear``."""
+    chosen: str = cfg.actor.readout
+    return facts.algorithm(cfg).usual_readout if chosen == "auto" else chosen
+
+
 def rollout_size(cfg: DictConfig) -> int:
     """Return the steps of all environments between two updates; a run may overshoot its length by
     less."""

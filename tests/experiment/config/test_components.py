@@ -190,24 +190,43 @@ def test_a_parameter_makes_another_hash() -> None:
     ("given", "refused"),
     [
         (
-            "bn=groupnorm bn.groups=7 actor.hidden=[7,14]",
+            "env=inverted_pendulum bn=groupnorm bn.groups=7 actor.hidden=[7,14]",
             "^bn.groups=7: .* layer of 10 features; expected one of 1, 2, 5, 10$",
         ),
-        ("bn=groupnorm actor.hidden=[64,3]", "^bn.groups=2: .* 3 features; expected one of 1, 3$"),
         (
-            "critic=spiking bn@critic.bn=groupnorm critic.bn.groups=4 critic.hidden=[64,6]",
+            "env=inverted_pendulum bn=groupnorm actor.hidden=[64,3]",
+            "^bn.groups=2: .* 3 features; expected one of 1, 3$",
+        ),
+        (
+            "env=inverted_pendulum critic=spiking bn@critic.bn=groupnorm critic.bn.groups=4 "
+            "critic.hidden=[64,6]",
             "^critic.bn.groups=4: .* 6 features; expected one of 1, 2, 3, 6$",
         ),
-        ("bn=mpbn kernel=native", "^kernel=native: .* normalisation; expected kernel=compile"),
         (
-            "critic=spiking bn@critic.bn=mpbn kernel=native",
+            "algo=ppo env=cartpole bn=groupnorm bn.groups=8",
+            "^bn.groups=8: .* layer of 20 features; expected one of 1, 2, 4, 5, 10, 20$",
+        ),
+        (
+            "algo=dqn env=cartpole actor.readout=population bn=groupnorm bn.groups=8",
+            "^bn.groups=8: .* layer of 20 features",
+        ),
+        (
+            "algo=ppo env=inverted_pendulum bn=renorm bn.warmup=5",
+            "^bn.warmup=5: has no effect with algo=ppo, .* expected only with algo=td3 or algo=",
+        ),
+        (
+            "bn=mpbn kernel=native env=inverted_pendulum",
+            "^kernel=native: .* normalisation; expected kernel=compile",
+        ),
+        (
+            "env=inverted_pendulum critic=spiking bn@critic.bn=mpbn kernel=native",
             "^kernel=native: .* normalisation; expected kernel=compile",
         ),
     ],
 )
 def test_normalisations_that_the_networks_cannot_have(given: str, refused: str) -> None:
     with pytest.raises(UserError, match=refused):
-        validate(compose_config([*given.split(), "env=inverted_pendulum"]))
+        validate(compose_config(given.split()))
 
 
 @pytest.mark.parametrize("bn", ["tebn", "bntt", "tab", "mpbn", "tdbn", "renorm"])
