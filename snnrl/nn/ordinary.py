@@ -108,7 +108,7 @@ def ordinary_strategy(spec: Spec, key: str = "bn") -> NormStrategy | None:
     if (needed := strategy.layer.needs_spikes()) is not None:
         fitting = [n for n in names("norm") if make_strategy(n).layer.needs_spikes() is None]
         raise UserError(
-            f"{key}={strategy.name}: needs {needed}, which an ordinary network has not; expected "
+            f"{key}={strategy.name}: needs {needed}, which an ordinary network lacks; expected "
             f"one of {', '.join(fitting)}"
         )
     return strategy

@@ -363,7 +363,7 @@ def test_convolutions_are_normalised_too(algo, critic, tmp_path):
 @pytest.mark.parametrize("bn", UNFIT)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_a_normalisation_that_needs_spikes_is_refused(algo, bn):
-    message = rf"^bn={bn}: needs .*, which an ordinary network has not; expected one of .*carebn"
+    message = rf"^bn={bn}: needs .*, which an ordinary network lacks; expected one of .*carebn"
     with pytest.raises(UserError, match=message):
         small(algo, bn)
     if algo != "dqn":

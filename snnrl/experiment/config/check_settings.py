@@ -261,7 +261,7 @@ def _check_ordinary(key: str, bn: DictConfig) -> None:
         choice = "bn" if key == "bn" else f"bn@{key}"
         fitting = ", ".join(name for name, choice in known.items() if choice.needs is None)
         raise UserError(
-            f"{choice}={bn.name}: needs {needed}, which an ordinary network has not; expected one "
+            f"{choice}={bn.name}: needs {needed}, which an ordinary network lacks; expected one "
             f"of {fitting}"
         )
 
