@@ -235,7 +235,7 @@ def test_nothing_is_timed_without_the_reference():
     assert not any(row.seconds for row in table.rows)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", OURS)
 def test_an_agent_agrees_with_itself_and_not_with_another(algo):
     shared = steps.Shared(algo, TINY)

@@ -133,7 +133,7 @@ def test_the_subset_covers_every_pair_of_choices() -> None:
     assert len(PAIRWISE) < len(ALL) / 4
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("structure", STRUCTURES, ids=name_of)
 def test_what_does_not_fit_is_refused(structure: Structure, tmp_path: Path) -> None:
     cfg = compose_config(arguments(tmp_path, *overrides_of(structure)))

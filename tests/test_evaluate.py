@@ -103,7 +103,7 @@ def test_a_film(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not list(copy.glob(".video*"))
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -136,7 +136,7 @@ def test_not_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert_one_line(capsys, "folder")
 
 
-@pytest.mark.quick_cases(7)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("text", ["a: 1", "[]", "a: [", ""])
 def test_a_configuration_of_something_else(
     text: str, copy: Path, capsys: pytest.CaptureFixture[str]
@@ -146,19 +146,21 @@ def test_a_configuration_of_something_else(
     assert_one_line(capsys, str(copy / "config.yaml"))
 
 
+@pytest.mark.quick_cases(1)
 def test_no_model_yet(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "best_model.zip").unlink()
     assert main([str(copy)]) == 2
     assert_one_line(capsys, str(copy / "best_model.zip"), "yet")
 
 
+@pytest.mark.quick_cases(1)
 def test_a_broken_model(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copy / "best_model.zip").write_bytes(b"half a model")
     assert main([str(copy)]) == 2
     assert_one_line(capsys, str(copy / "best_model.zip"))
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 def test_a_run_from_a_machine_with_a_gpu(copy: Path) -> None:
     config = copy / "config.yaml"
     config.write_text(config.read_text().replace("device: auto", "device: cuda"))
@@ -241,6 +243,7 @@ def test_early_exit_without_bntt(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert_one_line(capsys, "early exit", "PooledBatchNorm", "bn=bntt")
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("limit", ["0", "-1", "nan", "much"])
 def test_early_exit_with_a_limit_that_is_none(
     limit: str, bntt_run: Path, capsys: pytest.CaptureFixture[str]

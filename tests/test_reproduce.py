@@ -209,7 +209,7 @@ VARIED = [
 ]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("changes", VARIED, ids=lambda changes: changes[0])
 def test_every_value_is_what_it_was(changes: list[str], tmp_path: Path) -> None:
     cfg = compose_config(arguments(tmp_path, *changes))

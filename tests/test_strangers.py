@@ -90,6 +90,7 @@ def test_git_is_given_nothing_but_hexadecimal_digits(
     assert (tmp_path / "emptied").read_text() == "mine"
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "name", ["/etc/passwd", "../x", "a/../../x", "x\ndiff --git a/y b/y", "\x1b[2J"]
 )
@@ -138,6 +139,7 @@ def test_a_configuration_is_values_alone(
 # model.zip
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("entry", ["data", "policy.pth", "policy.optimizer.pth", STATISTICS])
 def test_nothing_in_a_model_is_unpickled(
     entry: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -189,7 +191,7 @@ def test_statistics_of_an_earlier_version_are_a_pickle(
     assert ask(evaluate.main, ppo, "--episodes", "1", "--unpickle") == 0
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "statistics",
     [
@@ -211,6 +213,7 @@ def test_statistics_that_are_none(
     assert f"best_model.zip: {STATISTICS}: expected mean" in the_line(capsys)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -383,6 +386,7 @@ def test_nothing_that_is_shown_moves_the_cursor(
 # what evaluate says where there is nothing to evaluate
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("mark", "gone", "words"),
     [

@@ -231,6 +231,7 @@ def test_a_second_signal_ends_the_sweep_at_once(
     assert [path.name for path in tmp_path.glob("*/*/seed-*")] == ["seed-0"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("asked", [("--cfg", "job"), ("-c", "job"), ("--cfg=job",)])
 def test_show_the_configuration(
     asked: Sequence[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

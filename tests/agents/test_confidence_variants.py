@@ -20,6 +20,7 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS, ids=["corrected", "kalman"])
 def test_all_state_is_finite_and_saved(variant: dict[str, Any]) -> None:
     agent = small("td3-spiking", policy_kwargs=dict(bn=dict(name="carebn", **variant)))

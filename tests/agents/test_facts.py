@@ -79,6 +79,7 @@ def test_the_key_of_the_critics_layers(algo):
         build(algo, net_arch={"pi": [4], key: [4]})
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", AGENTS)
 def test_the_usual_critic_is_the_configured_one(algo):
     agent = AGENTS[algo]
@@ -90,6 +91,7 @@ def test_every_configured_algorithm_is_an_agent():
     assert sorted(AGENTS) == choices("algo")
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("algo", AGENTS)
 def test_settings_without_effect_are_a_normalisations(algo):
     known = {key for bn in choices("bn") for key in compose_config([f"bn={bn}"]).bn}

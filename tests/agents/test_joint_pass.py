@@ -104,6 +104,7 @@ def test_statistics_move_once_by_those_of_the_mixture(algo, critic):
         torch.testing.assert_close(layer.moving_var, var)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_without_target_networks_none_is_called_or_moves(algo, joint):

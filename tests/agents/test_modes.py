@@ -33,6 +33,7 @@ def assert_unmoved(agent, before):
     assert not changed(target, agent.actor_target)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", ["td3", "ddpg"])
 def test_not_while_acting(algo):
     agent = trained(algo)
@@ -42,6 +43,7 @@ def test_not_while_acting(algo):
     assert_unmoved(agent, before)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", ["td3", "ddpg"])
 def test_not_while_predicting_or_evaluating(algo):
     agent = trained(algo)
@@ -99,6 +101,7 @@ def test_the_actors_loss_moves_them_by_the_statistics_of_its_minibatch():
     torch.testing.assert_close(layer.norm.moving_var, 0.9 * var + 0.1 * x.var(0, correction=0))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", ["td3", "ddpg"])
 def test_targets_stay_in_evaluation_mode(algo):
     agent = trained(algo)

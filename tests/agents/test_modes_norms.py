@@ -45,7 +45,7 @@ def filled(variant: str, bn: str) -> Any:
     return agent
 
 
-@pytest.mark.quick_cases(14)
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("bn", MOVING)
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v != "dqn"])
 def test_actor_and_critic(variant: str, bn: str) -> None:

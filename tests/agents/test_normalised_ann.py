@@ -257,7 +257,7 @@ def test_the_ratio_of_ppo_is_1_before_an_update_and_a_refresh_moves(bn, env):
             torch.testing.assert_close(layer.norm.moving_mean, currents.mean(0))
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("bn", ["carebn", "layernorm"])
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_agents_policies_and_parts_come_back(algo, bn, tmp_path):
@@ -280,6 +280,7 @@ def test_agents_policies_and_parts_come_back(algo, bn, tmp_path):
             again.extract_features(torch.zeros(1, 3), again.features_extractor)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("algo", REPLAY)
 def test_training_after_a_load_goes_on_bit_for_bit(algo, tmp_path):
     agent = small(algo, schedule("carebn", algo, 20)).learn(24)

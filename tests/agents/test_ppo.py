@@ -99,7 +99,7 @@ def unchanged(start, learned):
     return same - absorbed
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 @pytest.mark.parametrize("actor", ["ann", "spiking"])
@@ -157,7 +157,7 @@ def test_the_critic_has_its_own_normalisation_and_time():
     assert parts["critic"].network.encoder.time_steps == 7
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("actor", ["ann", "spiking"])
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 def test_images(actor, critic, tmp_path):
@@ -338,6 +338,7 @@ class Explodes(Follow):
         return observation, self.value, *rest
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 @pytest.mark.parametrize("batch_size", [32, 8])

@@ -77,7 +77,7 @@ def between(old: list[Tensor], new: list[Tensor], share: float) -> list[Tensor]:
     return [a + share * (b - a) for a, b in zip(old, new, strict=True)]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("bn", WITH_STATISTICS)
 def test_the_largest_share_under_the_bound_is_moved(bn, env):
@@ -153,6 +153,7 @@ def test_the_confidence_state_follows_its_rule_whatever_the_share():
     assert different == {name for name in theirs if "moving" in name}
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bn", ["carebn", "vanilla"])
 def test_the_critics_statistics_go_all_the_way(bn):
     critic = dict(name="spiking", bn=bn)

@@ -55,7 +55,7 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> Any:
     return watch
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("critic", ["ann", "spiking"])
 @pytest.mark.parametrize("env", [Follow, Match])
 @pytest.mark.parametrize("bn", NORMS)
@@ -70,6 +70,7 @@ def test_the_ratio_is_1_before_the_first_update(ratios, bn, env, critic):
         assert value_error < 1e-5
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("env", [Follow, Match])
 def test_the_ratio_is_1_with_an_encoder_that_draws(ratios, env):
     agent = small_ppo(env(), policy_kwargs=dict(encoder="poisson", critic="spiking"))
@@ -107,7 +108,7 @@ def test_a_shift_that_a_refresh_takes_away_is_not_learned(critic):
             assert layer.linear.bias.grad.abs().max() < 1e-4 * largest
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bn", [name for name in NORMS if name != "none"])
 def test_the_statistics_move_between_iterations_and_never_within(bn):
     agent = small_ppo(policy_kwargs=dict(bn=bn, critic=dict(name="spiking", bn=bn)))
@@ -162,6 +163,7 @@ def first_statistics(agent: PPO) -> tuple[Any, Any]:
     return x.mean(0), x.var(0, correction=0)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("chunk", [512, 20])
 @pytest.mark.parametrize("bn", ["carebn", "re_only"])
 def test_recalibrating_strategies_take_the_rollouts_statistics(bn, chunk, monkeypatch):

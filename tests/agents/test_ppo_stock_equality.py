@@ -57,7 +57,7 @@ def usual_weights():
     return learned(PPO).policy.action_net.weight
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(3)
 @pytest.mark.filterwarnings("ignore:You have specified a mini-batch size of 31")
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_with(settings, usual_weights):

@@ -82,6 +82,7 @@ def test_what_does_not_learn_moves_nothing_and_repeats_itself(variant):
     assert all("moving" in name for name in moved)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", ["sac-spiking", "ppo"])
 def test_draws_are_saved(variant, tmp_path):
     agent = made(variant).learn(32)

@@ -176,7 +176,7 @@ def test_terms_of_both_parts(variant: str) -> None:
         assert agent.logger.name_to_value[f"train/{part}_terms"] > 0
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", ALL)
 def test_a_regulation_moves_thresholds_and_targets_follow(variant: str) -> None:
     agent = agent_of(variant, regulation=Proportional)
@@ -191,7 +191,7 @@ def test_a_regulation_moves_thresholds_and_targets_follow(variant: str) -> None:
         assert any(followed[name] != 1 for name in gains)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", ALL)
 def test_a_learnable_surrogate_stays_in_its_bounds(variant: str) -> None:
     surrogate = dict(name="learnable", scale=2.0, lowest=1.9999, highest=2.0001)

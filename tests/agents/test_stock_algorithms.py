@@ -100,6 +100,7 @@ def test_parts_of_an_agent_train_in_a_loss_of_ones_own(algorithm, copy):
     agent.actor(torch.rand(4, 2)).sum().backward()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("name", "theirs"),
     [("TD3", "MlpPolicy"), ("SAC", "MlpPolicy"), ("DQN", "MlpPolicy"), ("PPO", "MlpPolicy")],

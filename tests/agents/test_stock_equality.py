@@ -92,7 +92,7 @@ def test_gradient_steps_on_the_same_replay(algo):
 
 
 # The AnnPolicy of DDPG has a critic of its own.
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("algo", "policy"),
     [(algo, "MlpPolicy") for algo in PAIRS]
@@ -105,6 +105,7 @@ def test_learning(algo, policy):
     assert_equal_agents(ours, stock)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", PAIRS)
 def test_several_gradient_steps_at_once(algo):
     changes = dict(train_freq=7, gradient_steps=3)
@@ -112,7 +113,7 @@ def test_several_gradient_steps_at_once(algo):
     assert_equal_agents(ours, stock)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", PAIRS)
 def test_two_environments(algo):
     env = DummyVecEnv([lambda: task(algo)] * 2)
@@ -120,14 +121,14 @@ def test_two_environments(algo):
     assert_equal_agents(ours, stock)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", PAIRS)
 def test_n_step_returns(algo):
     ours, stock = (build(algorithm, n_steps=3).learn(80) for algorithm in PAIRS[algo])
     assert_equal_agents(ours, stock)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", PAIRS)
 def test_running_statistics_of_a_features_extractor_reach_the_targets(algo):
     policy_kwargs = dict(net_arch=[12, 8], features_extractor_class=BatchNormExtractor)
@@ -140,7 +141,7 @@ def test_running_statistics_of_a_features_extractor_reach_the_targets(algo):
     assert_equal_agents(ours, stock)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("algo", ["td3", "sac"])
 def test_a_features_extractor_learns_from_the_losses_that_it_learns_from_there(algo, share):
@@ -172,6 +173,7 @@ def test_sac_with(changes, policy):
     assert_equal_agents(ours, stock)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "changes",
     [

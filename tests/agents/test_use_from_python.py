@@ -28,7 +28,7 @@ from .helpers import (
 OFTEN = dict(name="carebn", recalibrate_every=10, recalibrate_batches=3)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("bn", ["none", "vanilla", OFTEN])
 def test_save_and_load(variant, bn, tmp_path):
@@ -47,7 +47,7 @@ def test_save_and_load(variant, bn, tmp_path):
     assert not torch.equal(decisions(agent.policy), decisions(loaded.policy))
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_loaded_agent_draws_the_same_next_recalibration(variant, tmp_path):
     agent = small(variant, policy_kwargs=dict(bn=OFTEN)).learn(25)
@@ -72,6 +72,7 @@ def test_what_waits_to_be_logged_or_measured_is_not_saved(tmp_path):
     assert not {"losses", "statistics_before", "actor"} & data.keys()
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_policy_alone_can_be_saved(variant, tmp_path):
     agent = small(variant, policy_kwargs=dict(neuron="dn", bn="vanilla")).learn(20)
@@ -111,6 +112,7 @@ def test_actions_are_scaled_to_the_environment():
     assert action == pytest.approx([2.0])
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_two_environments_at_once(variant):
     env = DummyVecEnv([lambda: task(variant)] * 2)
@@ -156,7 +158,7 @@ def test_normalised_observations(tmp_path):
     assert evaluate_policy(loaded, env, n_eval_episodes=2, warn=False) == ours
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", ["td3", "sac", "dqn"])
 def test_the_normalisation_of_observations_travels_with_the_agent(variant, tmp_path):
     env = VecNormalize(DummyVecEnv([lambda: task(variant)]))

@@ -128,6 +128,7 @@ def test_coverage_of_an_interquartile_mean_is_what_the_warning_says(
     assert np.mean(inside) == pytest.approx(covered, abs=0.04)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("seeds", "covered"), [(3, 0.80), (5, 0.90), (10, 0.94)])
 def test_coverage_of_a_probability_of_improvement_is_what_the_warning_says(
     seeds: int, covered: float

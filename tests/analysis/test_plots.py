@@ -230,6 +230,7 @@ PICTURES = [
 ]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("kind", "names", "panels"), PICTURES)
 def test_the_legend_lies_below_the_data_and_in_the_picture(
     kind: str, names: list[str], panels: int, tmp_path: Path
@@ -275,6 +276,7 @@ def tick_labels(axes: Axes) -> list[str]:
     return [t.label1.get_text() for t in ticks if low <= t.get_loc() <= high]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("first", "last"),
     [(0.2, 0.8), (0.6, 0.7), (0.99, 1.01), (1e-5, 20.0), (1e-4, 1.0), (0.5, 0.5), (3.0, 4000.0)],
@@ -288,6 +290,7 @@ def test_ticks_of_errors_are_plain_numbers(first: float, last: float, tmp_path: 
     assert [float(label) for label in labels] == sorted({float(label) for label in labels})
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("low", "high"),
     [(0, 1), (-2e5, 3e6), (1000.001, 1000.004), (-0.003, 0.002), (9e6, 9.0001e6), (-1350, -260)],

@@ -26,6 +26,7 @@ def play(env: gymnasium.Env[Any, Any], steps: int) -> np.ndarray:
     return np.stack(seen)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("game", GAMES)
 def test_ram(game: str) -> None:
     env = make_env(f"ALE/{game}-v5", "ram")
@@ -50,6 +51,7 @@ def test_pixels() -> None:
     assert 320 < info["episode_frame_number"] <= 350
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("observation", ["ram", "pixels"])
 def test_an_episode_is_its_seeds(observation: str) -> None:
     env = make_env("ALE/Breakout-v5", observation)
@@ -74,6 +76,7 @@ def test_what_follows_a_reset_comes_from_the_generator_given_then() -> None:
     assert (episodes[0] != episodes[2]).any()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
 def test_a_frame_repeats_the_one_before(
     probability: float, monkeypatch: pytest.MonkeyPatch

@@ -79,7 +79,7 @@ def config(name: str, **changes: Any) -> DictConfig:
     return OmegaConf.merge(cfg, {"env": {"id": f"tests.own_envs:Own/{name}-v0"}, **changes})  # type: ignore[return-value]
 
 
-@pytest.mark.quick_cases(7)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_does_not_work_is_refused(
     name: str, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
@@ -112,7 +112,7 @@ def line_of(thing: Any) -> str:
     return f"own_envs.py:{inspect.getsourcelines(thing)[1]})"
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", WITHOUT_A_FRAME)
 def test_what_returned_or_lacks_something_is_named_by_its_first_line(name: str) -> None:
     with pytest.raises(UserError) as refusal:
@@ -149,7 +149,7 @@ def test_a_wrong_argument_of_an_environment_of_gymnasium(settings: list[str], wo
         check_environment(compose_config(settings))
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", WORKS)
 def test_what_works_is_not(name: str) -> None:
     check_environment(config(name))
@@ -164,6 +164,7 @@ def test_every_environment_of_the_module_is_in_a_list() -> None:
     }
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", ["Raising", "CloseRaises", "StepRaises", "EqualAction"])
 def test_the_command_leaves_nothing_behind(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

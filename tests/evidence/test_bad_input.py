@@ -182,7 +182,7 @@ def test_settings_are_all_checked_before_anything_runs(
     assert "run 3" in line and "bn=carbn" in line and "did you mean 'carebn'" in line
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("groups", "words"),
     [

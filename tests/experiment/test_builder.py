@@ -25,7 +25,7 @@ def build(tmp_path: Path, *changes: str) -> Any:
     return build_agent(cfg, build_training_env(cfg))
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", AGENTS)
 def test_every_setting_of_an_algorithm_reaches_the_agent(algo: str, tmp_path: Path) -> None:
     cfg = compose_config(arguments(tmp_path, f"algo={algo}"))
@@ -46,6 +46,7 @@ def test_every_setting_of_an_algorithm_reaches_the_agent(algo: str, tmp_path: Pa
         assert agent.replay_buffer.replacement is cfg.algo.replacement
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -108,7 +109,7 @@ def test_environments_have_seeds_of_their_own(tmp_path: Path) -> None:
     assert not np.array_equal(two[0], two[1])
 
 
-@pytest.mark.quick_cases(7)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", AGENTS)
 @pytest.mark.parametrize("actor", ["spiking", "ann"])
 def test_spiking_parts(algo: str, actor: str, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_auto_means_that_ppo_replaces_its_statistics(tmp_path: Path) -> None:
     assert moved.norm.recalibrate_every is None
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("saved_with", ["triton", "native", "compile", "naive"])
 @pytest.mark.parametrize("algo", ["td3", "ddpg", "sac", "ppo"])
 def test_auto_is_decided_where_a_run_goes_on(

@@ -40,6 +40,7 @@ def test_it_fits_every_algorithm(algo: str) -> None:
     check(compose_config(["experiment=debug", f"algo={algo}"]))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("more", MORE, ids=" ".join)
 def test_it_fits_other_choices(more: list[str]) -> None:
     check(compose_config(["experiment=debug", *more]))

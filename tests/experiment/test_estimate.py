@@ -55,6 +55,7 @@ def test_the_trial_does_not_recalibrate_and_leaves_the_agent_alone(
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("random_steps", "training"), [(20, 980), (800, 200), (1_000, 0)])
 def test_random_steps_make_no_updates(
     random_steps: int, training: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -82,6 +83,7 @@ def test_ppo_is_timed_by_whole_iterations(tmp_path: Path, monkeypatch: pytest.Mo
     assert rollouts == [32, 32]  # four minibatches of eight: one to warm up, one to time
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("n_envs", "steps"), [(1, 32), (2, 16), (3, 8), (5, 8), (16, 2)])
 def test_ppos_trial_is_whole_minibatches_of_few_steps(
     n_envs: int, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -150,7 +152,7 @@ MANY = [
 ]
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("settings", "updates_a_step"), MANY)
 @pytest.mark.parametrize(("step", "update"), [(3.0, 0.01), (0.001, 20.0)])
 def test_it_takes_seconds_whatever_is_asked_for(

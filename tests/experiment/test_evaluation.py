@@ -53,6 +53,7 @@ def one_after_the_other(env_id: str, agent: TD3, episodes: int) -> list[tuple[An
     return played
 
 
+@pytest.mark.quick_cases(1)
 def test_episodes_are_those_of_one_environment_seeded_once(env_id: str, agent: TD3) -> None:
     envs: list[Recorder] = []
 

@@ -47,7 +47,7 @@ RAISES = inspect.getsourcelines(raising)[1] + 2
 """The line that raises."""
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("where", "failure", "words"),
     [
@@ -134,6 +134,7 @@ def ending(failure: Exception) -> Any:
     return stop
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("where", ["build_agent", "build_evaluator"])
 def test_a_process_that_a_signal_ended(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -212,6 +213,7 @@ def tree(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("moment", "replaced"),
     [

@@ -221,6 +221,7 @@ def test_a_run_from_before_there_was_a_limit_is_made_again_without(tmp_path: Pat
     assert "evaluation.max_episode_steps=null" in overrides
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many"])
 def test_odd_limits(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path / "results", f"evaluation.max_episode_steps={value}") == 2

@@ -155,6 +155,7 @@ def fail(moment: str, failure: str) -> None:
         assert multiprocessing.active_children() == []
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("moment", "failure", "line"),
     [

@@ -290,6 +290,7 @@ def test_what_has_no_effect_or_no_meaning(changes: dict[str, Any], message: str)
 # Every kernel.
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("effective_n", [None, "auto"])
 @every_variant
 def test_fused_operators_move_the_statistics_as_naive_does(

@@ -74,6 +74,7 @@ def by_a_loop(network, x, steps):
     return total
 
 
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize("encoder", ["direct", "population", "latency", "poisson"])
 @pytest.mark.parametrize("kernel", ["naive", "native"])
 @pytest.mark.parametrize("neuron", ["lif", "clif"])

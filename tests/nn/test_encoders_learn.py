@@ -29,13 +29,13 @@ def error_after_training(encoder):
     return sum(errors[-10:]) / 10
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("encoder", names("encoder"))
 def test_it_learns(encoder):
     assert error_after_training(encoder) < BOUND
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("encoder", names("encoder"))
 def test_it_does_not_without_a_gradient_through_the_spikes(encoder, monkeypatch):
     monkeypatch.setitem(

@@ -51,7 +51,7 @@ def assert_same_pass(naive, native, *, learns=True):
     return values[0].detach()
 
 
-@pytest.mark.quick_cases(25)
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize("network", [POPULATION, DIRECT, LINEAR, CONV])
 @pytest.mark.parametrize("bn", [*FUSED_NORMS, dict(name="renorm", warmup=0)])
 def test_training_evaluation_and_recalibration(bn, network):
@@ -77,7 +77,7 @@ def test_neurons(neuron, surrogate):
     assert_same_pass(*pair(**changes))
 
 
-@pytest.mark.quick_cases(61)
+@pytest.mark.quick_cases(17)
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 16, 17, 40])
 @pytest.mark.parametrize("bn", ["carebn", "none"])
 @pytest.mark.parametrize("hidden", [[12, 8], [70, 300, 33]])

@@ -31,7 +31,7 @@ def test_gradients_are_those_of_the_value(bn: str, shape: tuple[int, ...]) -> No
     torch.autograd.gradcheck(lambda x, *_: layer(x), (x, *parameters), fast_mode=True)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bn", NORMS)
 def test_a_network_learns_with_it(bn: str) -> None:
     network = tiny(bn, hidden=[32, 32], population=10)

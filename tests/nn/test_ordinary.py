@@ -113,7 +113,7 @@ def test_without_a_hidden_layer_there_is_nothing_to_normalise():
         normalised(nn.Sequential(nn.Linear(2, 1)), make_strategy("vanilla"), hidden=0)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", FITTING)
 def test_it_learns_and_without_gradient_through_it_not(name):
     def loss_after(cut):

@@ -65,6 +65,7 @@ def cases():
     yield from ((tiny_conv, name) for name in WHERE_CONV)
 
 
+@pytest.mark.quick_cases(24)
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize(("make", "name"), list(cases()))
 def test_a_hook_is_refused(make, name, hook):
@@ -321,6 +322,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.quick_cases(7)
 @pytest.mark.parametrize("kernel", ["native", pytest.param("compile", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seen", [False, True], ids=["before", "after a pass"])
 @pytest.mark.parametrize(("make", "bn", "change"), CHANGES)

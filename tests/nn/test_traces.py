@@ -21,6 +21,7 @@ def inputs(network: SpikingNetwork) -> torch.Tensor:
     return images() if hasattr(network.conv, "layers") else observations()
 
 
+@pytest.mark.quick_cases(15)
 @pytest.mark.parametrize("bn", ["carebn", "none", "bntt", "layernorm"])
 @pytest.mark.parametrize("make", [tiny, tiny_conv])
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -34,7 +34,7 @@ class Plain(DirectEncoder):
     pass
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("encoder", "name"),
     [

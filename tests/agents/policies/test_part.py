@@ -42,7 +42,7 @@ def values(part):
     return found if isinstance(found, tuple) else (found,)
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("given", GIVEN)
 @pytest.mark.parametrize(("variant", "name"), CASES)
 def test_a_part_comes_back(variant, name, given, tmp_path):

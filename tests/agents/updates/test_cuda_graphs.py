@@ -54,7 +54,7 @@ def assert_equal_agents(one, other):
         assert torch.equal(one.log_ent_coef, other.log_ent_coef)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_weights_optimisers_and_losses(variant):
     def play(captured):
@@ -80,7 +80,7 @@ def test_the_same_run_with_a_schedule_and_recalibrations(variant):
     assert_equal_agents(*agents)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("variant", "changes"),
     [
@@ -262,7 +262,7 @@ def test_capturable_alone_is_captured():
     assert not agent.actor.optimizer.param_groups[0]["fused"]
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("given", [dict(fused=True), dict(eps=1e-6)])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_the_user_says_of_the_policys_optimiser_does_not_keep_it_from_capture(variant, given):
@@ -286,6 +286,7 @@ def test_on_a_cpu_the_entropy_coefficient_is_computed_as_before(given, monkeypat
     assert group["fused"] is (None if given else True)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", ["td3", "sac", "dqn"])
 def test_a_copy_that_is_set_to_an_agent_that_is_not_captured_stays_captured(variant, monkeypatch):
     copy = deepcopy(filled(variant))

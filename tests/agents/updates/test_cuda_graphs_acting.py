@@ -61,6 +61,7 @@ def test_the_same_decisions_while_the_networks_learn(variant, deterministic):
     assert events(agents[0]).count("replay") >= 3 * (8 + 5) // 2 - 2 * EAGER_STEPS
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", ["td3", "sac", "dqn"])
 def test_decisions_of_parameters_that_are_set_and_of_copies(variant):
     agent = build(variant)

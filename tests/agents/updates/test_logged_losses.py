@@ -73,7 +73,7 @@ def compare(ours, theirs):
             np.testing.assert_allclose(a[key], b[key], rtol=1e-5, atol=1e-7, err_msg=f"{i} {key}")
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("several", [False, True])
 def test_between_dumps_and_at_the_end(name, several):
@@ -84,6 +84,7 @@ def test_between_dumps_and_at_the_end(name, several):
     compare(ours, theirs)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", OURS)
 def test_after_learn(name):
     ours = play(OURS[name], name)[0].logger.name_to_value
@@ -102,6 +103,7 @@ class Dumper(Reader):
         return super()._on_step()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", OURS)
 def test_a_dump_by_a_callback_has_the_losses(name):
     results = [

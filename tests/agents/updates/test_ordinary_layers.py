@@ -47,7 +47,7 @@ def of_ordinary_layers(agent: Any) -> dict[str, Tensor]:
     return {name: b for name, b in buffers(agent.policy).items() if ".running_" in name}
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_recalibration_and_measuring(variant: str, training: bool) -> None:

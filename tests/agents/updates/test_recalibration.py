@@ -36,7 +36,7 @@ def clock(monkeypatch):
     return watch
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", ["carebn", "re_only"])
 def test_it_comes_at_its_clock(clock, variant, name):
@@ -159,6 +159,7 @@ def test_the_statistics_are_those_of_its_own_generators_minibatches():
     assert torch.equal(layer.norm.update.prior_mean, confidence)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_it_draws_from_no_other_generator_and_touches_nothing_else(variant):
     agent = small(variant, policy_kwargs=every(1_000)).learn(25)
@@ -211,6 +212,7 @@ def with_critic(algo, critic_every, actor_every=10, seed=4):
     return small(algo, policy_kwargs=policy_kwargs, seed=seed)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", CONTINUOUS)
 def test_actor_and_critic_have_clocks_of_their_own(algo, monkeypatch):
     agent = with_critic(algo, critic_every=7)
@@ -238,6 +240,7 @@ def test_actor_and_critic_have_clocks_of_their_own(algo, monkeypatch):
     assert agent.recalibrated_at == {"actor": 30, "critic": 35}
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("actor", "critic", "expected"),
     [(10, None, {"actor": 20}), (None, 10, {"critic": 20}), (None, None, {})],
@@ -247,6 +250,7 @@ def test_a_part_without_it_never_does(actor, critic, expected):
     assert agent.recalibrated_at == expected
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", CONTINUOUS)
 def test_the_clock_of_one_does_not_change_what_the_other_draws(algo):
     """The re-calibration of the actor after one of the critic is that without it."""
@@ -259,6 +263,7 @@ def test_the_clock_of_one_does_not_change_what_the_other_draws(algo):
     assert changed(buffers(other.critic), one.critic)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", CONTINUOUS)
 def test_the_critics_statistics_are_those_of_its_own_generators_minibatches(algo):
     agent = with_critic(algo, critic_every=1_000).learn(25)

@@ -19,6 +19,7 @@ def disturbed(network):
             tensor.add_(torch.rand(tensor.shape, generator=generator))
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_bit_for_bit(variant, kind):

@@ -103,6 +103,7 @@ def test_every_damage_is_found(
     assert Path(name).name in problem
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", [*CURRENT, OWN_SEGMENT])
 def test_a_bit_anywhere(name: str, stopped: Stopped, tmp_path: Path) -> None:
     folder = stopped.copy(tmp_path)
@@ -118,6 +119,7 @@ def test_a_bit_anywhere(name: str, stopped: Stopped, tmp_path: Path) -> None:
         path.write_bytes(intact)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("names", [[SHARED_SEGMENT], ["save-1/state.pt", "save-2/agent.zip"]])
 def test_no_whole_checkpoint_is_one_line_and_nothing_is_overwritten(
     names: list[str], stopped: Stopped, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -150,6 +152,7 @@ def test_a_finished_run_with_a_damaged_checkpoint_stays_finished(
     assert contents(folder) == before
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("changes", [["algo.gamma=0.9"], ["seed=1"]])
 def test_the_checkpoint_of_another_run_is_refused(
     changes: list[str], stopped: Stopped, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -51,7 +51,7 @@ def assert_same(ours: ReplayBuffer, theirs: ReplayBuffer) -> None:
         assert np.array_equal(one, other), name
 
 
-@pytest.mark.quick_cases(23)
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize(
     ("observation", "action", "n_envs"),
     [(VECTOR, FORCE, 1), (VECTOR, FORCE, 3), (IMAGE, MOVE, 1), (IMAGE, MOVE, 2)],

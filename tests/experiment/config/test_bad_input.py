@@ -263,7 +263,7 @@ def _register() -> None:
         gymnasium.register(f"Odd/{name}-v0", Odd, kwargs={"name": name})
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes(
     mistake: str,

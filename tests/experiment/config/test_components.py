@@ -134,6 +134,7 @@ def test_bounds_are_the_constructors(given: str, refused: str) -> None:
         check_settings(compose_config(given.split()))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("given", "refused"),
     [
@@ -186,6 +187,7 @@ def test_a_parameter_makes_another_hash() -> None:
     assert len(hashes) == 2
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("given", "refused"),
     [
@@ -229,6 +231,7 @@ def test_normalisations_that_the_networks_cannot_have(given: str, refused: str) 
         validate(compose_config(given.split()))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("bn", ["tebn", "bntt", "tab", "mpbn", "tdbn", "renorm"])
 def test_pooling_rule_and_affine_map_compose(bn: str) -> None:
     cfg = compose_config([f"bn={bn}", "bn.rule=confidence", "bn.recalibrate_every=5000"])

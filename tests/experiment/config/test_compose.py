@@ -78,7 +78,7 @@ def test_every_folder_of_configs_is_a_group() -> None:
     assert all(choices(group) for group in GROUPS)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
     if choice.startswith("atari") or "env=atari/pong" in companions(group, choice):
@@ -197,7 +197,7 @@ def test_names_are_those_of_python() -> None:
 COMPONENTS = [(group, name) for kind, group in KINDS.items() for name in names(kind)]
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("group", "name"), COMPONENTS)
 def test_files_are_the_defaults_of_python(group: str, name: str) -> None:
     chosen = component({"bn": "norm"}.get(group, group), name)
@@ -408,6 +408,7 @@ def test_the_critic_has_a_normalisation_of_its_own() -> None:
     assert (cfg.bn.name, cfg.critic.bn.rule) == ("carebn", "none")
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("bn", "every"),
     [("carebn", "auto"), ("re_only", "auto"), ("vanilla", None), ("ca_only", None), ("none", None)],
@@ -456,7 +457,7 @@ def test_published_dqn() -> None:
     assert_holds(compose_config(["experiment=carebn/dqn_atari_ram"]), expected)
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("bn", "n", "every"),
     [

@@ -98,7 +98,7 @@ def test_wrappers_stand_in_their_order() -> None:
     assert [env.step(np.zeros(1, np.float32))[1] for _ in range(3)] == [1, 2, 3]
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -223,7 +223,7 @@ def test_a_resumed_run_is_the_same(wrappers: str, tmp_path: Path) -> None:
     assert_same_run(*(folder_of(tmp_path / name, *settings) for name in ("one", "interrupted")))
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "given",
     [
@@ -252,6 +252,7 @@ def test_a_run_that_is_made_again_has_the_same(given: str, tmp_path: Path) -> No
     assert settings_hash(again) == settings_hash(cfg)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("given", "words"),
     [

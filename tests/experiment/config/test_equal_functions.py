@@ -38,7 +38,7 @@ def test_one_function_is_refused(one: list[str], other: list[str], words: str) -
     assert str(refusal.value).startswith(words)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -16,6 +16,7 @@ JOINT = ["algo.joint_pass=true", "algo.target_networks=false"]
 RENORM = ["bn@critic.bn=renorm"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("settings", EARLIER)
 def test_the_hash_of_earlier_runs_stays(settings):
     cfg = compose_config([settings])
@@ -28,6 +29,7 @@ def test_the_hash_of_earlier_runs_stays(settings):
     assert "algo.joint_pass=True" in label(changed[1])
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", ["td3", "ddpg", "sac"])
 @pytest.mark.parametrize("critic", [[], ["critic=spiking"]])
 def test_it_fits_and_its_record_gives_it_again(algo, critic):
@@ -37,6 +39,7 @@ def test_it_fits_and_its_record_gives_it_again(algo, critic):
     assert settings_hash(remake(recorded, Path("results"))[0]) == settings_hash(cfg)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -34,7 +34,7 @@ WITH = [
 ]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("settings", WITHOUT)
 def test_without_it_the_hash_is_that_of_earlier_runs(settings):
     cfg = compose_config(settings.split())
@@ -55,7 +55,7 @@ def test_with_it_every_setting_has_its_own():
     assert len({label(cfg) for cfg in found}) == len(found)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("settings", ["actor=ann", *WITH])
 def test_a_record_gives_the_setting_again(settings):
     cfg = compose_config(settings.split())

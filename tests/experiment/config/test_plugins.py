@@ -181,6 +181,7 @@ def test_all_five_are_typed_choices(plugin: str) -> None:
     assert arguments["losses"] == [{"name": "quiet", "price": 0.01}]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("given", "refused"),
     [

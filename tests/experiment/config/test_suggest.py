@@ -98,6 +98,7 @@ SUGGESTIONS = {
 }
 
 
+@pytest.mark.quick_cases(39)
 @pytest.mark.parametrize("mistake", SUGGESTIONS)
 def test_suggestions(mistake: str) -> None:
     with pytest.raises(UserError) as refusal:

@@ -185,7 +185,7 @@ def test_the_final_return_is_that_of_the_last_evaluation(folder: RunFolder) -> N
     assert run(cfg, []).final_return == sum(last) / len(last)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("damage", [half, one_bit])
 @pytest.mark.parametrize(
     "name",
@@ -202,6 +202,7 @@ def test_other_files_of_a_run_that_is_done(
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", ["progress.csv", "curve.png", "overrides.yaml"])
 def test_what_is_gone_and_no_result_is_said(
     name: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]
@@ -289,7 +290,7 @@ def test_the_configuration_that_an_evaluation_reads(
     assert f"{file}: damaged" in capsys.readouterr().err
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"timesteps": 1, "files": 3}', "3", "\x00"])
 def test_a_mark_that_cannot_be_read(
     text: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]

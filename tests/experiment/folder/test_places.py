@@ -29,7 +29,7 @@ def of_earlier_version(results: Path, *changes: str) -> Path:
     return results / env / f"{LONG}-{settings_hash(folder.cfg)}" / seed
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
@@ -195,6 +195,7 @@ RECORDED = [
 ]
 
 
+@pytest.mark.quick_cases(15)
 @pytest.mark.parametrize("config", RECORDED, ids=lambda path: path.parts[-3][:50])
 def test_recorded_runs_are_found_where_they_are(config: Path) -> None:
     """Their scripts, run again, skip them."""

@@ -128,6 +128,7 @@ def test_a_finished_run_says_so_and_is_left_alone(
     assert contents(folder) == before
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("text", ["", "[]", '{"timesteps": Infinity}', '{"steps": 1}'])
 def test_a_mark_that_cannot_be_read(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -181,7 +182,7 @@ def leaves(node: DictConfig, prefix: str = "") -> list[str]:
     return keys
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -255,7 +256,7 @@ def test_the_label_names_all_that_is_not_default() -> None:
     assert set(many) <= set(label(compose_config(many)).split("-"))
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

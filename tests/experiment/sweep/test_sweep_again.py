@@ -216,6 +216,7 @@ def test_a_run_that_is_done_but_has_lost_its_evaluations(
     assert f"{folder / 'evaluations.csv'}: not there, though the run is done" in line
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("more", [(), ("-m", "seed=0,1")])
 def test_results_that_cannot_be_written(
     more: tuple[str, ...], capsys: pytest.CaptureFixture[str]

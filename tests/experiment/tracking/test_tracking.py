@@ -190,6 +190,7 @@ def test_names_are_short_and_tell_settings_apart(tmp_path: Path, server: FakeSer
     assert first["name"] != second["name"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("id_", ["Short-v0", f"{'a' * 150}:Long-v0", f"ns/{'b' * 200}-v0"])
 def test_a_long_name_keeps_its_end(
     id_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +217,7 @@ def test_an_ordinary_actor_has_no_neuron_in_its_tags(tmp_path: Path, server: Fak
     assert server.runs[0].arguments["tags"] == ["InvertedPendulum-v4", "td3", "ann", "bn-none"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.usefixtures("logged_in")
 def test_a_failed_run_is_failed_in_wandb(

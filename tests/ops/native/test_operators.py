@@ -46,6 +46,7 @@ def assert_same(neuron, x, g):
 
 
 # 1, 64 and 130 neurons: less than a block, one, and two with a rest.
+@pytest.mark.quick_cases(52)
 @pytest.mark.parametrize("shape", [(5, 1, 1), (5, 4, 16), (1, 3, 65), (7, 2, 65), (40, 3, 5)])
 @pytest.mark.parametrize("detach_reset", [False, True])
 @pytest.mark.parametrize("surrogate", FUSED_SURROGATES)

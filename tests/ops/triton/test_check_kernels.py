@@ -79,7 +79,7 @@ def one_spike_too_many(*arguments):
     return spikes, mean, var, counts + 1
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     "wrong",
     [

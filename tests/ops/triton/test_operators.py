@@ -81,7 +81,7 @@ def operator_calls():
     }
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", operator_calls())
 def test_opcheck(name):
     operator, arguments = operator_calls()[name]
