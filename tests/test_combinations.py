@@ -174,5 +174,7 @@ def schedules(run: Combination) -> list[str]:
     if run.algo == "ppo":
         return []
     every = "null" if make_strategy(run.bn).recalibrate_every is None else "20"
-    places = [place for place in normalised(run) if run.bn != "none"]
+    # An ordinary critic without a normalisation has no settings of one.
+    empty = {"critic.bn"} if run.bn == "none" and run.critic != "spiking" else set()
+    places = [place for place in normalised(run) if place not in empty]
     return [f"{place}.recalibrate_every={every}" for place in places]

@@ -204,6 +204,7 @@ def test_a_run_that_fails_again_is_not_the_same(
 VARIED = [
     ["algo=ppo", "critic=spiking", "bn@critic.bn=vanilla", "env.n_envs=2", "algo.batch_size=4"],
     ["algo=dqn", "env=cartpole", "algo.max_grad_norm=3.5", "bn=vanilla"],
+    ["algo=td3", "critic=spiking", "loss@critic.loss=rate", "critic.loss.weight=0.5"],
     ["algo=sac", "actor=ann", "env.id='Pendulum-v1'", "algo.ent_coef=null"],
     ["neuron=clif", "bn=ca_only", "bn.recalibrate_every=null", "surrogate=triangle"],
 ]

@@ -81,6 +81,7 @@ def measure(cfg: DictConfig, folder: Path, steps: int) -> dict[str, Any]:
     learn(agent, RANDOM_STEPS + WARM_UP)
     step = timed(lambda: learn(agent, steps)) / steps
     fill(agent)
+    (folder / "whole").mkdir()
     everything = Checkpoints(folder / "whole" / "checkpoint", run_id(cfg))
     position = Position({})
     whole = timed(lambda: everything.save(agent, position))

@@ -82,6 +82,11 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
                     f"bn.refresh_kl={bound}: has no effect with {type(self).__name__}, which "
                     "learns from replay; expected None, or PPO"
                 )
+            if part.norm.recalibrate_every == "auto":
+                raise UserError(
+                    f"bn.recalibrate_every=auto: {type(self).__name__} has no rollouts, it learns "
+                    "from replay; expected environment steps, or None"
+                )
         if not hasattr(self, "recalibration_generators"):
             self.seed_recalibration(SEEDINGS["independent"])
 
@@ -220,7 +225,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         return [
             name
             for name, part in self.parts().items()
-            if (every := part.norm.recalibrate_every)
+            if isinstance(every := part.norm.recalibrate_every, int)
             and self.num_timesteps // every > self.recalibrated_at.get(name, 0) // every
         ]
 

@@ -64,10 +64,11 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
 
     Normalisation uses the moving statistics in rollouts and in updates, so that the importance
     ratio is 1 before the first update. They are refreshed once an iteration, after the update, from
-    the observations of the whole rollout: a strategy that re-calibrates (``carebn``, ``re_only``)
-    replaces them, the others (``vanilla``, ``ca_only``) move them once by their rule, as if the
-    rollout were one batch. So ``bn.recalibrate_every`` decides only whether they are replaced, and
-    ``re_only`` and ``carebn`` are the same: their update rules, which differ, are never used.
+    the observations of the whole rollout: a strategy that re-calibrates (``carebn``, ``re_only``,
+    any with ``recalibrate_every="auto"``) replaces them, the others (``vanilla``, ``ca_only``) move
+    them once by their rule, as if the rollout were one batch. So ``bn.recalibrate_every`` decides
+    only whether they are replaced, and ``re_only`` and ``carebn`` are the same: their update rules,
+    which differ, are never used.
 
     A refresh moves the policy, which the clipped objective does not see. ``bn.refresh_kl`` bounds
     how far, in mean Kullback-Leibler divergence: the actor's statistics, whichever way they were

@@ -193,4 +193,9 @@ def _critic(critic: DictConfig) -> str | dict[str, Any]:
     if critic.name != "spiking":
         bn = critic.get("bn")
         return "ann" if bn is None else {"name": "ann", "bn": strategy_arguments(bn)}
-    return {"name": "spiking", "bn": strategy_arguments(critic.bn), "time_steps": critic.time_steps}
+    arguments = {"bn": strategy_arguments(critic.bn), "time_steps": critic.time_steps}
+    if critic.loss is not None:
+        arguments["losses"] = [OmegaConf.to_container(critic.loss)]
+    if critic.regulation is not None:
+        arguments["regulation"] = OmegaConf.to_container(critic.regulation)
+    return {"name": "spiking", **arguments}

@@ -29,6 +29,8 @@ CAME_LATER: dict[str, Any] = {
     "bn.refresh_kl": None,
     "critic.bn.refresh_kl": None,
     "critic.bn": None,
+    "critic.loss": None,
+    "critic.regulation": None,
     "evaluation.max_episode_steps": None,
     "seeding": "additive",
     "algo.joint_pass": False,

@@ -378,7 +378,7 @@ def test_policy_keywords_are_left_as_they_were():
     given = dict(
         net_arch=dict(pi=[16, 12], vf=[8]),
         kernel="naive",
-        bn=dict(name="carebn", smoothing=0.7),
+        bn=dict(name="carebn", eps=1e-3),
         critic=dict(name="spiking", bn=dict(name="vanilla")),
         optimizer_kwargs=dict(eps=1e-7),
     )
@@ -386,10 +386,10 @@ def test_policy_keywords_are_left_as_they_were():
     for _ in range(2):
         agent = PPO("SpikingPolicy", Follow(), policy_kwargs=given, device="cpu")
         assert given == before
-        assert agent.parts()["actor"].norm.settings()["smoothing"] == 0.7
+        assert agent.parts()["actor"].norm.settings()["eps"] == 1e-3
         assert agent.policy.optimizer.defaults["eps"] == 1e-7
-    given["bn"]["smoothing"] = 0.1
-    assert agent.policy_kwargs["bn"]["smoothing"] == 0.7
+    given["bn"]["eps"] = 0.1
+    assert agent.policy_kwargs["bn"]["eps"] == 1e-3
 
 
 @pytest.mark.parametrize(

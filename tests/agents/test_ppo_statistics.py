@@ -18,7 +18,7 @@ from snnrl.nn.random_numbers import random_numbers
 from tests.envs import Follow, Match
 from tests.nn.parts import NORMS
 
-from .helpers import Watcher, buffers, changed
+from .helpers import Watcher, buffers, changed, small
 from .ppo_helpers import small_ppo
 
 
@@ -61,7 +61,8 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("bn", NORMS)
 def test_the_ratio_is_1_before_the_first_update(ratios, bn, env, critic):
     critic = critic if critic == "ann" else dict(name="spiking", bn=bn)
-    agent = small_ppo(env(), policy_kwargs=dict(bn=bn, critic=critic))
+    # Layers that two groups divide, whatever the number of actions.
+    agent = small_ppo(env(), policy_kwargs=dict(bn=bn, critic=critic, population=4))
     errors = ratios(agent)
     agent.learn(3 * 32)
     assert len(errors) == 3
@@ -130,9 +131,30 @@ def test_the_statistics_move_between_iterations_and_never_within(bn):
         assert any("prior" in b for b in after) is (bn == "ca_only")
 
 
-def test_a_warm_up_is_refused_where_no_pass_learns():
-    with pytest.raises(UserError, match=r"^bn parameter warmup=5: .*; expected 100000$"):
-        small_ppo(policy_kwargs=dict(bn=dict(name="renorm", warmup=5)))
+@pytest.mark.parametrize(
+    ("bn", "message"),
+    [
+        (dict(name="renorm", warmup=5), r"^bn parameter warmup=5: .*; expected 100000$"),
+        (
+            dict(name="bntt", recalibrate_every=5_000),
+            r"^bn parameter recalibrate_every=5000: PPO .*; expected 'auto', or None ",
+        ),
+        (
+            dict(name="bntt", rule="confidence", smoothing=0.5, recalibrate_every="auto"),
+            r"^bn parameter smoothing=0.5: has no effect .* only with recalibrate_every=None$",
+        ),
+        (dict(name="carebn", smoothing=0.5), r"^bn parameter smoothing=0.5: has no effect"),
+    ],
+    ids=str,
+)
+def test_what_has_no_effect_is_refused(bn, message):
+    with pytest.raises(UserError, match=message):
+        small_ppo(policy_kwargs=dict(bn=bn))
+
+
+def test_only_rollouts_recalibrate_by_themselves():
+    with pytest.raises(UserError, match=r"^bn.recalibrate_every=auto: TD3 has no rollouts, "):
+        small(policy_kwargs=dict(bn=dict(name="bntt", recalibrate_every="auto")))
 
 
 class DropoutExtractor(FlattenExtractor):
@@ -157,15 +179,20 @@ def test_the_normalisation_stays_frozen_whatever_the_mode():
 def first_statistics(agent: PPO) -> tuple[Any, Any]:
     """Mean and variance of the inputs of the first layer's normalisation over the last rollout."""
     network = agent.parts()["actor"].network
+    norm = network.layers[0].norm
     with torch.no_grad():
-        encoded = network.encoder(torch.as_tensor(agent.last_rollout))
-        x = network.layers[0].linear(encoded).flatten(0, 1)
-    return x.mean(0), x.var(0, correction=0)
+        x = network.layers[0].linear(network.encoder(torch.as_tensor(agent.last_rollout)))
+    x = x if norm.moving_mean.dim() == 2 else x.flatten(0, 1)
+    return x.mean(-2), x.var(-2, correction=0)
 
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("chunk", [512, 20])
-@pytest.mark.parametrize("bn", ["carebn", "re_only"])
+@pytest.mark.parametrize(
+    "bn",
+    ["carebn", "re_only", *(dict(name=n, recalibrate_every="auto") for n in ("bntt", "tdbn"))],
+    ids=str,
+)
 def test_recalibrating_strategies_take_the_rollouts_statistics(bn, chunk, monkeypatch):
     monkeypatch.setattr("snnrl.agents.ppo.CHUNK", chunk)
     agent = small_ppo(policy_kwargs=dict(bn=bn)).learn(64)

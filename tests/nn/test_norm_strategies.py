@@ -22,6 +22,19 @@ def test_an_unknown_name_parameter_or_value_is_refused(spec, message):
         make_strategy(spec)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        dict(name="carebn", momentum=0.1),
+        dict(name="renorm", momentum=0.01),
+        dict(name="bntt", rule="confidence", smoothing=0.2),
+        dict(name="carebn", rule="ema", momentum=0.2),
+    ],
+)
+def test_a_value_that_has_an_effect_or_is_the_usual_one(spec):
+    assert make_strategy(spec).settings().items() >= spec.items() - {("name", spec["name"])}
+
+
 def test_changes_to_a_strategy_reach_its_layer():
     spec = dict(name="carebn", smoothing=0.5, effective_n=7, eps=1e-3)
     layer = make_norm(spec, 2, threshold=0.6)
@@ -63,6 +76,14 @@ def test_a_network_without_normalisation_has_no_statistics_to_follow():
         (
             dict(name="none", recalibrate_every=10),
             "^bn.recalibrate_every=10: bn=none keeps no statistics",
+        ),
+        (dict(name="carebn", momentum=0.2), "^bn.momentum=0.2: has no effect .* the ema rule$"),
+        (dict(name="bntt", smoothing=0.2), "^bn.smoothing=0.2: .* whose rule is ema; "),
+        (dict(name="tdbn", effective_n=9), "^bn.effective_n=9: has no effect with bn=tdbn"),
+        (dict(name="re_only", confidence="kalman"), "^bn.confidence=kalman: has no effect"),
+        (
+            dict(name="carebn", confidence="kalman", process_noise=1, smoothing=0.5),
+            "^bn.smoothing=0.5: has no effect with bn.process_noise=1; ",
         ),
         (None, "expected a name or dict"),
     ],

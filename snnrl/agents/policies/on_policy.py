@@ -28,6 +28,7 @@ from snnrl.errors import UserError
 from snnrl.nn.adaptive import adaptive_modules
 from snnrl.nn.convolution import conv_lists, convolved_shapes
 from snnrl.nn.norm import NormStrategy, make_strategy, norm_layers
+from snnrl.nn.norm.rules import ONLY_WITH_RULE
 from snnrl.nn.ordinary import normalised, ordinary_strategy
 from snnrl.nn.registry import Spec, split_spec
 
@@ -272,11 +273,18 @@ def check_schedules(given: Mapping[str, Any]) -> None:
 def _check_schedule(kind: str, spec: str | Mapping[str, Any], norm: NormStrategy) -> None:
     plain = make_strategy(split_spec(spec, "norm")[0])
     usual = plain.recalibrate_every
-    if norm.recalibrate_every not in (None, usual):
+    if norm.recalibrate_every not in (None, "auto", usual):
         raise UserError(
             f"{kind} parameter recalibrate_every={norm.recalibrate_every}: PPO refreshes "
-            f"statistics once an iteration; expected {usual}"
+            "statistics once an iteration; expected 'auto', or None to refresh them by the rule"
         )
+    for key in ONLY_WITH_RULE if norm.recalibrate_every is not None else ():
+        if norm.parameters.get(key) != plain.parameters.get(key):
+            raise UserError(
+                f"{kind} parameter {key}={norm.parameters[key]}: has no effect with PPO and "
+                f"recalibrate_every={norm.recalibrate_every}, which uses no update rule; expected "
+                "only with recalibrate_every=None"
+            )
     warmup = plain.parameters.get("warmup")
     if norm.parameters.get("warmup") != warmup:
         raise UserError(

@@ -22,17 +22,9 @@ from snnrl.experiment.config.choices import (
     usual_normalisation,
 )
 from snnrl.experiment.config.compose import CONFIG_DIR
-from snnrl.experiment.config.nodes import PLACES
 from snnrl.experiment.config.plugins import check_plugins
+from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.written import check_round_trip
-
-ONLY_WITH_RULE = {
-    "momentum": "ema",
-    "smoothing": "confidence",
-    "effective_n": "confidence",
-    "confidence": "confidence",
-    "process_noise": "confidence",
-}
 
 SHORT = "experiment=debug, which is short and does everything that a run does"
 
@@ -170,7 +162,7 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
             f"{key}.rule={rule}: does not fit {choice}={bn.name}; "
             f"expected {choice}={f' or {choice}='.join(fitting)}"
         )
-    for name, needed in ONLY_WITH_RULE.items():
+    for name, needed in facts.only_with_rule().items():
         if rule != needed and name in bn and bn[name] != usual[name]:
             raise UserError(
                 f"{key}.{name}={bn[name]}: has no effect with {choice}={bn.name}, whose rule is "
@@ -178,7 +170,7 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
             )
     _check_confidence(key, bn, cfg)
     if refreshes:
-        _check_refresh(key, bn, choice, cfg)
+        _check_refresh(key, bn, cfg)
 
 
 def _check_effect(key: str, bn: DictConfig, cfg: DictConfig) -> None:
@@ -213,20 +205,10 @@ def _check_confidence(key: str, bn: DictConfig, cfg: DictConfig) -> None:
         )
 
 
-def _check_refresh(key: str, bn: DictConfig, choice: str, cfg: DictConfig) -> None:
+def _check_refresh(key: str, bn: DictConfig, cfg: DictConfig) -> None:
     usual = usual_normalisation(bn.name)
-    if bn.recalibrate_every == "auto" and usual["recalibrate_every"] is None:
-        fitting = [
-            name
-            for name, named in facts.components()["bn"].items()
-            if named.defaults()["recalibrate_every"] is not None
-        ]
-        raise UserError(
-            f"{key}.recalibrate_every=auto: has no effect with {choice}={bn.name}, which does not "
-            f"re-calibrate; expected null, or {choice}={f' or {choice}='.join(fitting)}"
-        )
     algo = cfg.algo.name
-    for name in ONLY_WITH_RULE:
+    for name in facts.only_with_rule():
         if bn.recalibrate_every == "auto" and name in bn and bn[name] != usual[name]:
             raise UserError(
                 f"{key}.{name}={bn[name]}: has no effect with algo={algo} and "
@@ -240,9 +222,11 @@ def _check_parts(cfg: DictConfig) -> None:
         _check_ordinary(key, bn)
     for group in ("loss", "regulation"):
         if cfg[group].name != "none" and cfg.actor.name != "spiking":
+            name = cfg[group].name
+            critic = f", or {group}@critic.{group}={name}" if cfg.critic.name == "spiking" else ""
             raise UserError(
-                f"{group}={cfg[group].name}: has no effect with actor={cfg.actor.name}, which does "
-                f"not spike; expected {group}=none"
+                f"{group}={name}: has no effect with actor={cfg.actor.name}, which does not spike; "
+                f"expected {group}=none{critic}"
             )
     if cfg.actor.name == "spiking":
         _check_readout(cfg)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.experiment.config import facts
+from snnrl.experiment.config.schema import PLACES
 
 if TYPE_CHECKING:
     from snnrl.agents import SpikingAgent
@@ -43,6 +44,12 @@ def spiking_parts(cfg: DictConfig) -> dict[str, DictConfig]:
     return {part: cfg[part] for part in ("actor", "critic") if cfg[part].name == "spiking"}
 
 
+def choices_of_places(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Return what fills the further places of groups, such as ``critic.bn``, by place."""
+    found = {place: OmegaConf.select(cfg, place) for place in PLACES}
+    return {place: node for place, node in found.items() if node is not None}
+
+
 def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
     """Return the normalisation of the actor (``bn``), and that of the critic (``critic.bn``) if it
     has one."""
@@ -61,12 +68,9 @@ def ordinary_normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
 
 
 def strategy_arguments(bn: DictConfig) -> dict[str, Any]:
-    """Return a normalisation as :func:`snnrl.nn.norm.make_strategy` takes it; re-calibration at
-    ``auto`` is the strategy's own schedule."""
+    """Return a normalisation as :func:`snnrl.nn.norm.make_strategy` takes it."""
     values = OmegaConf.to_container(bn)
     assert isinstance(values, dict)
-    if values["recalibrate_every"] == "auto":
-        del values["recalibrate_every"]
     return {str(key): value for key, value in values.items()}
 
 

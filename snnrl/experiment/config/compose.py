@@ -25,11 +25,11 @@ from snnrl.errors import UserError, nearest
 from snnrl.experiment.config import facts, plugins
 from snnrl.experiment.config.nodes import (
     NODES,
-    PLACES,
     add_choice_without_file,
     register,
     setting_types,
 )
+from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.suggest import (
     suggest_choice,
     suggest_environment,
@@ -116,9 +116,11 @@ def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
         cfg = compose("train", overrides=[*overrides, *_search_path(overrides)])
         OmegaConf.resolve(cfg)
         _make_floats(cfg)
-    if cfg.critic.name != "spiking" and OmegaConf.select(cfg, "critic.bn.name") == "none":
-        # An ordinary critic without normalisation is written in one way.
-        cfg.critic.bn = None
+    for place in PLACES:
+        part, _, name = place.rpartition(".")
+        if OmegaConf.select(cfg, f"{place}.name") == "none" and _is_optional(cfg[part], name):
+            # An empty place is written in one way.
+            cfg[part][name] = None
     if list(cfg.plugins) != named:
         raise UserError(f"plugins={cfg.plugins}: expected on the command line, not in a file")
     return cfg
@@ -201,11 +203,18 @@ def _settings_of_places(overrides: list[str]) -> Iterator[None]:
         for place, group in PLACES.items():
             for key in (text.partition("=")[0] for text in overrides):
                 if key.startswith(f"{place}."):
-                    part = place.partition(".")[0]
-                    raise UserError(
-                        f"{key}: expected only with {group}@{place}=... or {part}=spiking"
-                    ) from None
+                    raise UserError(f"{key}: expected only with {_filled(place, group)}") from None
         raise
+
+
+def _filled(place: str, group: str) -> str:
+    """Return the choices that fill an empty place."""
+    part, _, name = place.rpartition(".")
+    filled = [f"{group}@{place}=..."]
+    for choice, node in NODES[part].items():
+        if name in _names(node) and not _takes_null(node, name):
+            filled.append(f"{part}={choice}")
+    return " or ".join(filled)
 
 
 def hydra_settings(overrides: Iterable[str], *keys: str) -> list[str]:
@@ -348,7 +357,15 @@ def _expected(error: BaseException) -> str:
 def _may_be_null(error: BaseException) -> bool:
     """Return whether the setting that OmegaConf complains about is optional."""
     node, name = getattr(error, "object_type", None), getattr(error, "key", None)
-    return is_dataclass(node) and NoneType in get_args(get_type_hints(node).get(str(name)))
+    return is_dataclass(node) and _takes_null(node, str(name))
+
+
+def _is_optional(node: DictConfig, name: str) -> bool:
+    return _takes_null(OmegaConf.get_type(node), name)
+
+
+def _takes_null(typed: Any, name: str) -> bool:
+    return NoneType in get_args(get_type_hints(typed).get(name))
 
 
 def _owners(key: str) -> list[str]:

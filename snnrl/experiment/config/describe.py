@@ -14,6 +14,7 @@ from typing import Any
 from snnrl.agents import AGENTS
 from snnrl.errors import UserError
 from snnrl.experiment.config.facts import FILE, Algorithm
+from snnrl.nn.norm.rules import ONLY_WITH_RULE
 from snnrl.nn.norm.strategy import Schedule
 from snnrl.nn.registry import CONTEXT, GROUPS, component, names
 from snnrl.nn.threshold import Threshold
@@ -33,13 +34,10 @@ WORDS = {
 }
 """Parameter types that a command line can give, and their names."""
 
-NEVER_OR_AUTO = (
-    "environment steps between re-calibrations (null: never; PPO: auto, at each rollout)"
-)
-
 
 def describe_all() -> dict[str, Any]:
-    """Return every component of the package, by group and name, and every algorithm."""
+    """Return every component of the package, by group and name, every algorithm, and which
+    parameters of a normalisation only one rule has."""
     components = {
         group: {name: describe(kind, name) for name in names(kind) if _is_own(kind, name)}
         for kind, group in GROUPS.items()
@@ -48,7 +46,11 @@ def describe_all() -> dict[str, Any]:
         name: {key: _plain(getattr(agent, key)) for key in Algorithm._fields}
         for name, agent in AGENTS.items()
     }
-    return {"components": components, "algorithms": algorithms}
+    return {
+        "components": components,
+        "algorithms": algorithms,
+        "only_with_rule": dict(ONLY_WITH_RULE),
+    }
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
@@ -91,10 +93,7 @@ def _parameters(kind: str, maker: Any) -> Iterator[tuple[str, Parameter]]:
         if name not in CONTEXT[kind]:
             yield name, parameter
     if kind == "norm":
-        for name, parameter in parameters_of(Schedule).items():
-            if name == "recalibrate_every":
-                parameter = parameter._replace(type=int | str | None, meaning=NEVER_OR_AUTO)
-            yield name, parameter
+        yield from parameters_of(Schedule).items()
 
 
 def _setting(where: str, parameter: Parameter, presets: dict[str, Any]) -> dict[str, Any]:

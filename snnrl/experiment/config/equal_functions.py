@@ -9,6 +9,7 @@ from copy import deepcopy
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
+from snnrl.experiment.config import facts
 from snnrl.experiment.config.choices import on_policy
 from snnrl.experiment.config.label import settings_hash
 
@@ -46,7 +47,9 @@ def _canonical_form(cfg: DictConfig) -> DictConfig:
         for place in ("bn", "critic.bn"):
             bn = OmegaConf.select(cfg, place)
             if bn is not None and bn.get("recalibrate_every") is not None:
-                bn.name, bn.rule = "re_only", "ema"
+                bn.rule = "ema"
+                if "rule" in facts.components()["bn"][bn.name].says:
+                    bn.name = "re_only"
     return cfg
 
 
@@ -57,6 +60,8 @@ def _differ(one: DictConfig, other: DictConfig) -> tuple[str, str]:
         ("surrogate.name", "surrogate"),
         ("bn.name", "bn"),
         ("critic.bn.name", "bn@critic.bn"),
+        ("bn.rule", "bn.rule"),
+        ("critic.bn.rule", "critic.bn.rule"),
     ):
         values = [OmegaConf.select(cfg, key) for cfg in (one, other)]
         if values[0] != values[1]:

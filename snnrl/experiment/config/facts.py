@@ -88,8 +88,13 @@ def algorithm(cfg: DictConfig) -> Algorithm:
     return algorithms()[cfg.algo.name]
 
 
+def only_with_rule() -> dict[str, str]:
+    """Return the settings of normalisations that only one update rule has, and that rule."""
+    return _read()[2]
+
+
 @cache
-def _read() -> tuple[dict[str, dict[str, Choice]], dict[str, Algorithm]]:
+def _read() -> tuple[dict[str, dict[str, Choice]], dict[str, Algorithm], dict[str, str]]:
     content = json.loads(FILE.read_text())
     groups = {
         group: {name: _choice(described) for name, described in choices.items()}
@@ -99,7 +104,7 @@ def _read() -> tuple[dict[str, dict[str, Choice]], dict[str, Algorithm]]:
         name: Algorithm(**{key: _hashable(value) for key, value in described.items()})
         for name, described in content["algorithms"].items()
     }
-    return groups, algorithms
+    return groups, algorithms, content["only_with_rule"]
 
 
 def _choice(described: Mapping[str, Any]) -> Choice:

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnrl.experiment.config import facts
 from snnrl.experiment.config.compose import CONFIG_DIR, GROUPS, choices, compose_config
-from snnrl.experiment.config.nodes import BASES, NODES, PLACES
-from snnrl.experiment.config.schema import RunConfig
+from snnrl.experiment.config.nodes import BASES, NODES
+from snnrl.experiment.config.schema import PLACES, RunConfig
 
 HEAD = """\
 Train a spiking agent.

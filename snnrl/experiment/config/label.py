@@ -10,8 +10,9 @@ from functools import cache, reduce
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snnrl.experiment.config import facts
-from snnrl.experiment.config.choices import spiking_parts
+from snnrl.experiment.config.choices import choices_of_places, spiking_parts
 from snnrl.experiment.config.compose import compose_config, environment_choice
+from snnrl.experiment.config.schema import PLACES
 from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "loss", "regulation")
@@ -60,9 +61,9 @@ def label(cfg: DictConfig) -> str:
     parts = [
         cfg[g].name for g in ("algo", "actor", "neuron", "bn") if g not in skipped or g == "bn"
     ]
-    own = cfg.critic.get("bn")
-    if cfg.critic.name != facts.algorithm(cfg).critics[0] or own is not None:
-        parts.append(f"critic_{cfg.critic.name}{'' if own is None else f'_{own.name}'}")
+    own = [node.name for node in choices_of_places(cfg).values()]
+    if cfg.critic.name != facts.algorithm(cfg).critics[0] or own:
+        parts.append("_".join(["critic", cfg.critic.name, *own]))
     if cfg.env.observation != "default":
         parts.append(cfg.env.observation)
     main = _main_choices(cfg)
@@ -84,8 +85,11 @@ def _main_choices(cfg: DictConfig) -> list[str]:
 def _other_choices(cfg: DictConfig) -> list[str]:
     groups = ["critic", "neuron", "surrogate", "encoder", "conv", "bn", "kernel"]
     groups += ["loss", "regulation"]
-    own = [] if cfg.critic.get("bn") is None else [f"bn@critic.bn={cfg.critic.bn.name}"]
-    return [*(f"{group}={cfg[group].name}" for group in groups), *own]
+    own = choices_of_places(cfg).items()
+    return [
+        *(f"{group}={cfg[group].name}" for group in groups),
+        *(f"{PLACES[place]}@{place}={node.name}" for place, node in own),
+    ]
 
 
 @cache

@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 from snnrl.experiment.config import facts
 from snnrl.experiment.config.resolvers import RESOLVERS
 from snnrl.experiment.config.schema import (
+    PLACES,
     ActorConfig,
     AnnCriticConfig,
     BNConfig,
@@ -155,10 +156,6 @@ NODES: dict[str, dict[str, type]] = {
 for _group in BASES:
     for _choice in facts.components()[_group]:
         NODES[_group][_choice] = component_node(_group, _choice)
-
-
-PLACES = {"critic.bn": "bn"}
-"""Further places of a group: ``bn@critic.bn=carebn``."""
 
 
 def add_choice(group: str, choice: str) -> None:

@@ -287,6 +287,12 @@ class SpikingCriticConfig(AnnCriticConfig):
 
     time_steps: int = option("time steps T of one forward pass", minimum=1)
     bn: BNConfig = field(default_factory=BNConfig)
+    loss: LossConfig | None = option(  # noqa: RUF009
+        "what is added to the critic's loss", default=None
+    )
+    regulation: RegulationConfig | None = option(  # noqa: RUF009
+        "what moves the critic's firing thresholds", default=None
+    )
 
 
 @dataclass
@@ -376,3 +382,7 @@ class RunConfig:
     retry: bool = option(
         "whether to retry runs that failed twice with the same error at the same step"
     )
+
+
+PLACES = {"critic.bn": "bn", "critic.loss": "loss", "critic.regulation": "regulation"}
+"""Further places of a group: ``bn@critic.bn=carebn``."""

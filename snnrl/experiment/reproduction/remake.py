@@ -14,8 +14,9 @@ from omegaconf import DictConfig
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments
 from snnrl.experiment.config.compose import check_override, compose_config
-from snnrl.experiment.config.nodes import NODES, PLACES
+from snnrl.experiment.config.nodes import NODES
 from snnrl.experiment.config.plugins import check_named, load
+from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.written import check_plain, check_written, leaves, written
 from snnrl.experiment.reproduction.source import faults
 from snnrl.imports import check_module, check_wrapper
@@ -108,9 +109,17 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
         if group in config or not added:
             node = config.get(group)
             yield f"{group}.{name}", not _has(node, name)
-    critic = config.get("critic")
-    if isinstance(critic, dict) and critic.get("bn") is not None:
-        yield "critic.bn.name", not _has(critic["bn"], "name")
+    for place, node in _filled_places(config):
+        yield f"{place}.name", not _has(node, "name")
+
+
+def _filled_places(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what fills the further places of groups, such as ``critic.bn``."""
+    for place in PLACES:
+        part, _, name = place.rpartition(".")
+        node = config.get(part)
+        if isinstance(node, dict) and node.get(name) is not None:
+            yield place, node[name]
 
 
 def _has(node: Any, name: str) -> bool:
@@ -204,8 +213,8 @@ def _choices(recorded: Recorded) -> Iterator[str]:
         if group not in ("env", "kernel", *REMADE):
             name = config[group]["name"] if group in config else CAME_LATER[f"{group}.name"]
             yield f"{group}={name}"
-    if config.get("critic", {}).get("bn") is not None:
-        yield f"bn@critic.bn={config['critic']['bn']['name']}"
+    for place, node in _filled_places(config):
+        yield f"{PLACES[place]}@{place}={node['name']}"
     yield f"kernel={recorded.facts.get('kernel', config['kernel']['name'])}"
 
 

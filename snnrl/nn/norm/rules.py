@@ -14,6 +14,15 @@ Rule = Literal["ema", "confidence"]
 Variant = Literal["published", "corrected", "kalman"]
 SampleSize = float | Literal["auto"] | None
 
+ONLY_WITH_RULE: dict[str, Rule] = {
+    "momentum": "ema",
+    "smoothing": "confidence",
+    "effective_n": "confidence",
+    "confidence": "confidence",
+    "process_noise": "confidence",
+}
+"""Parameters that only one rule has -> that rule."""
+
 
 def make_rule(
     size: tuple[int, ...],

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from snnrl.errors import UserError, expect
 from snnrl.nn.norm.base import Norm
 from snnrl.nn.norm.batch import BatchNorm
+from snnrl.nn.norm.rules import ONLY_WITH_RULE
 from snnrl.nn.registry import CONTEXT, GROUPS, Spec, component, split_spec
 from snnrl.nn.shape import LayerShape
 from snnrl.parameters import Above, AtLeast, check_given, parameters_of
@@ -18,14 +19,15 @@ from snnrl.parameters import Above, AtLeast, check_given, parameters_of
 class Schedule:
     """Schedule of the statistics besides training.
 
-    :param recalibrate_every: environment steps between re-calibrations (null: never)
+    :param recalibrate_every: environment steps between re-calibrations (null: never; PPO: auto, at
+        each rollout)
     :param recalibrate_batches: replay minibatches in a re-calibration
     :param target_stats: how target networks' statistics follow
     :param refresh_kl: bound on the divergence by which a refresh of PPO's actor moves the policy
         (null: none)
     """
 
-    recalibrate_every: Annotated[int, AtLeast(1)] | None = None
+    recalibrate_every: Annotated[int, AtLeast(1)] | Literal["auto"] | None = None
     recalibrate_batches: Annotated[int, AtLeast(1)] = 100
     target_stats: Literal["soft", "hard"] = "soft"
     refresh_kl: Annotated[float, Above(0)] | None = None
@@ -47,8 +49,9 @@ class NormStrategy:
     schedule: Schedule = Schedule()
 
     @property
-    def recalibrate_every(self) -> int | None:
-        """Return the environment steps between re-calibrations, ``None``: never."""
+    def recalibrate_every(self) -> int | Literal["auto"] | None:
+        """Return the environment steps between re-calibrations; ``None``: never, ``auto``: at each
+        rollout."""
         return self.schedule.recalibrate_every
 
     @property
@@ -83,8 +86,8 @@ class NormStrategy:
 def make_strategy(spec: Spec) -> NormStrategy:
     """Make a strategy from its name, from a class, or from ``dict(name=..., **changes)``.
 
-    :raises UserError: unknown name or parameter, another type or a value out of bounds, or a
-        re-calibration or refresh of what keeps no statistics
+    :raises UserError: unknown name or parameter, another type or a value out of bounds, a
+        re-calibration or refresh of what keeps no statistics, or a value without effect
     """
     name, changes = split_spec(spec, "norm")
     chosen = component("norm", name)
@@ -97,7 +100,8 @@ def make_strategy(spec: Spec) -> NormStrategy:
         expect(f"{group} parameter", key, sorted(known))
         known[key].check(f"{group}.{key}", value)
     check_given(group, known, given)
-    values = {**{key: p.default for key, p in known.items()}, **given}
+    usual = {**{key: p.default for key, p in known.items()}, **chosen.presets}
+    values = {**usual, **given}
     strategy = NormStrategy(
         chosen.name,
         chosen.maker,
@@ -111,4 +115,16 @@ def make_strategy(spec: Spec) -> NormStrategy:
                 f"{group}.{key}={value}: {group}={chosen.name} keeps no statistics to {what}; "
                 "expected null"
             )
+    for key, rule in ONLY_WITH_RULE.items():
+        if key in own and values[key] != usual[key] and strategy.rule != rule:
+            raise UserError(
+                f"{group}.{key}={values[key]}: has no effect with {group}={chosen.name}, whose "
+                f"rule is {strategy.rule}; expected only with the {rule} rule"
+            )
+    if values.get("process_noise") is not None and values["smoothing"] != usual["smoothing"]:
+        raise UserError(
+            f"{group}.smoothing={values['smoothing']}: has no effect with "
+            f"{group}.process_noise={values['process_noise']}; expected only with "
+            f"{group}.process_noise=null"
+        )
     return strategy

@@ -128,6 +128,14 @@ MISTAKES = {
     "critic=spiking critic.bn.rule=ema": ["critic.bn.rule=ema", "bn@critic.bn=vanilla"],
     "critic=spiking critic.bn.eps=0": ["critic.bn.eps=0", "more than 0"],
     "bn@critic=vanilla": ["bn@critic", "bn@critic.bn=..."],
+    # a critic's own loss and regulation
+    "loss@critic.loss=rate": ["loss@critic.loss", "critic=spiking"],
+    "critic=spiking loss@critic.loss=rat": ["loss@critic.loss=rat", "did you mean 'rate'?"],
+    "critic=spiking critic.loss.weight=1": ["critic.loss.weight", "loss@critic.loss=..."],
+    "critic=spiking critic.loss=rate": ["critic.loss", "loss@critic.loss=..."],
+    "critic=spiking loss@critic.loss=rate critic.loss.target=2": ["critic.loss.target=2", "most 1"],
+    "regulation@critic.regulation=none": ["regulation@critic.regulation", "critic=spiking"],
+    "actor=ann critic=spiking loss=rate": ["loss=rate", "loss@critic.loss=rate"],
     # encoders
     "encoder=latency actor.time_steps=1": ["encoder=latency", "time_steps=1", "at least 2"],
     "encoder=latency critic=spiking critic.time_steps=1": ["encoder=latency", "at least 2"],
@@ -162,11 +170,6 @@ MISTAKES = {
     "algo=ppo bn.recalibrate_every=500": ["bn.recalibrate_every=500", "once a rollout", "auto"],
     "algo=ppo critic=spiking critic.bn.recalibrate_every=500": ["critic.bn.recalibrate_every=500"],
     "algo=ppo bn.recalibrate_every=often": ["bn.recalibrate_every=often", "auto or null"],
-    "algo=ppo bn=vanilla bn.recalibrate_every=auto": [
-        "bn.recalibrate_every=auto",
-        "no effect with bn=vanilla",
-        "expected null, or bn=re_only or bn=carebn",
-    ],
     "algo=ppo bn.smoothing=0.5": ["bn.smoothing=0.5", "no effect with algo=ppo"],
     "algo=ppo bn.effective_n=9": ["bn.effective_n=9", "bn.recalibrate_every=null"],
     "algo=ppo bn=re_only bn.momentum=0.5": ["bn.momentum=0.5", "no effect with algo=ppo"],
@@ -189,10 +192,6 @@ MISTAKES = {
     "algo=ppo critic=spiking critic.bn.smoothing=0.5": [
         "critic.bn.smoothing=0.5",
         "critic.bn.recalibrate_every=null",
-    ],
-    "algo=ppo critic=spiking bn@critic.bn=ca_only critic.bn.recalibrate_every=auto": [
-        "critic.bn.recalibrate_every=auto",
-        "no effect with bn@critic.bn=ca_only",
     ],
     "algo=dqn actor.population=3": ["actor.population=3", "actor.readout=population"],
     "actor.readout=linear actor.population=3": ["actor.population=3", "actor.readout=linear"],

@@ -10,7 +10,7 @@ from snnrl.experiment.builder import policy_arguments
 from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.choices import strategy_arguments
 from snnrl.experiment.config.compose import check_overrides, compose_config
-from snnrl.experiment.config.label import settings_hash
+from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.config.validate import validate
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.norm.confidence import ConfidenceUpdate
@@ -156,6 +156,28 @@ def test_losses_and_regulations_reach_the_policy() -> None:
     given = policy_arguments(cfg)
     assert given["losses"] == [{"name": "rate", "weight": 0.1, "target": 0.2}]
     assert not {"losses", "regulation"} & policy_arguments(compose_config([])).keys()
+
+
+def test_those_of_the_critic_reach_the_policy() -> None:
+    cfg = compose_config(["critic=spiking", "loss@critic.loss=rate", "critic.loss.target=0.3"])
+    check_settings(cfg)
+    given = policy_arguments(cfg)
+    assert given["critic"]["losses"] == [{"name": "rate", "weight": 0.1, "target": 0.3}]
+    assert "losses" not in given
+    assert label(cfg).endswith("-critic_spiking_carebn_rate-critic.loss.target=0.3")
+
+
+@pytest.mark.parametrize("place", ["loss@critic.loss", "regulation@critic.regulation"])
+def test_an_empty_place_of_the_critic_has_one_hash(place: str) -> None:
+    plain, written = (
+        compose_config(["critic=spiking", *given]) for given in ([], [f"{place}=none"])
+    )
+    assert written == plain
+    before = OmegaConf.masked_copy(plain.critic, ["name", "hidden", "bn", "time_steps"])
+    OmegaConf.set_struct(plain, False)
+    assert settings_hash(OmegaConf.merge(plain, {"critic": before})) == settings_hash(written)
+    del plain.critic.loss, plain.critic.regulation
+    assert settings_hash(plain) == settings_hash(written)
 
 
 def test_no_loss_and_no_regulation_leave_the_hash_as_it_was() -> None:

@@ -16,6 +16,7 @@ from tests.experiment.helpers import arguments
 from tests.nn.parts import FUSED_SURROGATES, make_neuron
 
 PPO = ["algo=ppo", "env=pendulum"]
+AUTO = "bn.recalibrate_every=auto"
 
 
 @pytest.mark.quick_cases(2)
@@ -29,6 +30,12 @@ PPO = ["algo=ppo", "env=pendulum"]
             [*PPO, "critic=spiking", "bn@critic.bn=re_only"],
             [*PPO, "critic=spiking", "bn@critic.bn=carebn"],
             "bn@critic.bn=re_only and bn@critic.bn=carebn: ",
+        ),
+        ([*PPO, "bn=re_only"], [*PPO, "bn=vanilla", AUTO], "bn=re_only and bn=vanilla: "),
+        (
+            [*PPO, "bn=bntt", AUTO],
+            [*PPO, "bn=bntt", AUTO, "bn.rule=confidence"],
+            "bn.rule=ema and bn.rule=confidence: ",
         ),
     ],
 )
@@ -50,6 +57,8 @@ def test_one_function_is_refused(one: list[str], other: list[str], words: str) -
         (["bn=carebn"], ["bn=re_only"]),
         ([*PPO, "bn=ca_only"], [*PPO, "bn=vanilla"]),
         ([*PPO, "bn=none"], [*PPO, "bn=re_only"]),
+        ([*PPO, "bn=bntt", AUTO], [*PPO, "bn=re_only"]),
+        ([*PPO, "bn=bntt", AUTO], [*PPO, "bn=bntt"]),
         (["actor=ann", "bn=none", "surrogate=tanh"], ["actor=ann", "bn=none", "surrogate=sigmoid"]),
     ],
 )
