@@ -34,7 +34,14 @@ NEURONS: dict[str, tuple[float, ...]] = {
 }
 """With the published constants."""
 
-SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
+SCALES = {
+    "rectangular": 0.5,
+    "sigmoid": 4.0,
+    "tanh": 2.0,
+    "triangle": 0.5,
+    "atan": 2.0,
+    "fast_sigmoid": 10.0,
+}
 ODD = (5, 33, 257)
 SHAPES = ((5, 256, 256), (8, 64, 4096), (1, 256, 256), (40, 16, 128), ODD, (5, 4096, 64))
 """The published one, a wide one, one step, more steps than are unrolled, no multiples of a block,

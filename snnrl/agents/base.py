@@ -36,6 +36,7 @@ from snnrl.nn.activity import Activity, activity
 from snnrl.nn.early_exit import exit_step, leaving_after
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
+from snnrl.nn.schedule import scheduled_modules
 from snnrl.nn.surrogates import Surrogate
 from snnrl.ops.backend import KERNELS
 from snnrl.seeds import stream
@@ -246,7 +247,7 @@ class SpikingAgent(SavedAgent):
             disable_tf32()
         self._prepare_optimizers(capturable)
         self._resolve_kernels()
-        self._collect_surrogates()
+        self._collect_components()
         self.loss_log = LossLog()
         self.latest_losses = LatestLosses()
         for part in self.parts().values():
@@ -255,10 +256,19 @@ class SpikingAgent(SavedAgent):
         if not hasattr(self, "recalibrated_at"):
             self.recalibrated_at = {}
 
-    def _collect_surrogates(self) -> None:
-        """Collect the surrogates that are projected after gradient steps."""
+    def _collect_components(self) -> None:
+        """Collect the surrogates that are projected after gradient steps, and the modules with a
+        schedule."""
         surrogates = [m for m in self.policy.modules() if isinstance(m, Surrogate)]
         self._surrogates = [m for m in surrogates if type(m).project is not Surrogate.project]
+        self._scheduled = [m for part in self.parts().values() for m in scheduled_modules(part)]
+
+    def _begin_update(self) -> None:
+        """Put the networks into training mode, and tell them the progress of training: the first
+        line of every ``train()``."""
+        self.policy.set_training_mode(True)
+        for module in self._scheduled:
+            module.set_progress(self._current_progress_remaining)
 
     def _resolve_kernels(self) -> None:
         networks = [m for m in self.policy.modules() if isinstance(m, SpikingNetwork)]
@@ -383,6 +393,7 @@ class SpikingAgent(SavedAgent):
             "latest_losses",
             "statistics_before",
             "_surrogates",
+            "_scheduled",
             "logs_activity",
         ]
         return [*super()._excluded_save_params(), *made_anew]

@@ -202,7 +202,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         The online network's only pass in training mode is that in the loss. There its normalisation
         uses batch statistics and updates the moving ones.
         """
-        self.policy.set_training_mode(True)
+        self._begin_update()
         self._update_learning_rate(self.policy.optimizer)
         for _ in range(gradient_steps):
             self._run(self._gradient_step, batch_size)

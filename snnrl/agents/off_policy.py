@@ -107,7 +107,7 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         """Collect the tensors and modules that gradient steps use; call it again when one was
         replaced."""
         self._structure = Structure(self.policy)
-        self._collect_surrogates()
+        self._collect_components()
         self.followers = self._make_followers()
         if self.captured is not None:
             self.captured.clear()

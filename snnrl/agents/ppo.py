@@ -136,7 +136,7 @@ class PPO(SpikingAgent, stable_baselines3.PPO):
 
         ``n_epochs`` passes through the rollout, fewer where ``target_kl`` ends them.
         """
-        self.policy.set_training_mode(True)
+        self._begin_update()
         self._update_learning_rate(self.policy.optimizer)
         try:
             epochs = self._update_policy()

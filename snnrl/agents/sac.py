@@ -80,7 +80,7 @@ class SAC(ActorCriticAgent, stable_baselines3.SAC):
         A network's only pass in training mode with gradients is that in its own loss. There its
         normalisation uses batch statistics and updates the moving ones.
         """
-        self.policy.set_training_mode(True)
+        self._begin_update()
         self._update_learning_rate(self._optimizers())
         with _unchecked_distributions():
             for step in range(gradient_steps):

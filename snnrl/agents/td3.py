@@ -80,7 +80,7 @@ class TD3(ActorCriticAgent, stable_baselines3.TD3):
         A network's only pass in training mode is that in its own loss. There its normalisation uses
         batch statistics and updates the moving ones.
         """
-        self.policy.set_training_mode(True)
+        self._begin_update()
         self._set_learning_rates()
         for _ in range(gradient_steps):
             self._n_updates += 1

@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from snnrl.agents import DQN, PPO, TD3, record
 from snnrl.errors import UserError
 from snnrl.nn.losses import LossTerm, Pass
+from snnrl.nn.registry import build
 from snnrl.nn.surrogates.learnable import LearnableSurrogate
 from tests.nn.test_regulation import Proportional
 
@@ -154,6 +155,27 @@ def test_a_rate_term_lowers_the_rate(variant: str) -> None:
         rates.append(torch.stack([trace.rates.mean() for trace in layers.values()]).mean())
         assert agent.logger.name_to_value[f"train/{part}_terms"] >= 0
     assert rates[1] < rates[0]
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("variant", ["td3", "ddpg", "sac", "dqn", "ppo"])
+def test_a_balance_term_lowers_the_imbalance_of_every_spiking_part(variant: str) -> None:
+    found: list[dict[str, float]] = []
+    for weight in (0.0, 1000.0):
+        terms = [dict(name="balance", weight=weight)]
+        critic = dict(name="spiking", bn="none", time_steps=2, losses=terms)
+        both = {} if variant == "dqn" else dict(critic=critic)
+        agent = agent_of(variant, losses=terms, bn="none", **both)
+        agent.lr_schedule = lambda remaining: 1e-2
+        agent.learn(60 if variant != "ppo" else 96)
+        recorded = agent.record(observations(agent, 50))
+        found.append({})
+        for part, layers in recorded.items():
+            seen = Pass({}, layers)
+            found[-1][part] = build("loss", dict(name="balance", weight=1.0))(seen).item()
+    assert found[1].keys() == ({"q_network"} if variant == "dqn" else {"actor", "critic"})
+    for part, value in found[1].items():
+        assert value < 0.7 * found[0][part]
 
 
 class Membranes(LossTerm):

@@ -17,7 +17,7 @@ NEURONS, SURROGATES, NORMS = names("neuron"), names("surrogate"), names("norm")
 
 FUSED_NORMS = [name for name in NORMS if not make_strategy(name).layer.of_membranes]
 
-FUSED_SURROGATES = ["rectangular", "sigmoid", "tanh", "triangle"]
+FUSED_SURROGATES = ["rectangular", "sigmoid", "tanh", "triangle", "atan", "fast_sigmoid"]
 
 
 def make_neuron(spec: Any, surrogate: Any = "rectangular", features: int = 1) -> Neuron:

@@ -8,7 +8,7 @@ import torch
 from snnrl.errors import UserError
 
 from .networks import observations, tiny
-from .parts import make_neuron
+from .parts import NEURONS, make_neuron
 
 
 def test_gradients_are_the_stated_ones() -> None:
@@ -27,6 +27,56 @@ def test_gradients_are_the_stated_ones() -> None:
     found = surrogate.weight.grad
     torch.testing.assert_close(found[3], expected)
     assert found[torch.arange(5) != 3].abs().max() == 0
+
+
+@pytest.mark.parametrize("slope", [0.5, 2.0, 10.0])
+def test_gradients_are_the_finite_differences_of_the_smooth_proxy(slope: float) -> None:
+    surrogate = make_neuron("lif", dict(name="learnable", scale=slope)).surrogate.double()
+    v = torch.linspace(-1, 2, 31, dtype=torch.float64, requires_grad=True)
+    threshold = torch.full((31,), 0.4, dtype=torch.float64, requires_grad=True)
+
+    def proxy(v: torch.Tensor, threshold: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(a * (v - threshold) / threshold) / 2 + 0.5
+
+    # Of each membrane alone, so that differences of opposite sign cannot cancel.
+    slopes = surrogate.slopes().detach()[1].expand(31)
+    at = [v.detach(), threshold.detach(), slopes]
+    found = [
+        torch.autograd.grad(surrogate(v, threshold, 1).sum(), given, retain_graph=True)[0]
+        for given in (v, threshold)
+    ]
+    by_membrane = [
+        torch.autograd.grad(spike, surrogate.weight, retain_graph=True)[0][1]
+        for spike in surrogate(v, threshold, 1)
+    ]
+    # da/dw of softplus is 1 - exp(-a).
+    found.append(torch.stack(by_membrane) / (1 - torch.exp(-slopes)))
+    h = 1e-6
+    for i, gradient in enumerate(found):
+        above, below = (
+            proxy(*[each + shift * (i == j) for j, each in enumerate(at)]) for shift in (h, -h)
+        )
+        torch.testing.assert_close(gradient, (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
+        assert gradient.abs().max() > 1e-3
+
+
+def learns_every_slope(neuron: str, kernel: str) -> None:
+    network = tiny("vanilla", neuron=neuron, surrogate="learnable", kernel=kernel)
+    network(observations()).square().sum().backward()
+    for layer in network.layers:
+        gradient = layer.neuron.surrogate.weight.grad
+        assert gradient.shape == (4,)
+        assert gradient.isfinite().all() and (gradient != 0).all()
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_every_neuron_learns_every_slope(neuron: str) -> None:
+    learns_every_slope(neuron, "naive")
+
+
+@pytest.mark.slow
+def test_compiled_code_learns_every_slope() -> None:
+    learns_every_slope("clif", "compile")
 
 
 def test_a_slope_for_each_layer_and_step() -> None:

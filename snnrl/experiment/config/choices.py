@@ -67,6 +67,22 @@ def ordinary_normalisations(cfg: DictConfig) -> dict[str, DictConfig]:
     }
 
 
+def has_schedule(cfg: DictConfig) -> bool:
+    """Return whether a component changes over the whole of training, so that ``total_steps`` is
+    part of what is learned.
+
+    :param cfg: configuration of a run, also one written before all settings existed
+    """
+    known = facts.components()
+    chosen = [(group, cfg[group]) for group in known if group in cfg]
+    return any(
+        node.get(setting) is not None
+        for group, node in chosen
+        if node.name in known[group]
+        for setting in known[group][node.name].schedules
+    )
+
+
 def strategy_arguments(bn: DictConfig) -> dict[str, Any]:
     """Return a normalisation as :func:`snnrl.nn.norm.make_strategy` takes it."""
     values = OmegaConf.to_container(bn)

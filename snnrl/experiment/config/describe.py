@@ -69,10 +69,12 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         for key, parameter in parameters.items()
     }
     needs = getattr(chosen.maker, "needs_spikes", lambda: None)()
+    schedules = sorted(getattr(chosen.maker, "schedules", ()))
     return {
         "settings": settings,
         "says": sorted(chosen.presets),
         **({} if needs is None else {"needs": needs}),
+        **({"schedules": schedules} if schedules else {}),
     }
 
 

@@ -41,7 +41,8 @@ def _canonical_form(cfg: DictConfig) -> DictConfig:
     """
     cfg = deepcopy(cfg)
     OmegaConf.set_struct(cfg, False)
-    if cfg.surrogate.name == "tanh" and cfg.surrogate.scale == 2:
+    constant = cfg.surrogate.get("scale_end") is None
+    if cfg.surrogate.name == "tanh" and cfg.surrogate.scale == 2 and constant:
         cfg.surrogate.name, cfg.surrogate.scale = "sigmoid", 4.0
     if on_policy(cfg):
         for place in ("bn", "critic.bn"):

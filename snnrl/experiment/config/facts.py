@@ -45,11 +45,13 @@ class Choice(NamedTuple):
     :param settings: settings by name
     :param says: settings whose values the choice's name implies
     :param needs: what it needs that only a spiking network has; ``None``: nothing
+    :param schedules: settings that, unless null, spread a change over the whole of training
     """
 
     settings: dict[str, Setting]
     says: tuple[str, ...]
     needs: str | None
+    schedules: tuple[str, ...]
 
     def defaults(self) -> dict[str, Any]:
         """Return the default of each setting."""
@@ -121,7 +123,12 @@ def _choice(described: Mapping[str, Any]) -> Choice:
         )
         for name, given in described["settings"].items()
     }
-    return Choice(settings, tuple(described["says"]), described.get("needs"))
+    return Choice(
+        settings,
+        tuple(described["says"]),
+        described.get("needs"),
+        tuple(described.get("schedules", ())),
+    )
 
 
 def _hashable(value: Any) -> Any:

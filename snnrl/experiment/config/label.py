@@ -10,7 +10,7 @@ from functools import cache, reduce
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snnrl.experiment.config import facts
-from snnrl.experiment.config.choices import choices_of_places, spiking_parts
+from snnrl.experiment.config.choices import choices_of_places, has_schedule, spiking_parts
 from snnrl.experiment.config.compose import compose_config, environment_choice
 from snnrl.experiment.config.schema import PLACES
 from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
@@ -100,7 +100,9 @@ def _defaults(*choices: str) -> DictConfig:
 def _ignored_keys(cfg: DictConfig) -> tuple[str, ...]:
     """Return the top-level keys that do not affect learning in this configuration."""
     if spiking_parts(cfg):
-        return NOT_SETTINGS
+        # With a schedule over training another length is another experiment.
+        scheduled = has_schedule(cfg)
+        return tuple(key for key in NOT_SETTINGS if not (scheduled and key == "total_steps"))
     # Settings of bn=none have no effect.
     return (*NOT_SETTINGS, *ONLY_SPIKING, *(("bn",) if cfg.bn.name == "none" else ()))
 

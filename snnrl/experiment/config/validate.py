@@ -35,15 +35,20 @@ def kernel_for(cfg: DictConfig) -> str:
     """
     device = str(resolve_device(cfg.device))
     norms = [bn.name for bn in normalisations(cfg).values()]
-    fused = has_fused(cfg.neuron.name, cfg.surrogate.name, norms)
+    neuron, surrogate = (_as_spec(cfg[group]) for group in ("neuron", "surrogate"))
+    fused = has_fused(neuron, surrogate, norms)
     return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, fused)
 
 
 def _check_encoder(cfg: DictConfig) -> None:
     """Refuse numbers of time steps in which the encoder cannot code."""
-    encoder: Any = OmegaConf.to_container(cfg.encoder)
+    encoder = _as_spec(cfg.encoder)
     for part in spiking_parts(cfg).values():
         build("encoder", encoder, inputs=1, time_steps=part.time_steps)
+
+
+def _as_spec(component: DictConfig) -> Any:
+    return OmegaConf.to_container(component)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -55,4 +55,18 @@ struct triangle {
   }
 };
 
+struct atan {
+  static float derivative(float distance, float slope) {
+    const float x = slope * distance * 1.57079633f;
+    return slope / 2 * (1 / (1 + x * x));
+  }
+};
+
+struct fast_sigmoid {
+  static float derivative(float distance, float slope) {
+    const float y = 1 + slope * std::fabs(distance);
+    return 1 / (y * y);
+  }
+};
+
 }  // namespace surrogate

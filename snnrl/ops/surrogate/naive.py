@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,9 +14,8 @@ class Surrogate(NamedTuple):
     """A surrogate derivative and its one shape parameter.
 
     :param name: a key of :data:`DERIVATIVES`
-    :param scale: half width of ``rectangular`` and ``triangle``, slope of ``sigmoid`` and
-        ``tanh``, in units of the membrane potential (slopes: of its inverse); a number, or a
-        tensor without dimensions
+    :param scale: half width of ``rectangular`` and ``triangle``, slope of the others, in units of
+        the membrane potential (slopes: of its inverse); a number, or a tensor without dimensions
     """
 
     name: str
@@ -53,11 +53,26 @@ def _triangle(distance: Tensor, width: float | Tensor) -> Tensor:
     return torch.clamp(width - distance.abs(), min=0) / width**2
 
 
+def _atan(distance: Tensor, slope: float | Tensor) -> Tensor:
+    """``k / 2 / (1 + (pi/2 k (v - th))^2)``; its peak is half the slope."""
+    x = slope * distance * (math.pi / 2)
+    # Torch rounds a number over a tensor otherwise than a tensor over a tensor.
+    return slope / 2 * (1 / (1 + x * x))
+
+
+def _fast_sigmoid(distance: Tensor, slope: float | Tensor) -> Tensor:
+    """``1 / (1 + k |v - th|)^2``; its peak is 1 whatever the slope."""
+    y = 1 + slope * distance.abs()
+    return 1 / (y * y)
+
+
 DERIVATIVES: dict[str, Callable[[Tensor, float | Tensor], Tensor]] = {
     "rectangular": _rectangular,
     "sigmoid": _sigmoid,
     "tanh": _tanh,
     "triangle": _triangle,
+    "atan": _atan,
+    "fast_sigmoid": _fast_sigmoid,
 }
 
 

@@ -33,3 +33,17 @@ def tanh(distance, slope):
 def triangle(distance, width):
     """``max(0, w - |v - th|) / w^2``."""
     return tl.maximum(width - tl.abs(distance), 0.0) / (width * width)
+
+
+@triton.jit
+def atan(distance, slope):
+    """``k / 2 / (1 + (pi/2 k (v - th))^2)``."""
+    x = slope * distance * 1.5707963267948966
+    return slope / 2 * (1 / (1 + x * x))
+
+
+@triton.jit
+def fast_sigmoid(distance, slope):
+    """``1 / (1 + k |v - th|)^2``."""
+    y = 1 + slope * tl.abs(distance)
+    return 1 / (y * y)

@@ -37,7 +37,7 @@ def test_an_agent_on_cuda_sets_them():
         env = None
         device = torch.device("cuda")
         policy = SimpleNamespace(modules=lambda: [])
-        _prepare_optimizers = _resolve_kernels = _collect_surrogates = lambda *_: None
+        _prepare_optimizers = _resolve_kernels = _collect_components = lambda *_: None
         parts = staticmethod(dict)
 
     SpikingAgent._prepare(Stub())

@@ -114,6 +114,7 @@ def test_a_rule_that_a_name_says_is_another_choice() -> None:
         ("bn=layernorm bn.momentum=0.5", "bn=bntt or ca_only or carebn or mpbn"),
         ("critic=spiking bn@critic.bn=vanilla critic.bn.alpha=2", "bn@critic.bn=tdbn"),
         ("surrogate=triangle surrogate.highest=3", "surrogate=learnable"),
+        ("surrogate=learnable surrogate.scale_end=3", "surrogate=atan or fast_sigmoid or rect"),
     ],
 )
 def test_a_parameter_of_another_choice(given: str, owners: str) -> None:
@@ -126,6 +127,7 @@ def test_a_parameter_of_another_choice(given: str, owners: str) -> None:
     [
         ("bn=tdbn bn.alpha=0", "bn.alpha=0.0: expected more than 0"),
         ("surrogate=learnable surrogate.lowest=-1", "surrogate.lowest=-1.0: expected more than 0"),
+        ("surrogate.scale_end=0", "surrogate.scale_end=0.0: expected more than 0"),
         ("bn=layernorm bn.recalibrate_every=500", "bn=layernorm keeps no statistics"),
     ],
 )
@@ -140,9 +142,12 @@ def test_bounds_are_the_constructors(given: str, refused: str) -> None:
     [
         ("actor=ann loss=rate", "loss=rate: has no effect with actor=ann"),
         ("actor=ann critic=spiking loss=rate", "loss=rate: has no effect with actor=ann"),
-        ("loss=rates", "loss=rates: expected one of none, rate; did you mean 'rate'"),
+        ("actor=ann loss=balance", "loss=balance: has no effect with actor=ann"),
+        ("loss=rates", "loss=rates: expected one of balance, none, rate; did you mean 'rate'"),
+        ("loss=rate loss.side=below", "loss.side=below: expected one of both, above"),
+        ("loss=balance loss.side=above", "loss.side: expected only with loss=rate"),
         ("loss=rate loss.target=2", "loss.target=2.0: expected at most 1"),
-        ("loss.weight=2", "loss.weight: expected only with loss=rate"),
+        ("loss.weight=2", "loss.weight: expected only with loss=balance or rate"),
         ("regulation=rate", "regulation=rate: expected one of none"),
     ],
 )
@@ -154,7 +159,8 @@ def test_losses_and_regulations_that_do_not_fit(given: str, refused: str) -> Non
 def test_losses_and_regulations_reach_the_policy() -> None:
     cfg = compose_config(["loss=rate", "loss.target=0.2", "kernel=naive"])
     given = policy_arguments(cfg)
-    assert given["losses"] == [{"name": "rate", "weight": 0.1, "target": 0.2}]
+    rate = {"name": "rate", "weight": 0.1, "target": 0.2, "side": "both"}
+    assert given["losses"] == [rate]
     assert not {"losses", "regulation"} & policy_arguments(compose_config([])).keys()
 
 
@@ -202,6 +208,68 @@ def test_the_published_confidence_leaves_the_hash_as_it_was() -> None:
     for bn in (before.bn, before.critic.bn):
         del bn["confidence"], bn["process_noise"]
     assert settings_hash(before) == settings_hash(cfg)
+
+
+def without(key: str, *settings: str) -> DictConfig:
+    """A configuration of a version that did not have the setting yet."""
+    before = OmegaConf.create(OmegaConf.to_container(compose_config(settings)))
+    assert isinstance(before, DictConfig)
+    group, _, name = key.partition(".")
+    del before[group][name]
+    return before
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize(
+    ("key", "settings", "other"),
+    [
+        ("surrogate.scale_end", ["surrogate=triangle"], "surrogate.scale_end=2"),
+        ("loss.side", ["loss=rate"], "loss.side=above"),
+    ],
+)
+def test_a_setting_that_came_later_leaves_the_hash_as_it_was(
+    key: str, settings: list[str], other: str
+) -> None:
+    now = settings_hash(compose_config(settings))
+    assert settings_hash(without(key, *settings)) == now
+    assert settings_hash(compose_config([*settings, other])) != now
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        (["surrogate=atan", "surrogate.scale_end=5"], True),
+        pytest.param(["surrogate=learnable"], False, marks=pytest.mark.slow),
+        pytest.param(
+            ["actor=ann", "bn=none", "surrogate.scale_end=5"], False, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_the_length_of_a_run_counts_where_a_schedule_spans_it(
+    settings: list[str], counts: bool
+) -> None:
+    cfg = compose_config(settings)
+    longer = OmegaConf.merge(cfg, {"total_steps": cfg.total_steps + 1})
+    assert isinstance(longer, DictConfig)
+    assert (settings_hash(longer) != settings_hash(cfg)) is counts
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ("kernel=native surrogate=learnable", "^kernel=native: has no operator for this neuron"),
+        (
+            "kernel=native surrogate=learnable actor=ann critic=spiking",
+            "^kernel=native: has no operator for this neuron",
+        ),
+        ("surrogate=learnable surrogate.scale=20", r"^surrogate\.scale=20\.0: expected between"),
+        ("surrogate.scale_end=0.5", r"^surrogate\.scale_end=0\.5: is surrogate\.scale, so nothing"),
+    ],
+)
+def test_a_surrogate_that_does_not_fit_is_refused_at_composition(given: str, refused: str) -> None:
+    with pytest.raises(UserError, match=refused):
+        validate(compose_config(["env=pendulum", *given.split()]))
 
 
 def test_a_parameter_makes_another_hash() -> None:

@@ -69,7 +69,7 @@ def test_others_are_not(one: list[str], other: list[str]) -> None:
 def test_which_surrogates_are_one_function() -> None:
     x = torch.linspace(-2, 2, 401, dtype=torch.float64)
     curves = {
-        name: DERIVATIVES[name](x, make_neuron("lif", name).surrogate.constants.scale)
+        name: DERIVATIVES[name](x, make_neuron("lif", name).surrogate.operand().scale)
         for name in FUSED_SURROGATES
     }
     torch.testing.assert_close(curves["tanh"], curves["sigmoid"], rtol=1e-12, atol=1e-12)

@@ -12,7 +12,14 @@ from snnrl.ops.dynamics import Dynamics, run
 from snnrl.ops.lif import LIFConstants
 from snnrl.ops.surrogate import Surrogate
 
-SCALES = {"rectangular": 0.5, "sigmoid": 4.0, "tanh": 2.0, "triangle": 0.5}
+SCALES = {
+    "rectangular": 0.5,
+    "sigmoid": 4.0,
+    "tanh": 2.0,
+    "triangle": 0.5,
+    "atan": 2.0,
+    "fast_sigmoid": 10.0,
+}
 CONSTANTS = {
     "lif": LIFConstants(decay=0.75),
     "clif": CLIFConstants(current_decay=0.5, decay=0.75),

@@ -1,0 +1,90 @@
+"""What learns is told the progress of training, before each update."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from typing import Any
+
+import pytest
+
+from snnrl.agents import AGENTS
+from snnrl.nn.neurons.lif import LIF
+from snnrl.nn.schedule import Scheduled, scheduled_modules
+
+from .helpers import small
+from .ppo_helpers import small_ppo
+
+CASES = ["td3", "ddpg", "sac", "dqn", "ppo"]
+
+
+class Aware(LIF, Scheduled):
+    """A neuron of one's own that keeps what it is told."""
+
+    def __init__(self, **shared: Any):
+        super().__init__(**shared)
+        self.told: list[float] = []
+
+    def set_progress(self, remaining: float) -> None:
+        self.told.append(remaining)
+
+
+def agent_of(algorithm: str, **kwargs: Any) -> Any:
+    """An agent whose critic spikes too, if it has one."""
+    if algorithm == "dqn":
+        return small("dqn", policy_kwargs=kwargs)
+    kwargs |= dict(critic=dict(name="spiking", time_steps=2))
+    make = small_ppo if algorithm == "ppo" else partial(small, algorithm)
+    return make(policy_kwargs=kwargs)
+
+
+def scales(agent: Any) -> dict[str, list[float]]:
+    return {
+        name: [m.scale_now.item() for m in scheduled_modules(part)]
+        for name, part in agent.parts().items()
+    }
+
+
+def test_every_algorithm_is_here() -> None:
+    assert set(CASES) == set(AGENTS)
+
+
+@pytest.mark.parametrize("algorithm", CASES)
+def test_the_scale_of_each_gradient_step(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = agent_of(algorithm, surrogate=dict(name="atan", scale=1.0, scale_end=3.0))
+    seen, step = [], type(agent)._step
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> None:
+        seen.append((self.num_timesteps, scales(self)))
+        step(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(agent), "_step", watched)
+    steps = 40 if algorithm != "ppo" else 96
+    agent.learn(steps)
+    assert len({now for now, _ in seen}) >= 3
+    for now, found in seen:
+        assert set(found) == ({"q_network"} if algorithm == "dqn" else {"actor", "critic"})
+        for values in found.values():
+            assert values == pytest.approx([1 + 2 * now / steps] * len(values)) and values
+    assert seen[-1][0] == steps
+
+
+@pytest.mark.parametrize("algorithm", CASES)
+def test_a_saved_agent_has_the_scale_of_its_last_update(algorithm: str) -> None:
+    agent = agent_of(algorithm, surrogate=dict(name="tanh", scale=5.0, scale_end=1.0))
+    agent.learn(32)
+    file = io.BytesIO()
+    agent.save(file)
+    loaded = type(agent).load(file)
+    assert scales(loaded) == scales(agent)
+    assert all(value == 1 for values in scales(agent).values() for value in values)
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "ppo"])
+def test_a_component_of_ones_own(algorithm: str) -> None:
+    agent = agent_of(algorithm, neuron=Aware)
+    agent.learn(32)
+    for part in agent.parts().values():
+        (first, *others) = [module.told for module in part.modules() if isinstance(module, Aware)]
+        assert first == sorted(first, reverse=True) and first[-1] == 0
+        assert all(told == first for told in others)
