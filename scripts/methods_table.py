@@ -31,6 +31,7 @@ TITLES = {
     "neuron": "Neurons, `neuron=`",
     "surrogate": "Surrogates, `surrogate=`",
     "encoder": "Encoders, `encoder=`",
+    "loss": "Loss terms, `loss=`",
 }
 KINDS = {"bn": "norm"}
 """Group -> the registry's name of its kind, where that is another."""
@@ -56,7 +57,13 @@ Outcomes = Mapping[Cell, str]
 def methods() -> list[tuple[str, str]]:
     """Return group and name of every method, in the order of the tables."""
     # Not those of the registry, to which a process can have added its own.
-    return [(group, name) for group in TITLES for name in choices(group)]
+    # Only of normalisations is `none` a component.
+    return [
+        (group, name)
+        for group in TITLES
+        for name in choices(group)
+        if name != "none" or group == "bn"
+    ]
 
 
 def read_table(text: str) -> dict[Cell, str]:

@@ -178,6 +178,17 @@ def test_a_balance_term_lowers_the_imbalance_of_every_spiking_part(variant: str)
         assert value < 0.7 * found[0][part]
 
 
+@pytest.mark.parametrize("part", ["q_network", "critic"])
+def test_terms_without_a_spiking_layer_are_refused(part: str) -> None:
+    expected = r"losses=\['rate'\]: net_arch=\[\] and readout=linear leave no spiking layer, "
+    with pytest.raises(UserError, match=expected):
+        if part == "q_network":
+            agent_of("dqn", net_arch=[], losses=["rate"])
+        else:
+            critic = dict(name="spiking", losses=["rate"])
+            agent_of("ppo", net_arch=dict(pi=[8], vf=[]), critic=critic, losses=["balance"])
+
+
 class Membranes(LossTerm):
     """Squared membrane potentials, by the naive kernel."""
 

@@ -32,7 +32,7 @@ def test_a_rate_above_the_target_by_hand() -> None:
 
 
 def trace_of(membranes: torch.Tensor) -> Trace:
-    return Trace(membranes, membranes, membranes)
+    return Trace(*[membranes] * len(Trace._fields))
 
 
 def test_a_balance_by_hand() -> None:

@@ -179,6 +179,7 @@ class SpikingOptions:
             self.critic_time_steps,
             "linear",
             readout="linear",
+            losses=self._critic_losses,
             regulation=self.critic_regulation,
             input_range=None if actions else self.input_range,
         )
@@ -225,16 +226,18 @@ class SpikingOptions:
         time_steps: int,
         usual_readout: str,
         readout: str | None = None,
+        losses: Any = None,
         **changes: Any,
     ) -> SpikingNetwork:
         given = self.given
+        losses = self._losses if losses is None else losses
         chosen = given["readout"] if readout is None else readout
         arguments: dict[str, Any] = {
             "input_range": self.input_range,
             "regulation": given["regulation"],
             **changes,
         }
-        return SpikingNetwork(
+        network = SpikingNetwork(
             self.observation_space.shape if given["conv"] is not None else features,
             outputs,
             hidden,
@@ -249,6 +252,12 @@ class SpikingOptions:
             conv=given["conv"],
             **arguments,
         )
+        if losses and not network.stack():
+            raise UserError(
+                f"losses={losses}: net_arch={list(hidden)} and readout=linear leave no spiking "
+                "layer, whose spikes they read; expected a hidden layer, or no losses"
+            )
+        return network
 
 
 def critic_strategy(critic: Spec) -> NormStrategy | None:

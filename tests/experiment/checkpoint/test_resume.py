@@ -109,6 +109,18 @@ def test_a_signal(
         slow_case(
             ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"]
         ),
+        slow_case(
+            [*PENDULUM, "algo=sac", "critic=spiking", "surrogate=learnable", "loss=balance"]
+            + ["checkpoint.every=45"]
+        ),
+        *(
+            slow_case([*settings, "surrogate.scale_end=1.5", "checkpoint.every=45"])
+            for settings in (
+                [*PENDULUM, "algo=td3", "critic=spiking", "surrogate=atan"],
+                [*PENDULUM, "algo=ppo", "critic=spiking", "loss=rate", "loss.side=above"],
+                ["algo=dqn", "env=cartpole", "surrogate=fast_sigmoid", "loss=balance"],
+            )
+        ),
         slow_case([*PENDULUM, "algo=td3", "checkpoint.every=45", "env.n_envs=2"]),
         slow_case([*PENDULUM, "algo=ppo", "checkpoint.every=45", "env.n_envs=2", "algo.n_steps=8"]),
     ],
