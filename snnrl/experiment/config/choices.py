@@ -75,6 +75,7 @@ def has_schedule(cfg: DictConfig) -> bool:
     """
     known = facts.components()
     chosen = [(group, cfg[group]) for group in known if group in cfg]
+    chosen += [(PLACES[place], node) for place, node in choices_of_places(cfg).items()]
     return any(
         node.get(setting) is not None
         for group, node in chosen

@@ -110,8 +110,14 @@ def test_a_signal(
             ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"]
         ),
         slow_case(
-            [*PENDULUM, "algo=sac", "critic=spiking", "surrogate=learnable", "loss=balance"]
-            + ["checkpoint.every=45"]
+            [
+                *PENDULUM,
+                "algo=sac",
+                "critic=spiking",
+                "surrogate=learnable",
+                "loss=balance",
+                "checkpoint.every=45",
+            ]
         ),
         *(
             slow_case([*settings, "surrogate.scale_end=1.5", "checkpoint.every=45"])

@@ -168,7 +168,9 @@ def test_those_of_the_critic_reach_the_policy() -> None:
     cfg = compose_config(["critic=spiking", "loss@critic.loss=rate", "critic.loss.target=0.3"])
     check_settings(cfg)
     given = policy_arguments(cfg)
-    assert given["critic"]["losses"] == [{"name": "rate", "weight": 0.1, "target": 0.3}]
+    assert given["critic"]["losses"] == [
+        {"name": "rate", "weight": 0.1, "target": 0.3, "side": "both"}
+    ]
     assert "losses" not in given
     assert label(cfg).endswith("-critic_spiking_carebn_rate-critic.loss.target=0.3")
 
