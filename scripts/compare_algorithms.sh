@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SAC, PPO and DQN with spiking networks, each with three normalisation strategies, on small tasks.
-# Two processes at a time, one thread each; run again, it resumes where it stopped. The recorded runs
-# were made with seeding=additive.
+# Two processes at a time, one thread each. Run it again to resume. The recorded runs were made with
+# seeding=additive.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -23,7 +23,7 @@ minatar="algo=dqn env=minatar/breakout actor.hidden=[128] algo.learning_rate=5e-
      algo.exploration_final_eps=0.05 algo.target_update_updates=500 total_steps=100000
      evaluation.every=10000 kernel=compile"
 
-# One line a run: what is re-calibrated, and how often, is carebn's alone.
+# One line per run; only carebn re-calibrates.
 runs() {
   local settings=$1 seeds=$2 recalibration=$3
   for seed in $seeds; do

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# All normalisations on the quick start's task, as many runs at a time as the machine has cores: seed
-# by seed, so that what is finished is a comparison at any time. Run again, it goes on where it
-# stopped. Beside the choices themselves: BNTT with CaRe-BN's rule and re-calibration. Batch
-# renormalisation has a warm-up that such a short run can leave behind; with its own, 100,000 passes,
-# it would be a moving average throughout.
+# All normalisations on the quick start's task, as many runs at a time as the machine has cores. They
+# run seed by seed, so that the finished runs can be compared at any time. Run it again to resume.
+# BNTT runs also with CaRe-BN's update rule and re-calibration. Batch renormalisation gets a warm-up
+# that ends during so short a run. With the default, 100,000 passes, it would be a moving average
+# throughout.
 #
 #   STEPS=20000 SEEDS=5 scripts/compare_norms.sh [more settings]
 set -euo pipefail
@@ -22,7 +22,7 @@ status=0
 sweep() {
     local done=0
     "$python" -m snnrl.train -m "${settings[@]}" "$@" || done=$?
-    # What failed is in the comparison too; a signal is not a result.
+    # Go on despite failed runs, which the comparison counts, but not after a signal.
     [ "$done" -le 1 ] || exit "$done"
     [ "$done" -eq 0 ] || status=$done
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # PPO with and without a bound on how far a refresh of the statistics moves the policy: two tasks,
-# five seeds each. Two processes at a time, one thread each; run again, it goes on where it stopped.
+# five seeds each. Two processes at a time, one thread each. Run it again to resume.
 #
 #   SEEDS="0 1 2 3 4" scripts/compare_ppo_statistics.sh
 set -euo pipefail
@@ -14,7 +14,7 @@ shared="algo=ppo env.n_envs=4 actor.hidden=[64,64] critic.hidden=[64,64] algo.le
 pendulum="env=pendulum algo.n_steps=1024 algo.gamma=0.9 total_steps=40960 evaluation.every=4096"
 pole="env=inverted_pendulum algo.n_steps=256 total_steps=24576 evaluation.every=4096"
 
-# One line a run: the strategies take turns, so that the same seeds of each are ready first.
+# One line per run. The strategies alternate, so that all have finished the same seeds at any time.
 runs() {
   for seed in ${SEEDS:-0 1 2 3 4}; do
     for task in "$pendulum" "$pole"; do

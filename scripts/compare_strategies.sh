@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All normalisation strategies on a small task: TD3, LIF neurons, Pendulum-v1, five seeds each, as
-# many runs at a time as the machine has cores. Run again, it goes on where it stopped. Strategies
-# that re-calibrate do so every 1,000 steps, as these runs are short. The recorded runs were made with
+# many runs at a time as the machine has cores. Run it again to resume. Strategies that re-calibrate
+# do so every 1,000 steps, because these runs are short. The recorded runs were made with
 # seeding=additive.
 #
 #   STEPS=8000 SEEDS=5 scripts/compare_strategies.sh [more settings]
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 results=${RESULTS:-results/strategies}
 
-# What is given wins over what stands here.
+# Settings on the command line replace these.
 settings=()
 for setting in experiment=quickstart env=pendulum "critic.hidden=[64,64]" algo.learning_starts=500 \
     algo.buffer_size=20000 evaluation.every=1000 "seed=range(${SEEDS:-5})" \
@@ -23,7 +23,7 @@ status=0
 sweep() {
     local done=0
     "$python" -m snnrl.train -m "${settings[@]}" "$@" || done=$?
-    # What failed is in the comparison too; a signal is not a result.
+    # Go on despite failed runs, which the comparison counts, but not after a signal.
     [ "$done" -le 1 ] || exit "$done"
     [ "$done" -eq 0 ] || status=$done
 }

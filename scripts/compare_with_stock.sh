@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Agents of snnrl with ordinary networks beside Stable-Baselines3's own: same tasks, seeds, steps
-# and evaluation. Two processes at a time, one thread each; run again, it skips what is done. The
-# recorded runs were made with seeding=additive.
+# and evaluation. Two processes at a time, one thread each. Run it again to skip the runs that are
+# done. The recorded runs were made with seeding=additive.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}

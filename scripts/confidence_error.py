@@ -1,5 +1,5 @@
-"""Measures how far moving statistics are from the true ones, for each update rule: on synthetic
-drift, and on training statistics recorded from short runs. Writes a table and a picture.
+"""Measure the errors of moving statistics for each update rule: on synthetic drift, and on training
+statistics recorded from short runs. Write a table and a picture.
 
     python -m scripts.confidence_error [folder]
 """
@@ -71,9 +71,10 @@ def statistics_of(x: Tensor, true: tuple[Tensor, Tensor] | None) -> Batch:
 
 
 def synthetic(speed: float, changing: bool, seed: int, updates: int = 400) -> Iterator[Batch]:
-    """Yield batches of currents whose mean is a random walk, and with ``changing`` the deviation.
+    """Yield batches of currents with a drifting mean and, if ``changing``, standard deviation.
 
-    Time steps are an autoregression. The logarithm of the deviation returns slowly to 0.
+    The mean is a random walk. The logarithm of the standard deviation is one that slowly returns to
+    0. Time steps are autoregressive.
     """
     generator = torch.Generator().manual_seed(seed)
     total = 1 + 2 * sum((1 - k / STEPS) * ALIKE**k for k in range(1, STEPS))
@@ -93,19 +94,19 @@ def synthetic(speed: float, changing: bool, seed: int, updates: int = 400) -> It
 
 
 class Recording(TD3):
-    """TD3 that records what the normalisations of its actor see in each of its updates.
+    """TD3 that records the inputs of its actor's normalisations at each update of the actor.
 
-    The true statistics are those of 2,048 observations of the replay buffer, each layer normalised
-    by its own, with the weights after the update.
+    The true statistics are those of 2,048 observations of the replay buffer, computed with the
+    weights after the update. Each layer is normalised with its own true statistics.
     """
 
     def start_recording(self, seed: int, every: int) -> None:
-        """Record from now on; the true statistics with each ``every``-th update."""
+        """Record from now on, with the true statistics at every ``every``-th update."""
         self.batches: list[list[Batch]] = [[] for _ in norm_layers(self.actor)]
         self.every, self.generator = every, np.random.default_rng(seed)
         self.seen: dict[int, Tensor] = {}
         for i, layer in enumerate(norm_layers(self.actor)):
-            # Not a hook, which would take the naive kernel.
+            # Not a hook: with one the layer would use the naive kernel.
             layer.saw = partial(self._see, i, layer.saw)  # type: ignore[method-assign]
 
     def _see(self, i: int, saw: Callable[..., None], mean: Tensor, var: Tensor, x: Tensor) -> None:
@@ -165,9 +166,9 @@ class Errors(NamedTuple):
 
 @torch.no_grad()
 def errors_of(rule: str, batches: list[Batch], skipped: float = 0.25) -> Errors:
-    """Let a rule see the batches in their order and compare where the truth is known.
+    """Return the errors of a rule after each batch whose true statistics are known.
 
-    :param skipped: share of the updates at the start that do not count
+    :param skipped: share of the first updates that is left out
     """
     size = tuple(batches[0].mean.shape)
     update, mean, var = RULES[rule](size), torch.zeros(size), torch.ones(size)
@@ -202,7 +203,7 @@ def measure(sources: dict[str, Callable[[int], list[list[Batch]]]]) -> pd.DataFr
 
 
 def relative(errors: pd.DataFrame) -> pd.DataFrame:
-    """Return the errors as shares of that of the last batch itself, on the same data."""
+    """Return the errors divided by those of the last batch itself, on the same data."""
     where = ["data", "layer", "seed"]
     last = errors[errors.rule == LAST].set_index(where)[["mean", "sd"]].add_suffix("_last")
     joined = errors.join(last, on=where)
@@ -210,8 +211,8 @@ def relative(errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_markdown(errors: pd.DataFrame, statistic: str) -> str:
-    """Return a table of a statistic's relative errors, a row a rule, a column each data and layer:
-    the mean over seeds, and the lowest and highest."""
+    """Return a table of a statistic's relative errors: the mean over seeds, the lowest and the
+    highest. It has a row per rule, and a column per layer of each data set."""
     columns = list(errors[["data", "layer"]].drop_duplicates().itertuples(index=False))
     several = errors.groupby("data").layer.nunique()
     names = [f"{data}, layer {layer}" if several[data] > 1 else data for data, layer in columns]

@@ -1,7 +1,7 @@
-"""How many runs some sweeps have, and how long all of them will take.
+"""Estimate the number of runs of one or more sweeps, and their computing time.
 
 ``python scripts/estimate_sweep.py SETTINGS [-- SETTINGS ...]``: one run of each environment and
-algorithm is timed for a few steps; the other settings hardly change how long it takes.
+algorithm is timed for a few steps. The other settings hardly affect the time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMED = ("env", "experiment", "algo", "actor", "threads", "total_steps")
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; its exit status."""
+    """Run the command and return its exit status."""
     return exit_status(lambda: _say(argv))
 
 
@@ -40,9 +40,9 @@ def _say(argv: list[str]) -> None:
 
 
 def estimate(words: list[str]) -> tuple[int, float, int]:
-    """Runs of a sweep, seconds that they take one after another, and threads of each.
+    """Return the number of runs of a sweep, their seconds in all, and the threads of a run.
 
-    :raises UserError: settings that do not fit
+    :raises UserError: a setting is invalid
     """
     overrides = check_overrides(words)
     hydra_settings(overrides)

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Long runs at published settings, in the background and at the lowest priority: works off the list
-# configs/evidence.yaml, each run by the code of its tag. docs/reproducing.md has the whole story.
+# Executes the list configs/evidence.yaml: long runs at published settings, in the background and at
+# the lowest priority, each with the code of its tag. docs/reproducing.md explains it.
 #
-#   scripts/evidence.sh [start]             start the queue, or resume it (--foreground: stay;
-#                                           --retry: also runs that failed twice with the same error)
+#   scripts/evidence.sh [start]             start the queue, or resume it (--foreground: run it in
+#                                           this process; --retry: retry runs that failed twice
+#                                           with the same error)
 #   scripts/evidence.sh status | stop       one line per run | save all runs and stop
-#   scripts/evidence.sh collect             copy what there is to results/paper/
+#   scripts/evidence.sh collect             copy the records of the runs to results/paper/
 #
-#   EVIDENCE_DIR      clones and run folders (default: ../snnrl-evidence)
+#   EVIDENCE_DIR      folder of clones and run folders (default: ../snnrl-evidence)
 #   EVIDENCE_LIST     another list of runs
 #   EVIDENCE_AT_ONCE  runs at a time (default: cores)
-#   EVIDENCE_PYTHON   interpreter of the runs, in place of each clone's own .venv
-#   RESULTS           where collect copies to (default: results/paper)
+#   EVIDENCE_PYTHON   interpreter of the runs (default: the .venv of each clone)
+#   RESULTS           folder to which collect copies (default: results/paper)
 set -euo pipefail
 for name in EVIDENCE_DIR EVIDENCE_LIST RESULTS; do
     case "${!name:-/}" in
@@ -25,6 +26,6 @@ command -v "$python" >/dev/null || {
     echo "error: $python: missing; expected 'make setup' first" >&2
     exit 2
 }
-# One thread here too: the queue is a fork of this process.
+# One thread here, too, because the queue is a fork of this process.
 export OMP_NUM_THREADS=1
 exec "$python" -m scripts.evidence "$@"

@@ -1,9 +1,9 @@
-"""Write the table of methods into ``docs/methods.md`` from what its tests see.
+"""Write the table of methods into ``docs/methods.md`` from the outcomes of its tests.
 
     python -m scripts.methods_table
 
-A cell is what ``tests/test_methods.py`` sees: an agent with the method that learns, or a refusal.
-The test compares later runs with the table.
+A cell is an outcome of ``tests/test_methods.py``: an agent with the method learns, or is refused.
+Without this script the test compares its outcomes with the table.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ TITLES = {
     "loss": "Loss terms, `loss=`",
 }
 KINDS = {"bn": "norm"}
-"""Group -> the registry's name of its kind, where that is another."""
+"""Group -> kind in the registry, if it has another name."""
 
 PLACES = ("TD3", "DDPG", "SAC", "DQN", "PPO", "DQN, images", "PPO, images")
 KERNELS = ("native", "compile")
 COLUMNS = (*PLACES, *KERNELS)
 RECORD = "METHODS_RECORD"
-"""Environment variable: the file to which the tests append instead of comparing."""
+"""Environment variable with the file to which the tests append outcomes, instead of comparing."""
 
 
 class Cell(NamedTuple):
@@ -56,7 +56,7 @@ Outcomes = Mapping[Cell, str]
 
 def methods() -> list[tuple[str, str]]:
     """Return group and name of every method, in the order of the tables."""
-    # Not those of the registry, to which a process can have added its own.
+    # Not from the registry, to which this process may have added methods of its own.
     # Only of normalisations is `none` a component.
     return [
         (group, name)
@@ -87,7 +87,7 @@ def read_table(text: str) -> dict[Cell, str]:
 
 
 def page(outcomes: Outcomes, before: str) -> str:
-    """Return the page with its tables written anew; what stands before the first stays."""
+    """Return the page with new tables; the text before the first table is kept."""
     parts = [re.split(r"^## ", before, flags=re.MULTILINE)[0].rstrip()]
     for group, title in TITLES.items():
         own = ["statistics"] if group == "bn" else []
@@ -134,7 +134,7 @@ def _markdown(columns: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def main() -> int:
-    """Run the tests, then write the page."""
+    """Run the tests, write the page and return the exit status."""
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder, "cells.tsv")
         command = [sys.executable, "-m", "pytest", "-q", "tests/test_methods.py", *sys.argv[1:]]

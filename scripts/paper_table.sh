@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The table of CaRe-BN (arXiv 2509.23791) and around it, as one sweep: TD3 and DDPG, five
-# environments, three neurons, five normalisations, five seeds; then the ordinary actors.
-# Run again, it goes on where it stopped. Other arguments go to the training command.
+# The table of CaRe-BN (arXiv 2509.23791) and more, as one sweep: TD3 and DDPG, five environments,
+# three neurons, five normalisations, five seeds. A second sweep has the ordinary actors. Run it
+# again to resume. Other arguments go to the training command.
 #
-#   DRY_RUN=1 scripts/paper_table.sh          how many runs, how long, which commands
+#   DRY_RUN=1 scripts/paper_table.sh          print the commands, the number of runs and the time
 #   LAUNCHER=submitit_slurm scripts/paper_table.sh hydra.launcher.partition=long
-#   ENVS=hopper NEURONS=clif scripts/paper_table.sh      a part of it
+#   ENVS=hopper NEURONS=clif scripts/paper_table.sh      a part of the table
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -33,7 +33,7 @@ if [ -n "${DRY_RUN:-}" ]; then
     exec "$python" scripts/estimate_sweep.py "${spiking[@]:4}" -- "${ordinary[@]:4}"
 fi
 
-# What failed in one does not keep the other from being done.
+# Failed runs (status 1) do not stop the script.
 status=0
 "${spiking[@]}" || status=$?
 [ "$status" -le 1 ] || exit "$status"

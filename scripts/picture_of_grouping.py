@@ -1,6 +1,6 @@
-"""Draws docs/images/grouping.png: what grouping and smoothing in W&B do to the curves of a sweep.
+"""Draw docs/images/grouping.png: the effect of grouping and smoothing in W&B on a sweep's curves.
 
-Not a screenshot: the three views are drawn here, from the csv files of results/quickstart.
+The three views are not screenshots. They are drawn here from the csv files of results/quickstart.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SMOOTHING = 0.5
 def draw(results: Path, picture: Path) -> None:
     """Draw the picture.
 
-    :param results: folder with the runs of a sweep, of which the seeds of one setting have the
-        same steps
-    :param picture: the PNG; its folder is made
+    :param results: folder with the runs of a sweep, whose seeds have the same steps if they share
+        their other settings
+    :param picture: PNG file to write; its folder is created
     """
     groups: dict[str, list[pd.Series]] = {}
     for folder in sorted(results.glob(f"*/*/{SEED}*")):
@@ -52,7 +52,7 @@ def draw(results: Path, picture: Path) -> None:
 
 
 def smooth(curve: pd.Series) -> pd.Series:
-    """Exponential moving average, divided by its weights' sum, which is below 1 at the start."""
+    """Return the moving average, divided by the sum of its weights, which is below 1 at first."""
     total, weights, values = 0.0, 0.0, []
     for value in curve:
         total = SMOOTHING * total + (1 - SMOOTHING) * value

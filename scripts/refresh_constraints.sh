@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes constraints.txt from a clean install of everything that pyproject.toml asks for. Torch
-# stays at its pin, because its version and the index it comes from go together: to move it,
-# change its line in constraints.txt first.
+# Writes constraints.txt from a clean install of everything that pyproject.toml requires. Torch
+# keeps its pin, because its version and its index go together. To upgrade torch, change its line
+# in constraints.txt first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -3,14 +3,14 @@
 
     python scripts/stock_baselines.py algo=td3 actor=ann env=pendulum seed=0 ...
 
-takes what ``python -m snnrl.train`` takes for a single run with ``actor=ann`` and evaluates in the
-same way, so that ``python -m snnrl.compare`` shows both (``actor.name`` is ``stock`` here). Where a
-setting of snnrl has no counterpart in Stable-Baselines3 it must be at Stable-Baselines3's value.
+The settings are those of ``python -m snnrl.train`` for a single run with ``actor=ann``. Evaluation
+is the same, too, so ``python -m snnrl.compare`` can show both (here ``actor.name`` is ``stock``). A
+setting without a counterpart in Stable-Baselines3 must have the value that matches it.
 
-What still differs: DDPG's critic takes the action at its second layer in snnrl and at its first in
-Stable-Baselines3; DQN's share of random actions falls from the first update on in snnrl and from
-step 0 on in Stable-Baselines3, to reach its end at the same step. Both learn with torch's fused
-Adam, which is snnrl's default and not Stable-Baselines3's; it rounds otherwise.
+Two differences remain. DDPG's critic takes the action at its second layer in snnrl, and at its
+first in Stable-Baselines3. DQN's exploration rate starts to fall at the first update in snnrl, and
+at step 0 in Stable-Baselines3; both reach the final rate at the same step. Both agents learn with
+torch's fused Adam, snnrl's default, which rounds differently from Stable-Baselines3's.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ STOCK: dict[str, dict[str, Any]] = {
     "dqn": {"loss": "huber", "max_grad_norm": 10, "replacement": True},
     "ppo": {"normalize_observations": False, "normalize_rewards": False},
 }
-"""Settings that Stable-Baselines3 does not have, and what it does."""
+"""Settings by algorithm, with the only values that match Stable-Baselines3."""
 
 
 class Evaluation(BaseCallback):
-    """Evaluates at the start of rollouts and at the end, as a run of snnrl does."""
+    """Callback that evaluates before rollouts and at the end, as a run of snnrl does."""
 
     def __init__(self, evaluator: Evaluator, table: Table, every: int):
         super().__init__()
@@ -88,7 +88,7 @@ class Evaluation(BaseCallback):
 
 
 def main(overrides: list[str]) -> int:
-    """Check the command line and train; the exit status is 0, or 2 for a mistake."""
+    """Check the command line, train, and return the exit status: 0, or 2 for a user error."""
     return exit_status(lambda: _check_and_train(overrides))
 
 
@@ -100,13 +100,13 @@ def _check_and_train(overrides: list[str]) -> None:
 
 
 OURS = {"joint_pass": False, "target_networks": True}
-"""Settings that Stable-Baselines3 has not, with the values at which it is the same."""
+"""Settings that Stable-Baselines3 lacks, with the values that match it."""
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse what would compare unlike agents.
+    """Refuse settings with which the two agents would differ.
 
-    :raises UserError: the first setting that Stable-Baselines3 does not have, or has otherwise
+    :raises UserError: Stable-Baselines3 lacks a setting, or does not match its value
     """
     if cfg.actor.name != "ann":
         raise UserError(f"actor={cfg.actor.name}: expected actor=ann")
@@ -132,7 +132,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def train(cfg: DictConfig, overrides: list[str]) -> None:
-    """One run, into a folder that ``snnrl.compare`` reads; a finished one is left as it is."""
+    """Train into a folder that ``snnrl.compare`` reads, unless the run there is already done."""
     env_name = cfg.env.id.replace("/", "-")
     folder = Path(cfg.results_dir) / env_name / f"{cfg.algo.name}-stock" / seed_folder(cfg.seed)
     if is_done(folder):
@@ -147,7 +147,7 @@ def train(cfg: DictConfig, overrides: list[str]) -> None:
     facts = {**collect("naive", cfg.threads, cfg.seed), "overrides": overrides}
     write_provenance(folder, [facts])
     agent = build(cfg, build_training_env(cfg))
-    # What an agent of snnrl does to observations before it acts.
+    # The evaluator calls this method, with which agents of snnrl normalise observations.
     agent.normalize = lambda observations: observations  # type: ignore[attr-defined]
     evaluator = build_evaluator(cfg)
     table = Table(folder / EVALUATIONS, COLUMNS)
@@ -156,7 +156,7 @@ def train(cfg: DictConfig, overrides: list[str]) -> None:
 
 
 def build(cfg: DictConfig, env: VecEnv) -> BaseAlgorithm:
-    """Stable-Baselines3's agent for these settings."""
+    """Return Stable-Baselines3's agent with these settings."""
     algo: dict[str, Any] = OmegaConf.to_container(cfg.algo)  # type: ignore[assignment]
     name = algo.pop("name")
     for key in STOCK.get(name, {}):
@@ -176,7 +176,7 @@ def build(cfg: DictConfig, env: VecEnv) -> BaseAlgorithm:
     if name == "sac":
         algo["ent_coef"] = "auto" if algo["ent_coef"] is None else algo["ent_coef"]
     if name == "dqn":
-        # By environment steps there, by updates here.
+        # Stable-Baselines3 counts environment steps, snnrl counts updates.
         steps = cfg.algo.train_freq / cfg.algo.gradient_steps
         algo["target_update_interval"] = round(algo.pop("target_update_updates") * steps)
         explored = algo.pop("exploration_updates") * steps + cfg.algo.learning_starts

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Looks for what pip cannot install. Root on Debian or Ubuntu: installs what is missing; anyone
-# else is told. Always succeeds: training with the naive kernels needs none of it.
+# Checks for the system packages that pip cannot install. As root on Debian or Ubuntu it installs
+# the missing ones; otherwise it names them. It always succeeds, because training with the naive
+# kernels needs none of them.
 set -eu
 
 [ "$(uname -s)" = Linux ] || exit 0

@@ -4,9 +4,9 @@
 command, or a range to search in: ``bn=carebn,vanilla``, ``algo.batch_size=choice(64,128)``,
 ``algo.gamma=interval(0.9,0.999)``, ``'algo.learning_rate=tag(log,interval(1e-4,1e-2))'``.
 
-What is maximised is the return of the last evaluation, its mean over episodes and seeds. Trials
-are ordinary runs in ``results_dir``, and the study lies there too: the same command resumes it.
-``hydra-optuna-sweeper`` is no choice: it asks for an Optuna older than 3.
+The objective is the return of the last evaluation, averaged over episodes and seeds. Trials are
+ordinary runs in ``results_dir``. The study is stored there, too, so the same command resumes it.
+``hydra-optuna-sweeper`` cannot be used, because it requires an Optuna older than 3.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from snnrl.experiment.signals import stop_on_signals
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; its exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description="Search for good settings with Optuna.")
     parser.add_argument("--trials", type=int, default=20, help="number of trials (20)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each trial, 0, 1, ... (3)")
@@ -41,9 +41,11 @@ def main(argv: list[str]) -> int:
 
 
 def tune(settings: list[str], trials: int, seeds: int) -> None:
-    """Do so many trials in all, and print the best.
+    """Run the trials of a study that are not complete yet, and print the best.
 
-    :raises UserError: nothing to search in, or settings that do not fit
+    :param trials: trials in all, those of earlier commands included
+    :param seeds: seeds of each trial
+    :raises UserError: there is nothing to search, or a setting is invalid
     :raises RunFailed: every trial failed
     """
     try:
@@ -66,7 +68,7 @@ def tune(settings: list[str], trials: int, seeds: int) -> None:
         direction="maximize",
         load_if_exists=True,
     )
-    # A study that goes on must not draw again what it drew at first.
+    # A resumed study must not draw the values of its first trials again.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
 
     def objective(trial: Any) -> float:
@@ -78,7 +80,7 @@ def tune(settings: list[str], trials: int, seeds: int) -> None:
         return sum(returns) / seeds
 
     for cut_off in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        # Its runs go on where they stopped.
+        # The same values again, so that its runs resume.
         study.tell(cut_off.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(cut_off.params)
     finished = (optuna.trial.TrialState.COMPLETE,)
@@ -92,7 +94,7 @@ def tune(settings: list[str], trials: int, seeds: int) -> None:
 
 
 def suggest(trial: Any, override: Override) -> Any:
-    """A value of the range that an override gives."""
+    """Return a value from the range of an override."""
     key = override.get_key_element()
     sweep = override.value()
     if not isinstance(sweep, IntervalSweep):

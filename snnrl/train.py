@@ -47,9 +47,9 @@ from snnrl.text import one_line
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check the command line, run what it asks for, turn errors into an exit status.
+    """Run the training command and return its exit status.
 
-    :param argv: arguments, those of the process if not given
+    :param argv: arguments; by default those of the process
     """
     argv = sys.argv[1:] if argv is None else argv
     again = "stopped at once; the same command resumes from the last checkpoint"
@@ -90,11 +90,11 @@ def _check_distinct_folders(
 ) -> None:
     """Refuse a sweep in which two runs would share a run folder.
 
-    By the composed configurations: texts that differ may be one setting, such as the neuron's
-    where nothing spikes.
+    The composed configurations decide: different overrides may mean the same run, such as two
+    neurons where nothing spikes.
 
     :param composed: see :func:`_compose_and_check`
-    :param swept: which of the overrides have several values
+    :param swept: for each override, whether it has several values
     """
     hashes = {texts: settings_hash(cfg) for texts, cfg in composed.items()}
     first: dict[tuple[str, str, int], list[str]] = {}
@@ -116,10 +116,10 @@ def _check_distinct_folders(
 
 
 def _compose_and_check(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfig]:
-    """Configurations of a sweep's runs, checked: one with each seed and one with each choice of
-    the other settings, by the overrides that give them.
+    """Return the checked configurations of a sweep, by the overrides that they stand for.
 
-    All of them together would only take longer: a seed fits whatever the others are.
+    There is one for each seed, and one for each choice of the other settings. Checking every
+    combination would only take longer, because a seed is valid with any other settings.
     """
     composed: dict[tuple[str, ...], DictConfig] = {}
     for job in jobs:
@@ -129,7 +129,7 @@ def _compose_and_check(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfi
             check_settings(cfg)
             composed.setdefault(seed, cfg)
             composed.setdefault(others, cfg)
-    # These take seconds to import, which no mistake that was found by now has to wait for.
+    # This import takes seconds, so mistakes that can be found without it are reported before.
     with importing():
         from snnrl.experiment.config.validate import validate
 
@@ -139,19 +139,19 @@ def _compose_and_check(jobs: list[list[str]]) -> dict[tuple[str, ...], DictConfi
 
 
 def _split_seed(job: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A run's seed, empty where none is given, and its other settings."""
+    """Return the seed of a run, empty if none is given, and its other settings."""
     seed = tuple(text for text in job if text.startswith("seed="))
     return seed, tuple(text for text in job if text not in seed)
 
 
 def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) -> None:
-    """All runs of a sweep, and at its end what came of them.
+    """Execute all runs of a sweep, then print their outcomes.
 
-    :param options: arguments of Hydra's own
-    :param runs: how many there are
+    :param options: Hydra's own arguments
+    :param runs: number of runs
     :param threads: CPU threads of a run
     :raises RunFailed: not every run is done
-    :raises Interrupted: a signal came; what ran has saved itself
+    :raises Interrupted: a signal arrived; the runs in progress have saved themselves
     """
     launcher, folder = hydra_settings(overrides, "hydra/launcher", "hydra.sweep.dir")
     check_launcher(launcher)
@@ -165,7 +165,7 @@ def _sweep(options: list[str], overrides: list[str], runs: int, threads: int) ->
         with stop_on_signals(tell=sweep.ask_to_stop) as stop:
             _run_hydra([*options, *others, f"hydra.sweep.dir='{quoted}'"])
     except Interrupted:
-        pass  # said below, with all others
+        pass  # reported below, with all runs
     except KeyboardInterrupt:
         _print_outcomes(sweep.outcomes())
         raise
@@ -206,10 +206,10 @@ def _describe_sequence(runs: int, threads: int) -> str:
 
 
 def _with_search_path(argv: list[str]) -> list[str]:
-    """The arguments with ``--config-dir`` as a setting, so that jobs elsewhere have it too."""
+    """Return the arguments with ``--config-dir`` as a setting, which reaches jobs elsewhere too."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    # Else it would be taken for the beginning of -cd.
+    # Otherwise argparse would take -c for an abbreviation of -cd.
     parser.add_argument("--cfg", "-c")
     found, others = with_short_errors(parser).parse_known_args(argv)
     folders = [written(f"file://{Path(folder).absolute()}") for folder in found.config_dir]
@@ -237,7 +237,7 @@ def _needs_hydra(flags: argparse.Namespace) -> bool:
 
 def _run_hydra(arguments: list[str]) -> None:
     sys.argv = [sys.argv[0], *arguments]
-    # Hydra would print a traceback and exit by itself; this makes it raise.
+    # Without this Hydra prints a traceback and exits; with it, it raises.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register()
     try:
@@ -247,9 +247,9 @@ def _run_hydra(arguments: list[str]) -> None:
 
 
 def _job(cfg: DictConfig) -> float:
-    """One run of a sweep; its value is what an optimiser of settings maximises.
+    """Execute one run of a sweep and return its final return, which a sweeper may maximise.
 
-    NaN for a run that failed: of an exception Hydra would make a line of its own.
+    A run that failed returns NaN, because Hydra would report an exception in its own words.
     """
     hydra_cfg = HydraConfig.get()
     overrides = list(hydra_cfg.overrides.task)
@@ -261,7 +261,7 @@ def _job(cfg: DictConfig) -> float:
         try:
             return perform(cfg, overrides, sweep, hydra_cfg.job.num).final_return
         except (UserError, RunFailed) as problem:
-            # Said now, and once more at the end of the sweep, which may be days away.
+            # Reported now, and again at the end of the sweep, which may be days away.
             print(one_line(f"failed: {problem}"), file=sys.stderr)
             return math.nan
 

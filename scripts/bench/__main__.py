@@ -11,13 +11,13 @@ from snnrl.errors import exit_status
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0, 1 where a contestant computes something else or fails, 2 for a mistake."""
+    """Return the exit status: 0, 1 if a contestant is wrong or fails, 2 for a user error."""
     return exit_status(lambda: _bench(arguments))
 
 
 def _bench(arguments: Sequence[str]) -> int:
     options = parse(arguments)
-    # Before torch is imported, which reads them once.
+    # Before the import of torch, which reads them only then.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(options.threads)
     from scripts.bench.run import run

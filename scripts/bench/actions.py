@@ -1,4 +1,4 @@
-"""One action: a single observation, from numpy to numpy, and the bare network."""
+"""Time of one action: from a numpy observation to a numpy action, and of the network alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHECKED = 16
 
 
 def measure(options: Options) -> list[Table]:
-    """Two tables for each algorithm: ``predict`` and the network alone."""
+    """Return two tables per algorithm: ``predict`` and the network alone."""
     tables = []
     for algo in options.algorithms:
         torch._dynamo.reset()
@@ -39,7 +39,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def contestants(algo: str, options: Options) -> list[Contestant]:
-    """Our backends, the published loop (TD3), the floor and Stable-Baselines3's own agent."""
+    """Return our backends, the published loop (TD3), the floor and Stable-Baselines3's agent."""
     shared = Shared(algo, options)
     observations = some_observations(shared.first.observation_space, options.seed)
     found = [
@@ -57,7 +57,7 @@ def contestants(algo: str, options: Options) -> list[Contestant]:
 
 
 def some_observations(space: spaces.Space[Any], seed: int) -> np.ndarray:
-    """``[CHECKED * trials, ...]``, distributed as those that the agents learn from."""
+    """Return ``[CHECKED * trials, ...]``, with the distribution that the agents learn from."""
     assert isinstance(space, spaces.Box)
     generator = np.random.default_rng(seed)
     shape = (CHECKED * TOLERANCE.trials, *space.shape)
@@ -67,12 +67,12 @@ def some_observations(space: spaces.Space[Any], seed: int) -> np.ndarray:
 
 
 def of_trial(observations: np.ndarray, trial: int) -> np.ndarray:
-    """The observations that a trial looks at."""
+    """Return the observations of a trial."""
     return observations[trial * CHECKED : (trial + 1) * CHECKED]
 
 
 def ours(kernel: str, shared: Shared, observations: np.ndarray) -> Ready:
-    """Our agent: the gate sees what its network makes of the observations, one at a time."""
+    """Return our agent; the gate compares the outputs of its network for single observations."""
     agent = shared.agent(kernel)
     ready = without_gate(agent, observations)
     network = network_of(agent)
@@ -86,7 +86,7 @@ def ours(kernel: str, shared: Shared, observations: np.ndarray) -> Ready:
 
 
 def published(shared: Shared, observations: np.ndarray) -> Ready:
-    """The published loop; ``predict`` records a graph, as published, the network alone does not."""
+    """Return the published loop; ``predict`` records a graph, as published, the network none."""
     agent = StepwiseTD3(shared.agent("naive"))
     first, tensor = observations[0], as_tensor(shared.first, observations[0])
 
@@ -103,7 +103,7 @@ def published(shared: Shared, observations: np.ndarray) -> Ready:
 
 
 def without_gate(agent: Any, observations: np.ndarray) -> Ready:
-    """Any agent of Stable-Baselines3."""
+    """Return any agent of Stable-Baselines3, whose outputs are not compared."""
     network, first = network_of(agent), observations[0]
     tensor = as_tensor(agent, first)
 
@@ -115,7 +115,7 @@ def without_gate(agent: Any, observations: np.ndarray) -> Ready:
 
 
 def network_of(agent: Any) -> Callable[[Tensor], Tensor]:
-    """From observations ``[B, ...]`` to actions or values, deterministic, in evaluation mode."""
+    """Return the deterministic network, ``[B, ...]`` to actions or values, in evaluation mode."""
     policy = agent.policy
     policy.set_training_mode(False)
     if hasattr(policy, "q_net"):
@@ -127,6 +127,6 @@ def network_of(agent: Any) -> Callable[[Tensor], Tensor]:
 
 
 def as_tensor(agent: Any, observation: np.ndarray) -> Tensor:
-    """``[1, ...]`` on the agent's device, in the type that its network takes."""
+    """Return ``[1, ...]`` on the agent's device, in the dtype that its network takes."""
     tensor, _ = agent.policy.obs_to_tensor(observation)
     return tensor if tensor.dtype == torch.uint8 else tensor.float()

@@ -1,4 +1,4 @@
-"""The published actor, 170-256-256-60: one pass in training mode, and back."""
+"""Time of the published actor, 170-256-256-60, forward and backward in training mode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOLERANCE = Tolerance(values_after_flips=0.1, trials=5)
 
 
 def measure(options: Options) -> list[Table]:
-    """A table for each direction."""
+    """Return a table for the forward pass, and one for forward and backward."""
     torch._dynamo.reset()
     of = sizes(options)
     widths = layer_widths(of)
@@ -37,12 +37,12 @@ def measure(options: Options) -> list[Table]:
 
 
 def layer_widths(of: Sizes) -> list[int]:
-    """Neurons of the encoder, of the hidden layers and of the output population."""
+    """Return the neurons of the encoder, of the hidden layers and of the output population."""
     return [of.observations * of.population, *of.hidden, of.actions * of.population]
 
 
 def make_network(of: Sizes, kernel: str, seed: int) -> SpikingNetwork:
-    """The actor's network, in training mode."""
+    """Return the actor's network, in training mode."""
     torch.manual_seed(seed)
     return SpikingNetwork(
         of.observations,
@@ -59,31 +59,31 @@ def make_network(of: Sizes, kernel: str, seed: int) -> SpikingNetwork:
 
 
 class Actor(nn.Module):
-    """A network with the bound on actions."""
+    """Spiking network with bounded actions."""
 
     def __init__(self, network: SpikingNetwork):
         super().__init__()
         self.network = network
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Actions in [-1, 1]."""
+        """Return actions in [-1, 1]."""
         return torch.tanh(self.network(observation))
 
 
 class PeerNeuron(nn.Module):
-    """A peer's neurons where ours would be."""
+    """A peer's neurons in place of ours."""
 
     def __init__(self, run: Neuron):
         super().__init__()
         self.run = run
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """Spikes; the state is the peer's own."""
+        """Return spikes, and no state, which the peer keeps itself."""
         return self.run(x), None
 
 
 def contestants(options: Options) -> list[Contestant]:
-    """Our backends, the naive network with peers' neurons, the published loop and the floor."""
+    """Return our backends, the naive network with peers' neurons, the published loop, the floor."""
     of = sizes(options)
     data = Data(of, options)
 
@@ -124,7 +124,7 @@ def contestants(options: Options) -> list[Contestant]:
 
 
 def products(of: Sizes, device: str) -> Ready:
-    """The floor."""
+    """Return the floor: the matrix products alone."""
     widths, rows = layer_widths(of), of.time_steps * of.batch
     there = forward(widths, rows)
     back = there + backward(widths, rows, inputs=True)
@@ -132,7 +132,7 @@ def products(of: Sizes, device: str) -> Ready:
 
 
 class Data:
-    """Seeded observations ``[B, D]`` and upstream gradients ``[B, A]``, others in each trial."""
+    """Seeded observations ``[B, D]`` and upstream gradients ``[B, A]``, different in each trial."""
 
     def __init__(self, of: Sizes, options: Options):
         self.of = of
@@ -146,7 +146,10 @@ class Data:
 
 
 def timed(actor: nn.Module, data: Data, **arguments: bool) -> Ready:
-    """Forward without gradients, forward and backward with them, both moving the statistics."""
+    """Return the forward pass without gradients, and forward and backward with them.
+
+    Both update the moving statistics.
+    """
     observation, upstream = data[0]
     untouched = deepcopy(actor)
 
@@ -172,9 +175,9 @@ def timed(actor: nn.Module, data: Data, **arguments: bool) -> Ready:
 
 
 def outcome(actor: nn.Module, actions: Tensor) -> Outcome:
-    """Actions, gradients of all parameters and moving statistics, in the order of the layers.
+    """Return actions, gradients of all parameters and moving statistics, in the order of layers.
 
-    The gradient of a bias in front of a normalisation is 0 but for rounding, so it is left out.
+    The gradient of a bias before a normalisation is 0 except for rounding, so it is left out.
     """
     gradients = {name: p.grad for name, p in actor.named_parameters() if p.grad is not None}
     state = dict(actor.state_dict())

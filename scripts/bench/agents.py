@@ -25,15 +25,16 @@ OURS = {"td3": TD3, "ddpg": DDPG, "sac": SAC, "dqn": DQN, "ppo": PPO}
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of networks and batches, as published.
+    """Sizes of networks and batches; the defaults are published.
 
-    :param observations, actions: of the continuous tasks (HalfCheetah)
-    :param bytes, choices: of the discrete one (Atari's memory)
-    :param hidden: of spiking actors and of critics
+    :param observations, actions: sizes of the continuous task (HalfCheetah)
+    :param bytes, choices: size of an observation and number of actions of the discrete task (Atari
+        RAM)
+    :param hidden: hidden layers of spiking actors and of critics
     :param ddpg_critic, q_network, values: hidden layers of DDPG's critic, DQN, PPO's critic
     :param time_steps: T
-    :param population: neurons for each observation and each output
-    :param batch, dqn_batch, ppo_batch: minibatches
+    :param population: neurons per observation and per output
+    :param batch, dqn_batch, ppo_batch: minibatch sizes
     :param rollout: steps of PPO's rollout
     :param stored: transitions in the buffer
     """
@@ -75,17 +76,17 @@ QUICK = Sizes(
 
 
 def sizes(options: Options) -> Sizes:
-    """The published ones, or tiny ones."""
+    """Return the published sizes, or tiny ones with ``quick``."""
     return QUICK if options.quick else PUBLISHED
 
 
 def batch_size(algo: str, of: Sizes) -> int:
-    """Of a minibatch."""
+    """Return the minibatch size of an algorithm."""
     return {"dqn": of.dqn_batch, "ppo": of.ppo_batch}.get(algo, of.batch)
 
 
 def architecture(algo: str, of: Sizes) -> Any:
-    """``net_arch``."""
+    """Return ``net_arch`` of an algorithm."""
     hidden = list(of.hidden)
     return {
         "td3": {"pi": hidden, "qf": hidden},
@@ -97,8 +98,8 @@ def architecture(algo: str, of: Sizes) -> Any:
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    # Without noise on the target's action a backend that draws from another generator still
-    # computes the same; the noise is drawn nevertheless, with deviation 0.
+    # No noise on the target's action, so that backends with other generators compute the same. The
+    # noise is still drawn, with a standard deviation of 0.
     "td3": dict(learning_rate=3e-4, tau=0.005, target_policy_noise=0.0),
     "ddpg": dict(learning_rate=1e-4, tau=0.001),
     "sac": dict(learning_rate=3e-4, tau=0.005),
@@ -112,8 +113,8 @@ OUR_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 GENTLE_EPS = 1.0
-"""For comparing agents: Adam then moves a weight by what its gradient is. As usually set it moves
-each by about the learning rate, which makes of a rounding error around 0 a step of full size."""
+"""Adam's eps for comparing agents: with it a step is nearly proportional to the gradient. With the
+usual eps a step is about the learning rate, so a rounding error around 0 becomes a full step."""
 
 
 def spiking(
@@ -124,10 +125,10 @@ def spiking(
     gentle: bool = False,
     **changes: Any,
 ) -> BaseAlgorithm:
-    """Our agent, untrained, with a full buffer; its policy as a run configures it.
+    """Return our agent, untrained, with a full buffer and the policy that a run configures.
 
-    :param gentle: for the gate: Adam as in :data:`GENTLE_EPS`, targets that follow visibly, one
-        epoch of PPO
+    :param gentle: whether to use the gate's settings: Adam as in :data:`GENTLE_EPS`, target
+        networks that move visibly, one epoch of PPO
     """
     of = sizes(options)
     policy_kwargs = dict(
@@ -150,7 +151,7 @@ def spiking(
 def ordinary(
     algo: str, options: Options, env: gym.Env[Any, Any] | str | None = None, **changes: Any
 ) -> BaseAlgorithm:
-    """Stable-Baselines3's own agent of the same hidden sizes, untrained, with a full buffer."""
+    """Return Stable-Baselines3's agent of the same hidden sizes, untrained, with a full buffer."""
     stock = getattr(stable_baselines3, algo.upper())
     policy_kwargs = dict(net_arch=architecture(algo, sizes(options)))
     arguments = dict(SETTINGS[algo])
@@ -194,7 +195,7 @@ def _full(
 
 
 def fill(agent: BaseAlgorithm) -> None:
-    """Random steps into the replay buffer, or one rollout of PPO; nothing is learned."""
+    """Fill the replay buffer with random steps, or PPO's rollout buffer, without learning."""
     if isinstance(agent, OffPolicyAlgorithm):
         agent.learn(agent.learning_starts)
         return
@@ -205,36 +206,38 @@ def fill(agent: BaseAlgorithm) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """The global generators that minibatches and noise are drawn from; DQN's minibatches without
-    replacement are Python's."""
+    """Seed the global generators of minibatches and noise.
+
+    Python's draws DQN's minibatches without replacement.
+    """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 class FixedMinibatches:
-    """Stands in for a replay buffer: gives the same minibatches, in their order, to everybody."""
+    """Substitute for a replay buffer that gives every agent the same minibatches, in order."""
 
     def __init__(self, batches: list[ReplayBufferSamples]):
         self.batches = list(batches)
 
     def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
-        """The next one."""
+        """Return the next minibatch."""
         return self.batches.pop(0)
 
     def size(self) -> int:
-        """How many transitions are left."""
+        """Return the number of transitions left."""
         return sum(len(batch.observations) for batch in self.batches)
 
 
 def minibatches(agent: OffPolicyAlgorithm, count: int, seed: int) -> list[ReplayBufferSamples]:
-    """``count`` minibatches of the agent's buffer."""
+    """Return ``count`` minibatches of the agent's buffer."""
     seed_everything(seed)
     assert agent.replay_buffer is not None
     found = []
     for _ in range(count):
         batch = agent.replay_buffer.sample(agent.batch_size)
-        # A buffer may hand out the same memory each time.
+        # A buffer may return the same memory each time.
         copies = [part if part is None else part.clone() for part in batch]
         found.append(ReplayBufferSamples._make(copies))
     return found

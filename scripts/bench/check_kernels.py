@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Hold every Triton operator against the naive one on a real GPU.
+"""Compare every Triton operator with the naive one on a real GPU.
 
     python scripts/bench/check_kernels.py [PART/PARTS]
 
-Forward and backward, float32 and bfloat16: spikes must be the naive operators' own, gradients close
-to autograd's, and a second run must give the same bits. One captured CUDA graph is replayed too.
-Prints a table; exit status 1 on any mismatch, 2 without a CUDA device. Most of the time goes into
-compiling, so several processes, a part of the cases each, are done sooner: 1/6, 2/6, ...
+Forward and backward are checked, in float32 and bfloat16. Spikes must equal those of the naive
+operators, gradients must be close to autograd's, and a second run must give the same bits. One
+captured CUDA graph is replayed, too. The output is a table. The exit status is 1 on any mismatch, 2
+without a CUDA device. Most of the time is compilation, so several processes with a part of the
+cases each (1/6, 2/6, ...) finish sooner.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ NEURONS: dict[str, tuple[float, ...]] = {
     "clif": CLIFConstants(current_decay=0.5, decay=0.75),
     "dynamic": DynamicConstants(current_decay=0.5, tv=-0.172, tu=0.529, tr=0.021, ts=0.132),
 }
-"""With the published constants."""
+"""Published constants of each neuron."""
 
 SCALES = {
     "rectangular": 0.5,
@@ -44,8 +45,8 @@ SCALES = {
 }
 ODD = (5, 33, 257)
 SHAPES = ((5, 256, 256), (8, 64, 4096), (1, 256, 256), (40, 16, 128), ODD, (5, 4096, 64))
-"""The published one, a wide one, one step, more steps than are unrolled, no multiples of a block,
-and more rows than one program owns."""
+"""In order: published, wide, one step, more steps than are unrolled, no multiples of a block, more
+rows than one program handles."""
 
 EPS, THRESHOLD = 1e-5, 0.999
 LIMITS = {torch.float32: 1e-4, torch.bfloat16: 1e-2}
@@ -53,14 +54,14 @@ LIMITS = {torch.float32: 1e-4, torch.bfloat16: 1e-2}
 
 
 class Run(NamedTuple):
-    """What one call gave: outputs that must be exact, outputs that must be close."""
+    """Outputs of one call: those that must be exact, and those that must be close."""
 
     exact: list[Tensor]
     close: list[Tensor]
 
 
 class Case(NamedTuple):
-    """Two ways to compute the same."""
+    """Two ways to compute the same result."""
 
     name: str
     shape: tuple[int, ...]
@@ -70,13 +71,13 @@ class Case(NamedTuple):
 
 
 def make_dynamics(neuron: str, surrogate: str, detach_reset: bool) -> Dynamics:
-    """A neuron with the published constants."""
+    """Return a neuron with the published constants."""
     shape = Surrogate(surrogate, SCALES[surrogate])
     return Dynamics(neuron, 0.5, shape, detach_reset, NEURONS[neuron])
 
 
 def naive_encode(drive: Tensor, time_steps: int) -> Tensor:
-    """Integrate, spike, soft reset, with the gradient straight through."""
+    """Return spikes of integration with a soft reset and a straight-through gradient."""
     potential, spikes = torch.zeros_like(drive), []
     for _ in range(time_steps):
         potential = potential + drive
@@ -88,13 +89,13 @@ def naive_encode(drive: Tensor, time_steps: int) -> Tensor:
 
 
 def normal(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
-    """Normally distributed numbers that no device changes."""
+    """Return normally distributed numbers, the same on every device."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator).to(device)
 
 
 def differentiate(output: Tensor, g: Tensor, *inputs: Tensor) -> list[Tensor]:
-    """Gradients of the inputs from ``g = dL/d output``."""
+    """Return the gradients of the inputs from ``g = dL/d output``."""
     return list(torch.autograd.grad(output, inputs, g.to(output.dtype)))
 
 
@@ -106,7 +107,7 @@ def neuron_case(
     operators: Any,
     layout: Callable[[Tensor], Tensor] = lambda g: g,
 ) -> Case:
-    """A bare neuron; ``layout`` gives the upstream gradient other strides."""
+    """Return the case of a neuron alone; ``layout`` gives the upstream gradient other strides."""
     x = (normal(shape, 0, device) * 0.8 + 0.2).to(dtype)
     g = layout(normal(shape, 1, device).to(dtype))
 
@@ -133,8 +134,11 @@ def normalised_case(
     given: bool,
     counts: bool,
 ) -> Case:
-    """Normalisation and neuron, with statistics that are given or the batch's; with counts the
-    spikes' sum over time too."""
+    """Return the case of a normalisation and a neuron.
+
+    :param given: whether the statistics are given; otherwise they are the batch's
+    :param counts: whether the sum of spikes over time is an output, too
+    """
     x = (normal(shape, 0, device) * 1.5 + 0.7).to(dtype)
     g = normal(shape, 1, device).to(dtype)
     gamma, beta = (normal(shape[2:], seed, device) * 0.2 + 0.6 for seed in (2, 3))
@@ -163,8 +167,8 @@ def normalised_case(
         else:
             var, mean = torch.var_mean(leaves[0], dim=(0, 1), correction=0)
             statistics = [mean.detach(), var.detach()]
-            # The kernel sums in another order. With its statistics as the values and the batch's
-            # gradients, no membrane falls to the other side of the threshold.
+            # The kernel sums in another order. Its values of the statistics are used here, with the
+            # gradients of the batch's, so that rounding moves no membrane across the threshold.
             _, our_mean, our_var, _ = call(x, gamma, beta)
             mean = mean + (our_mean - mean).detach()
             var = var + (our_var - var).detach()
@@ -181,7 +185,7 @@ def normalised_case(
 def encoder_case(
     shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, operators: Any
 ) -> Case:
-    """The encoder."""
+    """Return the case of the encoder."""
     drive = normal(shape[1:], 0, device).abs().to(dtype)
     g = normal(shape, 2, device).to(dtype)
 
@@ -201,7 +205,7 @@ def encoder_case(
 def cases(
     device: torch.device, operators: Any, shapes: tuple[tuple[int, ...], ...] = SHAPES
 ) -> Iterator[Case]:
-    """Every operator; each neuron at each shape, each surrogate at the last odd one."""
+    """Yield cases of every operator: each neuron at each shape, each surrogate at the odd one."""
     for dtype in LIMITS:
         for shape in shapes:
             for neuron in NEURONS:
@@ -228,26 +232,26 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def error(actual: Tensor, expected: Tensor) -> float:
-    """Largest error, relative to the element plus the root mean square; NaN if any is."""
+    """Return the largest error, relative to element plus root mean square; NaN if any is NaN."""
     expected, actual = expected.double(), actual.double()
     scale = expected.abs() + expected.square().mean().sqrt() + 1e-30
     return ((actual - expected).abs() / scale).max().item()
 
 
 def judge(case: Case) -> tuple[int, float, bool]:
-    """Spikes that differ, largest error of what must be close, and whether two runs agree."""
+    """Return the number of wrong spikes, the largest error, and whether two runs agree."""
     first, second, expected = case.ours(), case.ours(), case.naive()
     pairs = zip(first.exact, expected.exact, strict=True)
     wrong = sum(int((one.float() != other.float()).sum()) for one, other in pairs)
     errors = [error(*pair) for pair in zip(first.close, expected.close, strict=True)]
     outputs = zip([*first.exact, *first.close], [*second.exact, *second.close], strict=True)
     same = all(torch.equal(one, other) for one, other in outputs)
-    # max() would pass over a NaN that is not the first.
+    # Python's max() would ignore a NaN that is not the first.
     return wrong, float(torch.tensor(errors).max()), same
 
 
 def check(found: Iterator[Case]) -> int:
-    """Print a line a case.
+    """Print one line per case.
 
     :return: number of mismatches
     """
@@ -265,8 +269,8 @@ def check(found: Iterator[Case]) -> int:
 
 
 def captured_graph_replays(device: torch.device) -> bool:
-    """Whether forward and backward, captured as a CUDA graph, compute the same on new inputs, with
-    another threshold and another scale of the surrogate."""
+    """Return whether forward and backward, captured as a CUDA graph, compute the same on new
+    inputs, with another threshold and another scale of the surrogate."""
     threshold, scale = (torch.tensor(0.5, device=device) for _ in range(2))
     dynamics = make_dynamics("lif", "rectangular", False)._replace(
         threshold=threshold, surrogate=Surrogate("rectangular", scale)
@@ -299,9 +303,10 @@ def captured_graph_replays(device: torch.device) -> bool:
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Check all, or a part, and a captured graph; exit status 1 where something differs.
+    """Check all cases, or a part of them, and a captured graph.
 
     :param arguments: ``2/6`` for the second of six parts
+    :return: exit status, 1 if something differs
     """
     return exit_status(lambda: _check(*_part(arguments)))
 

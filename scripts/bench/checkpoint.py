@@ -1,8 +1,8 @@
-"""What checkpoints cost: ``python -m scripts.bench.checkpoint`` from the top folder.
+"""Measure the cost of checkpoints: ``python -m scripts.bench.checkpoint`` from the top folder.
 
 The published setting: TD3 on HalfCheetah-v4, a replay buffer of 1,000,000 transitions, a checkpoint
-each ``checkpoint.every`` steps. Training is timed on real steps; the buffer is full, and what came
-in between two checkpoints is made up. All syncs to the disk are in the times.
+every ``checkpoint.every`` steps. Training is timed on real steps. The contents of the full buffer,
+also those added between two checkpoints, are made up. Times include all syncs to the disk.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ LIMIT = 0.02
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0, or 1 where checkpoints take more than 2 % of the time of training; with
-    ``--quick`` they do, and it is 0."""
+    """Return the exit status: 1 if checkpoints take more than 2 % of the training time, else 0.
+
+    With ``--quick`` it is 0, because checkpoints of tiny runs always take more.
+    """
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.checkpoint", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a smoke test")
     parser.add_argument("--disk", type=Path, default=Path(), help="folder whose disk is measured")
@@ -71,9 +73,9 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def measure(cfg: DictConfig, folder: Path, steps: int) -> dict[str, Any]:
-    """Seconds and bytes.
+    """Return seconds and bytes.
 
-    :param folder: empty, on the disk that is measured
+    :param folder: empty folder on the disk that is measured
     :param steps: environment steps that are timed
     """
     env = build_training_env(cfg)
@@ -114,12 +116,12 @@ def measure(cfg: DictConfig, folder: Path, steps: int) -> dict[str, Any]:
 
 
 def learn(agent: SpikingAgent, steps: int) -> None:
-    """Go on for so many environment steps."""
+    """Learn for so many more environment steps."""
     agent.learn(steps, reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
 
 
 def fill(agent: SpikingAgent) -> None:
-    """Make the replay buffer full, of numbers that nothing can compress."""
+    """Fill the replay buffer with numbers that cannot be compressed."""
     buffer, generator = replay_of(agent), np.random.default_rng(0)
     for name in ARRAYS:
         array = getattr(buffer, name)
@@ -130,8 +132,8 @@ def fill(agent: SpikingAgent) -> None:
 
 
 def intervals(agent: SpikingAgent, cfg: DictConfig) -> Iterator[None]:
-    """Yield at the end of each interval between two checkpoints, until the buffer is full and
-    :data:`SAVES` more."""
+    """Yield at the end of each interval between two checkpoints, until the buffer is full, and then
+    :data:`SAVES` more times."""
     every = cfg.checkpoint.every // agent.n_envs
     for number in range(1, math.ceil(replay_of(agent).buffer_size / every) + SAVES + 1):
         go_to(agent, number * every)
@@ -139,14 +141,14 @@ def intervals(agent: SpikingAgent, cfg: DictConfig) -> Iterator[None]:
 
 
 def go_to(agent: SpikingAgent, rows: int) -> None:
-    """As if so many rows had come into the replay buffer."""
+    """Set the counters as if so many rows had been added to the replay buffer."""
     buffer = replay_of(agent)
     agent.num_timesteps = rows * agent.n_envs
     buffer.pos, buffer.full = rows % buffer.buffer_size, rows >= buffer.buffer_size
 
 
 def checksums() -> dict[str, float]:
-    """GB per second of what could find damage."""
+    """Return the GB per second of checksums that could detect damage."""
     data = os.urandom(64 << 20)
     kinds: dict[str, Callable[[bytes], object]] = {
         "crc32": zlib.crc32,
@@ -160,14 +162,14 @@ def checksums() -> dict[str, float]:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     began = perf_counter()
     call()
     return perf_counter() - began
 
 
 def facts(cfg: DictConfig) -> dict[str, Any]:
-    """Machine, versions, source and command."""
+    """Return machine, versions, source and command."""
     found = provenance.collect(cfg.kernel.name, cfg.threads, cfg.seed)
     git = found.pop("git")
     return {
@@ -179,7 +181,7 @@ def facts(cfg: DictConfig) -> dict[str, Any]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The results as a page."""
+    """Return the results as a page."""
     known = found["facts"]
     hardware, versions, git = known["hardware"], known["versions"], known["git"]
     saves = found["save_seconds"]
@@ -220,12 +222,12 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def seconds(found: dict[str, Any], name: str) -> str:
-    """One time with its unit."""
+    """Return a time with its unit."""
     return f"{found[f'{name}_seconds']:.2f} s"
 
 
 def write(found: dict[str, Any], text: str, folder: Path) -> Path:
-    """``checkpoint-<cpu>-<date>.json`` and ``.md`` in ``folder``."""
+    """Write ``checkpoint-<cpu>-<date>.json`` and ``.md`` into ``folder``; return the ``.md``."""
     known = found["facts"]
     cpu = re.sub(r"[^a-z0-9]+", "-", known["hardware"]["cpu"].lower()).strip("-")
     stamp = datetime.fromisoformat(known["started"]).strftime("%Y%m%d-%H%M%S")

@@ -1,4 +1,4 @@
-"""One check on a device, in a process of its own: ``python -m scripts.bench.device_check NAME``."""
+"""Run one check on a device: ``python -m scripts.bench.device_check NAME``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHECKS: dict[str, Callable[[str, str, Options, Findings], None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0, or 1 where an expectation does not hold or the check breaks."""
+    """Return the exit status: 0, or 1 if an expectation does not hold or the check fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=CHECKS)
     parser.add_argument("--algo", default="td3")

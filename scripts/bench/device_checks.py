@@ -1,4 +1,4 @@
-"""What must be the same on a GPU, bit for bit; times are in :mod:`scripts.bench.device_times`."""
+"""Checks of bit equality on a GPU; times are in :mod:`scripts.bench.device_times`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from scripts.bench.options import Options
 from snnrl.agents.replay.buffer import ReplayBuffer
 
 STEPS = 40
-"""Gradient steps: both kinds of TD3's are captured after the eighth."""
+"""Gradient steps of a check; both kinds of TD3's are captured after the eighth."""
 
 
 def make(algo: str, kernel: str, options: Options, captured: bool = True) -> Any:
-    """An agent of the published sizes with a full buffer; TD3's target noise is on."""
+    """Return an agent of the published sizes with a full buffer; TD3 with target noise."""
     changes = dict(target_policy_noise=0.2) if algo == "td3" else {}
     agent: Any = spiking(algo, kernel, options, **changes)
     if not captured:
@@ -36,7 +36,7 @@ def make(algo: str, kernel: str, options: Options, captured: bool = True) -> Any
 
 
 def train(agent: Any, seed: int, steps: int) -> Any:
-    """Gradient steps, one call each, drawn from this seed."""
+    """Train an agent with a seed, one gradient step per call, and return it."""
     agent.set_random_seed(seed)
     for _ in range(steps):
         agent.train(gradient_steps=1, batch_size=agent.batch_size)
@@ -44,7 +44,7 @@ def train(agent: Any, seed: int, steps: int) -> Any:
 
 
 def tensors(agent: Any) -> dict[str, Tensor]:
-    """All that learning changes: weights, moving statistics, moments, losses."""
+    """Return copies of all that learning changes: weights, moving statistics, moments, losses."""
     found: dict[str, Tensor] = dict(agent.policy.state_dict())
     for name, optimizer in agent._named_optimizers().items():
         for number, moments in enumerate(optimizer.state.values()):
@@ -56,7 +56,7 @@ def tensors(agent: Any) -> dict[str, Tensor]:
 
 
 def differences(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
-    """Tensors that are not the same bits, the farthest first, with their relative distance."""
+    """Return the tensors whose bits differ, the farthest first, with their relative distance."""
     if one.keys() != other.keys():
         return [f"only one has {sorted(one.keys() ^ other.keys())[:4]}"]
     apart = {
@@ -71,14 +71,14 @@ def differences(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
 
 
 def same(findings: Findings, name: str, one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    """Expect the same bits."""
+    """Expect two sets of tensors to have the same bits."""
     difference = differences(one, other)
     findings.expect(name, not difference, difference)
 
 
 @contextmanager
 def forbid_waiting() -> Iterator[None]:
-    """Inside, whatever waits for the device is an error."""
+    """Raise an error if the code inside waits for the device."""
     if not torch.cuda.is_available():
         yield
         return
@@ -90,7 +90,7 @@ def forbid_waiting() -> Iterator[None]:
 
 
 def equal(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """Captured and operator by operator, each twice; then replays that must not wait."""
+    """Compare captured and eager steps, each run twice; then replay, which must not wait."""
     agents = {}
     for name, captured in (("captured", True), ("eager", False)):
         first = train(make(algo, kernel, options, captured), 7, STEPS)
@@ -117,13 +117,13 @@ def equal(algo: str, kernel: str, options: Options, findings: Findings) -> None:
 
 
 def resumed(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """Saved at half, loaded, and on: as without."""
+    """Compare an agent that is saved halfway and loaded with one that trains on."""
     agent = train(make(algo, kernel, options), 7, STEPS // 2)
     with tempfile.TemporaryDirectory() as folder:
         agent.save(Path(folder) / "agent")
         loaded: Any = type(agent).load(Path(folder) / "agent", agent.env, device=options.device)
     loaded.replay_buffer = deepcopy(agent.replay_buffer)
-    # Losses are drained or kept by whoever saves a run.
+    # An agent's file has no losses: the run that saves it keeps or drains them.
     loaded.loss_log = deepcopy(agent.loss_log)
     findings.expect(
         f"{algo} {kernel}: loaded is captured",
@@ -136,7 +136,7 @@ def resumed(algo: str, kernel: str, options: Options, findings: Findings) -> Non
 
 
 def copied(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """A copy learns beside the first and is dropped: neither changes the other."""
+    """Train a copy beside the original and delete it: neither may change the other."""
     first = train(make(algo, kernel, options), 1, 12)
     copy = deepcopy(first)
     train(copy, 9, 12)
@@ -158,7 +158,7 @@ def copied(algo: str, kernel: str, options: Options, findings: Findings) -> None
 
 
 def acted(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """Captured decisions while the networks learn, one at a time and ten at once."""
+    """Compare captured and eager actions while the networks learn, singly and ten at once."""
     agents = [make(algo, kernel, options, captured) for captured in (True, False)]
     made: list[list[np.ndarray]] = [[], []]
     for seed in range(3):
@@ -174,7 +174,7 @@ def acted(algo: str, kernel: str, options: Options, findings: Findings) -> None:
 
 
 def decided(agent: Any, seed: int, deterministic: bool) -> np.ndarray:
-    """Decisions on observations of this seed, alone and together."""
+    """Return the actions for observations of a seed, singly and as a batch."""
     observations = some_observations(agent.observation_space, seed)[:10]
     agent.set_random_seed(seed)
     if hasattr(agent, "exploration_rate"):
@@ -185,7 +185,7 @@ def decided(agent: Any, seed: int, deterministic: bool) -> np.ndarray:
 
 
 def poison(options: Options) -> None:
-    """Fill memory that is free with NaN: what uses it still would show."""
+    """Fill free memory with NaN, which reveals any further use of it."""
     if options.device != "cuda":
         return
     torch.cuda.empty_cache()
@@ -199,7 +199,7 @@ def poison(options: Options) -> None:
 
 
 def resident(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """Minibatches from the device are those that numpy gathers, across wraps, while it is busy."""
+    """Compare minibatches of a busy device with those of numpy, also where the buffer wraps."""
     space, actions = spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))
     device = options.device
     mine, theirs = (ReplayBuffer(97, space, actions, device=d, n_envs=2) for d in (device, "cpu"))
@@ -234,7 +234,7 @@ def resident(algo: str, kernel: str, options: Options, findings: Findings) -> No
 
 
 def fits(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """PPO learns a rollout on the device: finite, and twice the same."""
+    """Train PPO on a rollout on the device, twice: weights must be finite and the same."""
     agents = [spiking("ppo", kernel, options) for _ in range(2)]
     for agent in agents:
         agent.set_random_seed(7)

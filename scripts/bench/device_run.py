@@ -1,4 +1,4 @@
-"""A training run on a device, by the command: once whole, once stopped and gone on with."""
+"""Training runs on a device by the command: uninterrupted, and killed and resumed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SETTINGS = (
     "tracking=none",
 )
 STOPPED_AT = 2
-"""Checkpoints that are there when the run is killed."""
+"""Number of the checkpoint at which the run is killed."""
 
 
 def killed(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """A run that is killed and started again has the evaluations of one that is not."""
+    """Compare the evaluations of a killed and resumed run with those of an uninterrupted one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole = command(folder / "whole", algo, kernel, options.device)
@@ -53,7 +53,7 @@ def killed(algo: str, kernel: str, options: Options, findings: Findings) -> None
 
 
 def moved(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """A run that is killed on one device goes on on another, both ways."""
+    """Resume a run that was killed on one device on another device, in both directions."""
     for first, then in ((options.device, "cpu"), ("cpu", options.device)):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -74,18 +74,18 @@ def moved(algo: str, kernel: str, options: Options, findings: Findings) -> None:
 
 
 def command(results: Path, algo: str, kernel: str, device: str) -> list[str]:
-    """The train command."""
+    """Return the training command."""
     settings = [f"algo={algo}", *SETTINGS, f"kernel={kernel}", f"device={device}"]
     return [sys.executable, "-m", "snnrl.train", *settings, f"results_dir={results}"]
 
 
 def checkpoints(results: Path) -> int:
-    """The number of the newest checkpoint."""
+    """Return the number of the newest checkpoint, 0 if there is none."""
     found = [path.name for path in results.glob("**/checkpoint/save-*")]
     return max((int(name[5:]) for name in found if name[5:].isdigit()), default=0)
 
 
 def one_file(folder: Path, name: str) -> str:
-    """The content of the one file of that name."""
+    """Return the content of the only file of that name."""
     (path,) = folder.glob(f"**/{name}")
     return path.read_text()

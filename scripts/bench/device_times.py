@@ -1,4 +1,4 @@
-"""Where the time of a step goes on a GPU: replays, their kernels, what Python adds, acting."""
+"""Breakdown of the time of a step on a GPU: replays, their kernels, Python's share, acting."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ MICRO = 1e6
 
 
 def blocks(call: Callable[[], object], options: Options, wait_at_end: bool = True) -> float:
-    """Microseconds of one call: the median of blocks of many.
+    """Return the microseconds of one call, as the median of blocks of calls.
 
-    :param wait_at_end: until the device is done; else what Python and the driver take
+    :param wait_at_end: whether to wait for the device; if not, the time is that of Python and the
+        driver
     """
     synchronize = synchronizer(options.device)
     calls = QUICK_CALLS if options.quick else CALLS
@@ -50,7 +51,7 @@ def blocks(call: Callable[[], object], options: Options, wait_at_end: bool = Tru
 
 
 def steps(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """A gradient step: the replay of each graph, its kernels, all of ``train``."""
+    """Time a gradient step: the replay of each graph, its kernels, all of ``train``."""
     agent: Any = spiking(algo, kernel, options)
     train(agent, 7, STEPS)
     name = f"{algo} {kernel}"
@@ -74,7 +75,7 @@ def steps(algo: str, kernel: str, options: Options, findings: Findings) -> None:
 
 
 def launch(replay: Callable[[], object], options: Options) -> float:
-    """Microseconds that the host spends on one launch of a graph, with nothing queued."""
+    """Return the microseconds that the host spends on launching a graph, with nothing queued."""
     synchronize = synchronizer(options.device)
     taken = []
     for _ in range(QUICK_CALLS if options.quick else CALLS):
@@ -87,7 +88,7 @@ def launch(replay: Callable[[], object], options: Options) -> float:
 
 
 def kernels_of(call: Callable[[], object], options: Options) -> dict[str, tuple[int, float]]:
-    """Name of each kernel, copy and fill on the device -> how often in a call, microseconds."""
+    """Return name -> calls and microseconds of each kernel, copy and fill on the device."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if options.device == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -105,7 +106,7 @@ def kernels_of(call: Callable[[], object], options: Options) -> dict[str, tuple[
 
 
 def acting(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """One action from numpy to numpy, and where its time goes; Stable-Baselines3's beside it."""
+    """Time one action from numpy to numpy, and its parts, beside Stable-Baselines3's."""
     for name, agent in ((kernel, spiking(algo, kernel, options)), ("SB3", ordinary(algo, options))):
         made: Any = agent
         observation = some_observations(made.observation_space, options.seed)[0]
@@ -135,7 +136,7 @@ def acting(algo: str, kernel: str, options: Options, findings: Findings) -> None
 
 
 def run(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """Environment steps per second on HalfCheetah, learning at each; then Python's own profile."""
+    """Measure steps per second on HalfCheetah, learning at each; then profile Python."""
     count = QUICK_RUN_STEPS if options.quick else RUN_STEPS
     synchronize = synchronizer(options.device)
     for name in (kernel, "SB3"):
@@ -166,7 +167,7 @@ def run(algo: str, kernel: str, options: Options, findings: Findings) -> None:
 
 
 def rate(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """The same for so many seconds, to be run several times side by side."""
+    """Measure steps per second for a fixed time, for several such processes in parallel."""
     agent: Any = spiking(algo, kernel, options, environment(), learning_starts=200)
     agent.learn(300, reset_num_timesteps=False)
     seconds, steps = QUICK_RATE_SECONDS if options.quick else RATE_SECONDS, 0
@@ -178,7 +179,7 @@ def rate(algo: str, kernel: str, options: Options, findings: Findings) -> None:
 
 
 def memory(algo: str, kernel: str, options: Options, findings: Findings) -> None:
-    """Speed of a large copy on the device, bytes read and written."""
+    """Measure the speed of a large copy on the device, counting bytes read and written."""
     elements = 2**20 if options.quick else 2**29
     source = torch.randn(elements, device=options.device)
     target = torch.empty_like(source)

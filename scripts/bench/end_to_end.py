@@ -45,7 +45,7 @@ NOTE = (
 
 
 def measure(options: Options) -> list[Table]:
-    """One table, if the simulator is there."""
+    """Return one table; all its rows are absent if the simulator is missing."""
     torch._dynamo.reset()
     count, steps = (QUICK_TURNS, QUICK_STEPS) if options.quick else (TURNS, STEPS)
     case = f"td3 on {ENVIRONMENT}, {steps} steps after {RANDOM_STEPS} random ones, {count} turns"
@@ -57,7 +57,7 @@ def measure(options: Options) -> list[Table]:
         return [Table("end_to_end", case, [Row(name, ABSENT, reason) for name in names])]
     shared = Shared("td3", options)
     entrants = [Contestant(kernel, partial(ours, kernel, shared)) for kernel in kernels(options)]
-    # The gate is that of the gradient steps: the same networks on the same minibatches.
+    # The gate is that of the gradient steps: same networks, same minibatches.
     rows, agreed = judge(entrants, TOLERANCE)
     rows.append(Row(STOCK, OTHER))
     agents = {}
@@ -80,14 +80,14 @@ def measure(options: Options) -> list[Table]:
 
 
 def environment() -> gym.Env[Any, Any]:
-    """The simulator."""
+    """Return the environment, without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return gym.make(ENVIRONMENT)
 
 
 def start(name: str, options: Options) -> Any:
-    """An agent after its random steps and a few that learn: compiled, where it compiles."""
+    """Return an agent after its random steps and a few that learn, so that it is compiled."""
     env, changes = environment(), dict(learning_starts=RANDOM_STEPS)
     agent: Any = (
         ordinary("td3", options, env, **changes)
@@ -99,12 +99,12 @@ def start(name: str, options: Options) -> Any:
 
 
 def learn(agent: Any, steps: int) -> None:
-    """Go on for so many environment steps."""
+    """Learn for so many more environment steps."""
     agent.learn(steps, reset_num_timesteps=False)
 
 
 def turns(agents: dict[str, Any], count: int, steps: int, device: str) -> dict[str, list[float]]:
-    """Seconds of one environment step, in each of ``count`` turns of ``steps`` steps."""
+    """Return the seconds of one environment step, in each of ``count`` turns of ``steps`` steps."""
     synchronize = synchronizer(device)
     seconds: dict[str, list[float]] = {name: [] for name in agents}
     for order in orders(agents, count):
@@ -115,7 +115,7 @@ def turns(agents: dict[str, Any], count: int, steps: int, device: str) -> dict[s
 
 
 def timed(call: Callable[[], object], synchronize: Callable[[], None]) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     synchronize()
     began = perf_counter()
     call()
@@ -124,7 +124,7 @@ def timed(call: Callable[[], object], synchronize: Callable[[], None]) -> float:
 
 
 def figures(row: Row, agent: Any, options: Options) -> dict[str, float]:
-    """Steps per second, and what re-calibration costs of them."""
+    """Return the steps per second, without and with re-calibration."""
     step = summarise(row.seconds).median
     found = {"steps/s": 1 / step}
     if row.status in (REFERENCE, SAME):

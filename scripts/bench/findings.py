@@ -1,4 +1,4 @@
-"""What one check found, on the disk as soon as it is known: a check that is cut off leaves it."""
+"""Findings of one check, written at once, so that an interrupted check leaves them on the disk."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class Findings:
-    """Named values, and expectations that held or did not.
+    """Named values, and the expectations that did not hold.
 
-    :param file: where they are kept as JSON; ``None``: nowhere
+    :param file: JSON file to write them to; ``None``: none
     """
 
     def __init__(self, file: Path | None):
@@ -19,7 +19,7 @@ class Findings:
         self.failed: list[str] = []
 
     def note(self, name: str, value: Any) -> None:
-        """Keep a value."""
+        """Record a value."""
         print(f"{name}: {value}", flush=True)
         self.values[name] = value
         if self._file is not None:
@@ -29,7 +29,7 @@ class Findings:
             new.replace(self._file)
 
     def expect(self, name: str, holds: bool, value: Any = None) -> None:
-        """Keep whether something holds, and what was found where it does not."""
+        """Record whether something holds, with the value found if it does not."""
         if not holds:
             self.failed.append(name)
         self.note(name, holds if holds or value is None else value)

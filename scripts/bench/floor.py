@@ -1,8 +1,8 @@
-"""The matrix products that a gradient step cannot do without: the floor of its time.
+"""Matrix products that every gradient step needs, the floor of its time.
 
-Every product is listed with its shape, as the naive network does it. Left out are the products of
-a pass whose result nobody uses (the critic's weight gradients in the actor's loss), the decoder (a
-weighted sum of ten rates) and everything elementwise.
+Every product has the shape that it has in the naive network. Left out are products whose result is
+not used (the critic's weight gradients in the actor's loss), the decoder (a weighted sum of ten
+rates) and everything elementwise.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from scripts.bench.agents import Sizes
 from scripts.bench.timing import Call
 
 FLOOR = "bare matrix products"
-"""How the tables call it."""
+"""Name in the tables."""
 
 
 class Product(NamedTuple):
-    """``[rows, inner] @ [inner, columns]``.
+    """Product ``[rows, inner] @ [inner, columns]``.
 
-    :param kind: ``forward`` (x W'), ``weights`` (g' x) or ``inputs`` (g W): which of the two is
-        transposed in memory
+    :param kind: ``forward`` (x W'), ``weights`` (g' x) or ``inputs`` (g W), which decides which of
+        the two is transposed in memory
     """
 
     kind: str
@@ -34,17 +34,17 @@ class Product(NamedTuple):
 
 
 def forward(widths: Sequence[int], rows: int) -> list[Product]:
-    """A pass of ``rows`` inputs through linear maps of these widths."""
+    """Return the products of ``rows`` inputs through linear layers of these widths."""
     return [Product("forward", rows, before, after) for before, after in pairwise(widths)]
 
 
 def backward(
     widths: Sequence[int], rows: int, weights: bool = True, inputs: bool = False
 ) -> list[Product]:
-    """The way back.
+    """Return the products of the backward pass.
 
-    :param weights: gradients of the weights are wanted
-    :param inputs: those of the first map's inputs are
+    :param weights: whether gradients of the weights are needed
+    :param inputs: whether gradients of the first layer's inputs are needed
     """
     found = []
     for place, (before, after) in enumerate(pairwise(widths)):
@@ -56,14 +56,14 @@ def backward(
 
 
 def step(algo: str, of: Sizes) -> list[list[Product]]:
-    """The products of consecutive gradient steps: two for TD3, whose second one moves the actor."""
+    """Return the products of consecutive gradient steps: two for TD3, the second with the actor."""
     outputs = 2 * of.actions if algo == "sac" else of.actions
     population = of.population
     actor = [of.observations * population, *of.hidden, outputs * population]
     spiking = of.time_steps * of.batch
     critic = [of.observations + of.actions, *of.hidden, 1]
     act = forward(actor, spiking)
-    # The encoder's means and deviations are learned: the first map's input gradients are needed.
+    # The encoder learns means and deviations, which need the first layer's input gradients.
     learn_to_act = act + backward(actor, spiking, inputs=True)
     value = forward(critic, of.batch)
     learn_value = value + backward(critic, of.batch)
@@ -78,7 +78,7 @@ def step(algo: str, of: Sizes) -> list[list[Product]]:
         early, late = [of.observations, first], [first + of.actions, *rest, 1]
         value = forward(early, of.batch) + forward(late, of.batch)
         learn_value = value + backward(early, of.batch) + backward(late, of.batch, inputs=True)
-        # The action enters at the second map: nothing goes back through the first.
+        # The action enters at the second layer, so no gradient passes the first.
         judge = value + backward(late, of.batch, weights=False, inputs=True)
         return [act + value + learn_value + judge + learn_to_act]
     if algo == "dqn":
@@ -99,7 +99,7 @@ def step(algo: str, of: Sizes) -> list[list[Product]]:
 
 
 def act(of: Sizes, algo: str = "td3") -> list[Product]:
-    """The products of one action."""
+    """Return the products of one action."""
     if algo == "dqn":
         return forward([of.bytes, *of.q_network], of.time_steps) + forward(
             [of.q_network[-1], of.choices], 1
@@ -110,7 +110,7 @@ def act(of: Sizes, algo: str = "td3") -> list[Product]:
 
 
 def multiply(products: Sequence[Product], device: str) -> Call:
-    """What does these products, into memory that is there already."""
+    """Return a function that computes these products into memory that is already allocated."""
     generator = torch.Generator().manual_seed(0)
 
     def matrix(rows: int, columns: int, transposed: bool) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Nothing is timed before it is known to compute the same as the naive backend."""
+"""Comparison with the naive backend, which a contestant must pass before it is timed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Red(Exception):
-    """A contestant computes something else; the message says what differs and by how much."""
+    """Wrong result of a contestant; the message names what differs, and by how much."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a contestant computed.
+    """Results of a contestant.
 
     :param values: outputs and gradients by name
     :param spikes: spikes by name
@@ -27,17 +27,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far two backends may be apart.
+    """Largest allowed difference between two backends.
 
-    A membrane that stands at the threshold falls to either side with the rounding, and what
-    follows from a spike differs from what follows from none. Where spikes are seen, a few may
-    differ. Where only their consequences are, inside networks, there are several trials: one
-    without such a spike must be among them, and the others must be near.
+    For a membrane at the threshold, rounding decides whether it spikes, and a spike changes all
+    that follows. Where spikes are compared, a few may differ. Inside a network only their
+    consequences are compared, in several trials: one of them must be without such a spike, and the
+    others must be near.
 
-    :param flips: largest share of spikes that differ
+    :param flips: largest share of spikes that may differ
     :param values: largest relative distance ``|a - b| / |b|`` (Euclidean norms) of any value
-    :param values_after_flips: the same where a spike differs, or may differ
-    :param trials: on how many inputs to try
+    :param values_after_flips: the same if a spike differs, or may differ
+    :param trials: number of inputs to try
     """
 
     flips: float = 1e-5
@@ -47,13 +47,13 @@ class Tolerance:
 
 
 Trial = Callable[[int], Outcome]
-"""Computes the outcome on the inputs of one trial, by its number."""
+"""Function from the number of a trial to the outcome on its inputs."""
 
 
 def agree(contestant: Trial, reference: Trial, tolerance: Tolerance) -> str:
-    """How near the contestant comes to the reference, in words.
+    """Return how closely the contestant agrees with the reference, in words.
 
-    :raises Red: it computes something else
+    :raises Red: the contestant computes something else
     """
     difference = Red("was not tried")
     for trial in range(tolerance.trials):
@@ -69,7 +69,10 @@ def agree(contestant: Trial, reference: Trial, tolerance: Tolerance) -> str:
 
 
 def check(outcome: Outcome, reference: Outcome, tolerance: Tolerance) -> str:
-    """The same of one trial."""
+    """Return how closely two outcomes of one trial agree, in words.
+
+    :raises Red: they differ by more than the tolerance
+    """
     for ours, theirs in ((outcome.values, reference.values), (outcome.spikes, reference.spikes)):
         if ours.keys() != theirs.keys():
             raise Red(f"computes {sorted(ours)}, the reference {sorted(theirs)}")
@@ -86,7 +89,7 @@ def check(outcome: Outcome, reference: Outcome, tolerance: Tolerance) -> str:
     worst = 0.0
     for name, value in outcome.values.items():
         distance = relative_distance(value, reference.values[name])
-        # Written so that NaN is red.
+        # Not `>`, so that NaN is refused, too.
         if not distance <= allowed:
             raise Red(f"{name} differs by {distance:.2g} (at most {allowed:g})")
         worst = max(worst, distance)
@@ -95,8 +98,10 @@ def check(outcome: Outcome, reference: Outcome, tolerance: Tolerance) -> str:
 
 
 def relative_distance(value: Tensor, expected: Tensor) -> float:
-    """``|value - expected| / |expected|`` in Euclidean norms; the norm itself where nothing is
-    expected; infinite for unlike shapes."""
+    """Return ``|value - expected| / |expected|`` in Euclidean norms.
+
+    If the expected values are all 0 it is ``|value|``; for different shapes it is infinite.
+    """
     if value.shape != expected.shape:
         return float("inf")
     expected = expected.detach().double()

@@ -1,6 +1,6 @@
-"""A process that gets ready to learn: ``python -m scripts.bench.get_ready KERNEL DEVICE THREADS``.
+"""Start up and learn: ``python -m scripts.bench.get_ready KERNEL DEVICE THREADS``.
 
-:mod:`scripts.bench.ready` times it from outside.
+:mod:`scripts.bench.ready` times this process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scripts.bench.steps import stepper
 
 
 def main(kernel: str, device: str, threads: int, quick: bool) -> None:
-    """One gradient step without and one with the actor's update, and one action."""
+    """Take one gradient step without and one with the actor's update, and one action."""
     quiet()
     torch.set_num_threads(threads)
     agent = spiking("td3", kernel, Options(device=device, quick=quick))

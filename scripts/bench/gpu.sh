@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Looks at all that needs a GPU on a bare CUDA machine, without asking anything, in six minutes:
-# kernels, captured gradient steps, resuming, times, the benchmark.
+# Checks everything that needs a GPU on a bare CUDA machine, unattended, in six minutes: kernels,
+# captured gradient steps, resuming, times, the benchmark.
 #
 #   WHEELS=folder OUT=folder scripts/bench/gpu.sh [arguments of scripts/bench/gpu_check.py]
 #
-# The machine has Python, torch and triton; PYTHON names the Python (python3). WHEELS is a folder of
-# wheels for a machine without network: docs/benchmarks.md says which. They go into a folder of their
-# own, and nothing on the machine changes. Results go to OUT, or to results/benchmarks. REVISION names
-# the source in them where there is no git.
+# The machine needs Python, torch and triton; PYTHON names the interpreter (python3). WHEELS is a
+# folder of wheels for a machine without network, as described in docs/benchmarks.md. They are
+# installed into a temporary folder, so nothing on the machine changes. Results go to OUT, or to
+# results/benchmarks. REVISION names the source in the results if there is no git.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -1,11 +1,11 @@
-"""Look at everything that needs a GPU, unattended and within a time.
+"""Check everything that needs a GPU, unattended and within a time limit.
 
     python -m scripts.bench.gpu_check --out FOLDER --budget 340
 
-Stages are processes of their own (:mod:`scripts.bench.gpu_stages`), most important first. One that
-fails or takes too long says so in the results, and the others run. ``<card>-<date>-check.json`` is
-written anew after each, so a run that is cut off leaves what it has. Exit status 0, or 1 where a
-stage failed or was not reached.
+Each stage is a process of its own (:mod:`scripts.bench.gpu_stages`), the most important first. A
+stage that fails or takes too long is reported in the results, and the others still run.
+``<card>-<date>-check.json`` is rewritten after each stage, so an interrupted check leaves its
+results. The exit status is 0, or 1 if a stage failed or was not reached.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from scripts.bench.report import facts
 from snnrl.errors import UserError, exit_status, with_short_errors
 
 LEAST_SECONDS = 10
-"""What must be left for a round to begin."""
+"""Seconds that must be left for a round to start."""
 
 KEPT_LINES = 60
 PASSED, FAILED, TOO_LONG, NOT_REACHED = "passed", "failed", "took too long", "not reached"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0, 1 where something is wrong, 2 for a mistake on the command line."""
+    """Return the exit status: 0, 1 if a stage failed or was not reached, 2 for a user error."""
     return exit_status(lambda: _main(arguments))
 
 
@@ -78,9 +78,9 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 class Report:
-    """Results of the stages, on the disk after each.
+    """Results of the stages, written to disk after each.
 
-    :param folder: where to
+    :param folder: folder of the results
     """
 
     def __init__(self, folder: Path, device: str):
@@ -95,7 +95,7 @@ class Report:
         self.wrong: list[str] = []
 
     def add(self, stage: Stage, result: dict[str, Any]) -> None:
-        """Take in a stage's result."""
+        """Record and print the result of a stage."""
         self.found["stages"][stage.name] = result
         self.file.write_text(json.dumps(self.found, indent=1) + "\n")
         if result["status"] != PASSED:
@@ -110,7 +110,7 @@ class Report:
 
 
 def run(stage: Stage, left: Callable[[], float]) -> dict[str, Any]:
-    """Run a stage; how it ended, its seconds, what it found and the end of what it printed."""
+    """Run a stage and return its status, seconds, findings and last lines of output."""
     began = monotonic()
     limit = max(1.0, min(stage.seconds, left()))
     process = subprocess.Popen(
@@ -127,7 +127,7 @@ def run(stage: Stage, left: Callable[[], float]) -> dict[str, Any]:
         output, _ = process.communicate(timeout=limit)
         status = FAILED if process.returncode else PASSED
     except subprocess.TimeoutExpired:
-        # Its own children too.
+        # With its children.
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
         status = TOO_LONG

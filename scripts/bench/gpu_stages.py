@@ -1,4 +1,4 @@
-"""What is looked at on a GPU, most important first."""
+"""Stages of the GPU check, the most important first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CUDA_TESTS = "tests/agents/updates/test_cuda_graphs_on_device.py"
 
 @dataclass(frozen=True)
 class Stage:
-    """A process of its own, which fails alone.
+    """A process of its own, whose failure does not affect the others.
 
-    :param name: what it is called in the results
-    :param command: its arguments after ``python``
-    :param seconds: the longest that it may take
-    :param file: where it writes what it finds, if it does
+    :param name: name in the results
+    :param command: arguments after ``python``
+    :param seconds: time limit
+    :param file: JSON file of its findings, if it writes one
     """
 
     name: str
@@ -30,12 +30,13 @@ class Stage:
 
 
 def rounds(out: Path, device: str, quick: bool) -> Iterator[tuple[str, list[Stage]]]:
-    """Names of rounds, and their stages: those of a round run side by side, so that only rounds of
-    one stage are timed.
+    """Yield the name and the stages of each round.
+
+    The stages of a round run in parallel, so only rounds with a single stage measure times.
 
     :param out: folder of the results
-    :param device: ``cuda``; ``cpu`` shows that the stages run
-    :param quick: tiny sizes
+    :param device: ``cuda``; ``cpu`` only shows that the stages run
+    :param quick: whether to use tiny sizes
     """
     fused = "triton" if device == "cuda" else "naive"
 
@@ -105,5 +106,5 @@ def rounds(out: Path, device: str, quick: bool) -> Iterator[tuple[str, list[Stag
 
 
 def python(stage: Stage) -> list[str]:
-    """The whole command."""
+    """Return the whole command of a stage."""
     return [sys.executable, *stage.command]

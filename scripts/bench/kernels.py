@@ -1,4 +1,4 @@
-"""snnrl's own backends: which there are here, and their operators."""
+"""Backends of snnrl that a device has, and their operators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIF = Dynamics("lif", 0.5, RECTANGULAR, detach_reset=False, constants=LIFConstan
 
 DYNAMICS = {
     "lif": LIF,
-    # The surrogate that peers have in fused kernels, or have at all.
+    # With the surrogate of the peers' fused kernels, the only one that some of them have.
     "lif-triangle": LIF._replace(surrogate=Surrogate("triangle", 1.0)),
     "clif": LIF._replace(neuron="clif", constants=CLIFConstants(current_decay=0.5, decay=0.75)),
     "dn": LIF._replace(
@@ -38,16 +38,16 @@ DYNAMICS = {
 
 
 class Operators(NamedTuple):
-    """What a backend offers; neurons start at rest."""
+    """Operators of a backend; neurons start at rest."""
 
     neuron: Callable[[Tensor, Dynamics], Tensor]
     normalised_neuron: Callable[[Tensor, FusedLayer], tuple[Tensor, ...]]
 
 
 def kernels(options: Options) -> list[str]:
-    """The backends to measure on this device, ``naive`` first.
+    """Return the backends to measure on this device, ``naive`` first.
 
-    :raises UserError: one was asked for that this version or this device does not have
+    :raises UserError: this version or this device does not have a requested backend
     """
     here = [
         name
@@ -60,7 +60,7 @@ def kernels(options: Options) -> list[str]:
 
 
 def operators(kernel: str) -> Operators:
-    """The operators of a backend."""
+    """Return the operators of a backend."""
     if kernel == "naive":
         return Operators(naive_neuron, naive_normalised_neuron)
     if kernel == "compile":
@@ -71,12 +71,15 @@ def operators(kernel: str) -> Operators:
 
 
 def naive_neuron(x: Tensor, dynamics: Dynamics) -> Tensor:
-    """Spikes of ``x[T, B, N]``, in its type; the state is kept in single precision."""
+    """Return the spikes of ``x[T, B, N]`` in its dtype; the state is kept in single precision."""
     return run(x.float(), dynamics)[0].to(x.dtype)
 
 
 def naive_normalised_neuron(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalisation as in :class:`snnrl.nn.norm.batch.PooledBatchNorm`, then the neuron."""
+    """Return spikes, mean and variance of a normalisation and a neuron.
+
+    The normalisation is that of :class:`snnrl.nn.norm.batch.PooledBatchNorm`.
+    """
     y = x.float()
     if layer.statistics is None:
         var, mean = torch.var_mean(y, dim=(0, 1), correction=0)

@@ -1,4 +1,4 @@
-"""Neurons alone: forward, forward and backward, and how near to the memory's speed they are."""
+"""Time of neurons alone, forward and backward, and their share of the memory bandwidth."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 FORWARD, BOTH = "forward", "forward + backward"
 TENSORS = {FORWARD: 2, BOTH: 5}
-"""Tensors of ``[T, B, N]`` that must pass the memory: currents in, spikes out; going back, currents
+"""Tensors ``[T, B, N]`` that memory must transfer: currents in, spikes out; backward also currents
 and upstream gradient in, gradient out."""
 
 EPS = 1e-5
 COPY = "copy"
 
-# In bf16 a gradient carries eight bits.
+# In bf16 a gradient has eight significant bits.
 TOLERANCES = {"fp32": Tolerance(), "bf16": Tolerance(values=1e-2, values_after_flips=2e-2)}
 
 
 def measure(options: Options) -> list[Table]:
-    """A table for each kind of neuron, shape, type and direction."""
+    """Return a table for each kind of neuron, shape, dtype and direction."""
     tables = []
     for shape, type_name in cases(options):
         for kind in options.kinds:
@@ -55,7 +55,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def cases(options: Options) -> list[tuple[Shape, str]]:
-    """Shapes and types: bf16 and the large shape on CUDA alone."""
+    """Return shapes and dtypes; bf16 and the large shape on CUDA only."""
     given = options.shapes or (QUICK if options.quick else SHAPES)
     found = [(shape, "fp32") for shape in given]
     if options.device == "cuda":
@@ -66,7 +66,7 @@ def cases(options: Options) -> list[tuple[Shape, str]]:
 
 
 def contestants(kind: str, shape: Shape, dtype: torch.dtype, options: Options) -> list[Contestant]:
-    """Our backends, the peers and a copy."""
+    """Return our backends, the peers and a copy."""
     data = Data(shape, dtype, options)
     found = [Contestant(kernel, partial(ours, kernel, kind, data)) for kernel in kernels(options)]
     if kind != "normalised-lif" and not options.alone:
@@ -79,8 +79,10 @@ def contestants(kind: str, shape: Shape, dtype: torch.dtype, options: Options) -
 
 
 class Data:
-    """Seeded currents, some of which take a membrane exactly to the threshold, where nothing must
-    spike; and upstream gradients."""
+    """Seeded currents and upstream gradients.
+
+    Some currents bring a membrane exactly to the threshold, where it must not spike.
+    """
 
     def __init__(self, shape: Shape, dtype: torch.dtype, options: Options):
         generator = torch.Generator().manual_seed(options.seed)
@@ -99,7 +101,7 @@ class Data:
 
 
 def ours(kernel: str, kind: str, data: Data) -> Ready:
-    """One of our backends."""
+    """Return one of our backends."""
     dynamics: Dynamics = DYNAMICS[kind]
     run = operators(kernel)
     if kind != "normalised-lif":
@@ -113,7 +115,7 @@ def ours(kernel: str, kind: str, data: Data) -> Ready:
 
 
 def of_peer(peer: Peer, kind: str, data: Data) -> list[Contestant]:
-    """A peer as it is and, where that works, compiled."""
+    """Return a peer as it is and, if that works, compiled."""
     if reason := peer.cannot.get(kind):
         return [Contestant(peer.name, absent=reason)]
     if peer.version is None:
@@ -134,7 +136,10 @@ def of_peer(peer: Peer, kind: str, data: Data) -> list[Contestant]:
 def timed(
     run: Callable[..., Tensor], inputs: dict[str, Tensor], upstream: Tensor, scale: float = 1.0
 ) -> Ready:
-    """Forward without gradients, forward and backward with them; gradients are of our input."""
+    """Return the forward pass without gradients, and forward and backward with them.
+
+    :param scale: factor from our input to ``inputs``; gradients are compared for our input
+    """
     leaves = {name: value.clone().requires_grad_() for name, value in inputs.items()}
 
     def forward() -> Tensor:
@@ -161,7 +166,7 @@ def timed(
 
 
 def add_bandwidth(table: Table, itemsize: int) -> None:
-    """Bytes an element-step costs, and the share of the copy's speed that is reached."""
+    """Add the bytes per element and step, and the share of the copy's bandwidth."""
     copy = table.row(COPY)
     if copy is None:
         return

@@ -1,4 +1,4 @@
-"""The command line of the benchmark."""
+"""Command line of the benchmark."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure, and how long.
+    """Options of the benchmark.
 
-    :param only: measures, of :data:`MEASURES`
-    :param quick: tiny sizes and few rounds: shows that everything runs, and no speed
+    :param only: measures to run, out of :data:`MEASURES`
+    :param quick: tiny sizes and few rounds, which show that everything runs, but no speed
     :param threads: CPU threads of torch
     :param device: ``cpu`` or ``cuda``
-    :param kernels: backends to measure, ``None``: all that this device has
-    :param algorithms: of :data:`ALGORITHMS`
-    :param kinds: neurons of the operators, of :data:`KINDS`
-    :param shapes: ``(T, B, N)`` of the operators, ``None``: the usual ones
-    :param alone: leave out other libraries' neurons
-    :param seed: of inputs, weights and environments
+    :param kernels: backends to measure; ``None``: all that this device has
+    :param algorithms: algorithms to measure, out of :data:`ALGORITHMS`
+    :param kinds: neurons of the operators, out of :data:`KINDS`
+    :param shapes: ``(T, B, N)`` of the operators; ``None``: the usual ones
+    :param alone: whether to leave out other libraries' neurons
+    :param seed: seed of inputs, weights and environments
     :param out: folder of the results
     """
 
@@ -48,19 +48,19 @@ class Options:
 
     @property
     def rounds(self) -> int:
-        """How often each contestant has its turn."""
+        """Number of turns of each contestant."""
         return 3 if self.quick else 11
 
     @property
     def block_seconds(self) -> float:
-        """The least that one turn lasts."""
+        """Shortest duration of a turn."""
         return 0.001 if self.quick else 0.05
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """The options of a command line; ``device`` is as given, so it may be ``auto``.
+    """Return the options of a command line; ``device`` is as given, so it may be ``auto``.
 
-    :raises UserError: an unknown name, or a value that does not fit
+    :raises UserError: a name is unknown, or a value is invalid
     """
     given = vars(_parser().parse_args(arguments))
     return Options(**{key: value for key, value in given.items() if value is not None})

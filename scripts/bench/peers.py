@@ -1,8 +1,8 @@
 """Other libraries' neurons, set up to compute ours: strict threshold, hard reset, full gradient.
 
-Each is set up as its own documentation shows it at its fastest: multi-step functions where there
-are some, ``x.unbind(0)`` where not (a loop that indexes ``x[t]`` has a backward pass that grows
-with T squared), and once more through ``torch.compile`` where that traces it as one graph.
+Each is used in the fastest way that its documentation shows: with a multi-step function if there is
+one, else with a loop over ``x.unbind(0)`` (the backward pass of a loop over ``x[t]`` takes time in
+T squared). It is timed again with ``torch.compile`` if that traces it as one graph.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Neuron = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Peer:
-    """A library.
+    """Another library of spiking neurons.
 
-    :param name: its name
-    :param package: its distribution
+    :param name: name in the tables
+    :param package: name of its distribution
     :param makers: kind of neuron -> function that makes ``x[T, B, N] -> spikes``
-    :param cannot: kind of neuron -> why it has none
-    :param compiles: ``torch.compile(fullgraph=True)`` can trace it
-    :param scale: its input is this many times ours (a power of two: exact); in a network that is
-        part of the weights, so it is not timed
-    :param configuration: what makes it compute our neuron
+    :param cannot: kind of neuron -> why the library lacks it
+    :param compiles: whether ``torch.compile(fullgraph=True)`` can trace it
+    :param scale: factor from our input to its input (a power of two, which is exact); a network
+        would have it in its weights, so it is not timed
+    :param configuration: settings with which it computes our neuron
     """
 
     name: str
@@ -48,7 +48,7 @@ class Peer:
 
     @property
     def version(self) -> str | None:
-        """Its version, ``None`` where it is not installed."""
+        """Installed version, ``None`` if there is none."""
         try:
             return metadata.version(self.package)
         except metadata.PackageNotFoundError:
@@ -56,7 +56,7 @@ class Peer:
 
 
 def spikingjelly(device: str) -> dict[str, Callable[[str], Neuron]]:
-    """``lif_multi_step``; Triton on CUDA for the surrogates that have a kernel."""
+    """Return neurons from ``lif_multi_step``: Triton on CUDA if the surrogate has a kernel."""
 
     def make(kind: str) -> Neuron:
         from spikingjelly.activation_based import surrogate
@@ -66,7 +66,7 @@ def spikingjelly(device: str) -> dict[str, Callable[[str], Neuron]]:
             "lif": surrogate.Rect(alpha=1.0),
             "lif-triangle": surrogate.PiecewiseQuadratic(alpha=1.0),
         }[kind]
-        # Its spike is v >= threshold; in single precision this is v > 0.5.
+        # It spikes at v >= threshold. With this one that is v > 0.5 in single precision.
         threshold = float(np.nextafter(np.float32(LIF.threshold), np.float32(1)))
         tau = 1 / (1 - LIF_DECAY)
 
@@ -81,7 +81,7 @@ def spikingjelly(device: str) -> dict[str, Callable[[str], Neuron]]:
 
 
 def snntorch(device: str) -> dict[str, Callable[[str], Neuron]]:
-    """``Leaky`` and ``Synaptic``; ``reset_delay=False``, because the usual reset is detached."""
+    """Return ``Leaky`` and ``Synaptic``, with ``reset_delay=False``: the default is detached."""
 
     def make(kind: str) -> Neuron:
         import snntorch
@@ -117,7 +117,7 @@ def snntorch(device: str) -> dict[str, Callable[[str], Neuron]]:
 
 
 def norse(device: str) -> dict[str, Callable[[str], Neuron]]:
-    """``lif_box_feed_forward_step`` with ``dt / tau = 1/4``, which takes four times our current."""
+    """Return ``lif_box_feed_forward_step``, ``dt / tau = 1/4``; it needs four times our current."""
 
     def make(kind: str) -> Neuron:
         from norse.torch.functional.lif_box import (
@@ -152,7 +152,7 @@ def norse(device: str) -> dict[str, Callable[[str], Neuron]]:
 
 
 def peers(device: str) -> list[Peer]:
-    """All of them, installed or not."""
+    """Return all peers, installed or not."""
     return [
         Peer(
             "SpikingJelly",

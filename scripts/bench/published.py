@@ -1,10 +1,10 @@
-"""The published way to compute: a loop over time steps on tensors ``[B, N, T]``.
+"""The published loop over time steps, on tensors ``[B, N, T]``.
 
-Our own writing of how the public code of CaRe-BN (arXiv 2509.23791) is laid out, as the slow end
-of the comparison: time is the last, strided dimension; the linear map, the normalisation and the
-neuron each go through the time steps one by one and write into a tensor of zeros; statistics are
-merged step by step; Adam and the targets' updates go parameter by parameter. It takes the weights
-of one of our agents, so that it can be held against it.
+This is our own writing of the layout of CaRe-BN's public code (arXiv 2509.23791), as the slow end
+of the comparison. Time is the last, strided dimension. The linear map, the normalisation and the
+neuron each loop over the time steps and write into a tensor of zeros. Statistics are merged step by
+step. Adam and the updates of the targets loop over the parameters. The weights are those of one of
+our agents, so that the results can be compared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DECAY, THRESHOLD, WIDTH = 0.75, 0.5, 0.5
 SMOOTHING = 0.8
 
 PUBLISHED = "published loop"
-"""How the tables call it."""
+"""Name in the tables."""
 
 
 class _Rectangular(torch.autograd.Function):
@@ -55,10 +55,10 @@ class _PassThrough(torch.autograd.Function):
 
 
 class StepwiseNorm(nn.Module):
-    """CaRe-BN of ``[B, N, T]``, one time step after the other.
+    """CaRe-BN of ``[B, N, T]``, one time step after another.
 
-    :param norm: whose parameters and moving statistics it starts from
-    :param batch_size: of the batches that move the statistics
+    :param norm: layer whose parameters and moving statistics are copied
+    :param batch_size: size of the batches that update the statistics
     """
 
     def __init__(self, norm: PooledBatchNorm, batch_size: int):
@@ -74,7 +74,7 @@ class StepwiseNorm(nn.Module):
         self.p_var = norm.update.prior_var.clone()[None]
 
     def forward(self, x: Tensor, update: bool) -> Tensor:
-        """Normalise ``[B, N, T]`` with the batch's statistics (``update``) or the moving ones."""
+        """Return ``[B, N, T]`` normalised by the batch's statistics (``update``) or moving ones."""
         mean, var = self.moving_mean, self.moving_var
         if update:
             mean, var = self._batch_statistics(x)
@@ -105,7 +105,7 @@ class StepwiseNorm(nn.Module):
         self.p_var = self.p_var * SMOOTHING + (1 - SMOOTHING) * torch.square(off_var)
         gain_mean = self.p_mean / (self.p_mean + noise_mean)
         gain_var = self.p_var / (self.p_var + noise_var)
-        # A feature that never varies: the published formula has NaN, ours a gain of 0.
+        # For a feature that never varies the published formula gives NaN, ours a gain of 0.
         gain_mean, gain_var = torch.nan_to_num(gain_mean), torch.nan_to_num(gain_var)
         self.moving_mean.data = self.moving_mean + gain_mean * off_mean
         self.moving_var.data = self.moving_var + gain_var * off_var
@@ -114,8 +114,8 @@ class StepwiseNorm(nn.Module):
 class StepwiseActor(nn.Module):
     """The actor, ``[B, D] -> [B, A]`` in [-1, 1].
 
-    :param network: whose weights it starts from: population coding, LIF, CaRe-BN
-    :param batch_size: of the batches that move the statistics
+    :param network: network whose weights are copied: population coding, LIF, CaRe-BN
+    :param batch_size: size of the batches that update the statistics
     """
 
     def __init__(self, network: SpikingNetwork, batch_size: int):
@@ -135,7 +135,7 @@ class StepwiseActor(nn.Module):
         self.decoder.bias.data.copy_(decoder.bias.detach())  # type: ignore[union-attr]
 
     def forward(self, observation: Tensor, update: bool = False) -> Tensor:
-        """Actions; ``update`` normalises with the batch's statistics and moves the moving ones."""
+        """Return actions; ``update`` uses the batch's statistics and updates the moving ones."""
         spikes = self._encode(torch.tanh(observation))
         for linear, norm in zip(self.linears, self.norms, strict=True):
             currents = spikes.new_zeros(len(observation), linear.out_features, self.time_steps)
@@ -171,9 +171,10 @@ class StepwiseActor(nn.Module):
 
 
 class StepwiseTD3:
-    """TD3's gradient step around such an actor, as published: all parameters one by one.
+    """TD3's gradient step with such an actor, as published: one parameter after another.
 
-    :param agent: our TD3 with ordinary critics, whose networks, settings and buffer it starts from
+    :param agent: our TD3 with ordinary critics; its networks are copied, its settings and buffer
+        are used
     """
 
     def __init__(self, agent: Any):
@@ -195,7 +196,7 @@ class StepwiseTD3:
         self.updates = 0
 
     def train(self) -> None:
-        """One gradient step."""
+        """Take one gradient step."""
         self.updates += 1
         batch = _single_precision(self.replay_buffer.sample(self.batch_size))
         values = self.critic(batch.observations, batch.actions)
@@ -211,7 +212,7 @@ class StepwiseTD3:
             self._follow(self.actor, self.actor_target)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """The action ``[A]`` of one observation ``[D]``; a graph is recorded, as published."""
+        """Return the action ``[A]`` for an observation ``[D]``; as published, record a graph."""
         one = torch.FloatTensor(observation.reshape(1, -1)).to(self.device)
         action: np.ndarray = self.actor(one).cpu().data.numpy().flatten()
         return action
@@ -245,7 +246,7 @@ def _single_precision(batch: ReplayBufferSamples) -> ReplayBufferSamples:
 
 
 def own_name(published: str) -> str:
-    """Name of a :class:`StepwiseActor`'s parameter in our ``SpikingActor``."""
+    """Return the name of a :class:`StepwiseActor`'s parameter in our ``SpikingActor``."""
     kind, _, rest = published.partition(".")
     if kind in ("mean", "std"):
         return f"network.encoder.{kind}"

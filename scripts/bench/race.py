@@ -1,4 +1,4 @@
-"""A case and its contestants: build, compare with the reference, time those that agree."""
+"""Race of contestants: build all, compare them with the reference, time those that agree."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WRONG = (RED, FAILED)
 class Ready:
     """A contestant that is built.
 
-    :param timed: label (``forward``) -> what is timed
-    :param outcome: computes what the gate compares, in a trial; ``None``: it does other work and is
-        timed for scale alone
-    :param per_call: what the time of one call is divided by, where a call does several steps
+    :param timed: label (``forward``) -> call to time
+    :param outcome: computes the results that the gate compares, in a trial; ``None``: the
+        contestant does other work and is timed only for scale
+    :param per_call: number of steps in a call, by which its time is divided
     """
 
     timed: Mapping[str, Call]
@@ -34,11 +34,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Somebody who may take part.
+    """An implementation to compare and time.
 
-    :param name: how the tables call it
-    :param prepare: builds it; what it raises becomes its result
-    :param absent: why it does not take part, if it does not
+    :param name: name in the tables
+    :param prepare: function that builds it; an exception becomes its result
+    :param absent: why it is left out, if it is
     """
 
     name: str
@@ -48,12 +48,12 @@ class Contestant:
 
 @dataclass
 class Row:
-    """One contestant's result.
+    """Result of one contestant.
 
     :param status: ``reference``, ``same``, ``other work``, ``not compared here``, ``RED``,
         ``failed`` or ``absent``
-    :param detail: what the gate found, or why there is no time
-    :param seconds: of one step, in each turn; none without agreement
+    :param detail: finding of the gate, or why there is no time
+    :param seconds: seconds of one step, in each turn; empty without agreement
     :param figures: further columns
     """
 
@@ -71,12 +71,12 @@ class Row:
 
 @dataclass
 class Table:
-    """What one label of a case gave.
+    """Results of one label of a case.
 
-    :param measure: of :data:`scripts.bench.options.MEASURES`
-    :param case: what was timed
-    :param rows: in the order of the contestants
-    :param note: what a reader has to know
+    :param measure: one of :data:`scripts.bench.options.MEASURES`
+    :param case: description of what was timed
+    :param rows: results in the order of the contestants
+    :param note: remark for the reader
     """
 
     measure: str
@@ -85,7 +85,7 @@ class Table:
     note: str = ""
 
     def row(self, contestant: str) -> Row | None:
-        """The row of a contestant that was timed."""
+        """Return the row of a contestant that was timed, or None."""
         return next((r for r in self.rows if r.contestant == contestant and r.seconds), None)
 
 
@@ -97,9 +97,9 @@ def race(
     tolerance: Tolerance | None = None,
     note: str = "",
 ) -> list[Table]:
-    """A table for each label that is timed.
+    """Return a table for each label that is timed.
 
-    The first contestant is the reference. Without it nothing can be compared, and nothing is timed.
+    The first contestant is the reference. Without it nothing can be compared, so nothing is timed.
     """
     rows, ready = judge(contestants, tolerance or Tolerance())
     labels = list(dict.fromkeys(label for built in ready.values() for label in built.timed))
@@ -120,7 +120,7 @@ def race(
 def judge(
     contestants: Sequence[Contestant], tolerance: Tolerance
 ) -> tuple[list[Row], dict[str, Ready]]:
-    """The rows of all, and those who may be timed."""
+    """Return the rows of all contestants, and those contestants that may be timed."""
     rows: list[Row] = []
     ready: dict[str, Ready] = {}
     reference: Trial | None = None
@@ -144,9 +144,9 @@ def judge(
                 call()
         except Red as difference:
             row.status, row.detail = RED, str(difference)
-        except Exception as problem:  # whatever a contestant does, the others run
+        except Exception as problem:  # the others run, whatever happens to this one
             row.status, row.detail = FAILED, first_line(problem)
-            # Without its speed no ratio has a meaning.
+            # Without the time of the reference no ratio has a meaning.
             reference = None if place == 0 else reference
         else:
             ready[contestant.name] = built
@@ -154,7 +154,7 @@ def judge(
 
 
 def add_ratios(table: Table, published: str, floor: str) -> None:
-    """How much faster each is than the published loop, and how many times the floor it takes."""
+    """Add the speed-up over the published loop, and the time in multiples of the floor."""
     slow, fast = table.row(published), table.row(floor)
     for row in table.rows:
         if row.seconds and slow is not None:
@@ -164,11 +164,11 @@ def add_ratios(table: Table, published: str, floor: str) -> None:
 
 
 def first_line(problem: BaseException) -> str:
-    """The name and the first line of an error."""
+    """Return the name and the first line of an error."""
     lines = str(problem).strip().splitlines() or [""]
     return f"{type(problem).__name__}: {lines[0]}"
 
 
 def synchronizer(device: str) -> Callable[[], None]:
-    """What waits for the device."""
+    """Return a function that waits for the device."""
     return torch.cuda.synchronize if device == "cuda" else lambda: None

@@ -1,4 +1,4 @@
-"""How long a user waits: from the start of Python to the first gradient step and action."""
+"""Time that a user waits, from the start of Python to the first gradient step and action."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CACHES = {
     "XDG_CACHE_HOME": "cache",
     "HOME": "home",
 }
-"""Where backends keep what they compile: variable -> folder of its own."""
+"""Variable that tells backends where to keep compiled code -> name of a folder."""
 
 NOTE = (
     "TD3, each time in a fresh process: start of Python, imports, agent, random steps, one "
@@ -32,7 +32,7 @@ NOTE = (
 
 
 def measure(options: Options) -> list[Table]:
-    """A table for cold caches and one for warm ones."""
+    """Return a table for cold caches and one for warm caches."""
     names = kernels(options)
     cold: dict[str, list[float]] = {name: [] for name in names}
     warm: dict[str, list[float]] = {name: [] for name in names}
@@ -49,7 +49,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def table(state: str, seconds: dict[str, list[float]], problems: dict[str, str]) -> Table:
-    """The seconds of each backend, and how many more than the first one's."""
+    """Return the seconds of each backend, and the difference from the first."""
     rows = []
     for place, (name, taken) in enumerate(seconds.items()):
         if name in problems:
@@ -64,7 +64,7 @@ def table(state: str, seconds: dict[str, list[float]], problems: dict[str, str])
 
 
 def one_process(kernel: str, folder: Path, options: Options) -> float:
-    """Seconds of a process that gets ready, with its caches in ``folder``."""
+    """Return the seconds of a process with its caches in ``folder``."""
     places = {variable: str(folder / name) for variable, name in CACHES.items()}
     for place in places.values():
         Path(place).mkdir(exist_ok=True)
@@ -79,7 +79,7 @@ def one_process(kernel: str, folder: Path, options: Options) -> float:
 
 
 def last_line(problem: Exception) -> str:
-    """What the process said last."""
+    """Return the last line that the process wrote as an error, else that of the problem."""
     said = getattr(problem, "stderr", None) or str(problem)
     text = said.decode() if isinstance(said, bytes) else said
     return text.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""What was measured, on what: tables to read and a JSON file to keep."""
+"""Report of a benchmark: tables to read, and a JSON file with all times and facts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SIGNIFICANT = 3
 
 
 def facts(options: Options) -> dict[str, Any]:
-    """Machine, versions, source, command, seeds, and how busy the machine is now.
+    """Return machine, versions, source, command, seed and the load of the machine.
 
-    Where there is no git, the variable ``REVISION`` names the source.
+    Without git the variable ``REVISION`` names the source.
     """
     found = collect("each", options.threads, options.seed)
     git = found.pop("git")
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def heading(found: dict[str, Any]) -> str:
-    """The facts in four lines."""
+    """Return the facts in four lines."""
     hardware, versions = found["hardware"], found["versions"]
     machine = hardware["gpu"] if found["device"] == "cuda" else hardware["cpu"]
     load = ", ".join(f"{value:.2f}" for value in found["load_average"])
@@ -71,7 +71,7 @@ def heading(found: dict[str, Any]) -> str:
 
 
 def markdown(table: Table) -> str:
-    """A table of the contestants: median, spread, ratio to the reference, and what the gate said.
+    """Return a table of contestants: median, spread, ratio to the reference, finding of the gate.
 
     The ratio is how many times faster than the reference (the first row that has a time).
     """
@@ -105,7 +105,7 @@ def _cells(values: Sequence[str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds with their unit."""
+    """Return seconds with their unit."""
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
         if seconds * factor >= 1 or unit == "us":
             return f"{seconds * factor:.{SIGNIFICANT}g} {unit}"
@@ -113,7 +113,7 @@ def duration(seconds: float) -> str:
 
 
 def as_json(found: dict[str, Any], tables: Sequence[Table]) -> str:
-    """Everything, every turn of every contestant included."""
+    """Return everything, including every turn of every contestant."""
     return json.dumps({**found, "tables": [_table(table) for table in tables]}, indent=1) + "\n"
 
 
@@ -126,7 +126,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any], tables: Sequence[Table], folder: Path) -> tuple[Path, Path]:
-    """``<cpu-or-gpu>-<date>.json`` and ``.md`` in ``folder``."""
+    """Write ``<cpu-or-gpu>-<date>.json`` and ``.md`` into ``folder``; return both paths."""
     hardware = found["hardware"]
     machine = hardware["gpu"] if found["device"] == "cuda" else hardware["cpu"]
     slug = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""All measures, one after the other."""
+"""Run all measures, one after another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snnrl.errors import UserError
 
 
 def run(options: Options) -> int:
-    """Measure, print, write; 1 if anybody computed something else or failed, else 0."""
+    """Measure, print and write; return 1 if a contestant is wrong or failed, else 0."""
     options = replace(options, device=_device(options.device))
     quiet()
     torch.set_num_threads(options.threads)
@@ -29,7 +29,7 @@ def run(options: Options) -> int:
         for table in module.measure(options):
             print(f"\n{markdown(table)}", flush=True)
             tables.append(table)
-        # After each measure: a benchmark that is cut off leaves what it has.
+        # After each measure, so that an interrupted benchmark leaves its results.
         written, _ = write(found, tables, options.out)
     print(f"\nwritten to {written}")
     wrong = [
@@ -44,7 +44,7 @@ def run(options: Options) -> int:
 
 
 def quiet() -> None:
-    """Keep libraries from talking between the tables."""
+    """Keep libraries from printing between the tables."""
     warnings.simplefilter("ignore")
     logging.getLogger("torch").setLevel(logging.ERROR)
 

@@ -1,4 +1,4 @@
-"""Agents whose networks have the published sizes, without a simulator behind them."""
+"""Environment with the published sizes of observations and actions, without a simulator."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gymnasium import spaces
 
 
 class Noise(gym.Env[np.ndarray, Any]):
-    """Random observations and rewards of 0; an episode ends by truncation.
+    """Environment with random observations and rewards, whose episodes end by truncation.
 
-    :param observations: numbers in an observation; normal, as float64 (MuJoCo's), or bytes where
-        the actions are choices (Atari's memory)
-    :param actions: numbers in an action, or choices
-    :param discrete: actions are choices
+    :param observations: size of an observation: normally distributed float64 (as in MuJoCo), or
+        bytes if ``discrete`` (as in Atari RAM)
+    :param actions: size of an action, or number of discrete actions
+    :param discrete: whether actions are discrete
     """
 
     EPISODE = 100
@@ -38,7 +38,7 @@ class Noise(gym.Env[np.ndarray, Any]):
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Another observation, whatever the action."""
+        """Return another observation, whatever the action."""
         self.time += 1
         reward = float(self.np_random.normal())
         return self._observe(), reward, False, self.time >= self.EPISODE, {}

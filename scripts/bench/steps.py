@@ -1,4 +1,4 @@
-"""One whole gradient step of each algorithm, from the minibatch to the target networks."""
+"""Time of a whole gradient step of each algorithm, from the minibatch to the target networks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from snnrl.nn.norm.batch import PooledBatchNorm
 LEARNED_STEPS = 20
 CHECKED_STEPS = 2
 
-# Of how far weights and statistics moved: a small difference of two large numbers.
+# For how far weights and statistics moved, which is a small difference of two large numbers.
 TOLERANCE = Tolerance(values=2e-3, values_after_flips=0.2, trials=5)
 
 NOTES = {
@@ -46,7 +46,7 @@ NOTES = {
 
 
 def measure(options: Options) -> list[Table]:
-    """A table for each algorithm."""
+    """Return a table for each algorithm."""
     tables = []
     for algo in options.algorithms:
         torch._dynamo.reset()
@@ -60,7 +60,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def contestants(algo: str, options: Options) -> list[Contestant]:
-    """Our backends, the published loop (TD3), the floor and Stable-Baselines3's own agent."""
+    """Return our backends, the published loop (TD3), the floor and Stable-Baselines3's agent."""
     shared = Shared(algo, options)
     found = [Contestant(kernel, partial(ours, kernel, shared)) for kernel in kernels(options)]
     if options.device == "cuda" and algo != "ppo":
@@ -76,12 +76,12 @@ def contestants(algo: str, options: Options) -> list[Contestant]:
 
 
 class Shared:
-    """What all contestants of an algorithm start from: weights, and minibatches or a rollout.
+    """Common start of all contestants of an algorithm: weights, and minibatches or a rollout.
 
-    The weights have learned for a while and the targets are theirs, so that neurons fire as in the
-    middle of a run: an untrained network in evaluation mode is silent.
+    The weights are trained for a while and copied to the targets, so that neurons fire as in the
+    middle of a run. An untrained network in evaluation mode does not spike.
 
-    :param algo: of :data:`scripts.bench.options.ALGORITHMS`
+    :param algo: one of :data:`scripts.bench.options.ALGORITHMS`
     """
 
     def __init__(self, algo: str, options: Options):
@@ -99,11 +99,11 @@ class Shared:
         self.start = deepcopy(self.first.policy.state_dict())
 
     def minibatches(self, trial: int) -> list[ReplayBufferSamples]:
-        """The trial's."""
+        """Return the minibatches of a trial."""
         return minibatches(self.first, CHECKED_STEPS, self.options.seed + trial)
 
     def agent(self, kernel: str, **changes: Any) -> Any:
-        """An agent with these weights; PPO's with this rollout."""
+        """Return an agent with these weights, and for PPO with this rollout."""
         agent: Any = spiking(self.algo, kernel, self.options, **changes)
         agent.policy.load_state_dict(self.start)
         if self.algo == "ppo":
@@ -112,9 +112,9 @@ class Shared:
 
 
 def ours(kernel: str, shared: Shared, captured: bool = True) -> Ready:
-    """Our agent with one of our backends.
+    """Return our agent with one of our backends.
 
-    :param captured: on CUDA, as graphs; else operator by operator
+    :param captured: whether steps are captured as graphs on CUDA; otherwise they are eager
     """
 
     def build(**changes: Any) -> Any:
@@ -133,7 +133,7 @@ def ours(kernel: str, shared: Shared, captured: bool = True) -> Ready:
 
 
 def published(shared: Shared) -> Ready:
-    """The published loop, sampling from a buffer of float64 observations."""
+    """Return the published loop, which samples from a buffer of float64 observations."""
     agent = StepwiseTD3(shared.agent("naive", replay_buffer_class=ReplayBuffer))
 
     def outcome(trial: int) -> Outcome:
@@ -143,19 +143,19 @@ def published(shared: Shared) -> Ready:
 
 
 def floor(algo: str, options: Options) -> Ready:
-    """The matrix products alone."""
+    """Return the matrix products alone."""
     consecutive = step(algo, sizes(options))
     products = [product for products in consecutive for product in products]
     return Ready({"": multiply(products, options.device)}, per_call=len(consecutive))
 
 
 def stock(algo: str, options: Options) -> Ready:
-    """Stable-Baselines3's own agent, with its own optimiser settings."""
+    """Return Stable-Baselines3's own agent, with its own optimiser settings."""
     return stepper(ordinary(algo, options))
 
 
 def stepper(agent: Any) -> Ready:
-    """Gradient steps of any agent, from its own buffer."""
+    """Return gradient steps of any agent, from its own buffer."""
     if isinstance(agent, PPO):
         minibatches_in_all = agent.n_steps // agent.batch_size * agent.n_epochs
         return Ready({"": agent.train}, per_call=minibatches_in_all)
@@ -167,7 +167,7 @@ def stepper(agent: Any) -> Ready:
 
 
 def twice(one: Callable[[], object]) -> Callable[[], None]:
-    """Two steps, so that TD3's are one of each kind."""
+    """Return a call of two steps, so that TD3 takes one of each kind."""
 
     def two() -> None:
         one()
@@ -177,8 +177,10 @@ def twice(one: Callable[[], object]) -> Callable[[], None]:
 
 
 def rehearse(agent: Any, shared: Shared) -> None:
-    """Learn until both kinds of gradient step are captured, then undo what was learned, in place:
-    what the gate sees are replays of the graphs."""
+    """Learn until both kinds of gradient step are captured, then undo the learning in place.
+
+    The gate then compares replays of the graphs.
+    """
     temperature = getattr(agent, "log_ent_coef", None)
     before = None if temperature is None else temperature.detach().clone()
     for _ in range(2 * (EAGER_STEPS + 1)):
@@ -195,7 +197,7 @@ def rehearse(agent: Any, shared: Shared) -> None:
 
 
 def learned(agent: Any, shared: Shared, trial: int) -> Outcome:
-    """How far a few steps on the shared experience move an agent's weights and statistics."""
+    """Return how far a few steps on the shared experience move weights and statistics."""
     if shared.algo != "ppo":
         agent.replay_buffer = FixedMinibatches(shared.minibatches(trial))
     seed_everything(shared.options.seed + trial)
@@ -208,7 +210,7 @@ def learned(agent: Any, shared: Shared, trial: int) -> Outcome:
 
 
 def stepwise_learned(agent: StepwiseTD3, shared: Shared, trial: int) -> Outcome:
-    """The same of the published loop, by our names."""
+    """Return the same for the published loop, with our names."""
     agent.replay_buffer = FixedMinibatches(shared.minibatches(trial))
     seed_everything(shared.options.seed + trial)
     for _ in range(CHECKED_STEPS):
@@ -223,10 +225,10 @@ def stepwise_learned(agent: StepwiseTD3, shared: Shared, trial: int) -> Outcome:
 
 
 def movement(state: Mapping[str, Tensor], shared: Shared) -> Outcome:
-    """``after - before`` of every weight and every moving statistic.
+    """Return ``after - before`` of every weight and every moving statistic.
 
-    Left out are the bias in front of a normalisation, whose gradient is 0 but for rounding, and
-    the state of the confidence, which others keep elsewhere.
+    Left out are biases before a normalisation, whose gradient is 0 except for rounding, and the
+    state of the confidence update, which the published loop keeps elsewhere.
     """
     skipped = biases_before_normalisation(shared.first.policy)
     return Outcome(
@@ -239,7 +241,7 @@ def movement(state: Mapping[str, Tensor], shared: Shared) -> Outcome:
 
 
 def biases_before_normalisation(policy: nn.Module) -> set[str]:
-    """Names of biases that a normalisation takes away again."""
+    """Return the names of biases that the normalisation after them subtracts."""
     return {
         f"{name}.linear.bias"
         for name, layer in policy.named_modules()

@@ -1,4 +1,4 @@
-"""Times of several contestants, taken in turns."""
+"""Times of several contestants, which take turns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Call = Callable[[], object]
 
 
 class Summary(NamedTuple):
-    """Seconds: the median, the quartiles, and of how many turns."""
+    """Seconds: median and quartiles of a number of turns."""
 
     median: float
     lower: float
@@ -23,7 +23,7 @@ class Summary(NamedTuple):
 
 
 def orders(contestants: Iterable[str], rounds: int) -> Iterator[list[str]]:
-    """In each round who comes after whom: each starts with another contestant."""
+    """Yield the order of each round; every round starts with another contestant."""
     names = list(contestants)
     for turn in range(rounds):
         first = turn % max(len(names), 1)
@@ -36,13 +36,13 @@ def take_turns(
     block_seconds: float,
     synchronize: Callable[[], None],
 ) -> dict[str, list[float]]:
-    """Seconds of one call, in each of ``rounds`` turns that go round robin.
+    """Return the seconds of one call, in each of ``rounds`` turns that go round robin.
 
-    What else happens on the machine then meets all contestants alike. A turn is a block of calls,
-    as many as fill ``block_seconds``; each round starts with another contestant.
+    Other load on the machine then affects all contestants alike. A turn is a block of calls, as
+    many as fill ``block_seconds``. Each round starts with another contestant.
 
-    :param contestants: name -> what is timed
-    :param synchronize: waits until the device has done what it was given
+    :param contestants: name -> call to time
+    :param synchronize: function that waits for the device
     """
     calls = {
         name: _calls_in(call, block_seconds, synchronize) for name, call in contestants.items()
@@ -56,7 +56,7 @@ def take_turns(
 
 
 def summarise(seconds: list[float]) -> Summary:
-    """Median and quartiles of the turns."""
+    """Return the median and quartiles of the turns."""
     if len(seconds) == 1:
         return Summary(seconds[0], seconds[0], seconds[0], 1)
     lower, median, upper = statistics.quantiles(seconds, n=4, method="inclusive")

@@ -1,1 +1,1 @@
-"""A queue of long runs, each by the code of a fixed tag, and what is collected of them."""
+"""A queue of long runs, each with the code of a fixed tag, and the collection of their records."""

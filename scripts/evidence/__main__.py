@@ -1,4 +1,4 @@
-"""``python -m scripts.evidence``, from the top folder; ``scripts/evidence.sh`` calls it."""
+"""Command line of the queue: ``python -m scripts.evidence``, called by ``scripts/evidence.sh``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit status: 0, 1 where a run failed, 2 for a mistake, 128 + a signal's number."""
+    """Return the exit status: 0, 1 if a run failed, 2 for a user error, 128 + a signal's number."""
     return exit_status(lambda: _do(argv))
 
 
@@ -31,7 +31,7 @@ def _do(argv: Sequence[str]) -> None:
             raise UserError(f"--{name}: expected with start, not {arguments.command}")
     place = from_environment(os.environ)
     try:
-        # Each of its own: the queue shall hold no memory for what it does not do.
+        # Imported per command, so that the queue holds no memory for the other commands.
         if arguments.command == "start":
             from scripts.evidence.start import start
 

@@ -1,4 +1,4 @@
-"""A clone of this repository at a tag, with a virtual environment of its own."""
+"""Clones of this repository, one per tag, each with a virtual environment of its own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from snnrl.errors import UserError
 def check_tag(place: Place, tag: str, commit: str | None = None) -> None:
     """Check that a tag has a clone, or can be cloned.
 
-    :param commit: the tag's, for a checkout that has no tags
-    :raises UserError: there is no such tag, or it is another commit
+    :param commit: commit of the tag, for a checkout without tags
+    :raises UserError: the tag does not exist, or is at another commit
     """
     tagged = _commit(TOP, tag)
     if None not in (tagged, commit) and tagged != commit:
@@ -29,13 +29,13 @@ def check_tag(place: Place, tag: str, commit: str | None = None) -> None:
 
 
 def make_clone(place: Place, tag: str, commit: str | None = None) -> Path:
-    """Make the clone of a tag unless it is there, and what its runs need.
+    """Return the clone of a tag, after cloning it and setting it up if necessary.
 
-    ``.venv`` is its own, made by the ``make setup`` of the tag: later changes of dependencies do
-    not reach its runs.
+    Its ``.venv`` is made by the ``make setup`` of the tag, so later changes of dependencies do not
+    affect its runs.
 
-    :param commit: the tag's, for a checkout that has no tags
-    :raises UserError: no such tag, a clone that is not at it, or no virtual environment
+    :param commit: commit of the tag, for a checkout without tags
+    :raises UserError: the tag does not exist, the clone has other code, or the setup failed
     """
     clone = place.clone(tag)
     if not clone.exists():
@@ -51,7 +51,7 @@ def make_clone(place: Place, tag: str, commit: str | None = None) -> Path:
         _run("git", "-C", str(half), "tag", "--force", tag, found, of=clone)
         half.rename(clone)
     check_clone(place, tag, commit)
-    # Nothing is done where it is set up already.
+    # This does nothing if the clone is already set up.
     if place.python is None:
         if not _own_python(clone).exists():
             print(f"make setup in {clone}: a few minutes", flush=True)
@@ -61,10 +61,10 @@ def make_clone(place: Place, tag: str, commit: str | None = None) -> Path:
 
 
 def check_clone(place: Place, tag: str, commit: str | None = None) -> None:
-    """Check that a clone is there and is the code of its tag, unchanged.
+    """Check that a clone exists and has the unchanged code of its tag.
 
-    :param commit: the tag's, for a checkout that has no tags
-    :raises UserError: it is not
+    :param commit: commit of the tag, for a checkout without tags
+    :raises UserError: the clone is missing or has other code
     """
     clone = place.clone(tag)
     if not clone.exists():
@@ -83,9 +83,9 @@ def check_clone(place: Place, tag: str, commit: str | None = None) -> None:
 
 
 def python_of(place: Place, tag: str) -> str:
-    """The interpreter of a tag's runs.
+    """Return the interpreter of a tag's runs.
 
-    :raises UserError: it is not there
+    :raises UserError: the interpreter is missing
     """
     python = place.python or str(_own_python(place.clone(tag)))
     if shutil.which(python) is None:
@@ -94,7 +94,7 @@ def python_of(place: Place, tag: str) -> str:
 
 
 def environment(clone: Path) -> dict[str, str]:
-    """Variables of a process that runs a clone's code, with one thread."""
+    """Return the environment variables of a process that runs a clone's code with one thread."""
     own = {"PYTHONPATH": str(clone), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     return {**os.environ, **own}
 
@@ -104,18 +104,18 @@ def _own_python(clone: Path) -> Path:
 
 
 def _found(tag: str, commit: str | None) -> str | None:
-    """The commit of a tag here, or else the one that the list names; None if neither is here."""
+    """Return the commit of a tag, else the one that the list names; None if neither is here."""
     named = commit and _ask("git", "-C", str(TOP), "rev-parse", "--verify", f"{commit}^0")
     return _commit(TOP, tag) or named or None
 
 
 def _commit(repository: Path, tag: str) -> str | None:
-    """The commit of a tag; None if there is no such tag."""
+    """Return the commit of a tag; None if there is no such tag."""
     return _ask("git", "-C", str(repository), "rev-parse", "--verify", f"refs/tags/{tag}^0")
 
 
 def _ask(*command: str) -> str | None:
-    """What a command answers; None where it fails."""
+    """Return the output of a command; None if it fails."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True)
     except OSError:

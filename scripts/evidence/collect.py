@@ -1,4 +1,4 @@
-"""What there is of the runs -> ``results/paper/``, without models and checkpoints."""
+"""Copy the records of the runs to ``results/paper/``, without models and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from snnrl.run_format.names import DONE, FAILED, RECORD, RUNS, TABLES
 
 ENDS = (DONE, FAILED)
 UNFINISHED = "UNFINISHED"
-"""Marks what was collected of a run that goes on; its one line says how far it was."""
+"""File in the record of an unfinished run; its one line gives the steps at the collection."""
 
 STAGING = ".collecting"
 
 
 def collect(place: Place) -> None:
-    """Copy the records of all runs, each as a whole.
+    """Copy the records of all runs.
 
-    A record is replaced by a longer one only, or of the same length by one that says how the run
-    ended. A run that cannot be read is named, and the record that there is stays.
+    A record is replaced as a whole, and only by a longer one, or by one of the same length that
+    says how the run ended. A run that cannot be read is reported, and its earlier record stays.
 
-    :raises UserError: no runs, or a disk that is full
+    :raises UserError: there are no runs, another process is collecting, or the results cannot be
+        written
     :raises RunFailed: a run could not be read
     """
     folders = sorted(file.parent for file in place.runs.glob(f"*/{RUNS}"))
@@ -59,8 +60,8 @@ def collect(place: Place) -> None:
 def _collect_one(folder: Path, target: Path, staging: Path) -> str:
     """Collect one run.
 
-    :return: what came of it
-    :raises UserError: it cannot be read
+    :return: the outcome, in words
+    :raises UserError: the run cannot be read
     """
     new, old = staging / "new", staging / "old"
     shutil.rmtree(new, ignore_errors=True)
@@ -77,7 +78,7 @@ def _collect_one(folder: Path, target: Path, staging: Path) -> str:
         return f"{earlier.steps:,} steps, as collected before"
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        # It says where it belongs, if the next line is never reached.
+        # Tells the next collection where the old record belongs, if this one is killed below.
         (staging / "belongs").write_text(str(target))
         target.rename(old)
     new.rename(target)
@@ -95,26 +96,26 @@ def _earlier(target: Path) -> Run | None:
     try:
         return load_run(target) if target.exists() else None
     except UserError:
-        return None  # no record, whatever made it so
+        return None  # a damaged record counts as none
 
 
 def _copy(folder: Path, new: Path) -> None:
-    """Copy a record whose run may go on meanwhile.
+    """Copy the record of a run that may still be running.
 
-    :raises UserError: it is no whole record
+    :raises UserError: the record is incomplete
     """
     while True:
         before = _read_ends(folder)
         for name in (*RECORD, *TABLES):
             content = _read(folder / name)
             if content is not None:
-                # A line that is being written is none yet.
+                # Leaves out a last line that is still being written.
                 whole = content.rfind(b"\n") + 1 if name in TABLES and not before else None
                 (new / name).write_bytes(content[:whole])
         if _read_ends(folder) == before:
             break
     for name, content in before.items():
-        # Tracebacks name files of this machine; what it failed of is the last line.
+        # A traceback names files of this machine. Its last line is the error.
         last = content.strip().splitlines()[-1:] if name == FAILED else [content.rstrip()]
         (new / name).write_bytes(b"".join(last) + b"\n")
     if not before:
@@ -124,7 +125,7 @@ def _copy(folder: Path, new: Path) -> None:
 
 
 def _read_ends(folder: Path) -> dict[str, bytes]:
-    """The files that say how the run ended, none while it goes on."""
+    """Return the contents of the files that say how a run ended; empty while it is running."""
     found = {name: _read(folder / name) for name in ENDS}
     return {name: content for name, content in found.items() if content is not None}
 
@@ -138,9 +139,9 @@ def _read(file: Path) -> bytes | None:
 
 @contextmanager
 def _staging(results: Path) -> Iterator[Path]:
-    """A folder beside the records, of one collection at a time; one that was killed is put right.
+    """Lock the results, undo what a killed collection left, and yield an empty staging folder.
 
-    :raises UserError: another collection is under way
+    :raises UserError: another process is collecting
     """
     results.mkdir(parents=True, exist_ok=True)
     handle = os.open(results / ".lock", os.O_CREAT | os.O_RDWR)
@@ -161,7 +162,7 @@ def _staging(results: Path) -> Iterator[Path]:
 
 
 def _clean_up(staging: Path) -> None:
-    """Bring back a record that had been moved away for a new one that did not come."""
+    """Restore a record whose replacement never arrived, and remove the staging folder."""
     if (staging / "old").exists():
         target = Path((staging / "belongs").read_text())
         if not target.exists():

@@ -1,4 +1,4 @@
-"""The list of runs: ``configs/evidence.yaml`` -> one entry a run, in their order."""
+"""The list of runs, ``configs/evidence.yaml``, read into one entry per run."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ KEYS = {
     "seeds": "a list of different seeds",
     "steps": "total environment steps",
 }
-"""Keys of a group, and what each is expected to be."""
+"""Keys of a group, each with its expected value."""
 
 OPTIONAL = ("commit",)
-"""Keys that a group may lack."""
+"""Keys that may be left out."""
 
 OURS = ("seed", "total_steps", "threads", "tracking", "results_dir", "retry", "hydra")
-"""Settings that the queue gives every run."""
+"""Settings that the queue itself gives to every run."""
 
 
 class Entry(NamedTuple):
     """One run of the list.
 
-    :param number: its place, from 1
-    :param tag: whose code runs it
-    :param settings: what it shares with its group and what tells it apart
+    :param number: position in the list, from 1
+    :param tag: tag whose code runs it
+    :param settings: settings of its group, then those of its variant
     :param steps: total environment steps
-    :param commit: the tag's, for a checkout that has no tags
+    :param commit: commit of the tag, for a checkout without tags
     """
 
     number: int
@@ -47,11 +47,11 @@ class Entry(NamedTuple):
 
     @property
     def name(self) -> str:
-        """``experiment=carebn/td3 env=hopper bn=carebn seed=0``."""
+        """Settings and seed: ``experiment=carebn/td3 env=hopper bn=carebn seed=0``."""
         return " ".join([*self.settings, f"seed={self.seed}"])
 
     def overrides(self, results_dir: str) -> list[str]:
-        """The command line of the run."""
+        """Return the command line of the run."""
         return [
             *self.settings,
             f"seed={self.seed}",
@@ -63,9 +63,9 @@ class Entry(NamedTuple):
 
 
 def read_entries(file: Path) -> list[Entry]:
-    """All runs of a list, seed by seed within each group.
+    """Return all runs of a list, seed by seed within each group.
 
-    :raises UserError: the file is not there or not of this form; it names group and key
+    :raises UserError: the file is missing or malformed; the message names group and key
     """
     try:
         content = yaml.safe_load(file.read_text())
@@ -140,7 +140,7 @@ def _fits(key: str, value: Any) -> bool:
 def _is_command_line(value: Any) -> bool:
     try:
         return isinstance(value, str) and bool(shlex.split(value))
-    except ValueError:  # a quotation that does not end
+    except ValueError:  # an unclosed quotation
         return False
 
 

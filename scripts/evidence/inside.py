@@ -1,8 +1,8 @@
-"""What a clone does for the queue, by its own code: compose settings, and do one run.
+"""Commands that the queue runs with the code of a clone: compose settings, execute one run.
 
-``python -m scripts.evidence.inside compose`` answers on its output for the command lines on its
-input; ``... inside run JOB`` is one run. The queue may be of a later version, so that this is all
-it asks of a clone.
+``python -m scripts.evidence.inside compose`` reads command lines from its input and answers on its
+output. ``... inside run JOB`` executes one run. The queue may be of a later version than the clone,
+so it uses nothing else of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from snnrl.errors import Interrupted, UserError, exit_status
 
 
 def compose(jobs: Sequence[Sequence[str]], *, check: bool) -> dict[str, Any]:
-    """Compose command lines.
+    """Compose the configurations of command lines.
 
-    :param check: whether to check them as the training command does, too
-    :return: ``folders``, a run folder or ``{"error": ...}`` for each; ``cores``, the runs of one
-        thread that this machine carries; ``package``, where this code is
+    :param check: whether to check them, too, as the training command does
+    :return: ``folders``: the run folder or ``{"error": ...}`` of each; ``cores``: the number of
+        single-threaded runs that this machine executes in parallel; ``package``: folder of this
+        code
     """
     from snnrl.experiment.sweep.launchers import cores
 
@@ -47,7 +48,7 @@ def _folder(job: list[str], checked: set[tuple[str, ...]] | None) -> str:
         if is_sweep(text):
             raise UserError(f"{text}: has several values; expected a variant for each")
     cfg = compose_config(job)
-    # A seed fits whatever the others are.
+    # A seed is valid with any other settings.
     others = tuple(text for text in job if not text.startswith("seed="))
     if checked is not None and others not in checked:
         validate(cfg)
@@ -56,12 +57,12 @@ def _folder(job: list[str], checked: set[tuple[str, ...]] | None) -> str:
 
 
 def run(job: dict[str, Any]) -> None:
-    """Do one run as a sweep does, and save it when the queue is gone.
+    """Execute one run as a sweep does; save and stop it if the queue ends.
 
-    :param job: the fields of a sweep's :class:`Job`, and ``parent``, the queue's process
-    :raises: what :func:`snnrl.experiment.run.run` does
+    :param job: fields of a sweep's :class:`Job`, and ``parent``, the process id of the queue
+    :raises: as :func:`snnrl.experiment.run.run`
     """
-    # All of it now: a queue that ends in these seconds must be noticed.
+    # Before the check below: this takes seconds, and the queue may end meanwhile.
     import snnrl.experiment.run  # noqa: F401
     from snnrl.experiment.sweep.job import Job, perform_job
 
@@ -71,7 +72,7 @@ def run(job: dict[str, Any]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Exit status of the command."""
+    """Run the command and return its exit status."""
     if argv[0] == "run":
         return exit_status(lambda: run(json.loads(argv[1])))
     print(json.dumps(compose(json.load(sys.stdin), check="--check" in argv)))

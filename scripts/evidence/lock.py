@@ -1,4 +1,4 @@
-"""One queue at a time on a folder, and who it is."""
+"""Lock that allows one queue per folder, and a record of the queue that holds it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 from snnrl.errors import UserError
 
 PATIENCE_S = 600.0
-"""How long runs of a queue that was killed may take to save themselves."""
+"""Seconds that the runs of a killed queue may take to save themselves."""
 
 A_LOOK_S = 1.0
-"""After it, who holds the lock is no one who only looked."""
+"""Seconds after which the holder of the lock cannot be a status query, which is short."""
 
 LOOK_EVERY_S = 0.1
 
 
 class Lock:
-    """A lock that dies with the queue and all of its runs, which inherit it.
+    """Lock that is released when the queue and all of its runs, which inherit it, have ended.
 
-    :param folder: of the queue
+    :param folder: folder of the queue
     """
 
     def __init__(self, folder: Path):
@@ -33,9 +33,10 @@ class Lock:
         self.handle = -1
 
     def take(self) -> None:
-        """Take the lock; wait for runs of a queue that was killed, which save themselves.
+        """Take the lock, after waiting for the runs of a killed queue to save themselves.
 
-        :raises UserError: a queue is at work, or the folder cannot be written to
+        :raises UserError: a queue is running, the runs of a killed one do not stop, or the folder
+            cannot be written to
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ class Lock:
         while not self._try_lock(self.handle, fcntl.LOCK_EX):
             waited = time.monotonic() - began
             queue = read_queue(self.folder)
-            # Someone who looks at the status holds the lock for a moment, too.
+            # A status query holds the lock for a moment, too.
             if waited > A_LOOK_S and queue is not None and is_alive(queue["pid"]):
                 raise UserError(
                     f"{self.folder.parent}: a queue is running there (process {queue['pid']}); "
@@ -61,9 +62,9 @@ class Lock:
             time.sleep(LOOK_EVERY_S)
 
     def write_queue(self, runs: Mapping[int, Sequence[str]]) -> None:
-        """Write down who holds the lock and what it does; a full disk may not take it.
+        """Record the queue's process and its runs; ignore a failure to write, as on a full disk.
 
-        :param runs: process and command line of each run
+        :param runs: process id and command line of each run
         """
         new = self.folder / "queue.json.new"
         with suppress(OSError):
@@ -71,7 +72,7 @@ class Lock:
             new.replace(self.folder / "queue.json")
 
     def is_held(self) -> bool:
-        """Whether a queue, or a run of one, has the lock."""
+        """Return whether a queue, or a run of one, holds the lock."""
         try:
             handle = os.open(self.folder / ".lock", os.O_RDWR)
         except OSError:
@@ -91,7 +92,7 @@ class Lock:
 
 
 def read_queue(folder: Path) -> dict[str, Any] | None:
-    """What the holder of the lock wrote last; None if that cannot be read."""
+    """Return the last record of the lock's holder; None if it cannot be read."""
     with suppress(OSError, ValueError):
         content = json.loads((folder / "queue.json").read_text())
         if isinstance(content, dict) and isinstance(content.get("pid"), int):
@@ -100,7 +101,7 @@ def read_queue(folder: Path) -> dict[str, Any] | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there."""
+    """Return whether a process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The page of ``results/paper/``: published numbers with ours beside them, and the comparison."""
+"""Page of ``results/paper/``: published numbers beside ours, and the comparison."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ is shown only to follow runs that are not finished.
 
 
 def make_page(place: Place) -> None:
-    """Write table, curves, comparison and page of all that was collected.
+    """Write table, curves, comparison and page of all collected runs.
 
-    :raises UserError: nothing was collected, or nothing that has a result
+    :raises UserError: no run was collected, or none has a result
     """
     # Relative, so that no page holds a path of this machine.
     results = Path(os.path.relpath(place.results))
@@ -59,9 +59,9 @@ def make_page(place: Place) -> None:
 
 
 def page(comparison: Comparison, results: Path) -> Iterator[str]:
-    """The lines of the page.
+    """Yield the lines of the page.
 
-    :param results: where pictures are, which are shown if they are there
+    :param results: folder of the picture, which is shown if it exists
     """
     yield INTRODUCTION
     yield markdown(published_table(comparison.rows))
@@ -77,9 +77,10 @@ def page(comparison: Comparison, results: Path) -> Iterator[str]:
 
 
 def published_table(rows: Sequence[Row]) -> Grid:
-    """One row a published method and source, two columns an environment: theirs and ours.
+    """Return a table with a row per published method and source.
 
-    Groups of ours that stand for no published row come last.
+    Two columns per environment hold the published numbers and ours. Our groups without a published
+    counterpart come last.
     """
     environments = list(dict.fromkeys(row.environment for row in rows))
     published = _without_repeats([e for e in published_results() if e.env in environments])
@@ -105,7 +106,7 @@ def published_table(rows: Sequence[Row]) -> Grid:
 
 
 def _without_repeats(entries: Sequence[Published]) -> list[Published]:
-    """Without a number that another table prints too, with its deviation."""
+    """Return the entries without numbers that another table repeats with a standard deviation."""
     known = {(e.env, e.method, e.mean) for e in entries if not math.isnan(e.std)}
     return [e for e in entries if not math.isnan(e.std) or (e.env, e.method, e.mean) not in known]
 
@@ -115,7 +116,7 @@ def _kind(entry: Published) -> tuple[str, str, str]:
 
 
 def _cell_pair(entries: Sequence[Published], rows: Sequence[Row]) -> tuple[str, str]:
-    """The cells of one method and environment: theirs, and ours."""
+    """Return the cells of one method and environment: published, and ours."""
     ours = [_cell(row) for row in rows if any(entry in row.published for entry in entries)]
     return _published_cell(entries), "; ".join(ours) or NOTHING
 
@@ -129,7 +130,7 @@ def _published_cell(entries: Sequence[Published]) -> str:
 
 
 def _cell(row: Row) -> str:
-    """``3120 ± 85 (3 seeds, 300,000 steps)``, and what is not in it."""
+    """Return ``3120 ± 85 (3 seeds, 300,000 steps)``, and how many runs are unfinished or failed."""
     value = row.estimates["max_of_seeds"]
     text = number(value.mean) + ("" if math.isnan(value.sd) else f" ± {number(value.sd)}")
     count = f"{len(row.seeds)} seed" + ("" if len(row.seeds) == 1 else "s")

@@ -1,4 +1,4 @@
-"""Where things are: the folder of the evidence, and what the environment says of it."""
+"""Folders and limits of the evidence, from environment variables."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from snnrl.errors import UserError
 
 TOP = Path(__file__).resolve().parents[2]
-"""The checkout that this code is in."""
+"""Checkout that holds this code."""
 
 RUNS_FROM_CLONE = "../../runs"
-"""Relative, so that no run folder holds a path of this machine."""
+"""Folder of the runs relative to a clone, so that no run folder holds a path of this machine."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What belongs to one queue.
+    """Folders and limits of one queue.
 
-    :param folder: clones, run folders, logs
-    :param entries: the list of runs
-    :param results: where results are collected
-    :param python: interpreter of the runs; None for each clone's own
-    :param at_once: runs at a time; None for as many as the machine carries
+    :param folder: folder of clones, run folders and logs
+    :param entries: file with the list of runs
+    :param results: folder of the collected records
+    :param python: interpreter of the runs; None: that of each clone
+    :param at_once: runs in parallel; None: as many as the machine can execute
     """
 
     folder: Path
@@ -34,23 +34,23 @@ class Place:
 
     @property
     def runs(self) -> Path:
-        """Run folders, those of each tag in a folder of its own."""
+        """Folder of the run folders, with a subfolder per tag."""
         return self.folder / "runs"
 
     @property
     def queue(self) -> Path:
-        """What is of the present start and of no run: logs, outcomes, lock."""
+        """Folder of the queue itself, since its last start: logs, outcomes, lock."""
         return self.folder / "queue"
 
     def clone(self, tag: str) -> Path:
-        """The checkout of a tag."""
+        """Return the clone of a tag."""
         return self.folder / "clones" / tag
 
 
 def from_environment(variables: Mapping[str, str]) -> Place:
-    """The place that ``EVIDENCE_DIR`` and the other variables of ``evidence.sh`` name.
+    """Return the place that ``EVIDENCE_DIR`` and the other variables of ``evidence.sh`` name.
 
-    :raises UserError: ``EVIDENCE_AT_ONCE`` is no number of runs
+    :raises UserError: ``EVIDENCE_AT_ONCE`` is not a positive integer
     """
     number = variables.get("EVIDENCE_AT_ONCE", "")
     if number and not (number.isdecimal() and int(number)):

@@ -1,4 +1,4 @@
-"""The run folder of every entry of the list, by the code of its tag."""
+"""Plan of the queue: the run folder of every entry, computed by the code of its tag."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from snnrl.errors import UserError
 
 
 class Planned(NamedTuple):
-    """An entry and where it runs.
+    """An entry, its command line and its run folder.
 
-    :param name: the settings that tell it from other entries
-    :param overrides: the command line of its run
-    :param folder: the run folder, relative to the clone as the run has it
-    :param path: the same, absolute
-    :param extends: the earlier entry whose run this one makes longer
+    :param name: settings that distinguish it from other entries
+    :param overrides: command line of its run
+    :param folder: run folder, relative to the clone
+    :param path: run folder, absolute
+    :param extends: earlier entry whose run this one extends
     """
 
     entry: Entry
@@ -34,9 +34,9 @@ class Planned(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All entries in their order.
+    """All entries, in order.
 
-    :param at_once: runs at a time
+    :param at_once: runs in parallel
     """
 
     runs: list[Planned]
@@ -44,18 +44,18 @@ class Plan(NamedTuple):
 
 
 def make_plan(place: Place, *, begin: bool) -> Plan:
-    """Find the run folder of every entry.
+    """Return the plan of all entries.
 
-    :param begin: whether runs are about to begin: clones are made, and every setting is checked;
-        otherwise what the clones answered last is taken
-    :raises UserError: a list that cannot be read, a clone that is not there, a setting that does
-        not fit, or two entries that are one run
+    :param begin: whether runs are about to start: then clones are made and every setting is
+        checked; otherwise the last answers of the clones are reused
+    :raises UserError: the list cannot be read, a clone is missing, a setting is invalid, or two
+        entries are the same run
     """
     entries = read_entries(place.entries)
     answers: dict[Entry, str] = {}
     at_once = 1
     tags = {entry.tag: entry.commit for entry in entries}
-    # First what is quick to find: a virtual environment takes minutes.
+    # Check all tags before the first clone, whose virtual environment takes minutes.
     for tag, commit in tags.items() if begin else ():
         check_tag(place, tag, commit)
     for tag, commit in tags.items():
@@ -91,7 +91,7 @@ def _ask_clone(
     place: Place, tag: str, entries: Sequence[Entry], *, begin: bool
 ) -> tuple[list[str], int]:
     asked = [entry.overrides(_results_dir(tag)) for entry in entries]
-    # A tag does not move, and nor do the folders of its settings.
+    # A tag does not move, so the run folders of its settings stay the same.
     remembered = place.clone(tag).with_name(f"{tag}.folders.json")
     if not begin:
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -104,7 +104,7 @@ def _ask_clone(
             raise UserError(
                 f"{place.entries}: run {entry.number} ({entry.name}): {folder['error']}"
             )
-    with suppress(OSError):  # it only saves seconds
+    with suppress(OSError):  # the file only saves seconds
         remembered.write_text(json.dumps({**answer, "asked": asked}))
     return answer["folders"], answer["cores"]
 
@@ -137,5 +137,5 @@ def _results_dir(tag: str) -> str:
 
 
 def readable(place: Place, text: str) -> str:
-    """A clone's words, with paths as they are from elsewhere."""
+    """Return a clone's message with its relative paths made absolute."""
     return text.replace(RUNS_FROM_CLONE, str(place.runs))

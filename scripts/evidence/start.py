@@ -1,4 +1,4 @@
-"""Begin the queue, and end it."""
+"""Start and stop the queue."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from snnrl.errors import UserError, exit_status
 
 
 def start(place: Place, *, foreground: bool = False, retry: bool = False) -> None:
-    """Begin the queue, or go on with what is left of it.
+    """Start the queue, or resume it.
 
-    The whole list is checked first; then the queue is a process of its own, which outlives the
+    The whole list is checked first. The queue then runs in a process of its own, which outlives the
     shell that started it.
 
-    :param foreground: whether this process stays and is the queue
-    :param retry: whether to try again what failed twice of the same
-    :raises UserError: what does not fit, of all runs; a queue that is there; too little room
+    :param foreground: whether to run the queue in this process instead
+    :param retry: whether to retry runs that failed twice with the same error
+    :raises UserError: an entry of the list is invalid, a queue is already running, or the disk has
+        too little space
     """
     lock = Lock(place.queue)
     lock.take()
@@ -45,15 +46,15 @@ def start(place: Place, *, foreground: bool = False, retry: bool = False) -> Non
         log = place.queue / "queue.log"
         pid = _detached(do, log)
     finally:
-        # The process of the queue has it still.
+        # The queue's process still holds the lock.
         os.close(lock.handle)
     print(f"the queue has started: process {pid}, {plan.at_once} runs at a time, log {log}")
 
 
 def stop(place: Place) -> None:
-    """Ask the queue to save all runs and end, and wait until it has.
+    """Ask the queue to save all runs and stop, and wait until it has.
 
-    :raises UserError: there is none
+    :raises UserError: no queue is running
     """
     lock = Lock(place.queue)
     queue = read_queue(place.queue)
@@ -67,9 +68,9 @@ def stop(place: Place) -> None:
 
 
 def _detached(do: Callable[[], None], log: Path) -> int:
-    """Do it in a process without a terminal, whose output goes to ``log``.
+    """Call ``do`` in a process without a terminal, whose output goes to ``log``.
 
-    :return: its number
+    :return: the process id
     """
     sys.stdout.flush()
     with log.open("ab") as file:

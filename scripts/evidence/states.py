@@ -1,4 +1,4 @@
-"""How far a run of the list is, by its run folder."""
+"""Progress of the runs of the list, read from their run folders."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from snnrl.run_format.names import CHECKPOINT, CONFIG
 Kind = Literal["waiting", "running", "done", "failed"]
 
 MEASURED_ROWS = 30
-"""Rows of progress.csv, from the end, that the speed is measured over."""
+"""Number of last rows of progress.csv over which the speed is measured."""
 
 
 class State(NamedTuple):
-    """How far a run is.
+    """Progress of a run.
 
     :param steps: environment steps so far
-    :param last_return: of its last evaluation; None before the first
-    :param hours: that are left at the speed of its last thousands of steps; None if not known
-    :param reason: why it failed or was cut off; empty otherwise
+    :param last_return: return of the last evaluation; None before the first
+    :param hours: hours left, at the speed of the last thousands of steps; None if unknown
+    :param reason: why it failed or was interrupted; empty otherwise
     """
 
     kind: Kind
@@ -48,10 +48,10 @@ class State(NamedTuple):
 
 
 def is_done(path: Path, steps: int) -> bool:
-    """Whether the run in a folder has been trained for so many steps.
+    """Return whether the run in a folder has been trained for so many steps.
 
-    A run that is being extended has no ``DONE``, and its evaluation at the length before is taken
-    back where none was due; but it was done at that length, and does not go back to it.
+    A run that is being extended has no ``DONE``. The evaluation at its earlier end is removed if
+    none was due there. It still counts as done at that length, to which it never returns.
     """
     try:
         if status.is_done(path):
@@ -59,7 +59,7 @@ def is_done(path: Path, steps: int) -> bool:
         config = read_config(path)
         if int(config["total_steps"]) > steps:
             return True
-        # Earlier versions' have no number of environments: there was one.
+        # Configurations of earlier versions have no number of environments, which was 1.
         config = OmegaConf.merge({"env": {"n_envs": 1}}, config)
         past = steps + rollout_size(config)
         return any(step >= past for step in _checkpoints(path / CHECKPOINT))
@@ -68,7 +68,7 @@ def is_done(path: Path, steps: int) -> bool:
 
 
 def _checkpoints(folder: Path) -> Iterator[int]:
-    """The steps of the checkpoints in a folder that can be read."""
+    """Yield the steps of the readable checkpoints in a folder."""
     for save in numbered(folder).values():
         with suppress(Damaged, UserError):
             yield read_manifest(save).step
@@ -77,10 +77,10 @@ def _checkpoints(folder: Path) -> Iterator[int]:
 def state_of(
     planned: Planned, running: Collection[Sequence[str]], outcome: Outcome | None
 ) -> State:
-    """The state of one entry.
+    """Return the state of one entry.
 
-    :param running: command lines of the runs that the queue is at
-    :param outcome: what came of it at the present start of the queue
+    :param running: command lines of the runs in progress
+    :param outcome: its outcome since the queue was last started; None if it has none
     """
     entry, path = planned.entry, planned.path
     failed = outcome is not None and outcome.status == "failed"
@@ -119,10 +119,11 @@ def _hours_left(run: Run, steps: int) -> float | None:
 
 
 def seconds_per_step(clock: pd.Series, learning_starts: int) -> float | None:
-    """Speed of a run while it learns, evaluations included; None before it can be told.
+    """Return the seconds per step while a run learns, evaluations included.
 
     :param clock: seconds by environment steps
-    :param learning_starts: steps before it, which are random, are quick
+    :param learning_starts: number of random first steps, which are faster and left out
+    :return: None if there are too few rows to tell
     """
     rows = clock[clock.index >= learning_starts].iloc[-MEASURED_ROWS:]
     if len(rows) < 2:

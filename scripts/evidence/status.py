@@ -1,4 +1,4 @@
-"""A line a run: how far it is, what it returns, how long it will take."""
+"""Status of the queue, one line per run: steps, return, hours left."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ HEADER = ["", "tag", "run", "steps", "of", "return", "hours left", "state"]
 
 
 def status(place: Place) -> None:
-    """Print where the runs of the list are.
+    """Print the state of every run of the list.
 
-    :raises UserError: no clone yet, or a list that cannot be read
+    :raises UserError: a clone is missing, or the list cannot be read
     """
     print("\n".join(lines(place)))
 
 
 def lines(place: Place) -> Iterator[str]:
-    """A table with a line a run, and a count."""
+    """Yield a table with one line per run, then a line with the number of runs in each state."""
     plan = make_plan(place, begin=False)
     queue = read_queue(place.queue) if Lock(place.queue).is_held() else None
     running = list((queue or {}).get("runs", {}).values())

@@ -1,4 +1,4 @@
-"""The queue: does the runs of the list, several at a time, each a process of its clone."""
+"""The queue, which executes the runs of the list in parallel, each in a process of its clone."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from snnrl.experiment.sweep.outcomes import Outcome, Sweep, count
 LOOK_EVERY_S = 0.5
 
 RETRY = "retry=true"
-"""Setting with which a run is tried again that failed twice of the same."""
+"""Setting that retries a run that failed twice with the same error."""
 
 ROOM_BYTES = 2 * 10**9
-"""What a run and its checkpoints may take; with less on the disk none begins."""
+"""Space that a run and its checkpoints may take; with less free on the disk no run starts."""
 
 
 class Running(NamedTuple):
-    """A run and its process."""
+    """A run in progress and its process."""
 
     planned: Planned
     job: Job
@@ -42,16 +42,16 @@ class Running(NamedTuple):
 
 
 def work(place: Place, plan: Plan, lock: Lock, *, retry: bool = False) -> None:
-    """Do what is left of the list, in its order; each run is begun once.
+    """Execute the unfinished runs of the list, in order; each is started once.
 
-    What is done is skipped. A run that extends another waits until that one is done. At a signal
-    all runs save themselves.
+    Runs that are done are skipped. A run that extends another waits until that one is done. On a
+    signal all runs save themselves and stop.
 
-    :param lock: held; runs inherit it
-    :param retry: whether to try again what failed twice of the same
-    :raises RunFailed: not all is done
-    :raises UserError: the disk is nearly full; what ran has ended as it could
-    :raises Interrupted: a signal came
+    :param lock: lock that is held; runs inherit it
+    :param retry: whether to retry runs that failed twice with the same error
+    :raises RunFailed: not every run is done
+    :raises UserError: the disk is nearly full; raised after the runs in progress have ended
+    :raises Interrupted: a signal arrived
     """
     queue = Queue(place, plan, lock, retry)
     with stop_on_signals() as stop:
@@ -68,7 +68,7 @@ def work(place: Place, plan: Plan, lock: Lock, *, retry: bool = False) -> None:
 
 
 class Queue:
-    """What is to do, and what is being done; see :func:`work` for the parameters."""
+    """Waiting runs and runs in progress; see :func:`work` for the parameters."""
 
     def __init__(self, place: Place, plan: Plan, lock: Lock, retry: bool):
         self.place = place
@@ -83,7 +83,7 @@ class Queue:
         self._write_queue()
 
     def work(self, stop: StopRequest) -> None:
-        """Until nothing runs and nothing can begin."""
+        """Start and watch runs until none is in progress and none can start."""
         told, changed = False, True
         while True:
             changed |= self._report_ended()
@@ -100,7 +100,7 @@ class Queue:
             time.sleep(LOOK_EVERY_S)
 
     def _begin(self) -> None:
-        """Begin runs while there is room for them."""
+        """Start runs up to the number in parallel, while the disk has space for them."""
         while len(self.running) < self.at_once and not self.too_full:
             planned = self._next()
             if planned is None:
@@ -116,7 +116,7 @@ class Queue:
             self._write_queue()
 
     def _next(self) -> Planned | None:
-        """The most important run that can begin."""
+        """Return the first run of the list that can start, or None."""
         for planned in list(self.left):
             if is_done(planned.path, planned.entry.steps):
                 self.left.remove(planned)
@@ -140,7 +140,7 @@ class Queue:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    # Ctrl-C is the queue's, which then asks its runs.
+                    # So that Ctrl-C reaches only the queue, which then stops its runs.
                     start_new_session=True,
                     pass_fds=[self.lock.handle],
                 )
@@ -154,9 +154,9 @@ class Queue:
         say(f"run {entry.number}: started: {planned.name}, to {entry.steps:,} steps")
 
     def _report_ended(self) -> bool:
-        """Say what came of runs that have ended.
+        """Report the outcome of every run that has ended.
 
-        :return: whether there were any
+        :return: whether there was one
         """
         before = len(self.running)
         for running in list(self.running):
@@ -179,16 +179,16 @@ class Queue:
 
 
 def say(line: str) -> None:
-    """A line of the queue's log."""
+    """Print a line of the queue's log, with the time."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    with suppress(OSError):  # a full disk is to end runs, if any, and not the queue
+    with suppress(OSError):  # a full disk may end runs, but not the queue
         print(f"{now} {line}", flush=True)
 
 
 def check_room(folder: Path) -> None:
-    """Check that the disk has room for a run.
+    """Check that the disk has space for a run.
 
-    :raises UserError: it has not
+    :raises UserError: less than :data:`ROOM_BYTES` is free
     """
     free = shutil.disk_usage(folder).free
     if free < ROOM_BYTES:
