@@ -114,7 +114,9 @@ def check(cfg: DictConfig) -> None:
         raise UserError("critic=spiking: expected an ordinary critic")
     for key, value in OURS.items():
         if cfg.algo.get(key, value) != value:
-            raise UserError(f"algo.{key}={cfg.algo[key]}: SB3 has no other; expected {value}")
+            raise UserError(
+                f"algo.{key}={cfg.algo[key]}: SB3 has no such setting; expected {value}"
+            )
     if cfg.conv.name != "none":
         raise UserError(f"conv={cfg.conv.name}: SB3 has other convolutions; expected conv=none")
     if cfg.env.n_envs > 1:
@@ -123,11 +125,11 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"algo.gradient_steps={cfg.algo.gradient_steps}: expected at least 1")
     for key, value in STOCK.get(cfg.algo.name, {}).items():
         if cfg.algo[key] != value:
-            raise UserError(f"algo.{key}={cfg.algo[key]}: expected {value}, as SB3 has it")
+            raise UserError(f"algo.{key}={cfg.algo[key]}: expected {value}, as in SB3")
     if cfg.algo.name == "ddpg" and cfg.algo.critic_learning_rate != cfg.algo.learning_rate:
         raise UserError(
-            f"algo.critic_learning_rate={cfg.algo.critic_learning_rate}: SB3 has one step size "
-            f"only; expected algo.learning_rate={cfg.algo.learning_rate}"
+            f"algo.critic_learning_rate={cfg.algo.critic_learning_rate}: SB3 has a single "
+            f"learning rate; expected algo.learning_rate={cfg.algo.learning_rate}"
         )
 
 

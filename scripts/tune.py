@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description="Search for good settings with Optuna.")
     parser.add_argument("--trials", type=int, default=20, help="number of trials (20)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of each trial, 0, 1, ... (3)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds: 0, 1, ... (3)")
     parser.add_argument("settings", nargs="+", metavar="SETTING")
 
     def command() -> None:

@@ -189,8 +189,8 @@ def _make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(
-            f"results_dir: cannot make {folder} there ({problem.strerror}); expected a folder to "
-            "write to"
+            f"results_dir: cannot create {folder} ({problem.strerror}); expected a folder to write "
+            "to"
         ) from None
     return folder
 

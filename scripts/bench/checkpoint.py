@@ -51,9 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.checkpoint", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a smoke test")
-    parser.add_argument("--disk", type=Path, default=Path(), help="folder whose disk is measured")
+    parser.add_argument("--disk", type=Path, default=Path(), help="folder on the measured disk")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
-    parser.add_argument("settings", nargs="*", help="of the run, for example env=walker2d")
+    parser.add_argument("settings", nargs="*", help="settings of the run, such as env=walker2d")
     return exit_status(lambda: _measure(with_short_errors(parser).parse_args(arguments)))
 
 
@@ -191,16 +191,16 @@ def markdown(found: dict[str, Any]) -> str:
         ("an environment step with its update", f"{found['step_seconds'] * 1e3:.2f} ms"),
         (f"training between checkpoints ({found['every']:,} steps)", seconds(found, "training")),
         (
-            f"a checkpoint: median, least and most of {len(saves)}",
+            f"a checkpoint: median, minimum and maximum of {len(saves)}",
             f"{median(saves):.3f} s, {min(saves):.3f} s, {max(saves):.3f} s",
         ),
-        ("**of the time of training**: median", f"**{found['share']:.2%}**"),
-        ("share of training time: most", f"{found['largest_share']:.2%}"),
+        ("**share of training time**: median", f"**{found['share']:.2%}**"),
+        ("share of training time: maximum", f"{found['largest_share']:.2%}"),
         ("for comparison: a checkpoint that writes every transition", seconds(found, "whole")),
         ("resuming: checksums of all files", seconds(found, "check")),
         ("resuming: checksums and everything else", seconds(found, "load")),
         ("on disk, two checkpoints", in_bytes(found["bytes"])),
-        ("on disk, the most, as announced at the start of the run", in_bytes(found["bytes_said"])),
+        ("on disk, maximum announced at the start of the run", in_bytes(found["bytes_said"])),
         *((f"{name}, GB/s", f"{speed:.2f}") for name, speed in found["checksums"].items()),
     ]
     return "\n".join(

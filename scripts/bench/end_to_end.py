@@ -38,8 +38,8 @@ RECALIBRATE_EVERY = 5_000
 STOCK = "SB3, ordinary networks"
 
 NOTE = (
-    "each time is that of one environment step that learns; all run in one process, in turns. "
-    "The times include no re-calibration, which is timed by itself; `with it` spreads it over "
+    "each time is that of one environment step with learning; all agents run in one process, in "
+    "turns. Re-calibration is timed separately; `with it` spreads its time over "
     f"{RECALIBRATE_EVERY:,} steps"
 )
 

@@ -45,9 +45,9 @@ def _main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     parser.add_argument(
-        "--budget", type=int, default=360, help="time limit for all of them, in seconds (360)"
+        "--budget", type=int, default=360, help="time limit for all rounds, in seconds (360)"
     )
-    parser.add_argument("--rounds", help="which of them, by name, separated by commas")
+    parser.add_argument("--rounds", help="names of rounds, separated by commas (all)")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a smoke test")
     given = with_short_errors(parser).parse_args(arguments)

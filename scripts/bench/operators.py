@@ -39,7 +39,7 @@ def measure(options: Options) -> list[Table]:
         for kind in options.kinds:
             torch._dynamo.reset()
             case = f"{kind} {list(shape)} {type_name}"
-            note = "bytes: what a copy of the same tensor would have moved in that time"
+            note = "bytes: those that a copy of the same tensor moves in that time"
             made = race(
                 "operators",
                 case,

@@ -26,7 +26,7 @@ CACHES = {
 
 NOTE = (
     "TD3, each time in a fresh process: start of Python, imports, agent, random steps, one "
-    "gradient step of each kind, one action. Cold: empty caches; warm: those that a cold process "
+    "gradient step of each kind, one action. Cold: empty caches; warm: caches that a cold process "
     "has filled"
 )
 

@@ -75,11 +75,12 @@ def check_clone(place: Place, tag: str, commit: str | None = None) -> None:
     ours = _found(tag, commit)
     if ours is not None and ours != head:
         raise UserError(
-            f"{clone}: is {tag} as it was at {head[:10]}, here it is {ours[:10]}; expected a new "
-            "tag for other code"
+            f"{clone}: its tag {tag} is at {head[:10]}, the one here at {ours[:10]}; expected a "
+            "new tag for other code"
         )
     if changed := _ask("git", "-C", str(clone), "status", "--porcelain"):
-        raise UserError(f"{clone}: changed ({changed.splitlines()[0].strip()}); expected as cloned")
+        first = changed.splitlines()[0].strip()
+        raise UserError(f"{clone}: modified ({first}); expected the files as cloned")
 
 
 def python_of(place: Place, tag: str) -> str:

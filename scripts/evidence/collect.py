@@ -75,7 +75,7 @@ def _collect_one(folder: Path, target: Path, staging: Path) -> str:
         return "not evaluated yet"
     earlier = _earlier(target)
     if earlier is not None and not _is_longer(run, earlier):
-        return f"{earlier.steps:,} steps, as collected before"
+        return f"{earlier.steps:,} steps, already collected"
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         # Tells the next collection where the old record belongs, if this one is killed below.
@@ -149,7 +149,9 @@ def _staging(results: Path) -> Iterator[Path]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{results}: another process is collecting there") from None
+            raise UserError(
+                f"{results}: another process is collecting there; expected one at a time"
+            ) from None
         staging = results / STAGING
         _clean_up(staging)
         staging.mkdir()

@@ -98,7 +98,7 @@ def read_entries(file: Path) -> list[Entry]:
         if entry.commit != (first := next(e for e in entries if e.tag == entry.tag)).commit:
             raise UserError(
                 f"{file}: tag {entry.tag}: commit {entry.commit} in run {entry.number} and "
-                f"{first.commit} in run {first.number}; expected one"
+                f"{first.commit} in run {first.number}; expected the same commit"
             )
     return entries
 
@@ -120,7 +120,7 @@ def _check(group: Any, where: str) -> None:
     for text in [group["settings"], *group["variants"]]:
         for setting in shlex.split(text):
             if re.split(r"[.=@/]", setting.lstrip("+~"))[0] in OURS:
-                raise UserError(f"{where}: {setting}: set by the queue; expected without it")
+                raise UserError(f"{where}: {setting}: set by the queue; expected a list without it")
 
 
 def _fits(key: str, value: Any) -> bool:

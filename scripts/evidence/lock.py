@@ -55,7 +55,10 @@ class Lock:
                     "expected scripts/evidence.sh stop first, or another EVIDENCE_DIR"
                 )
             if waited > PATIENCE_S:
-                raise UserError(f"{self.folder.parent}: runs of an earlier queue do not stop")
+                raise UserError(
+                    f"{self.folder.parent}: runs of an earlier queue do not stop; expected their "
+                    "end first, or another EVIDENCE_DIR"
+                )
             if waited > A_LOOK_S and not told:
                 told = True
                 print("waiting until the runs of an earlier queue are saved", flush=True)

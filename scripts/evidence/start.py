@@ -59,7 +59,10 @@ def stop(place: Place) -> None:
     lock = Lock(place.queue)
     queue = read_queue(place.queue)
     if not lock.is_held() or queue is None or not is_alive(queue["pid"]):
-        raise UserError(f"{place.folder}: no queue is running there")
+        raise UserError(
+            f"{place.folder}: no queue is running there; expected a running one, or another "
+            "EVIDENCE_DIR"
+        )
     os.kill(queue["pid"], signal.SIGTERM)
     print("stopping: saving all runs", flush=True)
     while lock.is_held():

@@ -58,7 +58,8 @@ def work(place: Place, plan: Plan, lock: Lock, *, retry: bool = False) -> None:
         queue.work(stop)
     outcomes = queue.sweep.outcomes()
     done = sum(is_done(planned.path, planned.entry.steps) for planned in plan.runs)
-    say(f"{done} of {len(plan.runs)} runs are done; now {count(outcomes, len(outcomes))}")
+    ended = count(outcomes, len(outcomes))
+    say(f"{done} of {len(plan.runs)} runs are done; in this start {ended}")
     if stop.signal_number is not None:
         raise Interrupted("stopped; start resumes from there", stop.signal_number)
     if queue.too_full is not None:

@@ -118,7 +118,7 @@ def test_a_clone_that_is_not_its_tag(place: Place) -> None:
     clone = make_clone(place, TAG)
     readme = clone / "Makefile"
     readme.write_text(readme.read_text() + "# more\n")
-    with pytest.raises(UserError, match=r"changed \(M Makefile\); expected as cloned"):
+    with pytest.raises(UserError, match=r"modified \(M Makefile\); expected the files as cloned"):
         make_clone(place, TAG)
     git(clone, "commit", "--all", "--quiet", "--message", "more")
     with pytest.raises(UserError, match=f"not at its tag {TAG}"):

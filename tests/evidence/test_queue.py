@@ -108,7 +108,7 @@ def test_two_at_a_time_one_fails_and_the_rest_goes_on(
         line.startswith("run 2: done: env.id=tests.sweep_envs:Sound-v0 seed=0: return -")
         for line in events
     )
-    assert events[-1] == "1 of 2 runs are done; now 2 runs: 1 done, 1 failed"
+    assert events[-1] == "1 of 2 runs are done; in this start 2 runs: 1 done, 1 failed"
     failed, sound = runs(place)["Failing/0"], runs(place)["Sound/0"]
     assert json.loads((sound / "DONE").read_text())["timesteps"] == 100
     assert (failed / "FAILED").exists()
@@ -185,7 +185,7 @@ def test_everything_killed_and_started_again(
     before = (sound / "DONE").stat().st_mtime_ns
     again = evidence(repository, place, ["start", "--foreground", "--retry"])
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "3 of 3 runs are done; now 1 runs: 1 done" in again.stdout
+    assert "3 of 3 runs are done; in this start 1 runs: 1 done" in again.stdout
     assert (sound / "DONE").stat().st_mtime_ns == before
 
     assert evidence(repository, place, ["collect"]).returncode == 0
