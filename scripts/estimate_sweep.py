@@ -26,10 +26,10 @@ TIMED = ("env", "experiment", "algo", "actor", "threads", "total_steps")
 
 def main(argv: list[str]) -> int:
     """Run the command and return its exit status."""
-    return exit_status(lambda: _say(argv))
+    return exit_status(lambda: _print_estimate(argv))
 
 
-def _say(argv: list[str]) -> None:
+def _print_estimate(argv: list[str]) -> None:
     sweeps = [list(words) for end, words in groupby(argv, lambda word: word == "--") if not end]
     runs, seconds, threads = zip(*(estimate(words) for words in sweeps), strict=True)
     at_once = max(1, cores() // max(threads))

@@ -52,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     :param argv: arguments; by default those of the process
     """
     argv = sys.argv[1:] if argv is None else argv
-    again = "stopped at once; the same command resumes from the last checkpoint"
-    return exit_status(lambda: _main(argv), at_once=again)
+    hint = "stopped at once; the same command resumes from the last checkpoint"
+    return exit_status(lambda: _main(argv), at_once=hint)
 
 
 def _main(argv: list[str]) -> None:

@@ -18,13 +18,13 @@ def check_tag(place: Place, tag: str, commit: str | None = None) -> None:
     :param commit: commit of the tag, for a checkout without tags
     :raises UserError: the tag does not exist, or is at another commit
     """
-    tagged = _commit(TOP, tag)
+    tagged = _commit_of_tag(TOP, tag)
     if None not in (tagged, commit) and tagged != commit:
         raise UserError(
             f"{place.entries}: tag {tag}, commit {commit}: the tag is at {tagged} here; expected "
             "a new tag for other code"
         )
-    if not place.clone(tag).exists() and _found(tag, commit) is None:
+    if not place.clone(tag).exists() and _commit_here(tag, commit) is None:
         raise UserError(f"{TOP}: no tag {tag}; expected git fetch --tags, or another list")
 
 
@@ -40,7 +40,7 @@ def make_clone(place: Place, tag: str, commit: str | None = None) -> Path:
     clone = place.clone(tag)
     if not clone.exists():
         check_tag(place, tag, commit)
-        found = _found(tag, commit)
+        found = _commit_here(tag, commit)
         assert found is not None
         print(f"cloning {tag} into {clone}", flush=True)
         half = clone.with_name(f".{tag}.half")
@@ -69,16 +69,16 @@ def check_clone(place: Place, tag: str, commit: str | None = None) -> None:
     clone = place.clone(tag)
     if not clone.exists():
         raise UserError(f"{clone}: no clone of {tag}; expected scripts/evidence.sh start first")
-    head = _ask("git", "-C", str(clone), "rev-parse", "HEAD")
-    if head is None or head != _commit(clone, tag):
+    head = _output_of("git", "-C", str(clone), "rev-parse", "HEAD")
+    if head is None or head != _commit_of_tag(clone, tag):
         raise UserError(f"{clone}: not at its tag {tag}; expected git checkout {tag} in it")
-    ours = _found(tag, commit)
+    ours = _commit_here(tag, commit)
     if ours is not None and ours != head:
         raise UserError(
             f"{clone}: its tag {tag} is at {head[:10]}, the one here at {ours[:10]}; expected a "
             "new tag for other code"
         )
-    if changed := _ask("git", "-C", str(clone), "status", "--porcelain"):
+    if changed := _output_of("git", "-C", str(clone), "status", "--porcelain"):
         first = changed.splitlines()[0].strip()
         raise UserError(f"{clone}: modified ({first}); expected the files as cloned")
 
@@ -104,18 +104,18 @@ def _own_python(clone: Path) -> Path:
     return clone / ".venv" / "bin" / "python"
 
 
-def _found(tag: str, commit: str | None) -> str | None:
+def _commit_here(tag: str, commit: str | None) -> str | None:
     """Return the commit of a tag, else the one that the list names; None if neither is here."""
-    named = commit and _ask("git", "-C", str(TOP), "rev-parse", "--verify", f"{commit}^0")
-    return _commit(TOP, tag) or named or None
+    named = commit and _output_of("git", "-C", str(TOP), "rev-parse", "--verify", f"{commit}^0")
+    return _commit_of_tag(TOP, tag) or named or None
 
 
-def _commit(repository: Path, tag: str) -> str | None:
+def _commit_of_tag(repository: Path, tag: str) -> str | None:
     """Return the commit of a tag; None if there is no such tag."""
-    return _ask("git", "-C", str(repository), "rev-parse", "--verify", f"refs/tags/{tag}^0")
+    return _output_of("git", "-C", str(repository), "rev-parse", "--verify", f"refs/tags/{tag}^0")
 
 
-def _ask(*command: str) -> str | None:
+def _output_of(*command: str) -> str | None:
     """Return the output of a command; None if it fails."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True)

@@ -13,13 +13,13 @@ from typing import Any
 
 from snnrl.errors import UserError
 
-PATIENCE_S = 600.0
+SAVE_TIMEOUT_S = 600.0
 """Seconds that the runs of a killed queue may take to save themselves."""
 
-A_LOOK_S = 1.0
+STATUS_QUERY_S = 1.0
 """Seconds after which the holder of the lock cannot be a status query, which is short."""
 
-LOOK_EVERY_S = 0.1
+POLL_S = 0.1
 
 
 class Lock:
@@ -49,20 +49,20 @@ class Lock:
             waited = time.monotonic() - began
             queue = read_queue(self.folder)
             # A status query holds the lock for a moment, too.
-            if waited > A_LOOK_S and queue is not None and is_alive(queue["pid"]):
+            if waited > STATUS_QUERY_S and queue is not None and is_alive(queue["pid"]):
                 raise UserError(
                     f"{self.folder.parent}: a queue is running there (process {queue['pid']}); "
                     "expected scripts/evidence.sh stop first, or another EVIDENCE_DIR"
                 )
-            if waited > PATIENCE_S:
+            if waited > SAVE_TIMEOUT_S:
                 raise UserError(
                     f"{self.folder.parent}: runs of an earlier queue do not stop; expected their "
                     "end first, or another EVIDENCE_DIR"
                 )
-            if waited > A_LOOK_S and not told:
+            if waited > STATUS_QUERY_S and not told:
                 told = True
                 print("waiting until the runs of an earlier queue are saved", flush=True)
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_S)
 
     def write_queue(self, runs: Mapping[int, Sequence[str]]) -> None:
         """Record the queue's process and its runs; ignore a failure to write, as on a full disk.

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.evidence.lock import LOOK_EVERY_S, Lock, is_alive, read_queue
+from scripts.evidence.lock import POLL_S, Lock, is_alive, read_queue
 from scripts.evidence.place import Place
 from scripts.evidence.plan import make_plan
 from scripts.evidence.priority import lower
@@ -36,15 +36,15 @@ def start(place: Place, *, foreground: bool = False, retry: bool = False) -> Non
         check_room(place.folder)
         plan = make_plan(place, begin=True)
 
-        def do() -> None:
+        def run_queue() -> None:
             lower(os.getpid())
             work(place, plan, lock, retry=retry)
 
         if foreground:
-            do()
+            run_queue()
             return
         log = place.queue / "queue.log"
-        pid = _detached(do, log)
+        pid = _start_detached(run_queue, log)
     finally:
         # The queue's process still holds the lock.
         os.close(lock.handle)
@@ -66,12 +66,12 @@ def stop(place: Place) -> None:
     os.kill(queue["pid"], signal.SIGTERM)
     print("stopping: saving all runs", flush=True)
     while lock.is_held():
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_S)
     print("stopped; start resumes from there")
 
 
-def _detached(do: Callable[[], None], log: Path) -> int:
-    """Call ``do`` in a process without a terminal, whose output goes to ``log``.
+def _start_detached(call: Callable[[], None], log: Path) -> int:
+    """Make a call in a process without a terminal, whose output goes to ``log``.
 
     :return: the process id
     """
@@ -87,7 +87,7 @@ def _detached(do: Callable[[], None], log: Path) -> int:
                 os.dup2(nothing.fileno(), 0)
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-            status = exit_status(do)
+            status = exit_status(call)
             sys.stdout.flush()
             sys.stderr.flush()
         except BaseException:

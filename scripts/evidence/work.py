@@ -24,7 +24,7 @@ from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.sweep.job import Job, unreported_outcome
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, count
 
-LOOK_EVERY_S = 0.5
+POLL_S = 0.5
 
 RETRY = "retry=true"
 """Setting that retries a run that failed twice with the same error."""
@@ -73,7 +73,7 @@ class Queue:
 
     def __init__(self, place: Place, plan: Plan, lock: Lock, retry: bool):
         self.place = place
-        self.more = [RETRY] if retry else []
+        self.extra = [RETRY] if retry else []
         self.lock = lock
         self.at_once = plan.at_once
         self.left = list(plan.runs)
@@ -98,7 +98,7 @@ class Queue:
                 changed = False
             if not self.running:
                 return
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_S)
 
     def _begin(self) -> None:
         """Start runs up to the number in parallel, while the disk has space for them."""
@@ -128,7 +128,7 @@ class Queue:
     def _start(self, planned: Planned) -> None:
         entry = planned.entry
         clone = self.place.clone(entry.tag)
-        overrides, folder = [*planned.overrides, *self.more], planned.folder
+        overrides, folder = [*planned.overrides, *self.extra], planned.folder
         job = Job(str(self.sweep.folder), entry.number, overrides, folder, 1, str(clone))
         asked = json.dumps({**asdict(job), "parent": os.getpid()})
         try:

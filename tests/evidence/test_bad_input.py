@@ -52,7 +52,7 @@ def refused(
 def test_a_second_queue(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("scripts.evidence.lock.A_LOOK_S", 0.0)
+    monkeypatch.setattr("scripts.evidence.lock.STATUS_QUERY_S", 0.0)
     first = Lock(place.queue)
     first.take()
     first.write_queue({})
@@ -98,7 +98,7 @@ def test_a_tag_that_is_not_there(
     [
         ("status", f"{TAG}: no clone of {TAG}; expected scripts/evidence.sh start first"),
         ("collect", "runs: no runs there; expected scripts/evidence.sh start first"),
-        ("stop", "no queue is running there"),
+        ("stop", "no queue is running there; expected a running one"),
         ("page", "no runs there; expected scripts/evidence.sh collect first"),
     ],
 )
