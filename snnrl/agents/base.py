@@ -28,12 +28,14 @@ from snnrl.agents.updates.optimizers import (
     keep_implementation,
     keeps_implementation,
     prepare_adam,
+    separate_rates,
     set_learning_rate,
 )
 from snnrl.agents.updates.precision import disable_tf32
 from snnrl.errors import UserError, expect
 from snnrl.nn.activity import Activity, activity
 from snnrl.nn.early_exit import exit_step, leaving_after
+from snnrl.nn.learning_rates import own_learning_rates
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.schedule import scheduled_modules
@@ -140,13 +142,21 @@ class SpikingAgent(SavedAgent):
     @property
     def kernel(self) -> str:
         """Kernel of the spiking networks: ``naive``, ``compile``, ``native`` or ``triton``."""
-        networks = [
+        networks = self._networks()
+        return networks[0].kernel if networks else "naive"
+
+    def why_not_fused(self) -> str | None:
+        """Return why no fused kernel can compute the spiking networks; ``None``: one can."""
+        networks = self._networks()
+        return networks[0].why_not_fused() if networks else None
+
+    def _networks(self) -> list[SpikingNetwork]:
+        return [
             module
             for part in self.parts().values()
             for module in part.modules()
             if isinstance(module, SpikingNetwork)
         ]
-        return networks[0].kernel if networks else "naive"
 
     def acting_network(self) -> SpikingNetwork | None:
         """Return the spiking network that acts, of the actor or DQN's; ``None``: an ordinary one
@@ -272,10 +282,12 @@ class SpikingAgent(SavedAgent):
 
     def _resolve_kernels(self) -> None:
         networks = [m for m in self.policy.modules() if isinstance(m, SpikingNetwork)]
+        chosen = bool(networks) and networks[0].kernel != "auto"
         for network in networks:
             network.resolve(self.device)
         if networks and self.verbose >= 1:
-            print(f"Using kernel {networks[0].kernel}")
+            reason = None if chosen else networks[0].why_not_fused()
+            print(f"Using kernel {networks[0].kernel}{f' ({reason})' if reason else ''}")
 
     def _refuse_normalised_bytes(self) -> None:
         """Refuse to normalise integer observations: encoders scale them by their range, and buffers
@@ -300,17 +312,19 @@ class SpikingAgent(SavedAgent):
         return {n: recursive_getattr(self, n) for n in names if n.endswith("optimizer")}
 
     def _prepare_optimizers(self, capturable: bool) -> None:
-        """Make Adam fused by default for this package's policies; leave Stable-Baselines3's
-        unchanged."""
+        """Separate parameters with learning rates of their own, and make Adam fused by default, for
+        this package's policies; leave Stable-Baselines3's unchanged."""
         ours = tuple(self.policy_aliases[name] for name in ("AnnPolicy", "SpikingPolicy"))
         if not isinstance(self.policy, ours):
             return
         given = self.policy_kwargs.get("optimizer_kwargs") or {}
+        rates = own_learning_rates(self.policy)
         for name, optimizer in self._named_optimizers().items():
             # SB3 passes them only to the policy's optimisers, not to that of SAC's entropy
             # coefficient; without capture, that optimiser computes as if it had them, as in all
             # earlier versions.
             theirs = "." in name or not capturable
+            separate_rates(optimizer, rates)
             prepare_adam(optimizer, given if theirs else {}, capturable=capturable)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -140,7 +140,9 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
                 start = _start(cfg, env) if checkpoint is None else _resume(folder, env)
             agent, position = start
             kernel = agent.kernel
-            print(f"kernel: {kernel}; threads: {cfg.threads}; device: {agent.device}", flush=True)
+            why = agent.why_not_fused() if cfg.kernel.name == "auto" else None
+            shown = kernel if why is None else f"{kernel} ({why})"
+            print(f"kernel: {shown}; threads: {cfg.threads}; device: {agent.device}", flush=True)
             tracker = make_tracker(cfg, folder)
             facts = provenance.collect(kernel, cfg.threads, cfg.seed, cfg.plugins)
             begun = agent

@@ -47,8 +47,8 @@ class SpikingLayer(nn.Module):
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Context in which each pass stores the spikes per time step of each neuron, ``[N, ...]``,
-        in ``rates``."""
+        """Context in which each pass stores in ``rates`` how often each neuron fired per time step,
+        ``[N, ...]``."""
         self._counts += 1
         try:
             yield
@@ -62,8 +62,12 @@ class SpikingLayer(nn.Module):
         currents = self.linear(x) if self.is_dense else over_steps(self.linear, x)
         spikes: Tensor = self.neuron(self.norm(currents))[0]
         if self._counts:
-            self.rates = spikes.mean((0, 1))
+            self.rates = self.fired(spikes).mean((0, 1))
         return spikes
+
+    def fired(self, spikes: Tensor) -> Tensor:
+        """Return 1 where the neurons fired and 0 elsewhere, of their outputs ``[T, B, N, ...]``."""
+        return self.neuron.fired(spikes) if isinstance(self.neuron, Neuron) else spikes
 
     def unknown(self) -> tuple[str, nn.Module] | None:
         """Return the first part without a fused operator, by its name in the layer (empty: the

@@ -151,7 +151,7 @@ class SpikingNetwork(Compilable):
 
         :raises UserError: the kernel that was asked for cannot
         """
-        known = all(m.known() is not None for m in self.modules() if isinstance(m, Neuron))
+        known = self.why_not_fused() is None
         self.kernel = resolve_kernel(self.kernel, str(device), has_fused=known)
         if self.kernel == "compile" and self.regulation is not None:
             # Compiled code reads the gains again in its backward pass, when they have moved.
@@ -159,6 +159,11 @@ class SpikingNetwork(Compilable):
                 "kernel=compile: cannot be combined with a regulation, which moves thresholds "
                 "between passes; expected kernel=naive, or a fused kernel that has the neuron"
             )
+
+    def why_not_fused(self) -> str | None:
+        """Return why fused kernels cannot compute the network; ``None``: they can."""
+        reasons = (m.why_not_fused() for m in self.modules() if isinstance(m, Neuron))
+        return next((reason for reason in reasons if reason is not None), None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
@@ -188,7 +193,7 @@ class SpikingNetwork(Compilable):
     def regulate(self, rates: Sequence[Tensor]) -> None:
         """Let the regulation, if there is one, change the thresholds.
 
-        :param rates: spikes per time step of the neurons of each layer, ``[N, ...]``
+        :param rates: how often the neurons of each layer fired per time step, ``[N, ...]``
         """
         if self.regulation is None:
             return

@@ -11,7 +11,7 @@ from snnrl.nn.answers import answers
 
 
 class Readout(nn.Module):
-    """Values computed from each neuron's spikes in all time steps."""
+    """Values computed from each neuron's spikes in all time steps, with their signs."""
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Return values ``[B, A]`` of spikes ``[T, B, N]``."""

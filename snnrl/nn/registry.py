@@ -97,10 +97,13 @@ def names(kind: str) -> list[str]:
 def component(kind: str, name: str | type) -> Component:
     """Return a choice, of a class the one that it is registered as; others are by themselves.
 
-    :raises UserError: unknown name, or a class that is several choices
+    Of a class that is several choices it is the one with the class's own defaults.
+
+    :raises UserError: unknown name, or a class that is several choices, none with its own defaults
     """
     if isinstance(name, type):
         known_as = [each for each in _components[kind].values() if each.maker is name]
+        known_as = [each for each in known_as if not each.presets] or known_as
         if len(known_as) > 1:
             choices = ", ".join(sorted(each.name for each in known_as))
             raise UserError(

@@ -20,17 +20,19 @@ class Trace(NamedTuple):
 
     :param currents: what the neurons take in, normalised
     :param membranes: membrane potentials before the reset
-    :param spikes: what the neurons send out
+    :param spikes: what the neurons send out: 0 or 1, of some neurons also other numbers
+    :param fired: 1 where the neurons fired and 0 elsewhere
     """
 
     currents: Tensor
     membranes: Tensor
     spikes: Tensor
+    fired: Tensor
 
     @property
     def rates(self) -> Tensor:
-        """Spikes of each neuron per time step, ``[N, ...]``."""
-        return self.spikes.mean((0, 1))
+        """How often each neuron fired per time step, ``[N, ...]``."""
+        return self.fired.mean((0, 1))
 
 
 @contextmanager
@@ -73,7 +75,7 @@ def _watch(name: str, layer: SpikingLayer, traces: dict[str, Trace]) -> list[Rem
                 f"times in {len(currents)} time steps, so its membrane potentials are unknown; "
                 "expected self.surrogate(membrane, self.threshold.level(), step) once a step"
             )
-        traces[name] = Trace(currents, torch.stack(membranes), spikes)
+        traces[name] = Trace(currents, torch.stack(membranes), spikes, layer.fired(spikes))
 
     return [
         layer.neuron.surrogate.register_forward_hook(step),
@@ -83,12 +85,12 @@ def _watch(name: str, layer: SpikingLayer, traces: dict[str, Trace]) -> list[Rem
 
 
 Rates = dict[str, Tensor]
-"""Spikes per time step of each neuron, ``[N, ...]``, by the name of the layer."""
+"""How often each neuron fired per time step, ``[N, ...]``, by the name of the layer."""
 
 
 @contextmanager
 def counted(network: nn.Module) -> Iterator[Callable[[], Rates]]:
-    """Context in which passes of ``network`` count spikes, with any kernel.
+    """Context in which passes of ``network`` count how often neurons fire, with any kernel.
 
     ``with counted(network) as rates: network(x)``, and, still inside, ``rates()``: the firing rates
     of the last pass, through which gradients flow.

@@ -24,6 +24,9 @@ def make_neuron(spec: Any, surrogate: Any = "rectangular", features: int = 1) ->
     return make_neuron_of_shape(spec, surrogate, LayerShape(features, 5))
 
 
+FUSED_NEURONS = [name for name in NEURONS if make_neuron(name).known() is not None]
+
+
 def make_norm(spec: Any, features: int, threshold: float = 0.5, steps: int = 5) -> Norm:
     return make_strategy(spec).make(LayerShape(features, steps), threshold)
 

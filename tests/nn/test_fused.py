@@ -14,7 +14,7 @@ from snnrl.nn.surrogates import Surrogate
 from snnrl.ops import native as native_operators
 
 from .networks import images, observations, tiny, tiny_conv
-from .parts import FUSED_NORMS, FUSED_SURROGATES, NEURONS
+from .parts import FUSED_NEURONS, FUSED_NORMS, FUSED_SURROGATES
 
 CLOSE = dict(rtol=1e-3, atol=2e-5)
 POPULATION, DIRECT = dict(), dict(encoder="direct")
@@ -70,7 +70,7 @@ def test_training_evaluation_and_recalibration(bn, network):
         torch.testing.assert_close(native(inputs_for(native)[:1]), naive(inputs_for(naive)[:1]))
 
 
-@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("neuron", FUSED_NEURONS)
 @pytest.mark.parametrize("surrogate", FUSED_SURROGATES)
 def test_neurons(neuron, surrogate):
     changes = dict(neuron=dict(name=neuron, detach_reset=True), surrogate=surrogate)

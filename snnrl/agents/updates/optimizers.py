@@ -1,4 +1,4 @@
-"""Fused Adam, ready to be captured in a CUDA graph."""
+"""Fused Adam, ready to be captured in a CUDA graph; learning rates of single parameters."""
 
 from __future__ import annotations
 
@@ -6,11 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
+
+from snnrl.errors import UserError
 
 HOW = ("fused", "foreach", "capturable")
 """Options of Adam that select an implementation and change no result but rounding."""
+
+OWN_RATE = "own_learning_rate"
+"""Key of the groups whose learning rate is not that of the weights; its value is their rate."""
+
+
+def separate_rates(optimizer: Optimizer, rates: Mapping[nn.Parameter, float]) -> None:
+    """Put parameters that have a learning rate of their own into groups of their own.
+
+    Such a rate is constant. Other options of the groups are those that the parameters had. Without
+    such parameters the optimiser stays as it is.
+
+    :param optimizer: before its first step
+    :param rates: learning rates by parameter, also of parameters of other optimisers
+    """
+    for group in list(optimizer.param_groups):
+        own: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            if parameter in rates:
+                own.setdefault(rates[parameter], []).append(parameter)
+        if own:
+            group["params"] = [p for p in group["params"] if p not in rates]
+        for rate, parameters in own.items():
+            optimizer.add_param_group({**group, "params": parameters, "lr": rate, OWN_RATE: rate})
 
 
 def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: bool) -> None:
@@ -60,20 +85,33 @@ def can_be_captured(optimizer: Optimizer) -> bool:
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of all weights; in place where it is a tensor."""
+    """Set the learning rate of all weights; in place where it is a tensor.
+
+    Parameters that :func:`separate_rates` has separated keep their own.
+    """
     for group in optimizer.param_groups:
+        value = group.get(OWN_RATE, rate)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(value)
         else:
-            group["lr"] = rate
+            group["lr"] = value
 
 
 def _restore_implementation(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    groups = [
-        {**saved, **{option: own[option] for option in HOW}, "lr": _like(own["lr"], saved["lr"])}
-        for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=True)
-    ]
+    own_groups, saved_groups = optimizer.param_groups, state["param_groups"]
+    if len(own_groups) != len(saved_groups):
+        raise UserError(
+            f"optimiser: has {len(own_groups)} groups of parameters and the loaded state "
+            f"{len(saved_groups)}; expected an agent with the same learning rates of its own "
+            "(neuron.learning_rate)"
+        )
+    groups = [_restored(own, saved) for own, saved in zip(own_groups, saved_groups, strict=True)]
     return {**state, "param_groups": groups}
+
+
+def _restored(own: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+    kept = {option: own[option] for option in (*HOW, OWN_RATE) if option in own}
+    return {**saved, **kept, "lr": _like(own["lr"], saved["lr"])}
 
 
 def _like(own: float | Tensor, saved: float | Tensor) -> float | Tensor:

@@ -63,7 +63,15 @@ CHOICES = {
     "actor": {"snn": "spiking", "mlp": "ann", "dnn": "ann", "dense": "ann"},
     "critic": {"snn": "spiking", "mlp": "ann", "dnn": "ann"},
     "bn": {"batchnorm": "vanilla", "bn": "vanilla", "ema": "vanilla", "off": "none"},
-    "neuron": {"cuba": "clif", "currentlif": "clif", "dynamic": "dn"},
+    "neuron": {
+        "cuba": "clif",
+        "currentlif": "clif",
+        "dynamic": "dn",
+        "mdcsan": "dn_mdcsan",
+        "parametriclif": "plif",
+        "adaptive": "alif",
+        "lsnn": "alif",
+    },
     "encoder": {
         "popsan": "population",
         "pop": "population",

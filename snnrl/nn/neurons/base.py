@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +18,9 @@ from snnrl.parameters import parameters_of
 class Neuron(nn.Module):
     """A layer of neurons: ``forward(x[T, B, N, ...], state=None) -> (spikes, state)``.
 
+    Outputs are spikes of 0 or 1 unless ``binary`` is false; a neuron with others has a ``fired`` of
+    its own.
+
     The state is an argument and a return value, never kept: ``None`` is a neuron at rest. Spikes
     come from ``self.surrogate(membrane, self.threshold.level(), step)``, where traces look.
 
@@ -26,6 +29,12 @@ class Neuron(nn.Module):
     :param surrogate: makes spikes of membrane potentials
     :param detach_reset: whether no gradient flows through the reset
     """
+
+    binary: bool = True
+    """Whether its outputs are 0 or 1."""
+
+    unfused: ClassVar[str] = "it has no fused operator"
+    """Why there is no fused operator for it, if there is none."""
 
     def __init__(
         self,
@@ -63,8 +72,29 @@ class Neuron(nn.Module):
         return None
 
     def known(self) -> Dynamics | None:
-        """Return :meth:`constants` if they still describe :meth:`forward`."""
-        return self.constants() if answers(self, "constants") else None
+        """Return :meth:`constants` if they still describe :meth:`forward`.
+
+        Fused operators take and make spikes of 0 or 1 alone.
+        """
+        return self.constants() if self.binary and answers(self, "constants") else None
+
+    def why_not_fused(self) -> str | None:
+        """Return why fused operators do not support this neuron; ``None``: they do."""
+        if self.known() is not None:
+            return None
+        reason = self.unfused
+        if not self.binary:
+            reason = "fused products add weights where an input is 1, and its outputs are others"
+        elif self.surrogate.known() is None:
+            return f"{type(self.surrogate).__name__} has no fused operator"
+        return f"{type(self).__name__}: {reason}"
+
+    def fired(self, outputs: Tensor) -> Tensor:
+        """Return 1 where the neurons fired and 0 elsewhere, with gradients, for firing rates.
+
+        :param outputs: of :meth:`forward`, ``[T, B, N, ...]``
+        """
+        return outputs
 
     def _dynamics(self, operator: str, constants: tuple[float, ...]) -> Dynamics | None:
         surrogate = self.surrogate.known()

@@ -14,8 +14,13 @@ from snnrl.parameters import Between
 
 
 @register("neuron", "dn")
+@register("neuron", "dn_mdcsan", tu=-0.529)
 class DynamicNeuron(Neuron):
     """Second-order dynamic neuron of MDC-SAN: :func:`snnrl.ops.dynamic.dynamic`.
+
+    The papers of MDC-SAN and Proxy Target, and the code of ILC-SAN, have a recovery variable that
+    decays, ``tu = -0.529`` (``dn_mdcsan``). The published code of CaRe-BN and Proxy Target, with
+    which their results were made, has the other sign (``dn``).
 
     :param current_decay: share of the synaptic current kept in a step
     :param tv: pull of the membrane on the recovery variable

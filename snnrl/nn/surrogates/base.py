@@ -26,7 +26,7 @@ class Surrogate(nn.Module):
         """Return the spikes of one time step.
 
         :param membrane: ``[B, N, ...]``
-        :param threshold: firing threshold, a number or of shape ``[]``
+        :param threshold: firing threshold, a number, or a tensor that broadcasts
         :param step: number of the time step, from 0
         """
         raise NotImplementedError

@@ -51,7 +51,8 @@ def dynamic(
     ``b = u[t-1] + ts s[t-1]``; ``v[t] = a + (a^2 - a - b + i[t])``;
     ``u[t] = b + (tv a + tu b)``; ``s[t] = 1{v[t] > th}``.
 
-    Source: MDC-SAN (Zhang et al., AAAI 2022), as in CaRe-BN (arXiv 2509.23791).
+    Source: MDC-SAN (Zhang et al., AAAI 2022), with ``tu = -0.529``; CaRe-BN (arXiv 2509.23791) has
+    ``tu = 0.529``.
 
     :param x: input to the synapse ``[T, B, ...]``
     :param state: state after the previous step, or ``None`` for a neuron at rest

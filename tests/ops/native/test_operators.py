@@ -9,7 +9,7 @@ from snnrl.nn.encoders.population import PopulationEncoder
 from snnrl.ops import native
 from snnrl.ops.dynamics import FusedLayer
 from snnrl.ops.native import calls
-from tests.nn.parts import FUSED_SURROGATES, NEURONS, make_neuron
+from tests.nn.parts import FUSED_NEURONS, FUSED_SURROGATES, make_neuron
 
 CLOSE = dict(rtol=1e-4, atol=1e-5)
 EPS = 1e-5
@@ -50,14 +50,14 @@ def assert_same(neuron, x, g):
 @pytest.mark.parametrize("shape", [(5, 1, 1), (5, 4, 16), (1, 3, 65), (7, 2, 65), (40, 3, 5)])
 @pytest.mark.parametrize("detach_reset", [False, True])
 @pytest.mark.parametrize("surrogate", FUSED_SURROGATES)
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", FUSED_NEURONS)
 def test_neuron(name, surrogate, detach_reset, shape):
     x, g = draw(*shape, scale=0.6, shift=0.2), draw(*shape, seed=1)
     spikes = assert_same(neuron_of(name, surrogate, detach_reset), x, g)
     assert shape == (5, 1, 1) or 0.05 < spikes.mean() < 0.95
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", FUSED_NEURONS)
 @pytest.mark.parametrize("shape", [(4, 3, 2, 5, 3), (4, 6)])
 def test_neuron_of_any_shape(name, shape):
     assert_same(neuron_of(name), draw(*shape, shift=0.3), draw(*shape, seed=1))
