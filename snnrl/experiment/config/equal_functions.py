@@ -4,13 +4,13 @@ itself."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import deepcopy
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
 from snnrl.experiment.config import facts
-from snnrl.experiment.config.choices import on_policy
+from snnrl.experiment.config.choices import on_policy, spiking_parts
 from snnrl.experiment.config.label import settings_hash
 
 
@@ -37,13 +37,15 @@ def _canonical_form(cfg: DictConfig) -> DictConfig:
     ``1 - tanh(k x)^2`` is ``4 y (1 - y)`` with ``y = sigmoid(2 k x)``. Its peak is 1 whatever the
     slope; that of the sigmoid's ``k y (1 - y)`` is a quarter of the slope. With a slope of 4 they
     are the same function. An agent that learns from rollouts replaces the statistics at each one,
-    so the rule that would move them has no effect.
+    so the rule that would move them has no effect. Some neurons are another at certain constants.
     """
-    cfg = deepcopy(cfg)
-    OmegaConf.set_struct(cfg, False)
+    # Without the types of the settings, as one choice becomes another.
+    values: Any = OmegaConf.to_container(cfg)
+    cfg = DictConfig(values)
     constant = cfg.surrogate.get("scale_end") is None
     if cfg.surrogate.name == "tanh" and cfg.surrogate.scale == 2 and constant:
         cfg.surrogate.name, cfg.surrogate.scale = "sigmoid", 4.0
+    cfg.neuron = _canonical_neuron(cfg)
     if on_policy(cfg):
         for place in ("bn", "critic.bn"):
             bn = OmegaConf.select(cfg, place)
@@ -54,10 +56,42 @@ def _canonical_form(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
+def _canonical_neuron(cfg: DictConfig) -> dict[str, Any]:
+    """Return the neuron's settings in a canonical form.
+
+    ``dn_mdcsan`` is ``dn`` with another ``tu``; one signed round of ``circulate_firing`` is
+    ``ternary``; without adaptation ``alif`` is ``lif``, and so is ``clif`` without a memory of its
+    current; a learning rate of ``plif`` that is that of all weights is none of its own.
+    """
+    neuron: dict[str, Any] = {str(k): v for k, v in cfg.neuron.items()}
+    without: tuple[str, ...] = ()
+    name = neuron["name"]
+    if name == "dn_mdcsan":
+        name = "dn"
+    elif name == "circulate_firing":
+        if neuron["signed"] and neuron["K"] == neuron["rho"] == 1:
+            name, without = "ternary", ("K", "signed", "rho")
+    elif name == "alif" and neuron["beta"] == 0:
+        name, without = "lif", ("rho", "beta")
+    elif name == "clif" and neuron["current_decay"] == 0:
+        name, without = "lif", ("current_decay",)
+    elif name == "plif" and _rates(cfg) == {neuron["learning_rate"]}:
+        neuron["learning_rate"] = None
+    return {**{k: v for k, v in neuron.items() if k not in without}, "name": name}
+
+
+def _rates(cfg: DictConfig) -> set[float]:
+    """Return the learning rates of the weights of spiking networks."""
+    keys = {"actor": "learning_rate", "critic": "critic_learning_rate"}
+    return {cfg.algo.get(keys[part], cfg.algo.learning_rate) for part in spiking_parts(cfg)}
+
+
 def _differ(one: DictConfig, other: DictConfig) -> tuple[str, str]:
     """Return the choice in which two configurations of the same function differ, as each writes
     it."""
     for key, written in (
+        ("neuron.name", "neuron"),
+        ("neuron.learning_rate", "neuron.learning_rate"),
         ("surrogate.name", "surrogate"),
         ("bn.name", "bn"),
         ("critic.bn.name", "bn@critic.bn"),
@@ -66,5 +100,6 @@ def _differ(one: DictConfig, other: DictConfig) -> tuple[str, str]:
     ):
         values = [OmegaConf.select(cfg, key) for cfg in (one, other)]
         if values[0] != values[1]:
-            return f"{written}={values[0]}", f"{written}={values[1]}"
+            first, second = ("null" if value is None else value for value in values)
+            return f"{written}={first}", f"{written}={second}"
     raise AssertionError("two configurations of one function have no known difference")

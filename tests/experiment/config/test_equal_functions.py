@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,6 +38,24 @@ AUTO = "bn.recalibrate_every=auto"
             [*PPO, "bn=bntt", AUTO, "bn.rule=confidence"],
             "bn.rule=ema and bn.rule=confidence: ",
         ),
+        (
+            ["neuron=dn", "neuron.tu=-0.529"],
+            ["neuron=dn_mdcsan"],
+            "neuron=dn and neuron=dn_mdcsan: ",
+        ),
+        (["neuron=dn"], ["neuron=dn_mdcsan", "neuron.tu=0.529"], "neuron=dn and neuron=dn_mdcsan"),
+        (
+            ["neuron=ternary", "neuron.decay=0.5"],
+            ["neuron=circulate_firing", "neuron.K=1", "neuron.decay=0.5"],
+            "neuron=ternary and neuron=circulate_firing: ",
+        ),
+        (["neuron=lif"], ["neuron=alif", "neuron.beta=0"], "neuron=lif and neuron=alif: "),
+        (["neuron=clif", "neuron.current_decay=0"], ["neuron=lif"], "neuron=clif and neuron=lif: "),
+        (
+            ["neuron=plif", "neuron.learning_rate=3e-4"],
+            ["neuron=plif", "neuron.learning_rate=null"],
+            "neuron.learning_rate=0.0003 and neuron.learning_rate=null: ",
+        ),
     ],
 )
 def test_one_function_is_refused(one: list[str], other: list[str], words: str) -> None:
@@ -55,6 +74,14 @@ def test_one_function_is_refused(one: list[str], other: list[str], words: str) -
         (["surrogate=rectangular"], ["surrogate=triangle"]),
         (["surrogate=tanh", "seed=0"], ["surrogate=tanh", "seed=1"]),
         (["bn=carebn"], ["bn=re_only"]),
+        (["neuron=dn"], ["neuron=dn_mdcsan"]),
+        (["neuron=ternary"], ["neuron=circulate_firing"]),
+        (["neuron=ternary"], ["neuron=circulate_firing", "neuron.K=1", "neuron.signed=false"]),
+        (["neuron=ternary"], ["neuron=circulate_firing", "neuron.K=1", "neuron.rho=0.5"]),
+        (["neuron=lif"], ["neuron=alif"]),
+        (["neuron=lif"], ["neuron=plif", "neuron.learning_rate=null"]),
+        (["neuron=plif"], ["neuron=plif", "neuron.learning_rate=null"]),
+        (["actor=ann", "bn=none", "neuron=dn"], ["actor=ann", "bn=none", "neuron=dn_mdcsan"]),
         ([*PPO, "bn=ca_only"], [*PPO, "bn=vanilla"]),
         ([*PPO, "bn=none"], [*PPO, "bn=re_only"]),
         ([*PPO, "bn=bntt", AUTO], [*PPO, "bn=re_only"]),
@@ -64,6 +91,20 @@ def test_one_function_is_refused(one: list[str], other: list[str], words: str) -
 )
 def test_others_are_not(one: list[str], other: list[str]) -> None:
     check_functions(map(compose_config, (one, other)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (dict(name="dn", tu=-0.529), "dn_mdcsan"),
+        ("ternary", dict(name="circulate_firing", K=1)),
+        ("lif", dict(name="alif", beta=0.0)),
+        ("lif", dict(name="clif", current_decay=0.0)),
+    ],
+)
+def test_which_neurons_are_one_function(one: Any, other: Any) -> None:
+    x = torch.randn(7, 5, 40, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(make_neuron(one)(x)[0], make_neuron(other)(x)[0])
 
 
 def test_which_surrogates_are_one_function() -> None:
