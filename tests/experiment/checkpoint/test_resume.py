@@ -106,6 +106,17 @@ def test_a_signal(
             [*PENDULUM, "algo=sac", "critic=spiking", "encoder=poisson", "checkpoint.every=45"]
         ),
         slow_case([*PENDULUM, "algo=ppo", "encoder=poisson", "checkpoint.every=45"]),
+        *(
+            slow_case([*PENDULUM, *learner, f"neuron={neuron}", "checkpoint.every=45"])
+            for neuron, learner in (
+                ("plif", ["algo=sac", "critic=spiking"]),
+                ("plif", ["algo=ppo", "critic=spiking"]),
+                ("alif", ["algo=td3"]),
+                ("ternary", ["algo=ddpg", "critic=spiking"]),
+                ("circulate_firing", ["algo=td3", "critic=spiking"]),
+                ("dn_mdcsan", ["algo=td3"]),
+            )
+        ),
         slow_case(
             ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"]
         ),
