@@ -23,6 +23,7 @@ def validate(cfg: DictConfig) -> None:
     """
     check_settings(cfg)
     _check_encoder(cfg)
+    _check_regulation(cfg)
     kernel_for(cfg)
     check_environment(cfg)
 
@@ -45,6 +46,12 @@ def _check_encoder(cfg: DictConfig) -> None:
     encoder = _as_spec(cfg.encoder)
     for part in spiking_parts(cfg).values():
         build("encoder", encoder, inputs=1, time_steps=part.time_steps)
+
+
+def _check_regulation(cfg: DictConfig) -> None:
+    """Refuse parameters that a regulation cannot have together."""
+    if cfg.regulation.name != "none":
+        build("regulation", _as_spec(cfg.regulation), layers=1)
 
 
 def _as_spec(component: DictConfig) -> Any:
