@@ -1,6 +1,7 @@
 """Write the table of methods into ``docs/methods.md`` from the outcomes of its tests.
 
     python -m scripts.methods_table
+    python -m scripts.methods_table -k regulation   # these cells alone; the others stay
 
 A cell is an outcome of ``tests/test_methods.py``: an agent with the method learns, or is refused.
 Without this script the test compares its outcomes with the table.
@@ -32,6 +33,7 @@ TITLES = {
     "surrogate": "Surrogates, `surrogate=`",
     "encoder": "Encoders, `encoder=`",
     "loss": "Loss terms, `loss=`",
+    "regulation": "Regulations, `regulation=`",
 }
 KINDS = {"bn": "norm"}
 """Group -> kind in the registry, if it has another name."""
@@ -142,7 +144,9 @@ def main() -> int:
         if done.returncode:
             return done.returncode
         lines = [line.split("\t") for line in record.read_text().splitlines()]
-    PAGE.write_text(page({Cell(*line[:3]): line[3] for line in lines}, PAGE.read_text()))
+    seen = {Cell(*line[:3]): line[3] for line in lines}
+    before = PAGE.read_text()
+    PAGE.write_text(page({**read_table(before), **seen}, before))
     return 0
 
 

@@ -27,6 +27,7 @@ CELLS = [Cell(group, name, column) for group, name in methods() for column in CO
 def agent_of(group: str, name: str, algorithm: str, *, images: bool, kernel: str) -> Any:
     """Return an agent whose spiking parts, a critic included, have the method."""
     of_both: dict[str, Any] = {"losses": [name]} if group == "loss" else {}
+    of_both |= {"regulation": name} if group == "regulation" else {}
     chosen: dict[str, Any] = (of_both or {group: name}) | {"kernel": kernel}
     if images:
         chosen |= dict(conv=CONV) | ({} if group == "encoder" else dict(encoder="direct"))
