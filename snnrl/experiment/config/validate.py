@@ -50,8 +50,14 @@ def _check_encoder(cfg: DictConfig) -> None:
 
 def _check_regulation(cfg: DictConfig) -> None:
     """Refuse parameters that a regulation cannot have together."""
-    if cfg.regulation.name != "none":
-        build("regulation", _as_spec(cfg.regulation), layers=1)
+    for place, part in (("", cfg), ("critic.", cfg.critic)):
+        node = part.get("regulation")
+        if node is None or node.name == "none":
+            continue
+        try:
+            build("regulation", _as_spec(node), layers=1)
+        except UserError as problem:
+            raise UserError(f"{place}{problem}") from None
 
 
 def _as_spec(component: DictConfig) -> Any:
