@@ -18,19 +18,25 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.config.check_settings import check_bounds
+from snnrl.experiment.config.choices import classifies
 from snnrl.experiment.config.compose import choices
 from snnrl.experiment.reproduction.remake import check_code, read_typed_config
 from snnrl.imports import import_named
 from snnrl.run_format.done import check_sealed
 from snnrl.run_format.model import is_whole_model
 from snnrl.run_format.names import BEST_MODEL, CONFIG, EVALUATIONS, FAILED, MODEL, VIDEO
+from snnrl.run_format.settings import measure
 from snnrl.run_format.status import has_failed, is_done
 from snnrl.starting import importing
 from snnrl.text import one_line
 
 if TYPE_CHECKING:
     from snnrl.agents.base import SpikingAgent
+    from snnrl.experiment.accuracy import AccuracyEvaluator
     from snnrl.experiment.evaluation import Episode, Evaluator
+
+EPISODES, EPISODES_SEED = 10, 10_000
+"""Of the command, where it is not told others."""
 
 MODELS = {"last": MODEL, "best": BEST_MODEL}
 
@@ -43,12 +49,11 @@ def main(argv: list[str] | None = None) -> int:
         "without --module or --unpickle (docs/security.md).",
     )
     parser.add_argument("folder", type=Path, help="run folder, .../seed-<s>")
-    parser.add_argument("--episodes", type=int, default=10, help="episodes to run (default 10)")
+    parser.add_argument("--episodes", type=int, help="episodes to run (default 10)")
     parser.add_argument(
         "--seed",
         type=int,
-        default=10_000,
-        help="seed of the episodes; the run's own: those of its evaluations",
+        help="seed of the episodes (default 10000); the run's own: those of its evaluations",
     )
     parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
     parser.add_argument(
@@ -92,11 +97,22 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     :raises UserError: not a run folder, no such model, or no way to render here
     """
-    if arguments.episodes < 1:
+    if arguments.episodes is not None and arguments.episodes < 1:
         raise UserError(f"--episodes {arguments.episodes}: expected at least 1")
-    if arguments.seed < 0:
+    if arguments.seed is not None and arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: expected at least 0")
     cfg, model = _find(arguments.folder, arguments.model, arguments.module)
+    if classifies(cfg):
+        for name, value in (
+            ("--episodes", arguments.episodes),
+            ("--seed", arguments.seed),
+            ("--video", arguments.video or None),
+        ):
+            if value is not None:
+                raise UserError(
+                    f"{name}: {arguments.folder} is of a data set, which has no episodes; expected "
+                    f"no {name}"
+                )
     cfg.kernel.name = arguments.kernel or cfg.kernel.name
     import_named(arguments.module)
     check_code(cfg, arguments.module)
@@ -106,13 +122,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
     # These take seconds to import, which no error that was found by now has to wait for.
     with importing():
-        from snnrl.experiment.builder import build_environment, episode_starts, use_threads
+        from snnrl.experiment.builder import build_evaluator, episode_starts, use_threads
+        from snnrl.experiment.config.check_data import check_data
         from snnrl.experiment.config.check_spaces import check_environment
-        from snnrl.experiment.evaluation import Evaluator
         from snnrl.experiment.trained import load_trained
         from snnrl.experiment.video import record_episode
 
-    check_environment(cfg)
+    check = check_data if classifies(cfg) else check_environment
+    check(cfg)
     use_threads(min(cfg.threads, os.cpu_count() or 1))
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
     unfinished = "" if is_done(arguments.folder) else _how_far(arguments.folder, cfg)
@@ -122,19 +139,19 @@ def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
             f"kernel {agent.kernel}{unfinished}"
         )
     )
-    starts = episode_starts(cfg, arguments.seed)
-    limit = cfg.evaluation.max_episode_steps
-    evaluator = Evaluator(lambda: build_environment(cfg), arguments.episodes, starts, limit)
+    seed = EPISODES_SEED if arguments.seed is None else arguments.seed
+    evaluator = build_evaluator(cfg, arguments.episodes or EPISODES, seed)
     if arguments.early_exit is not None:
         # A refusal comes before episodes that take minutes.
         with agent.early_exit(arguments.early_exit):
             pass
-    returns = _print_returns(evaluator.run(agent))
+    word = measure(cfg)
+    returns = _print_returns(evaluator.run(agent), word)
     if arguments.early_exit is not None:
-        _print_early_exit(agent, arguments.early_exit, returns, evaluator)
+        _print_early_exit(agent, arguments.early_exit, returns, evaluator, word)
     if arguments.video:
         path = arguments.folder / VIDEO
-        shown = record_episode(agent, cfg, path, starts)
+        shown = record_episode(agent, cfg, path, episode_starts(cfg, seed))
         print(one_line(f"video: {path} (return {shown:.1f})"))
 
 
@@ -173,10 +190,17 @@ def _how_far(folder: Path, cfg: DictConfig) -> str:
     return f" (the run of {cfg.total_steps:,} steps {state})"
 
 
-def _print_returns(played: Sequence[Episode]) -> list[float]:
-    """Print and return the returns of episodes."""
+def _print_returns(played: Sequence[Episode], word: str) -> list[float]:
+    """Print and return the returns of episodes.
+
+    :param word: what they measure
+    """
     from snnrl.analysis.statistics import mean_interval
 
+    if word == "accuracy":
+        (test,) = played
+        print(f"accuracy {test.total_reward:.2f} % of {test.length:,} test examples")
+        return [test.total_reward]
     for episode in played:
         print(f"  episode {episode.index}: {episode.total_reward:.2f} in {episode.length} steps")
     returns = [episode.total_reward for episode in played]
@@ -189,7 +213,11 @@ def _print_returns(played: Sequence[Episode]) -> list[float]:
 
 
 def _print_early_exit(
-    agent: SpikingAgent, limit: float, returns: list[float], evaluator: Evaluator
+    agent: SpikingAgent,
+    limit: float,
+    returns: list[float],
+    evaluator: Evaluator | AccuracyEvaluator,
+    word: str,
 ) -> None:
     """Play the same episodes with early exit; print time steps saved and return lost."""
     from snnrl.analysis.statistics import mean_interval
@@ -205,13 +233,13 @@ def _print_early_exit(
             step = int(largest.argmin())
             print(
                 f"  gamma is lowest in step {step + 1}: {largest[step]:.2f} thresholds in the "
-                "layer where it is highest; the episodes are those above"
+                f"layer where it is highest; the {word} is that above"
             )
             return
-        early = _print_returns(evaluator.run(agent))
+        early = _print_returns(evaluator.run(agent), word)
     lost, _, low, high = mean_interval([a - b for a, b in zip(returns, early, strict=True)])
     interval = "" if math.isnan(low) else f", 95 % interval [{low:.2f}, {high:.2f}]"
-    print(f"return lost {lost:.2f}{interval}")
+    print(f"{word} lost {lost:.2f}{interval}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 
 from snnrl.memory import is_memory_error, memory_message
 
-COMMANDS = ("snnrl.train", "snnrl.evaluate", "snnrl.compare", "snnrl.reproduce")
+COMMANDS = ("snnrl.train", "snnrl.classify", "snnrl.evaluate", "snnrl.compare", "snnrl.reproduce")
 
 
 def begin() -> None:

@@ -16,7 +16,7 @@ PACKAGE = Path(snnrl.__file__).parent
 
 # From the ground up. Modules directly in the package are commands, except these.
 FLOORS = [
-    *("ground", "ops", "nn", "envs", "run_format", "analysis", "agents"),
+    *("ground", "ops", "nn", "envs", "data", "run_format", "analysis", "agents"),
     *("experiment", "commands"),
 ]
 GROUND = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from snnrl import compare, evaluate, reproduce, train
+from snnrl import classify, compare, evaluate, reproduce, train
 from snnrl.run_format.names import OWN_RUNS
 
 TOP = Path(__file__).parent.parent
@@ -28,6 +28,13 @@ TINY = [
     "tracking=none",
 ]
 REPLAY = ["algo.learning_starts=16", "algo.buffer_size=100"]
+CLASSIFIER = [
+    "epochs=1",
+    "data.examples=16",
+    "algo.batch_size=8",
+    "actor.hidden=[8]",
+    "tracking=none",
+]
 CRITIC = ["critic.hidden=[8,8]"]
 ROLLOUT = ["algo.n_steps=8"]
 
@@ -64,6 +71,7 @@ def commands() -> list[Any]:
     lines = [(page, line) for page, text in blocks("sh") for line in text.strip().splitlines()]
     slow = (
         "snnrl.train -m",
+        "snnrl.classify -m",
         "tune.py",
         "atari",
         "ALE/",
@@ -121,6 +129,10 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
         if any("hydra/launcher" in a for a in asked):
             asked = [a.replace("bn=carebn,vanilla", "bn=carebn") for a in asked]
         assert train.main(asked if "--help" in asked else tiny(asked)) == 0
+    elif module == "snnrl.classify":
+        pytest.importorskip("sklearn")
+        asked = [a.replace("range(5)", "range(2)") for a in arguments]
+        assert classify.main([*asked, *CLASSIFIER]) == 0
     elif module == "snnrl.evaluate":
         assert evaluate.main([a if a != "20" else "2" for a in arguments]) == 0
     elif module == "snnrl.reproduce":

@@ -73,3 +73,18 @@ def test_all_strategies(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.rglob("DONE"))) == 5
     assert (tmp_path / "results" / "table.md").exists()
+
+
+@pytest.mark.slow
+def test_all_classifiers(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    small = ["data.examples=16", "algo.batch_size=8", "actor.hidden=[4]", "actor.time_steps=2"]
+    own = {"PYTHON": sys.executable, "RESULTS": str(tmp_path / "results")}
+    done = subprocess.run(
+        [TOP / "scripts" / "compare_classifiers.sh", *small, "kernel=naive"],
+        env={**os.environ, **own, "SEEDS": "1", "EPOCHS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results" / "table.md").exists()

@@ -56,8 +56,8 @@ def test_a_sweep_makes_a_folder_each_and_a_second_one_skips_them(
 def test_a_sweep_says_how_many_runs_the_machine_carries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("snnrl.train.cores", lambda: 8)
-    monkeypatch.setattr("snnrl.train._run_hydra", lambda _: None)
+    monkeypatch.setattr("snnrl.experiment.command.cores", lambda: 8)
+    monkeypatch.setattr("snnrl.experiment.command._run_hydra", lambda *_: None)
     main(["-m", *arguments(tmp_path, *TINY, "threads=3", "seed=range(5)")])
     assert capsys.readouterr().out.splitlines()[0] == (
         "5 runs one after another; with threads=3 these 8 cores can run 2 at a time; "
@@ -134,7 +134,7 @@ def test_runs_of_a_sweep_that_differ_are_not(
     several: list[str], runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = []
-    monkeypatch.setattr("snnrl.train._sweep", lambda *given: begun.append(given[2]))
+    monkeypatch.setattr("snnrl.experiment.command._sweep", lambda *given: begun.append(given[3]))
     assert main(["-m", *several]) == 0
     assert begun == [runs]
 

@@ -1,6 +1,7 @@
 """Stable-Baselines3 algorithms with spiking policies."""
 
 from snnrl.agents.base import SpikingAgent
+from snnrl.agents.classifier import Classifier
 from snnrl.agents.ddpg import DDPG
 from snnrl.agents.dqn import DQN
 from snnrl.agents.earlier_names import CLASSES, MODULES
@@ -9,7 +10,9 @@ from snnrl.agents.sac import SAC
 from snnrl.agents.td3 import TD3
 from snnrl.earlier_names import install
 
-__all__ = ["AGENTS", "DDPG", "DQN", "PPO", "SAC", "TD3", "SpikingAgent"]
+__all__ = [
+    *("AGENTS", "DDPG", "DQN", "LEARNERS", "PPO", "SAC", "TD3", "Classifier", "SpikingAgent"),
+]
 
 AGENTS: dict[str, type[SpikingAgent]] = {
     "td3": TD3,
@@ -19,5 +22,8 @@ AGENTS: dict[str, type[SpikingAgent]] = {
     "ppo": PPO,
 }
 """The agents by their names in a configuration, as in ``algo=td3``."""
+
+LEARNERS: dict[str, type[SpikingAgent]] = {**AGENTS, "classifier": Classifier}
+"""All that a configuration can name: the agents, and what learns a data set."""
 
 install(__name__, MODULES, CLASSES)

@@ -86,6 +86,8 @@ class SpikingPolicy(QuickModes, DQNPolicy):
     :raises UserError: unknown name or parameter, or observations that are not one array
     """
 
+    options_class: ClassVar[type[SpikingOptions]] = SpikingOptions
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -95,7 +97,7 @@ class SpikingPolicy(QuickModes, DQNPolicy):
         **kwargs: Any,
     ):
         kwargs.setdefault("encoder", "direct")
-        self.options = SpikingOptions.take(
+        self.options = self.options_class.take(
             kwargs, observation_space, DQNPolicy, without=SPIKING_KEYS_WITHOUT_MEANING
         )
         arch = [128, 128] if net_arch is None else layer_sizes(net_arch)

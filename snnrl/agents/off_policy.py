@@ -1,4 +1,4 @@
-"""Base class of agents that learn from replay: buffer, gradient steps, re-calibration."""
+"""Base class of agents that learn from replay: buffer, captured gradient steps."""
 
 from __future__ import annotations
 
@@ -10,23 +10,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import MaybeCallback, PyTorchObs
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
-from snnrl.agents.base import SpikingAgent
+from snnrl.agents.minibatches import MinibatchAgent
 from snnrl.agents.policies.modes import Pass, QuickModes
 from snnrl.agents.replay.buffer import ReplayBuffer, random_transitions
 from snnrl.agents.updates.cuda_graphs import CapturedSteps, CudaRecorder, Recorder, Seen, Step
 from snnrl.agents.updates.optimizers import can_be_captured
-from snnrl.agents.updates.recalibration import Recalibration
 from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError
 from snnrl.nn.modes import evaluation_mode
-from snnrl.nn.norm import recalibrating
 from snnrl.nn.structure import Structure
-from snnrl.seeds import SEEDINGS, Independent
+from snnrl.seeds import SEEDINGS
 
 
 def squared_errors(values: Iterable[Tensor], targets: Tensor) -> Tensor:
@@ -34,13 +31,11 @@ def squared_errors(values: Iterable[Tensor], targets: Tensor) -> Tensor:
     return reduce(torch.add, (F.mse_loss(value, targets) for value in values))
 
 
-class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
+class ReplayAgent(MinibatchAgent, OffPolicyAlgorithm):
     """A mixin for Stable-Baselines3's off-policy algorithms: list it before them.
 
-    If the normalisation strategy re-calibrates, ``learn`` does so every ``recalibrate_every``
-    environment steps, after the update. The data come from the replay buffer, drawn with separate
-    generators. SB3's ``EvalCallback`` acts before the update, so it sees the statistics of the
-    previous re-calibration: call :meth:`recalibrate` first where that matters.
+    SB3's ``EvalCallback`` acts before the update, so it sees the statistics of the previous
+    re-calibration: call :meth:`recalibrate` first where that matters.
 
     On CUDA, gradient steps and the networks' pass in ``predict`` are captured as graphs
     (:mod:`snnrl.agents.updates.cuda_graphs`). This needs a policy of this package, Adam or AdamW
@@ -54,9 +49,6 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
 
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "tau")
     """Attributes whose values are part of a captured gradient step."""
-
-    loss_names: ClassVar[dict[str, str]] = {}
-    """Names in the log of parts' losses that are not ``train/<part>_loss``."""
 
     captured: CapturedSteps | None
     _structure: Structure | None
@@ -90,12 +82,8 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         if not hasattr(self, "recalibration_generators"):
             self.seed_recalibration(SEEDINGS["independent"])
 
-    def seed_recalibration(self, seeding: Independent) -> None:
-        """Give the re-calibration of each part a new generator."""
-        self.recalibration_generators = {
-            name: seeding.stream(self.seed, f"recalibration/{name}")
-            for name in ("actor", "q_network", "critic")
-        }
+    def has_experience(self) -> bool:
+        return self.replay_buffer is not None and self.replay_buffer.size() > 0
 
     def _can_be_captured(self) -> bool:
         return all(can_be_captured(optimizer) for optimizer in self._optimizers())
@@ -185,23 +173,6 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
         made_anew = ["captured", "acting", "followers", "frozen_critic", "_structure"]
         return [*super()._excluded_save_params(), *made_anew]
 
-    def _learn(
-        self,
-        part: str,
-        optimizer: torch.optim.Optimizer,
-        loss: Tensor,
-        max_grad_norm: float | None = None,
-    ) -> None:
-        """Take one gradient step on the loss of a part and its terms, and log both.
-
-        :param part: ``actor``, ``critic``, ``q_network``, or SAC's ``ent_coef``
-        :param loss: scalar
-        :param max_grad_norm: as in :meth:`_step`
-        """
-        terms = self._take_terms(part)
-        self._step(optimizer, loss if terms is None else loss + terms, max_grad_norm)
-        self._keep_loss(self.loss_names.get(part, f"train/{part}_loss"), loss)
-
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
         if name != "critic":
             return (observations,)
@@ -211,47 +182,13 @@ class ReplayAgent(SpikingAgent, OffPolicyAlgorithm):
     def sample_inputs(
         self, name: str, n: int, generator: np.random.Generator
     ) -> tuple[Tensor, ...] | None:
-        if self.replay_buffer is None or self.replay_buffer.size() == 0:
+        if not self.has_experience():
             return None
+        assert self.replay_buffer is not None
         observations, actions, _ = random_transitions(
             self.replay_buffer, n, generator, self._vec_normalize_env
         )
         return (observations, actions) if name == "critic" else (observations,)
-
-    def recalibration_due(self) -> list[str]:
-        """Return the parts whose strategy asks for a re-calibration at this step."""
-        if self.replay_buffer is None or self.replay_buffer.size() == 0:
-            return []
-        return [
-            name
-            for name, part in self.parts().items()
-            if isinstance(every := part.norm.recalibrate_every, int)
-            and self.num_timesteps // every > self.recalibrated_at.get(name, 0) // every
-        ]
-
-    def recalibrate(self, names: list[str] | None = None) -> None:
-        """Replace moving statistics by those pooled over replay minibatches.
-
-        Each part sees ``recalibrate_batches`` minibatches of the training batch size; see
-        :func:`snnrl.nn.norm.recalibrating`. The replaced statistics are kept to measure their
-        error.
-
-        :param names: the parts; all spiking ones if not given
-        """
-        for name in self.parts() if names is None else names:
-            part = self.parts()[name]
-            generator = self.recalibration_generators[name]
-            self.keep_statistics(name)
-            with recalibrating(part):
-                for _ in range(part.norm.recalibrate_batches):
-                    inputs = self.sample_inputs(name, self.batch_size, generator)
-                    if inputs is not None:
-                        part(*inputs)
-
-    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        given = callback if isinstance(callback, list) else [callback]
-        callbacks = [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in given]
-        return super()._init_callback([Recalibration(), *callbacks], progress_bar)
 
     def dump_logs(self) -> None:
         """Write the log, losses included.

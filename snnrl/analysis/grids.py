@@ -22,7 +22,7 @@ NOTHING = "-"
 
 DEFINITIONS = (
     "return: the mean over an evaluation's episodes; mean ± sample deviation over seeds "
-    "[95 % interval of the mean, Student's t]",
+    "[95 % interval of the mean, Student's t]; of a data set: the accuracy on its test split in %",
     f"final: last evaluation; last 10: mean of the last {LAST} evaluations; max of each seed: "
     "maximum over training, then mean over seeds; max of mean curve: mean over seeds, then maximum",
     "both maxima are biased upwards, the more so the more evaluations there are",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from snnrl.analysis.runs import Run
 from snnrl.errors import UserError, nearest
 from snnrl.run_format.names import CONFIG
-from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
+from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS, NOT_SETTINGS_OF_DATA
 
 Groups = Mapping[str, Sequence[Run]]
 """Runs by the group's name."""
@@ -158,7 +158,7 @@ def _value(run: Run, key: str) -> str:
 
 
 def _ignored(key: str) -> bool:
-    return key.split(".")[0] in NOT_SETTINGS or key in ENVIRONMENT
+    return key.split(".")[0] in NOT_SETTINGS or key in (*ENVIRONMENT, *NOT_SETTINGS_OF_DATA)
 
 
 def _rank(key: str) -> int:

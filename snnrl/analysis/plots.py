@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from snnrl.analysis.figures import (
     save,
 )
 from snnrl.analysis.grouping import Groups, by_environment
-from snnrl.analysis.runs import Run
+from snnrl.analysis.runs import Run, measures
 from snnrl.analysis.statistics import common_steps, common_times, interval_band, mean_returns
 
 SINGLE_SEEDS = 5
@@ -59,7 +60,11 @@ def plot_curves(groups: Groups) -> Figure | None:
     :return: None if there is nothing to draw
     """
     curves = Curves(
-        lambda run: mean_returns(run.evaluations), common_steps, OVER_STEPS, "return", "linear"
+        lambda run: mean_returns(run.evaluations),
+        common_steps,
+        OVER_STEPS,
+        measures(chain(*groups.values())),
+        "linear",
     )
     return _plot(groups, curves)
 
@@ -71,7 +76,8 @@ def plot_wall_time(groups: Groups) -> Figure | None:
     that all its seeds have. Runs of unknown wall time are left out.
     """
     caption = "mean over seeds, as far as all have come by then"
-    curves = Curves(wall_time_curve, common_times, OVER_TIME, "return", "linear", caption)
+    label = measures(chain(*groups.values()))
+    curves = Curves(wall_time_curve, common_times, OVER_TIME, label, "linear", caption)
     return _plot(groups, curves)
 
 
@@ -126,7 +132,7 @@ def plot_run(run: Run, path: str | Path) -> None:
     mean, sd = returns.mean(), returns.std()
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    decorate(axes, run.environment, OVER_STEPS, "return")
+    decorate(axes, run.environment, OVER_STEPS, run.measure)
     axes.xaxis.set_major_formatter(STEPS)
     axes.fill_between(mean.index, mean - sd, mean + sd, color=COLOURS[0], alpha=0.2, linewidth=0)
     axes.plot(mean.index, mean, color=COLOURS[0], marker=_marker(mean))

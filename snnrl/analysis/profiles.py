@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,6 +12,7 @@ from snnrl.analysis.bootstrap import RESAMPLES, Scores, performance_profile, str
 from snnrl.analysis.figures import band_alpha, decorate, line_styles, panels
 from snnrl.analysis.grids import LABELS
 from snnrl.analysis.grouping import Groups
+from snnrl.analysis.runs import measures
 from snnrl.analysis.statistics import Floats
 from snnrl.analysis.table import returns_of
 
@@ -32,9 +34,9 @@ def plot_profiles(
     :param metric: metric of a run, a key of ``METRICS``
     :return: None if no run has a result
     """
-    returns = returns_of(groups)[metric]
+    returns, word = returns_of(groups)[metric], measures(chain(*groups.values()))
     found: list[tuple[str, str, dict[str, list[Floats]]]] = [
-        (environment, f"{LABELS[metric]} return", {n: [x] for n, x in cells.items()})
+        (environment, f"{LABELS[metric]} {word}", {n: [x] for n, x in cells.items()})
         for environment, cells in returns.items()
         if cells
     ]
@@ -45,7 +47,7 @@ def plot_profiles(
             name: [cells[name] / cells[str(baseline)].mean() for cells in shared.values()]
             for name in next(iter(shared.values()))
         }
-        found.append((title, f"{LABELS[metric]} return / {baseline}", pooled))
+        found.append((title, f"{LABELS[metric]} {word} / {baseline}", pooled))
     if not found:
         return None
     caption = (

@@ -65,7 +65,7 @@ def summarise_run(folder: str | Path, png_path: str | Path) -> str:
     plot_run(run, png_path)
     returns = run.evaluations.groupby("timesteps")["return"].agg(["mean", "std"])
     rows = np.linspace(0, len(returns) - 1, min(SUMMARY_ROWS, len(returns))).round().astype(int)
-    cells = [["steps", "mean return", "sd"]]
+    cells = [["steps", f"mean {run.measure}", "sd"]]
     for step, values in returns.iloc[rows].iterrows():
         cells.append([str(step), number(values["mean"]), number(values["std"])])
     return align(cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,8 +11,13 @@ import pandas as pd
 
 from snnrl.errors import UserError, nearest
 from snnrl.run_format.config import flatten
-from snnrl.run_format.settings import CAME_LATER
+from snnrl.run_format.settings import CAME_LATER, measure
 from snnrl.run_format.status import Status
+
+
+def measures(runs: Iterable[Run]) -> str:
+    """Return what the runs' evaluations measured; several are joined."""
+    return " or ".join(dict.fromkeys(run.measure for run in runs)) or "return"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,11 @@ class Run:
     def environment(self) -> str:
         """Return the gymnasium id."""
         return str(self.setting("env.id"))
+
+    @property
+    def measure(self) -> str:
+        """Return what its evaluations measured, as the label of an axis."""
+        return {"accuracy": "accuracy (%)"}.get(word := measure(self.config), word)
 
     @property
     def seed(self) -> int:

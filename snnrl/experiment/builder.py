@@ -15,9 +15,15 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from snnrl.agents.base import SpikingAgent
+from snnrl.agents.minibatches import MinibatchAgent
+from snnrl.data import DataStream
 from snnrl.envs import Stateful, make_env
+from snnrl.experiment.accuracy import AccuracyEvaluator
+from snnrl.experiment.config.check_data import data_of
 from snnrl.experiment.config.choices import (
     agent_class,
+    classifies,
+    convolutions,
     environment_arguments,
     spiking_parts,
     strategy_arguments,
@@ -27,7 +33,7 @@ from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.workers import Workers
 from snnrl.run_format.settings import CAME_LATER
-from snnrl.seeds import SEEDINGS
+from snnrl.seeds import SEEDINGS, stream
 
 PRELOADED = ("hydra", "snnrl.experiment.builder")
 """Modules imported once for all environment processes rather than once in each."""
@@ -43,8 +49,11 @@ def build_environment(cfg: DictConfig, **options: Any) -> gymnasium.Env[Any, Any
 
 
 def build_training_env(cfg: DictConfig) -> VecEnv:
-    """Return the parallel training environments (subprocesses if more than one)."""
-
+    """Return the parallel training environments (subprocesses if more than one), or the training
+    examples."""
+    if classifies(cfg):
+        generator = stream(cfg.seed, "examples")
+        return DataStream(data_of(cfg), cfg.algo.batch_size, generator)
     arguments, seeding = environment_arguments(cfg.env), SEEDINGS[cfg.seeding]
     normalised = cfg.algo.get("normalize_observations", False)
 
@@ -62,11 +71,20 @@ def build_training_env(cfg: DictConfig) -> VecEnv:
     return Workers(make, cfg.env.n_envs, cfg.seed, seeding, PRELOADED)
 
 
-def build_evaluator(cfg: DictConfig) -> Evaluator:
-    """Return an evaluator with environments, seeds and generators of its own."""
-    starts = episode_starts(cfg, cfg.seed)
+def build_evaluator(
+    cfg: DictConfig, episodes: int | None = None, seed: int | None = None
+) -> Evaluator | AccuracyEvaluator:
+    """Return an evaluator with environments, seeds and generators of its own, or the test split.
+
+    :param episodes: episodes to play; ``None``: those of the configuration
+    :param seed: seed of the episodes; ``None``: the run's own
+    """
+    if classifies(cfg):
+        return AccuracyEvaluator(data_of(cfg).test)
+    starts = episode_starts(cfg, cfg.seed if seed is None else seed)
     limit = cfg.evaluation.max_episode_steps
-    return Evaluator(lambda: build_environment(cfg), cfg.evaluation.episodes, starts, limit)
+    episodes = episodes or cfg.evaluation.episodes
+    return Evaluator(lambda: build_environment(cfg), episodes, starts, limit)
 
 
 def episode_starts(cfg: DictConfig, seed: int) -> EpisodeStarts:
@@ -107,7 +125,7 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
         device=resolve_device(cfg.device),
         **{**arguments, **changes},
     )
-    if agent.experience == "replay":
+    if isinstance(agent, MinibatchAgent):
         agent.seed_recalibration(SEEDINGS[cfg.seeding])
     return _silent(agent)
 
@@ -161,7 +179,7 @@ def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
         "optimizer_kwargs": {"fused": True, **agent.usual_adam},
     }
     if cfg.conv.name != "none":
-        shared["conv"] = {key: list(cfg.conv[key]) for key in ("channels", "kernels", "strides")}
+        shared["conv"] = convolutions(cfg.conv)
     critic = {} if agent.critic_key is None else {"critic": _critic(cfg.critic)}
     if not spiking_parts(cfg):
         normalised = {} if cfg.bn.name == "none" else {"bn": strategy_arguments(cfg.bn)}

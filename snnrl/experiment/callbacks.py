@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import Interrupted, NonFiniteError, RunFailed
+from snnrl.experiment.accuracy import AccuracyEvaluator
 from snnrl.experiment.checkpoint.save import (
     Checkpoints,
     Position,
@@ -98,7 +99,7 @@ class Supervisor(BaseCallback):
     def __init__(
         self,
         folder: RunFolder,
-        evaluator: Evaluator,
+        evaluator: Evaluator | AccuracyEvaluator,
         tracker: Tracker,
         progress: Progress,
         stop: StopRequest,

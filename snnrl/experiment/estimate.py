@@ -14,7 +14,13 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.experiment.builder import build_agent, build_training_env
-from snnrl.experiment.config.choices import normalisations, on_policy, rollout_size
+from snnrl.experiment.config.check_data import data_of
+from snnrl.experiment.config.choices import (
+    classifies,
+    normalisations,
+    on_policy,
+    rollout_size,
+)
 
 TRIAL_UPDATES = 20
 
@@ -104,6 +110,9 @@ def seconds_for(cfg: DictConfig, steps: int) -> float:
     update = trial.updating / trial.updates * updates_a_step
     training = steps - min(cfg.algo.get("learning_starts", 0), steps)
     evaluations = steps / cfg.evaluation.every
+    if classifies(cfg):
+        tested = evaluations * len(data_of(cfg).test.labels) / env.num_envs
+        return float(steps * step + training * update + tested * act)
     # The environments of an evaluation share one forward pass, which costs about two single ones.
     # The length of episodes is unknown; MuJoCo's limit is 1,000 steps.
     return float(steps * step + training * update + evaluations * 1000 * 2 * act)
@@ -152,6 +161,8 @@ def _trial(
         size = n_steps * n_envs
         changes = {"n_steps": n_steps, "batch_size": batch_size, "n_epochs": epochs}
         return build_agent(cfg, env, **changes), size, cfg.algo.n_epochs / epochs / size
+    if classifies(cfg):
+        return build_agent(cfg, env), TRIAL_MINIBATCHES * env.num_envs, 1 / env.num_envs
     rarely = OmegaConf.merge(cfg)
     assert isinstance(rarely, DictConfig)
     for key in normalisations(cfg):

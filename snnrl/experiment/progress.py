@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from snnrl.experiment.time_left import TimeLeft
 
-_EVALUATED = re.compile(r" *[\d,]+ of [\d,]+ steps: return .*")
+_EVALUATED = re.compile(r" *[\d,]+ of [\d,]+ steps: (return|accuracy) .*")
 
 
 class Progress:
@@ -21,10 +21,19 @@ class Progress:
     :param total: total steps
     :param start: steps done before the start
     :param left: estimates the time of the remaining steps
+    :param measure: what evaluations measure
     """
 
-    def __init__(self, name: str, total: int, start: int = 0, left: TimeLeft | None = None):
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        start: int = 0,
+        left: TimeLeft | None = None,
+        measure: str = "return",
+    ):
         self.name = name
+        self.measure = measure
         self.total = total
         self.bar = _Bar(
             left=left or TimeLeft(total, start=start),
@@ -43,13 +52,14 @@ class Progress:
         self.bar.update(timesteps - self.bar.n)
 
     def evaluated(self, timesteps: int, mean: float, deviation: float) -> None:
-        """Show a return."""
+        """Show the mean of an evaluation."""
         if self.bar.disable:
             self.say(
-                f"{timesteps:>9,} of {self.total:,} steps: return {mean:.1f} +- {deviation:.1f}"
+                f"{timesteps:>9,} of {self.total:,} steps: {self.measure} {mean:.1f} "
+                f"+- {deviation:.1f}"
             )
         else:
-            self.bar.set_postfix_str(f"return {mean:.1f}", refresh=False)
+            self.bar.set_postfix_str(f"{self.measure} {mean:.1f}", refresh=False)
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""

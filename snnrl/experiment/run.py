@@ -30,7 +30,7 @@ from snnrl.experiment.checkpoint.save import (
     load_checkpoint,
     save_model,
 )
-from snnrl.experiment.config.choices import rollout_size
+from snnrl.experiment.config.choices import classifies, rollout_size
 from snnrl.experiment.config.plugins import check_unchanged
 from snnrl.experiment.config.validate import kernel_for, validate
 from snnrl.experiment.estimate import in_words, seconds_for
@@ -49,7 +49,7 @@ from snnrl.run_format.evaluations import read_evaluations
 from snnrl.run_format.failures import Failure
 from snnrl.run_format.model import is_whole_model
 from snnrl.run_format.names import CONFIG, FAILED
-from snnrl.run_format.settings import CAME_LATER
+from snnrl.run_format.settings import CAME_LATER, measure
 from snnrl.text import one_line
 
 NOTHING_YET = Position({"evaluation": -1, "log": 0, "checkpoint": 0})
@@ -57,6 +57,7 @@ NOTHING_YET = Position({"evaluation": -1, "log": 0, "checkpoint": 0})
 SIZES = (
     "algo.buffer_size",
     "algo.n_steps",
+    "data.examples",
     "algo.batch_size",
     "env.n_envs",
     "actor.hidden",
@@ -101,12 +102,12 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
         done = f"already done ({finished:,} steps)"
         # The last rollout of a run may end a little later than asked for.
         if finished >= cfg.total_steps + rollout_size(cfg):
-            done = f"already done: {finished:,} steps, more than total_steps={cfg.total_steps}"
+            done = f"already done: {finished:,} steps, more than {_length(cfg)}"
         print(f"{done}: {folder.path}{lacking}")
         return result
     if finished is not None and find_checkpoint(folder.checkpoint) is None:
         raise UserError(
-            f"total_steps={cfg.total_steps}: {folder.path} is done at {finished:,} steps and its "
+            f"{_length(cfg)}: {folder.path} is done at {finished:,} steps and its "
             "checkpoint is missing; expected another results_dir, or the folder removed"
         )
     failure = folder.failed_twice()
@@ -122,6 +123,11 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     print(f"run folder: {folder.path}")
     print(f"curve:      {folder.curve}")
     return _result(folder, trained=True)
+
+
+def _length(cfg: DictConfig) -> str:
+    """Return the setting of a run's length."""
+    return f"epochs={cfg.epochs}" if classifies(cfg) else f"total_steps={cfg.total_steps}"
 
 
 def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopRequest) -> None:
@@ -246,7 +252,7 @@ def _resume(folder: RunFolder, env: VecEnv) -> tuple[SpikingAgent, Position]:
         )
     if agent.num_timesteps >= cfg.total_steps + rollout_size(cfg):
         raise UserError(
-            f"total_steps={cfg.total_steps}: {checkpoint} is at step {agent.num_timesteps:,} "
+            f"{_length(cfg)}: {checkpoint} is at step {agent.num_timesteps:,} "
             "already; expected at least that many"
         )
     print(f"resuming from step {agent.num_timesteps:,} of {cfg.total_steps:,}")
@@ -267,7 +273,8 @@ def _learn(
 ) -> None:
     first = agent.num_timesteps
     left = TimeLeft(cfg.total_steps, cfg.algo.get("learning_starts", 0), first, seconds)
-    progress = Progress(f"{cfg.env.id} {folder.setting}", cfg.total_steps, first, left)
+    name = f"{cfg.env.id} {folder.setting}"
+    progress = Progress(name, cfg.total_steps, first, left, measure(cfg))
     if tracker.message:
         progress.say(tracker.message)
     evaluator = build_evaluator(cfg)

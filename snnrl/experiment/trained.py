@@ -21,7 +21,7 @@ from torch import Tensor
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_agent, build_training_env
-from snnrl.experiment.config.choices import on_policy
+from snnrl.experiment.config.choices import classifies, on_policy
 from snnrl.memory import is_memory_error
 from snnrl.run_format.model import STATISTICS, add_statistics, read_model
 from snnrl.run_format.names import CONFIG
@@ -58,6 +58,8 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
     weights, steps, statistics = read_model(path)
     # An agent that only acts needs no replay memory.
     small = {"n_steps": 2, "batch_size": 2} if on_policy(cfg) else {"buffer_size": 1}
+    if classifies(cfg):
+        small = {}
     _check_sizes(cfg, weights, path)
     with closing(build_training_env(cfg)) as env:
         try:

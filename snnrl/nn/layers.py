@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snnrl.nn.answers import answers
@@ -154,6 +155,27 @@ class SpikingLayer(nn.Module):
         return constants
 
 
+class PooledConv2d(nn.Conv2d):
+    """A convolution of images that are averaged over squares before it.
+
+    :param pool: side of the squares
+    :param convolution: parameters of ``nn.Conv2d``
+    """
+
+    def __init__(self, pool: int, **convolution: Any):
+        super().__init__(**convolution)
+        self.pool = pool
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(F.avg_pool2d(images, self.pool))
+
+
+def convolution(pool: int, **parameters: Any) -> nn.Conv2d:
+    """Return ``nn.Conv2d``, of images that are averaged over squares before where ``pool`` is more
+    than 1."""
+    return PooledConv2d(pool, **parameters) if pool > 1 else nn.Conv2d(**parameters)
+
+
 class LayerParts(NamedTuple):
     """Components of the layers of a network.
 
@@ -169,24 +191,46 @@ class LayerParts(NamedTuple):
     time_steps: int
     regulated: bool = False
 
-    def dense(self, inputs: int, features: int) -> SpikingLayer:
+    def dense(self, inputs: int, features: int, behind: nn.Module | None = None) -> SpikingLayer:
         """Make a layer of ``features`` neurons that each read all inputs.
 
+        :param behind: what makes the inputs, ``[B, inputs]``, of the spikes of one step, if
+            anything does
         :raises UserError: unknown name or parameter, another type or a value out of bounds
         """
-        linear = nn.Linear(inputs, features, bias=self.norm.layer.linear_bias)
+        linear: nn.Module = nn.Linear(inputs, features, bias=self.norm.layer.linear_bias)
+        if behind is not None:
+            linear = nn.Sequential(behind, linear)
         return self._layer(linear, LayerShape(features, self.time_steps))
 
-    def convolution(self, inputs: int, channels: int, kernel: int, stride: int) -> SpikingLayer:
-        """Make a convolution without padding: a neuron at every place of each channel.
+    def convolution(
+        self,
+        inputs: int,
+        channels: int,
+        kernel: int,
+        stride: int,
+        padding: int = 0,
+        pool: int = 1,
+    ) -> SpikingLayer:
+        """Make a convolution: a neuron at every place of each channel.
 
         :param inputs: input channels
         :param kernel: side of the square kernel, pixels
         :param stride: pixels between two places
+        :param padding: zeros on each side
+        :param pool: side of the squares over which the inputs are averaged before
         :raises UserError: as :meth:`dense`
         """
         bias = self.norm.layer.linear_bias
-        linear = nn.Conv2d(inputs, channels, kernel, stride, bias=bias)
+        linear = convolution(
+            pool,
+            in_channels=inputs,
+            out_channels=channels,
+            kernel_size=kernel,
+            stride=stride,
+            padding=padding,
+            bias=bias,
+        )
         return self._layer(linear, LayerShape(channels, self.time_steps, is_image=True))
 
     def _layer(self, linear: nn.Module, shape: LayerShape) -> SpikingLayer:

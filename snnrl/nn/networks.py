@@ -125,7 +125,15 @@ class SpikingNetwork(Compilable):
         widths = [features, *hidden]
         if readout == "population":
             widths.append(outputs * population)
-        self.layers = nn.Sequential(*(parts.dense(*pair) for pair in pairwise(widths)))
+        pooled = getattr(self.conv, "pooled", None)
+        if pooled is not None and len(widths) == 1:
+            raise UserError(
+                f"conv.pools={conv_lists(conv or {})['pools']}: nothing reads the last pool; "
+                "expected a hidden layer"
+            )
+        behind = [pooled] + [None] * len(widths)
+        pairs = zip(pairwise(widths), behind, strict=False)
+        self.layers = nn.Sequential(*(parts.dense(*pair, pool) for pair, pool in pairs))
         self.decoder: Readout = (
             PopulationDecoder(outputs, population)
             if readout == "population"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 NOT_SETTINGS = (
@@ -14,8 +15,12 @@ NOT_SETTINGS = (
     "device",
     "log_every",
     "retry",
+    "epochs",
 )
 """Keys that do not affect learning: runs that differ only in them share a setting."""
+
+NOT_SETTINGS_OF_DATA = ("data.root",)
+"""Settings of a data set that do not affect learning: where its files are."""
 
 CAME_LATER: dict[str, Any] = {
     "env.observation": "default",
@@ -23,6 +28,8 @@ CAME_LATER: dict[str, Any] = {
     "env.kwargs": {},
     "env.wrappers": [],
     "conv.name": "none",
+    "conv.paddings": None,
+    "conv.pools": None,
     "loss.name": "none",
     "loss.side": "both",
     "regulation.name": "none",
@@ -48,3 +55,13 @@ CAME_LATER: dict[str, Any] = {
 
 FREE = ("env.kwargs", "env.wrappers")
 """Settings that only the environment can check, of any form and length."""
+
+
+def measure(config: Mapping[str, Any]) -> str:
+    """Return what the column ``return`` of evaluations.csv holds: ``return``, or ``accuracy``.
+
+    Runs of a data set have the accuracy, in per cent; all of the test split is one episode.
+
+    :param config: the configuration, nested
+    """
+    return "accuracy" if "data" in config else "return"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from snnrl.agents import AGENTS
+from snnrl.agents import LEARNERS
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.train import main
@@ -110,7 +110,7 @@ def parameters(model: Path) -> dict[str, Any]:
             walk(child, f"{name}.{key}")
 
     algo = OmegaConf.load(model.parent / "config.yaml")["algo"]["name"]
-    agent = AGENTS[algo].load(model, device="cpu")
+    agent = LEARNERS[algo].load(model, device="cpu")
     walk({name: dict(state) for name, state in agent.get_parameters().items()}, "")
     return flat
 

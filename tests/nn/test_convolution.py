@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from snnrl.errors import UserError
 from snnrl.nn.activity import activity
 from snnrl.nn.convolution import convolved_shapes
-from snnrl.nn.norm import norm_layers, recalibrating
+from snnrl.nn.networks import SpikingNetwork
+from snnrl.nn.norm import make_strategy, norm_layers, recalibrating
 from snnrl.nn.norm.error import statistics_error
 
 from .networks import CONV, images, tiny_conv
@@ -220,3 +221,71 @@ def test_compiled_equals_naive():
         torch.testing.assert_close(compiled.get_buffer(name), buffer, msg=name)
     with torch.no_grad():
         torch.testing.assert_close(compiled.eval()(images()), naive.eval()(images()))
+
+
+PADDED = {
+    "channels": [3, 4, 2],
+    "kernels": [3, 3, 3],
+    "strides": [1, 1, 1],
+    "paddings": [1, 0, 1],
+    "pools": [2, 1, 3],
+}
+
+
+def test_padded_and_pooled_shapes() -> None:
+    shapes = convolved_shapes((1, 16, 16), **PADDED)
+    assert shapes == [(1, 16, 16), (3, 8, 8), (4, 6, 6), (2, 2, 2)]
+
+
+def padded_network(kernel: str) -> SpikingNetwork:
+    torch.manual_seed(0)
+    return SpikingNetwork(
+        (1, 16, 16),
+        2,
+        [5],
+        neuron="lif",
+        surrogate="rectangular",
+        encoder="direct",
+        norm=make_strategy("tdbn"),
+        time_steps=3,
+        population=1,
+        kernel=kernel,
+        readout="linear",
+        conv=PADDED,
+    )
+
+
+def test_pools_average_spikes_between_layers() -> None:
+    """By a loop over the layers' own parts."""
+    network, images = padded_network("naive"), torch.rand(4, 1, 16, 16) * 3
+    x = images.expand(3, *images.shape).flatten(0, 1)
+    layers = [(layer, pool) for layer, pool in zip(network.conv.layers, [2, 1, 3], strict=True)]
+    for (layer, pool), padding in zip(layers, PADDED["paddings"], strict=True):
+        linear = layer.linear
+        currents = F.conv2d(x, linear.weight, linear.bias, padding=padding)
+        spikes = layer.neuron(layer.norm(currents.unflatten(0, (3, 4))))[0]
+        x = F.avg_pool2d(spikes.flatten(0, 1), pool)
+    dense = network.layers[0]
+    currents = x.flatten(1) @ dense.linear[1].weight.T + dense.linear[1].bias
+    spikes = dense.neuron(dense.norm(currents.unflatten(0, (3, 4))))[0]
+    torch.testing.assert_close(network(images), network.decoder(spikes))
+    assert 0 < spikes.mean() < 1
+
+
+def test_pools_are_the_same_by_every_kernel() -> None:
+    images = torch.rand(4, 1, 16, 16) * 3
+    naive, native = padded_network("naive"), padded_network("native")
+    for learns in (True, False):
+        naive.train(learns), native.train(learns)
+        torch.testing.assert_close(naive(images), native(images))
+    naive.train(), native.train()
+    for network in (naive, native):
+        network(images).square().sum().backward()
+    for ours, theirs in zip(naive.parameters(), native.parameters(), strict=True):
+        # A bias before a normalisation has the gradient 0, and rounding.
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pool_that_is_too_large_is_refused() -> None:
+    with pytest.raises(UserError, match=r"conv.pools=\[2, 1, 7\]: layer 3 makes images of 6 x 6"):
+        convolved_shapes((1, 16, 16), **{**PADDED, "pools": [2, 1, 7]})

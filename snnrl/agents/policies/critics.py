@@ -196,7 +196,7 @@ class SpikingQNetwork(SpikingModel, BasePolicy):
     """
 
     action_space: spaces.Discrete
-    trains_in = "DQN"
+    trains_in = "DQN or Classifier"
 
     def __init__(
         self,

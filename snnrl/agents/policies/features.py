@@ -11,15 +11,16 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from snnrl.nn.convolution import conv_lists, convolved_shapes
+from snnrl.nn.layers import convolution
 from snnrl.nn.norm import NormStrategy
 from snnrl.nn.ordinary import NormalisedStack, normalised
 
 
 class ConvExtractor(BaseFeaturesExtractor):
-    """Ordinary convolutions with ReLU and without padding, flattened; the counterpart of
+    """Ordinary convolutions with ReLU, flattened; the counterpart of
     :class:`snnrl.nn.convolution.SpikingConvolutions`.
 
-    :param channels, kernels, strides: of each layer
+    :param channels, kernels, strides, paddings, pools: of each layer
     :raises UserError: lists of different length, or a kernel that is larger than its image
     """
 
@@ -29,13 +30,29 @@ class ConvExtractor(BaseFeaturesExtractor):
         channels: Sequence[int],
         kernels: Sequence[int],
         strides: Sequence[int],
+        paddings: Sequence[int] | None = None,
+        pools: Sequence[int] | None = None,
     ):
-        shapes = convolved_shapes(observation_space.shape, channels, kernels, strides)
+        shapes = convolved_shapes(
+            observation_space.shape, channels, kernels, strides, paddings, pools
+        )
         super().__init__(observation_space, math.prod(shapes[-1]))
+        paddings, pools = paddings or [0] * len(channels), pools or [1] * len(channels)
         layers: list[nn.Module] = []
-        for before, n, kernel, stride in zip(shapes[:-1], channels, kernels, strides, strict=True):
-            layers += [nn.Conv2d(before[0], n, kernel, stride), nn.ReLU()]
-        self.layers: nn.Sequential | NormalisedStack = nn.Sequential(*layers, nn.Flatten())
+        for before, n, kernel, stride, padding, pool in zip(
+            shapes[:-1], channels, kernels, strides, paddings, [1, *pools[:-1]], strict=True
+        ):
+            linear = convolution(
+                pool,
+                in_channels=before[0],
+                out_channels=n,
+                kernel_size=kernel,
+                stride=stride,
+                padding=padding,
+            )
+            layers += [linear, nn.ReLU()]
+        last = [] if pools[-1] == 1 else [nn.AvgPool2d(pools[-1])]
+        self.layers: nn.Sequential | NormalisedStack = nn.Sequential(*layers, *last, nn.Flatten())
 
     def normalise(self, strategy: NormStrategy) -> None:
         """Put a normalisation between each convolution and its ReLU, unless it is there."""

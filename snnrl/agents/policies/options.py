@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium import spaces
@@ -56,6 +56,9 @@ class SpikingOptions:
     :param observation_space: of the environment
     :raises UserError: a value that does not fit, or observations that are not one array
     """
+
+    flattens_images: ClassVar[bool] = False
+    """True if networks without convolutions read images as vectors of pixels in [0, 1]."""
 
     def __init__(self, given: Mapping[str, Any], observation_space: spaces.Space[Any]):
         if not isinstance(observation_space, spaces.Box):
@@ -109,7 +112,7 @@ class SpikingOptions:
         observation_space: spaces.Space[Any],
         policy: type[BasePolicy],
         without: Sequence[str] = (),
-    ) -> SpikingOptions:
+    ) -> Self:
         """Move the spiking options out of ``kwargs``, and check that only arguments of ``policy``
         are left.
 
@@ -136,6 +139,7 @@ class SpikingOptions:
             kwargs["features_extractor_class"] = UnflattenedExtractor
         elif (
             "conv" in ours
+            and not cls.flattens_images
             and "features_extractor_class" not in kwargs
             and len(observation_space.shape or ()) == 3
         ):
@@ -210,9 +214,11 @@ class SpikingOptions:
     def input_range(self) -> tuple[float, float] | None:
         """Bounds of observations that are bytes; ``None`` for others, which are not scaled.
 
-        Stable-Baselines3 scales images.
+        Stable-Baselines3 scales images, to [0, 1].
         """
         space = self.observation_space
+        if self.flattens_images and self.given["conv"] is None and len(space.shape) == 3:
+            return 0.0, 1.0
         if space.dtype != np.uint8 or len(space.shape) == 3:
             return None
         return float(space.low.min()), float(space.high.max())

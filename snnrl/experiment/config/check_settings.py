@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from snnrl.errors import UserError, expect
 from snnrl.experiment.config import facts
 from snnrl.experiment.config.choices import (
+    classifies,
     normalisations,
     on_policy,
     ordinary_normalisations,
@@ -42,7 +43,9 @@ def check_settings(cfg: DictConfig) -> None:
     _check_parts(cfg)
     for key, bn in normalisations(cfg).items():
         _check_normalisation(key, bn, cfg)
-    if on_policy(cfg):
+    if classifies(cfg):
+        _check_minibatch(cfg)
+    elif on_policy(cfg):
         _check_rollout(cfg)
     else:
         _check_replay(cfg)
@@ -178,11 +181,20 @@ def _check_effect(key: str, bn: DictConfig, cfg: DictConfig) -> None:
     for name in algorithms[cfg.algo.name].without_effect:
         if name in bn and bn[name] != usual[name]:
             fitting = [algo for algo, its in algorithms.items() if name not in its.without_effect]
+            if classifies(cfg):
+                raise UserError(
+                    f"{key}.{name}={bn[name]}: has no effect on a classifier; expected "
+                    f"{key}.{name}={_written(usual[name])}"
+                )
             source = "rollouts" if on_policy(cfg) else "replay"
             raise UserError(
                 f"{key}.{name}={bn[name]}: has no effect with algo={cfg.algo.name}, which learns "
                 f"from {source}; expected only with algo={' or algo='.join(fitting)}"
             )
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _check_confidence(key: str, bn: DictConfig, cfg: DictConfig) -> None:
@@ -299,6 +311,15 @@ def _check_without_targets(cfg: DictConfig) -> None:
                 f"{key}={value}: has no effect with algo.target_networks=false; expected only with "
                 "algo.target_networks=true"
             )
+
+
+def _check_minibatch(cfg: DictConfig) -> None:
+    batch = cfg.algo.batch_size
+    if batch > cfg.data.examples:
+        raise UserError(
+            f"algo.batch_size={batch}: more than data.examples={cfg.data.examples}; expected at "
+            "most that many"
+        )
 
 
 def _check_replay(cfg: DictConfig) -> None:

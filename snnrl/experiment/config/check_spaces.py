@@ -21,6 +21,7 @@ from snnrl.envs.blame import place_of_method
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import (
     agent_class,
+    convolutions,
     environment_arguments,
     normalisations,
     readout,
@@ -45,7 +46,7 @@ def check_environment(cfg: DictConfig) -> None:
     try:
         _check_actions(cfg, env.action_space)
         _check_observations(cfg, env.observation_space)
-        _check_widths(cfg, env.action_space)
+        check_widths(cfg, env.action_space)
         _try(cfg, env)
     except UserError:
         with suppress(Exception):  # The first error counts.
@@ -130,10 +131,11 @@ def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
     _check_images(cfg, space)
 
 
-def _check_widths(cfg: DictConfig, actions: Any) -> None:
+def check_widths(cfg: DictConfig, actions: Any) -> None:
     """Make a normalisation of each width that layers will have.
 
     :param actions: a ``Box`` or ``Discrete``
+    :raises UserError: it does not fit one
     """
     images = cfg.conv.channels if cfg.conv.name != "none" else []
     for key, bn in normalisations(cfg).items():
@@ -180,4 +182,4 @@ def _check_images(cfg: DictConfig, space: spaces.Box) -> None:
             f"encoder={cfg.encoder.name}: takes a vector of numbers, and env.id={cfg.env.id} "
             f"observes images {space.shape}; expected encoder={' or encoder='.join(fitting)}"
         )
-    convolved_shapes(image_shape(space), cfg.conv.channels, cfg.conv.kernels, cfg.conv.strides)
+    convolved_shapes(image_shape(space), **convolutions(cfg.conv))

@@ -10,15 +10,20 @@ from snnrl.experiment.config import facts
 from snnrl.experiment.config.schema import PLACES
 
 if TYPE_CHECKING:
-    from snnrl.agents import SpikingAgent
+    from snnrl.agents.base import SpikingAgent
 
 
 def agent_class(cfg: DictConfig) -> type[SpikingAgent]:
     """Return the class of the agent, whose attributes are the facts of its algorithm."""
     # Importing torch takes seconds: code that needs no agent uses ``facts.algorithm``.
-    from snnrl.agents import AGENTS
+    from snnrl.agents import LEARNERS
 
-    return AGENTS[cfg.algo.name]
+    return LEARNERS[cfg.algo.name]
+
+
+def classifies(cfg: DictConfig) -> bool:
+    """Return whether a data set is learned rather than an environment."""
+    return "data" in cfg
 
 
 def on_policy(cfg: DictConfig) -> bool:
@@ -84,6 +89,12 @@ def has_schedule(cfg: DictConfig) -> bool:
     )
 
 
+def convolutions(conv: DictConfig) -> dict[str, list[int]]:
+    """Return the lists that describe convolutions, without those that are null."""
+    keys = ("channels", "kernels", "strides", "paddings", "pools")
+    return {key: list(conv[key]) for key in keys if conv.get(key) is not None}
+
+
 def strategy_arguments(bn: DictConfig) -> dict[str, Any]:
     """Return a normalisation as :func:`snnrl.nn.norm.make_strategy` takes it."""
     values = OmegaConf.to_container(bn)
@@ -105,6 +116,11 @@ def readout(cfg: DictConfig) -> str:
 
 def rollout_size(cfg: DictConfig) -> int:
     """Return the steps of all environments between two updates; a run may overshoot its length by
-    less."""
+    less.
+
+    Of a data set: the examples of a minibatch.
+    """
+    if classifies(cfg):
+        return int(cfg.algo.batch_size)
     steps: int = cfg.algo.n_steps if on_policy(cfg) else cfg.algo.train_freq
     return steps * int(cfg.env.n_envs)

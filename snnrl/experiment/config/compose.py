@@ -25,6 +25,9 @@ from snnrl.errors import UserError, nearest
 from snnrl.experiment.config import facts, plugins
 from snnrl.experiment.config.nodes import (
     NODES,
+    ROOTS,
+    TRAIN,
+    Root,
     add_choice_without_file,
     register,
     setting_types,
@@ -41,8 +44,6 @@ from snnrl.experiment.config.written import written
 _PACKAGE = Path(snnrl.__file__).parent
 CONFIG_DIR = next(d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if d.is_dir())
 """Beside the package in an installed wheel, at the top of a checkout otherwise."""
-
-GROUPS = (*NODES, "experiment")
 
 ARGUMENTS = "env.kwargs."
 """Prefixes of settings that only the environment can check."""
@@ -104,16 +105,17 @@ def _environment_ids() -> dict[str, str]:
     return {choice: str(env.get("id")) for choice, env in _environments()}
 
 
-def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
+def compose_config(overrides: Iterable[str] = (), root: Root = TRAIN) -> DictConfig:
     """Compose one configuration, checked only for its types.
 
     :param overrides: overrides as on the command line, without sweeps
+    :param root: the command
     :raises UserError: unknown group choice, unknown key or wrong type
     """
     overrides = list(overrides)
     named = _load_extensions(overrides)
     with _hydra(), _settings_of_places(overrides):
-        cfg = compose("train", overrides=[*overrides, *_search_path(overrides)])
+        cfg = compose(root.name, overrides=[*overrides, *_search_path(overrides)])
         OmegaConf.resolve(cfg)
         _make_floats(cfg)
     for place in PLACES:
@@ -217,16 +219,17 @@ def _filled(place: str, group: str) -> str:
     return " or ".join(filled)
 
 
-def hydra_settings(overrides: Iterable[str], *keys: str) -> list[str]:
+def hydra_settings(overrides: Iterable[str], *keys: str, root: Root = TRAIN) -> list[str]:
     """Return Hydra's own settings under a command line.
 
     :param keys: keys such as ``hydra.sweep.dir``, or a group such as ``hydra/launcher`` for its
         choice
+    :param root: the command
     :raises UserError: unknown group choice, unknown key or wrong type
     """
     single = [text for text in overrides if not is_sweep(text)]
     with _hydra():
-        cfg = compose("train", overrides=single, return_hydra_config=True)
+        cfg = compose(root.name, overrides=single, return_hydra_config=True)
         chosen = cfg.hydra.runtime.choices
         return [str(chosen[key] if "/" in key else OmegaConf.select(cfg, key)) for key in keys]
 
@@ -251,16 +254,17 @@ def is_sweep(override: str) -> bool:
     return _parse(override).is_sweep_override()
 
 
-def check_overrides(texts: Iterable[str]) -> list[str]:
+def check_overrides(texts: Iterable[str], root: Root = TRAIN) -> list[str]:
     """Check every override of a command line; exact duplicates are merged.
 
+    :param root: the command
     :return: the overrides, as :func:`check_override` writes them
     :raises UserError: unknown group choice or key, or two values for one setting, where Hydra would
         take the last
     """
     texts = list(texts)
     _load_extensions(texts)
-    checked = list(dict.fromkeys(check_override(text) for text in texts))
+    checked = list(dict.fromkeys(check_override(text, root) for text in texts))
     first: dict[tuple[str, str | None], str] = {}
     for text in checked:
         override = _parse(text)
@@ -278,9 +282,10 @@ def check_overrides(texts: Iterable[str]) -> list[str]:
     return checked
 
 
-def check_override(text: str) -> str:
+def check_override(text: str, root: Root = TRAIN) -> str:
     """Check an override's key or group choice, and write integral floats as integers.
 
+    :param root: the command
     :return: the override, ``total_steps=1e6`` as ``total_steps=1000000``
     :raises UserError: unknown group choice or key
     """
@@ -290,17 +295,18 @@ def check_override(text: str) -> str:
         return text
     if override.is_delete():
         raise UserError(f"{text}: a setting cannot be removed; expected key=value")
-    if key in GROUPS:
-        _check_place(override)
+    if key in root.choices():
+        _check_place(override, root)
         _check_choice(override)
         return text
-    if f"{key}.".startswith(ARGUMENTS):
+    if f"{key}.".startswith(ARGUMENTS) and "env" in root.groups():
         # Hydra adds keys missing from a configuration only if told to.
         return f"++{text.lstrip('+')}"
-    _check_key(key)
-    if setting_types()[key] not in HOLDS_INTEGERS:
+    _check_key(key, root)
+    kind = setting_types(root)[key]
+    if kind not in HOLDS_INTEGERS:
         return text
-    if setting_types()[key] != list[int]:
+    if kind != list[int]:
         _check_whole_number(text)
     return _integral(text)
 
@@ -380,10 +386,10 @@ def _names(node: type) -> set[str]:
     return {field.name for field in fields(node)} if is_dataclass(node) else set()
 
 
-def _check_place(override: Override) -> None:
-    key, place = override.key_or_group, override.package
-    if place is not None and PLACES.get(place) != key:
-        places = [f"{group}@{at}=..." for at, group in PLACES.items() if group == key]
+def _check_place(override: Override, root: Root) -> None:
+    key, place, known = override.key_or_group, override.package, root.places()
+    if place is not None and known.get(place) != key:
+        places = [f"{group}@{at}=..." for at, group in known.items() if group == key]
         raise UserError(f"{key}@{place}: expected {' or '.join([f'{key}=...', *places])}")
 
 
@@ -406,16 +412,23 @@ def _check_choice(override: Override) -> None:
         raise UserError(f"{key}{place}={name}: expected one of {', '.join(choices(key))}{hint}")
 
 
-def _check_key(key: str) -> None:
-    known = setting_types()
+def _check_key(key: str, root: Root) -> None:
+    known, places, choosable = setting_types(root), root.places(), root.choices()
     group, _, name = key.rpartition(".")
-    if key in PLACES:
-        raise UserError(f"{key}: expected {PLACES[key]}@{key}=...")
-    if name == "name" and (group in GROUPS or group in PLACES):
-        choice = f"{PLACES[group]}@{group}" if group in PLACES else group
+    if key in places:
+        raise UserError(f"{key}: expected {places[key]}@{key}=...")
+    if name == "name" and (group in choosable or group in places):
+        choice = f"{places[group]}@{group}" if group in places else group
         raise UserError(f"{key}: follows from the choice; expected {choice}=...")
-    if key not in known:
-        raise UserError(f"{key}: no such setting{suggest_setting(key, known, GROUPS)}")
+    if key in known:
+        return
+    elsewhere = next((r for r in ROOTS.values() if key in (*setting_types(r), *r.choices())), None)
+    if elsewhere is not None:
+        raise UserError(
+            f"{key}: is a setting of python -m snnrl.{elsewhere.name}; python -m "
+            f"snnrl.{root.name} has {', '.join(choosable)} and those of --help"
+        )
+    raise UserError(f"{key}: no such setting{suggest_setting(key, known, choosable)}")
 
 
 def _check_whole_number(text: str) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from snnrl.agents import AGENTS
+from snnrl.agents import LEARNERS
 from snnrl.errors import UserError
 from snnrl.experiment.config.facts import FILE, Algorithm
 from snnrl.nn.norm.rules import ONLY_WITH_RULE
@@ -44,7 +44,7 @@ def describe_all() -> dict[str, Any]:
     }
     algorithms = {
         name: {key: _plain(getattr(agent, key)) for key in Algorithm._fields}
-        for name, agent in AGENTS.items()
+        for name, agent in LEARNERS.items()
     }
     return {
         "components": components,

@@ -8,11 +8,12 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.experiment.config import facts
-from snnrl.experiment.config.compose import CONFIG_DIR, GROUPS, choices, compose_config
-from snnrl.experiment.config.nodes import BASES, NODES
-from snnrl.experiment.config.schema import PLACES, RunConfig
+from snnrl.experiment.config.compose import CONFIG_DIR, choices, compose_config
+from snnrl.experiment.config.nodes import BASES, CLASSIFY, NODES, TRAIN, Root
+from snnrl.experiment.config.schema import PLACES
 
-HEAD = """\
+HEADS = {
+    TRAIN.name: """\
 Train a spiking agent.
 
   python -m snnrl.train algo=td3 bn=carebn
@@ -24,6 +25,20 @@ Train a spiking agent.
   python -m snnrl.train algo=ppo critic=spiking bn@critic.bn=vanilla  the critic's own bn
   python -m snnrl.train plugins=[my_lab.spiking] neuron=my_lif        components of your own
   python -m snnrl.train --config-dir my_configs env=my_env            choices of your own
+""",
+    CLASSIFY.name: """\
+Train a spiking classifier. A step is a training example.
+
+  python -m snnrl.classify data=digits bn=bntt
+  python -m snnrl.classify neuron=clif epochs=10 actor.hidden=[256,256]
+  python -m snnrl.classify data=mnist data.root=/data encoder=poisson
+  python -m snnrl.classify -m bn=carebn,vanilla,none 'seed=range(5)'  a sweep
+  python -m snnrl.classify -m 'seed=range(5)' hydra/launcher=joblib   several runs at a time
+  python -m snnrl.classify plugins=[my_lab.spiking] neuron=my_lif     components of your own
+""",
+}
+
+REST = """\
 
 The same command again resumes a run, or says that it is done. A sweep skips finished runs,
 resumes interrupted ones and retries failed ones; a run that failed twice with the same error at the
@@ -34,11 +49,11 @@ Hydra's own options: --hydra-help; the configuration of a command: --cfg job.
 """
 
 
-def help_text() -> str:
-    """Return the whole help text."""
-    cfg = compose_config()
-    lines = [HEAD, "Groups (group=choice; * is the default)"]
-    for group in GROUPS:
+def help_text(root: Root = TRAIN) -> str:
+    """Return the whole help text of a command."""
+    cfg = compose_config((), root)
+    lines = [HEADS[root.name] + REST, "Groups (group=choice; * is the default)"]
+    for group in root.choices():
         default = cfg[group].get("name") if group in cfg else None
         marked = [name + ("*" if name == default else "") for name in choices(group)]
         lines.append(f"  {group:<11} {' '.join(marked)}")
@@ -47,11 +62,12 @@ def help_text() -> str:
     for launcher in choices("hydra/launcher"):
         lines += _launcher(launcher)
     lines.append("\nSettings (key=value; the value shown is the default)")
-    lines += _settings(RunConfig, cfg, "", skip=tuple(NODES), defaults=cfg)
-    for group in NODES:
+    settings = _settings(root.node, cfg, "", skip=tuple(root.groups()), defaults=cfg)
+    lines += [line for line in settings if not root.is_derived(line.split("=")[0].strip())]
+    for group in root.groups():
         lines.append("")
         lines += _group_settings(group, cfg)
-    return "\n".join(lines)
+    return "\n".join(lines).replace(TRAIN.step, root.step)
 
 
 def _launcher(name: str) -> list[str]:
@@ -69,7 +85,7 @@ def _group_settings(group: str, cfg: DictConfig) -> list[str]:
     seen: set[str] = set()
     default = cfg[group].get("name")
     for choice in NODES[group]:
-        values = _written(group, choice) if choice else cfg[group]
+        values = cfg[group] if choice in ("", default) else _written(group, choice)
         for line in _settings(NODES[group][choice], values, f"{group}.", defaults=cfg):
             key = line.split()[0]
             if key not in seen:

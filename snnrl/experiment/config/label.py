@@ -12,15 +12,16 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from snnrl.experiment.config import facts
 from snnrl.experiment.config.choices import choices_of_places, has_schedule, spiking_parts
 from snnrl.experiment.config.compose import compose_config, environment_choice
+from snnrl.experiment.config.nodes import Root, root_of
 from snnrl.experiment.config.schema import PLACES
-from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
+from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS, NOT_SETTINGS_OF_DATA
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "loss", "regulation")
 """Groups that have no effect for an agent without a spiking network."""
 
 HASH_DIGITS = 8
 
-IN_THE_PATH = ("env.id", "env.observation", "seeding")
+IN_THE_PATH = ("env.id", "env.observation", "data.name", "data.root", "seeding")
 """Settings that the path names elsewhere: in the environment's folder, or only through the hash."""
 
 
@@ -47,6 +48,12 @@ def settings_hash(cfg: DictConfig) -> str:
         place = reduce(lambda node, group: node.get(group) or {}, groups, kept)
         if isinstance(place, dict) and name in place and place[name] == value:
             del place[name]
+    if "data" in kept:
+        kept["data"] = {
+            key: value
+            for key, value in kept["data"].items()
+            if f"data.{key}" not in NOT_SETTINGS_OF_DATA
+        }
     if "plugins" in kept:
         # Importing them in another order is the same experiment.
         kept["plugins"] = sorted(set(kept["plugins"]))
@@ -66,25 +73,28 @@ def label(cfg: DictConfig) -> str:
         parts.append("_".join(["critic", cfg.critic.name, *own]))
     if cfg.env.observation != "default":
         parts.append(cfg.env.observation)
-    main = _main_choices(cfg)
+    main, root = _main_choices(cfg), root_of(cfg)
     parts += [
         cfg[g].name
         for g in ("surrogate", "encoder", "conv", "loss", "regulation", "kernel")
-        if g not in skipped and cfg[g].name != _defaults(*main)[g].name
+        if g not in skipped and cfg[g].name != _defaults(root, *main)[g].name
     ]
-    parts += _differences(cfg, _defaults(*main, *_other_choices(cfg)), skipped)
+    parts += _differences(cfg, _defaults(root, *main, *_other_choices(cfg)), skipped)
     return re.sub(r"[^\w=.,-]+", "", "-".join(parts))
 
 
 def _main_choices(cfg: DictConfig) -> list[str]:
+    if "data" in cfg:
+        return [f"data={cfg.data.name}", f"actor={cfg.actor.name}"]
     env = environment_choice(cfg.env.id, cfg.env.observation)
     known = [f"env={env}"] if env is not None else []
     return [*known, f"algo={cfg.algo.name}", f"actor={cfg.actor.name}"]
 
 
 def _other_choices(cfg: DictConfig) -> list[str]:
-    groups = ["critic", "neuron", "surrogate", "encoder", "conv", "bn", "kernel"]
-    groups += ["loss", "regulation"]
+    groups = ["neuron", "surrogate", "encoder", "conv", "bn", "kernel", "loss", "regulation"]
+    if "data" not in cfg:
+        groups.insert(0, "critic")
     own = choices_of_places(cfg).items()
     return [
         *(f"{group}={cfg[group].name}" for group in groups),
@@ -93,8 +103,8 @@ def _other_choices(cfg: DictConfig) -> list[str]:
 
 
 @cache
-def _defaults(*choices: str) -> DictConfig:
-    return compose_config(choices)
+def _defaults(root: Root, *choices: str) -> DictConfig:
+    return compose_config(choices, root)
 
 
 def _ignored_keys(cfg: DictConfig) -> tuple[str, ...]:

@@ -4,15 +4,16 @@ constructors say. Hydra checks the files of ``configs/`` against them."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from functools import cache, partial, reduce
 from operator import or_
 from types import NoneType
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from snnrl.experiment.config import facts
 from snnrl.experiment.config.resolvers import RESOLVERS
@@ -21,13 +22,16 @@ from snnrl.experiment.config.schema import (
     ActorConfig,
     AnnCriticConfig,
     BNConfig,
+    ClassifyConfig,
     ConvConfig,
     ConvolutionsConfig,
     CriticConfig,
+    DataConfig,
     DDPGConfig,
     DQNConfig,
     EncoderConfig,
     EnvConfig,
+    FilesConfig,
     KernelConfig,
     LossConfig,
     NeuronConfig,
@@ -119,6 +123,11 @@ def _field(group: str, name: str, setting: facts.Setting) -> Any:
 
 NODES: dict[str, dict[str, type]] = {
     "env": {"": EnvConfig},
+    "data": {
+        "digits": DataConfig,
+        "mnist": FilesConfig,
+        "cifar10": FilesConfig,
+    },
     "algo": {
         "td3": TD3Config,
         "ddpg": DDPGConfig,
@@ -140,6 +149,7 @@ NODES: dict[str, dict[str, type]] = {
         "none": ConvConfig,
         "nature": ConvolutionsConfig,
         "minatar": ConvolutionsConfig,
+        "vgg9": ConvolutionsConfig,
     },
     "bn": {},
     "loss": {"none": LossConfig},
@@ -156,6 +166,58 @@ NODES: dict[str, dict[str, type]] = {
 for _group in BASES:
     for _choice in facts.components()[_group]:
         NODES[_group][_choice] = component_node(_group, _choice)
+
+
+class Root(NamedTuple):
+    """A command that trains, by what it composes.
+
+    :param name: of the command, and of its file in ``configs/``
+    :param node: type of its configuration
+    :param without: groups of which it has no choice
+    :param derived: groups and settings that follow from its others, or have one value
+    :param step: what a step is
+    """
+
+    name: str
+    node: type
+    without: tuple[str, ...]
+    derived: tuple[str, ...] = ()
+    step: str = "environment step"
+
+    def is_derived(self, key: str) -> bool:
+        """Return whether a setting cannot be given."""
+        return any(key == each or key.startswith(f"{each}.") for each in self.derived)
+
+    def groups(self) -> list[str]:
+        """Return the groups of components and settings."""
+        return [group for group in NODES if group not in self.without]
+
+    def places(self) -> dict[str, str]:
+        """Return the further places of its groups."""
+        return {at: group for at, group in PLACES.items() if at.split(".")[0] in self.groups()}
+
+    def choices(self) -> list[str]:
+        """Return what ``group=choice`` chooses from: groups, and experiments where it has them."""
+        return [*self.groups(), *(() if "experiment" in self.without else ("experiment",))]
+
+
+TRAIN = Root("train", RunConfig, ("data",))
+CLASSIFY = Root(
+    "classify",
+    ClassifyConfig,
+    without=("env", "algo", "critic", "experiment"),
+    derived=(
+        *("env", "critic", "total_steps", "seeding"),
+        *("evaluation.episodes", "evaluation.max_episode_steps"),
+    ),
+    step="training example",
+)
+ROOTS = {root.name: root for root in (TRAIN, CLASSIFY)}
+
+
+def root_of(config: Mapping[str, Any] | DictConfig) -> Root:
+    """Return the command of a configuration."""
+    return CLASSIFY if "data" in config else TRAIN
 
 
 def add_choice(group: str, choice: str) -> None:
@@ -178,7 +240,8 @@ def register() -> None:
     Done once per process: it takes a sixth of the time of a composition.
     """
     store = ConfigStore.instance()
-    store.store(name="schema", node=RunConfig)
+    for root in ROOTS.values():
+        store.store(name=f"{root.name}_schema", node=root.node)
     for group, nodes in NODES.items():
         for choice, node in nodes.items():
             if choice:
@@ -188,20 +251,29 @@ def register() -> None:
 
 
 @cache
-def setting_types() -> dict[str, Any]:
-    """Return dotted key -> type for every setting of every choice of the groups."""
+def setting_types(root: Root = TRAIN) -> dict[str, Any]:
+    """Return dotted key -> type for every setting of every choice of the command's groups."""
     types: dict[str, Any] = {}
-    for name, hint in get_type_hints(RunConfig).items():
-        types |= _types_in(name, hint) if is_dataclass(hint) else {name: hint}
-    return types
+    for name, hint in get_type_hints(root.node).items():
+        if not is_dataclass(hint):
+            types[name] = hint
+        elif name in root.groups():
+            types |= _types_in(name, NODES[name].values())
+        else:
+            types |= _types_in(name, [hint])
+            # There is nothing to choose.
+            types.pop(f"{name}.name", None)
+    return {key: kind for key, kind in types.items() if not root.is_derived(key)}
 
 
-def _types_in(place: str, base: Any) -> dict[str, Any]:
-    """Return the same for one place, over every choice of its group."""
+def _types_in(place: str, nodes: Iterable[Any]) -> dict[str, Any]:
+    """Return the same for one place, over every type that it can have."""
     types: dict[str, Any] = {}
-    for node in NODES.get(PLACES.get(place, place), {"": base}).values():
+    for node in nodes:
         for name, hint in get_type_hints(node).items():
             key = f"{place}.{name}"
-            nested = is_dataclass(hint) or key in PLACES
-            types |= _types_in(key, hint) if nested else {key: hint}
+            if key in PLACES:
+                types |= _types_in(key, NODES[PLACES[key]].values())
+            else:
+                types |= _types_in(key, [hint]) if is_dataclass(hint) else {key: hint}
     return types

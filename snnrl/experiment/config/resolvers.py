@@ -32,9 +32,14 @@ def _where_confident(value: float, *, _parent_: DictConfig, _root_: DictConfig) 
     return None if replaced and on_policy(_root_) else value
 
 
+def _times(count: int, size: int) -> int:
+    return count * size
+
+
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "off_policy": _off_policy,
     "where_recalibrated": _where_recalibrated,
     "where_confident": _where_confident,
+    "times": _times,
 }
 """Resolvers by name, as in ``${off_policy:5000}``."""

@@ -180,6 +180,31 @@ class PPOConfig(AlgoConfig):
 
 
 @dataclass
+class ClassifierConfig(AlgoConfig):
+    """Supervised learning of classes, by cross entropy and Adam."""
+
+    learning_rate: float = option("step size of Adam", above=0)
+    batch_size: int = option("examples in a minibatch", minimum=2)
+
+
+@dataclass
+class DataConfig:
+    """Settings shared by all data sets."""
+
+    name: str = option("the data set; choose it with data=...")
+    examples: int = option(
+        "training examples of an epoch, the first ones of the training split", minimum=2
+    )
+
+
+@dataclass
+class FilesConfig(DataConfig):
+    """A data set that is read from files."""
+
+    root: str = option("folder that the data set is in, or is fetched to")
+
+
+@dataclass
 class ActorConfig:
     """Settings shared by all actors; an ordinary actor has no others, and ``bn``."""
 
@@ -240,6 +265,14 @@ class ConvolutionsConfig(ConvConfig):
         "side of each convolution's kernel", minimum=1
     )
     strides: list[int] = option("stride of each convolution", minimum=1)  # noqa: RUF009
+    paddings: list[int] | None = option(  # noqa: RUF009
+        "zeros on each side of each convolution's input (null: none)", minimum=0, default=None
+    )
+    pools: list[int] | None = option(  # noqa: RUF009
+        "side of the squares over which each convolution's output is averaged (null: none)",
+        minimum=1,
+        default=None,
+    )
 
 
 @dataclass
@@ -382,6 +415,18 @@ class RunConfig:
     retry: bool = option(
         "whether to retry runs that failed twice with the same error at the same step"
     )
+
+
+@dataclass
+class ClassifyConfig(RunConfig):
+    """All settings of ``python -m snnrl.classify``.
+
+    A step is a training example. ``env`` and ``critic`` follow from the others.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    algo: ClassifierConfig = field(default_factory=ClassifierConfig)
+    epochs: int = option("passes over the training examples", minimum=1)
 
 
 PLACES = {"critic.bn": "bn", "critic.loss": "loss", "critic.regulation": "regulation"}

@@ -93,21 +93,24 @@ def suggest_setting(key: str, known: Collection[str], groups: Iterable[str]) -> 
     :param known: all settings
     :param groups: names of the groups
     """
+    groups = list(groups)
     group, _, name = key.rpartition(".")
     own = [k for k in known if k.rpartition(".")[0] == group and not k.endswith(".name")]
     if group and own:
-        return _suggest_within_group(name, group, own, known)
+        return _suggest_within_group(name, group, own, known, _aliases(known, groups))
     named: dict[str, str] = {each: f"{each}=..." for each in groups}
     for each in sorted(known, key=lambda k: (-k.count("."), k != "algo.tau")):
         named[each.rpartition(".")[2]] = each
     del named["name"]
-    if (meant := named.get(name) or _alias(name, ALIASES)) is not None:
+    if (meant := named.get(name) or _alias(name, _aliases(known, groups))) is not None:
         return _did_you_mean(meant)
     close = difflib.get_close_matches(name.lower(), named, n=1, cutoff=ALIKE)
     return _did_you_mean(named[close[0]]) if close else "; --help lists all"
 
 
-def _suggest_within_group(name: str, group: str, own: list[str], known: Collection[str]) -> str:
+def _suggest_within_group(
+    name: str, group: str, own: list[str], known: Collection[str], aliased: Collection[str]
+) -> str:
     """Suggest a setting for a name within a known group."""
     names = {k.rpartition(".")[2]: k for k in own}
 
@@ -115,12 +118,21 @@ def _suggest_within_group(name: str, group: str, own: list[str], known: Collecti
         close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=cutoff)
         return names[close[0]] if close else None
 
-    meant = _alias(name, own) or nearest(MUCH_ALIKE) or _alias(name, ALIASES) or nearest(ALIKE)
+    meant = _alias(name, own) or nearest(MUCH_ALIKE) or _alias(name, aliased) or nearest(ALIKE)
     if meant is not None:
         return _did_you_mean(meant)
     others = [k for k in known if k.rpartition(".")[2] == name]
     beside = f"; another group has '{others[0]}'" if others else ""
     return f"; {group} has {', '.join(own)}{beside}"
+
+
+def _aliases(known: Collection[str], groups: Collection[str]) -> list[str]:
+    """Return the settings with names in other libraries that the command has."""
+    return [
+        key
+        for key in ALIASES
+        if key in known or key.partition("=")[0] in groups or key.startswith("hydra.")
+    ]
 
 
 def _alias(name: str, among: Collection[str]) -> str | None:

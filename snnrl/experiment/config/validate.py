@@ -8,9 +8,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
+from snnrl.experiment.config.check_data import check_data
 from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.check_spaces import check_environment
-from snnrl.experiment.config.choices import normalisations, spiking_parts
+from snnrl.experiment.config.choices import classifies, normalisations, spiking_parts
 from snnrl.nn.layers import has_fused
 from snnrl.nn.registry import build
 from snnrl.ops.backend import resolve_kernel
@@ -25,7 +26,10 @@ def validate(cfg: DictConfig) -> None:
     _check_encoder(cfg)
     _check_regulation(cfg)
     kernel_for(cfg)
-    check_environment(cfg)
+    if classifies(cfg):
+        check_data(cfg)
+    else:
+        check_environment(cfg)
 
 
 def kernel_for(cfg: DictConfig) -> str:

@@ -13,14 +13,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
-from snnrl.experiment.config.schema import RunConfig
+from snnrl.experiment.config.schema import ClassifyConfig
 from snnrl.run_format.config import check_lengths
 from snnrl.run_format.documents import parse_document
 from snnrl.run_format.names import CONFIG
 from snnrl.run_format.settings import FREE
 from snnrl.text import shortened
 
-SETTINGS = tuple(field.name for field in fields(RunConfig))
+SETTINGS = tuple(field.name for field in fields(ClassifyConfig))
 
 LARGEST_ARGUMENTS = 2**18
 """Most bytes of ``env.kwargs`` or ``env.wrappers`` as YAML; a record holds several copies of

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments
 from snnrl.experiment.config.compose import check_override, compose_config
-from snnrl.experiment.config.nodes import NODES
+from snnrl.experiment.config.nodes import NODES, root_of
 from snnrl.experiment.config.plugins import check_named, load
 from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.written import check_plain, check_written, leaves, written
@@ -67,7 +67,7 @@ def read_record(folder: Path) -> Recorded:
     for part in parts:
         if fault := next(_faults(part), None):
             raise UserError(f"{file}: cannot be read ({fault}); the run folder is damaged")
-    return Recorded(folder, config, _command(folder, parts[-1]), parts)
+    return Recorded(folder, config, _command(folder, config, parts[-1]), parts)
 
 
 def read_whole_config(folder: Path) -> dict[str, Any]:
@@ -103,7 +103,8 @@ def read_typed_config(folder: Path, named: Collection[str] = ()) -> DictConfig:
 def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """Yield the keys for which every run has a value, and whether each is missing."""
     yield "seed", type(config.get("seed")) is not int
-    for group in NODES:
+    known = {field.name for field in fields(root_of(config).node)}
+    for group in known & NODES.keys():
         name = "id" if group == "env" else "name"
         added = group in REMADE or f"{group}.{name}" in CAME_LATER
         if group in config or not added:
@@ -144,12 +145,12 @@ def _faults(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from faults(facts.get("git"))
 
 
-def _command(folder: Path, facts: Mapping[str, Any]) -> str:
+def _command(folder: Path, config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     overrides = read_overrides(folder)
     if overrides is None:
         # A run of another program, in our format.
         return shlex.join(map(str, facts.get("command", ["unknown"])))
-    return f"python -m snnrl.train {shlex.join(map(str, overrides))}"
+    return f"python -m snnrl.{root_of(config).name} {shlex.join(map(str, overrides))}"
 
 
 def remake(
@@ -178,8 +179,9 @@ def remake(
     overrides = [*_choices(recorded), *_settings(values, recorded)]
     overrides += ["tracking=none", f"results_dir={written(str(results_dir))}"]
     load(recorded.config.get("plugins", []))
-    overrides = [check_override(text) for text in overrides]
-    return compose_config(overrides), overrides
+    root = root_of(recorded.config)
+    overrides = [check_override(text, root) for text in overrides]
+    return compose_config(overrides, root), overrides
 
 
 def check_code(cfg: DictConfig, named: Collection[str]) -> None:
@@ -208,7 +210,7 @@ def added_settings(recorded: Recorded, cfg: DictConfig) -> dict[str, Any]:
 
 def _choices(recorded: Recorded) -> Iterator[str]:
     config = recorded.config
-    for group in NODES:
+    for group in root_of(config).groups():
         # An environment's choice is nothing but its settings.
         if group not in ("env", "kernel", *REMADE):
             name = config[group]["name"] if group in config else CAME_LATER[f"{group}.name"]
@@ -232,8 +234,11 @@ def _applies(key: str, config: Mapping[str, Any]) -> bool:
 
 
 def _settings(values: Mapping[str, Any], recorded: Recorded) -> Iterator[str]:
+    root = root_of(recorded.config)
     for key, value in values.items():
         if key.split(".")[0] in REMADE or key.endswith(".name") or key in PLACES:
+            continue
+        if root.is_derived(key):
             continue
         if key == "device" and value == "auto":
             gpu = (recorded.facts.get("hardware") or {}).get("gpu")

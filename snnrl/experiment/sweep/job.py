@@ -43,6 +43,7 @@ class Job:
     :param folder: the run folder
     :param threads: CPU threads
     :param cwd: working folder, to which ``results_dir`` may be relative
+    :param command: name of the command, ``train`` or ``classify``
     """
 
     sweep: str
@@ -51,6 +52,7 @@ class Job:
     folder: str
     threads: int
     cwd: str
+    command: str = "train"
 
 
 def perform(cfg: DictConfig, overrides: list[str], sweep: Sweep, number: int) -> Result:
@@ -90,6 +92,7 @@ def perform_job(job: Job, *, dies_with_parent: bool) -> None:
     :raises: as :func:`snnrl.experiment.run.run`
     """
     from snnrl.experiment.config.compose import compose_config
+    from snnrl.experiment.config.nodes import ROOTS
 
     sweep, parent = Sweep(Path(job.sweep)), os.getppid()
 
@@ -99,9 +102,10 @@ def perform_job(job: Job, *, dies_with_parent: bool) -> None:
         return sweep.stop_asked()
 
     # So that the run folder records how to reproduce this run on its own.
-    sys.argv = ["train.py", *job.overrides]
+    sys.argv = [f"{job.command}.py", *job.overrides]
     with stop_on_signals(watch):
-        perform(compose_config(job.overrides), job.overrides, sweep, job.number)
+        cfg = compose_config(job.overrides, ROOTS[job.command])
+        perform(cfg, job.overrides, sweep, job.number)
 
 
 def perform_in_subprocess(job: Job, tell: Callable[[str], None] | None = None) -> None:

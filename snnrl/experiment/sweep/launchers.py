@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError
 from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.nodes import ROOTS, Root
 from snnrl.experiment.progress import is_evaluation
 from snnrl.experiment.sweep.job import (
     LOOK_EVERY_S,
@@ -36,6 +37,7 @@ from snnrl.experiment.sweep.job import (
     unreported_outcome,
 )
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, distinguish
+from snnrl.run_format.settings import measure
 
 EXTRAS = {
     "submitit_local": "submitit",
@@ -73,6 +75,7 @@ class SweepLauncher(Launcher):
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.config = DictConfig({})
+        self.measure = "return"
         self._counter = count(1)
 
     def setup(
@@ -96,7 +99,9 @@ class SweepLauncher(Launcher):
         sweep = Sweep(Path(self.config.hydra.sweep.dir).absolute())
         sweep.folder.mkdir(parents=True, exist_ok=True)
         numbered = list(enumerate(job_overrides, initial_job_idx))
-        jobs = [job for n, texts in numbered if (job := _job_to_do(sweep, n, list(texts)))]
+        root = ROOTS[self.config.hydra.job.config_name]
+        self.measure = measure(self.config)
+        jobs = [job for n, texts in numbered if (job := _job_to_do(sweep, n, list(texts), root))]
         if jobs:
             self.do(jobs, sweep)
         return [_job_return(texts, sweep.outcome(n)) for n, texts in numbered]
@@ -116,7 +121,7 @@ class SweepLauncher(Launcher):
                 return
             outcome = unreported_outcome(job)
             sweep.record(job.number, outcome)
-        result = outcome.reason or f"return {outcome.final_return:.1f}"
+        result = outcome.reason or f"{self.measure} {outcome.final_return:.1f}"
         _say(f"{next(self._counter)} of {total}: {outcome.status}: {job.folder}: {result}")
 
     def at_once(self, jobs: list[Job]) -> int:
@@ -200,12 +205,15 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _job_to_do(sweep: Sweep, number: int, overrides: list[str]) -> Job | None:
-    """Return the job; if its run is done, write its outcome at once instead."""
+def _job_to_do(sweep: Sweep, number: int, overrides: list[str], root: Root) -> Job | None:
+    """Return the job; if its run is done, write its outcome at once instead.
+
+    :param root: the command
+    """
     # Hydra imports this module for every command, and ``--help`` needs neither pandas nor torch.
     from snnrl.experiment.folder.run_folder import RunFolder
 
-    cfg = compose_config(overrides)
+    cfg = compose_config(overrides, root)
     path = ""
     with suppress(UserError):  # The run itself reports an unreadable file.
         folder = RunFolder(cfg)
@@ -213,7 +221,8 @@ def _job_to_do(sweep: Sweep, number: int, overrides: list[str]) -> Job | None:
         if (folder.finished_steps() or -1) >= cfg.total_steps:
             perform(cfg, overrides, sweep, number)
             return None
-    return Job(str(sweep.folder), number, overrides, path, cfg.threads, os.getcwd())
+    cwd = os.getcwd()
+    return Job(str(sweep.folder), number, overrides, path, cfg.threads, cwd, root.name)
 
 
 def _job_return(overrides: Sequence[str], outcome: Outcome | None) -> JobReturn:

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from snnrl.errors import UserError
 from snnrl.experiment.config.compose import (
     CONFIG_DIR,
-    GROUPS,
     check_override,
     choices,
     compose_config,
@@ -21,7 +20,7 @@ from snnrl.experiment.config.compose import (
 from snnrl.experiment.config.describe import as_text, describe_all
 from snnrl.experiment.config.facts import FILE
 from snnrl.experiment.config.help import help_text
-from snnrl.experiment.config.nodes import NODES, PLACES, setting_types
+from snnrl.experiment.config.nodes import CLASSIFY, NODES, PLACES, TRAIN, setting_types
 from snnrl.experiment.config.schema import RunConfig
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.run import run
@@ -33,6 +32,8 @@ from snnrl.nn.threshold import Threshold
 from snnrl.ops.backend import KERNELS
 from snnrl.parameters import parameters_of
 from tests.experiment.helpers import arguments
+
+GROUPS = TRAIN.choices()
 
 CHOICES = [(group, choice) for group in GROUPS for choice in choices(group)]
 
@@ -74,8 +75,9 @@ def companions(group: str, choice: str) -> list[str]:
 
 def test_every_folder_of_configs_is_a_group() -> None:
     folders = {path.name for path in CONFIG_DIR.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "hydra"}
-    assert all(choices(group) for group in GROUPS)
+    groups = {*TRAIN.choices(), *CLASSIFY.choices()}
+    assert folders == {*groups, "hydra"}
+    assert all(choices(group) for group in groups)
 
 
 @pytest.mark.quick_cases(1)

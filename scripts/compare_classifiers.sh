@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Neurons, surrogates, normalisations, regulations and loss terms on scikit-learn's digits, one factor
+# at a time around a base, as many runs at a time as the machine has cores: seed by seed, so that what
+# is finished is a comparison at any time. Run again, it goes on where it stopped. Batch
+# renormalisation has a warm-up that such a short run can leave behind. Regulation and loss terms are
+# compared with and without normalisation.
+#
+#   EPOCHS=30 SEEDS=5 scripts/compare_classifiers.sh [more settings]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+results=${RESULTS:-results/classifiers}
+
+settings=()
+for setting in data=digits "epochs=${EPOCHS:-30}" tracking=none "results_dir=$results" \
+    hydra/launcher=joblib; do
+    [[ " $* " == *" ${setting%%=*}="* ]] || settings+=("$setting")
+done
+
+status=0
+sweep() {
+    local done=0
+    "$python" -m snnrl.classify -m "${settings[@]}" "$@" || done=$?
+    # What failed is in the comparison too; a signal is not a result.
+    [ "$done" -le 1 ] || exit "$done"
+    [ "$done" -eq 0 ] || status=$done
+}
+for ((seed = 0; seed < ${SEEDS:-5}; seed++)); do
+    sweep "seed=$seed" neuron=lif,clif,dn,plif,alif,ternary,circulate_firing,dn_mdcsan "$@"
+    sweep "seed=$seed" \
+        surrogate=sigmoid,tanh,triangle,atan,fast_sigmoid,learnable "$@"
+    sweep "seed=$seed" \
+        bn=none,vanilla,ca_only,re_only,tdbn,tebn,bntt,tab,mpbn,layernorm,groupnorm "$@"
+    sweep "seed=$seed" bn=renorm bn.warmup=100 "$@"
+    sweep "seed=$seed" loss=rate,balance bn=carebn,none "$@"
+    sweep "seed=$seed" regulation=ahsar bn=carebn,none "$@"
+    sweep "seed=$seed" actor=ann "$@"
+done
+
+"$python" -m snnrl.compare "$results" \
+    --by neuron.name,surrogate.name,bn.name,loss.name,regulation.name,actor.name \
+    --out "$results"
+exit "$status"
