@@ -282,12 +282,12 @@ def test_a_sweep_in_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def accuracy(**policy: Any) -> float:
-    """Of a classifier on digits after five passes."""
+    """Of a classifier on digits after ten passes."""
     data = load_data("digits")
     policy = {"encoder": "direct", "bn": "vanilla", "net_arch": [32, 32], **policy}
     stream = DataStream(data, 64, np.random.default_rng(0))
     agent = Classifier("SpikingPolicy", stream, policy_kwargs=policy, seed=0)
-    agent.learn(5 * 1437)
+    agent.learn(10 * 1437)
     guesses, _ = agent.predict(data.test.inputs, deterministic=True)
     return float(100 * (guesses == data.test.labels).mean())
 
