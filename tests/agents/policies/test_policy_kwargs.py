@@ -9,7 +9,7 @@ from snnrl.errors import UserError
 from tests.envs import Follow, Match
 
 ALGORITHMS = [TD3, DDPG, SAC, DQN, PPO]
-SMALL = dict(net_arch=[8], kernel="naive", bn=dict(name="carebn", smoothing=0.7))
+SMALL = dict(net_arch=[8], kernel="naive", bn=dict(name="carebn", eps=1e-3))
 
 
 def env_of(algorithm):
@@ -22,7 +22,7 @@ def test_they_are_left_as_they_were(algorithm):
     before = deepcopy(given)
     agent = algorithm("SpikingPolicy", env_of(algorithm), policy_kwargs=given, device="cpu")
     assert given == before
-    agent.policy_kwargs["bn"]["smoothing"] = 0.1
+    agent.policy_kwargs["bn"]["eps"] = 0.1
     assert given == before
 
 
