@@ -24,6 +24,7 @@ from snnrl.nn.readouts import PopulationDecoder, Readout, SpikeCountReadout
 from snnrl.nn.registry import Spec, build, component, split_spec
 from snnrl.nn.regulations import Regulation
 from snnrl.nn.structure import Structure
+from snnrl.nn.threshold import held
 from snnrl.nn.traces import counted
 from snnrl.ops import native
 from snnrl.ops.backend import FUSED, resolve_kernel
@@ -59,7 +60,8 @@ class SpikingNetwork(Compilable):
     :param input_range: lowest and highest input, for encoders that scale
     :param regulation: name, class or mapping of what moves the firing thresholds
     :raises UserError: unknown name or parameter, a size below 1, images without convolutions or
-        with population coding, or a kernel without its compiler or that does not know the neuron;
+        with population coding, a regulation without a spiking layer, or a kernel without its
+        compiler or that does not know the neuron;
         from a pass, a module that was replaced or has hooks where the kernel would leave it out
     """
 
@@ -131,6 +133,11 @@ class SpikingNetwork(Compilable):
         )
         self.regulation: Regulation | None = None
         if regulation is not None:
+            if not self.stack():
+                raise UserError(
+                    f"regulation={regulation}: the network has no spiking layer; expected at least "
+                    "one hidden layer, or no regulation"
+                )
             self.regulation = build("regulation", regulation, layers=len(self.stack()))
         self.kernel = kernel
         if kernel != "auto":
@@ -153,12 +160,6 @@ class SpikingNetwork(Compilable):
         """
         known = all(m.known() is not None for m in self.modules() if isinstance(m, Neuron))
         self.kernel = resolve_kernel(self.kernel, str(device), has_fused=known)
-        if self.kernel == "compile" and self.regulation is not None:
-            # Compiled code reads the gains again in its backward pass, when they have moved.
-            raise UserError(
-                "kernel=compile: cannot be combined with a regulation, which moves thresholds "
-                "between passes; expected kernel=naive, or a fused kernel that has the neuron"
-            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return values ``[B, outputs]`` before any bound, from inputs ``[B, ...]``."""
@@ -180,9 +181,10 @@ class SpikingNetwork(Compilable):
             return self._fused_pass(x, operators(self.kernel))
         if self.kernel == "naive":
             return _eager_pass(self, x)
-        if self.encoder.compiles:
-            return _compiled(_eager_pass)(self, x)
-        return _compiled(_pass_of_input)(self, self.encoder(x))
+        with held([layer.neuron.threshold for layer in self.stack()]):
+            if self.encoder.compiles:
+                return _compiled(_eager_pass)(self, x)
+            return _compiled(_pass_of_input)(self, self.encoder(x))
 
     @torch.no_grad()
     def regulate(self, rates: Sequence[Tensor]) -> None:

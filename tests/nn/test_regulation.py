@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import pytest
 import torch
 
 from snnrl.errors import UserError
 from snnrl.nn.adaptive import followed_pairs, frozen
+from snnrl.nn import networks
+from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import recalibrating
 from snnrl.nn.regulations import Regulation
 from snnrl.parameters import Above
@@ -39,9 +41,79 @@ def gains(network: torch.nn.Module) -> torch.Tensor:
     return torch.stack([layer.neuron.threshold.gain for layer in network.stack()])
 
 
-def test_compiled_code_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^kernel=compile: cannot be combined with a regulation"):
-        tiny("none", regulation=Proportional, kernel="compile")
+class Jumping(Regulation):
+    """Gains that are far from the last ones, and others in each layer."""
+
+    def __init__(self, layers: int):
+        super().__init__(layers)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, rates: torch.Tensor) -> torch.Tensor:
+        self.passes.add_(1)
+        return 1 + 0.4 * torch.sin(self.passes * torch.arange(1, self.layers + 1))
+
+
+def gradients(network: SpikingNetwork) -> dict[str, torch.Tensor]:
+    """Of two passes together, as a regulation moves the thresholds in the first and the second."""
+    network.zero_grad()
+    values = [network(observations(seed)) for seed in (0, 1)]
+    (values[0].square().sum() + values[1].sum()).backward()
+    found = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+    return found | {f"values {k}": value.detach() for k, value in enumerate(values)}
+
+
+COMPILED = pytest.param("compile", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("bn", ["none", "vanilla"])
+@pytest.mark.parametrize("kernel", ["naive", "native", COMPILED])
+def test_gradients_are_those_of_the_thresholds_of_their_pass(kernel: str, bn: str) -> None:
+    """The gradient of a pass is the same whether thresholds move before it is computed or not."""
+    network = tiny(bn, regulation=Jumping, kernel=kernel, surrogate="triangle")
+    network(observations(2))
+    levels = [[0.5 * gain for gain in gains(network).tolist()]]
+    copied = {name: value.clone() for name, value in network.state_dict().items()}
+    found = gradients(network)
+    network.load_state_dict(copied)
+    network(observations(0))
+    levels.append([0.5 * gain for gain in gains(network).tolist()])
+    assert levels[0] != pytest.approx(levels[1], abs=0.05)
+
+    constant = tiny(bn, surrogate="triangle")
+    constant.load_state_dict(copied, strict=False)
+    expected: dict[str, torch.Tensor] = {}
+    for k, of_pass in enumerate(levels):
+        for layer, level in zip(constant.stack(), of_pass, strict=True):
+            layer.neuron.threshold.value = level
+        values = constant(observations(k))
+        (values.square().sum() if k == 0 else values.sum()).backward()
+        expected[f"values {k}"] = values.detach()
+    expected |= {n: p.grad for n, p in constant.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_compiled_code_takes_thresholds_that_never_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code may read its inputs again in its backward pass."""
+    seen: list[list[torch.Tensor]] = []
+
+    def compiled(network_pass: Any) -> Any:
+        def watched(network: Any, x: torch.Tensor) -> torch.Tensor:
+            thresholds = [layer.neuron.threshold for layer in network.stack()]
+            seen.append([threshold.level() for threshold in thresholds])
+            assert all(t.level() is s for t, s in zip(thresholds, seen[-1], strict=True))
+            return cast(torch.Tensor, network_pass(network, x))
+
+        return watched
+
+    monkeypatch.setattr(networks, "_compiled", compiled)
+    network = tiny("none", regulation=Jumping, kernel="compile")
+    for _ in range(2):
+        before = [0.5 * gain for gain in gains(network)]
+        network(observations())
+        assert seen[-1] == before != [0.5 * gain for gain in gains(network)]
+    assert network.layers[0].neuron.threshold.level() is not seen[-1][0]
 
 
 @pytest.mark.parametrize("kernel", ["naive", "native"])
