@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, ClassVar, Self
@@ -36,6 +37,7 @@ from snnrl.nn.activity import Activity, activity
 from snnrl.nn.early_exit import exit_step, leaving_after
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
+from snnrl.nn.regulations import Regulation
 from snnrl.nn.surrogates import Surrogate
 from snnrl.ops.backend import KERNELS
 from snnrl.seeds import stream
@@ -81,6 +83,9 @@ class SpikingAgent(SavedAgent):
     latest_losses: LatestLosses
     recalibrated_at: dict[str, int]
     statistics_before: dict[str, Statistics]
+    returns_so_far: list[float] | None = None
+    """Lowest and highest mean return of the evaluations that were reported."""
+
     logs_activity = True
     """Whether firing rates and gains are logged with the losses."""
 
@@ -173,6 +178,29 @@ class SpikingAgent(SavedAgent):
         steps = exit_step(network, limit)
         with leaving_after(network, steps):
             yield steps
+
+    def report_evaluation(self, mean_return: float) -> None:
+        """Report an evaluation of the agent to the regulations of its firing thresholds.
+
+        Once for each evaluation: a regulation can have a slow state that moves with it. Thresholds
+        move in the next pass that learns, so the evaluated policy stays as it is until then. Runs
+        of ``snnrl.train`` report by themselves. Without a regulation nothing happens.
+
+        :param mean_return: mean return of the evaluation's episodes
+        :raises UserError: not a finite number
+        """
+        value = float(mean_return)
+        if not math.isfinite(value):
+            raise UserError(f"mean_return={value}: expected a finite number")
+        networks = [m for part in self.parts().values() for m in part.modules()]
+        regulations = [m for m in networks if isinstance(m, Regulation)]
+        if not regulations:
+            return
+        progress = relative_progress(value, self.returns_so_far)
+        lowest, highest = self.returns_so_far or (value, value)
+        self.returns_so_far = [min(lowest, value), max(highest, value)]
+        for regulation in regulations:
+            regulation.evaluated(progress)
 
     def part_inputs(self, name: str, observations: Tensor) -> tuple[Tensor, ...]:
         """Return the inputs with which a part is called for observations ``[B, ...]``."""
@@ -386,3 +414,18 @@ class SpikingAgent(SavedAgent):
             "logs_activity",
         ]
         return [*super()._excluded_save_params(), *made_anew]
+
+
+def relative_progress(value: float, before: Sequence[float] | None) -> float:
+    """Return how far a return is above the best one before, as a share of the range of all.
+
+    The range includes the return itself, so the result is at most 1. It is negative where the
+    return is below the best one, and 0 where there is no range.
+
+    :param before: lowest and highest return before; ``None``: this is the first
+    """
+    if before is None:
+        return 0.0
+    lowest, highest = before
+    span = max(highest, value) - min(lowest, value)
+    return (value - highest) / span if span > 0 else 0.0

@@ -33,7 +33,7 @@ def record(parts: Mapping[str, nn.Module], inputs: Mapping[str, tuple[Tensor, ..
 
 
 def logged_values(name: str, seen: Activity) -> dict[str, float]:
-    """Return the firing rates and gains of a part for a logger.
+    """Return the firing rates, gains and regulated thresholds of a part for a logger.
 
     :param name: of the part
     :param seen: its activity
@@ -42,7 +42,8 @@ def logged_values(name: str, seen: Activity) -> dict[str, float]:
     rates = {f"firing_rate/{name}.{layer_name(path)}": rate for path, rate in seen.rates.items()}
     gains = {
         f"{gain}/{name}.{layer_name(path)}": value
-        for path, found in seen.gains.items()
+        for values in (seen.gains, seen.thresholds)
+        for path, found in values.items()
         for gain, value in found.items()
     }
     return {**rates, **gains}

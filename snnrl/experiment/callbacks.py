@@ -225,7 +225,8 @@ class Supervisor(BaseCallback):
 
     def _evaluate_and_log_if_due(self, step: int) -> None:
         if self.clocks["evaluation"].due(step):
-            self._evaluate(step)
+            # Not the one at the end of a run: a longer run would not have made it.
+            self.model.report_evaluation(self._evaluate(step))
         if self.clocks["log"].due(step):
             self._log(step)
 
@@ -237,7 +238,8 @@ class Supervisor(BaseCallback):
             check_finite(self.model)
             raise NonFiniteError(name, self.num_timesteps)
 
-    def _evaluate(self, step: int) -> None:
+    def _evaluate(self, step: int) -> float:
+        """Evaluate and log; return the mean return."""
         check_finite(self.model)
         self._check_folder()
         episodes = self.evaluator.run(self.model, self._stops)
@@ -261,6 +263,7 @@ class Supervisor(BaseCallback):
         self._log(step)
         deviation = returns.std(ddof=1) if len(returns) > 1 else 0.0
         self.progress.evaluated(step, float(returns.mean()), float(deviation))
+        return float(returns.mean())
 
     def _row(self, step: int, episode: Episode) -> dict[str, object]:
         return {

@@ -52,8 +52,8 @@ def errors_of_statistics(
 
 
 def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
-    """Return firing rate per layer, saturation of population codes and, where the rule is used,
-    mean confidence gains, for the progress table.
+    """Return firing rate per layer, saturation of population codes and, where there are, mean
+    confidence gains and the state of regulated thresholds, for the progress table.
 
     :param observations: ``[n, ...]``, those of the evaluation episodes, as the policy saw them
     """
@@ -64,8 +64,9 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
         seen = agent.activity(name, agent.part_inputs(name, shown))
         values |= {f"firing_rate/{short(name, path)}": rate for path, rate in seen.rates.items()}
         values |= {f"saturation/{short(name, path)}": s for path, s in seen.saturation.items()}
-        for path, gains in seen.gains.items():
-            values |= {f"{gain}/{short(name, path)}": value for gain, value in gains.items()}
+        for layers in (seen.gains, seen.thresholds):
+            for path, found in layers.items():
+                values |= {f"{key}/{short(name, path)}": value for key, value in found.items()}
     return values
 
 

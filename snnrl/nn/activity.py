@@ -11,6 +11,7 @@ from snnrl.nn.eager import eager
 from snnrl.nn.encoders import Encoder
 from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.modes import evaluation_mode
+from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.ordinary import NormalisedLayer
 from snnrl.nn.traces import counted
@@ -23,11 +24,14 @@ class Activity(NamedTuple):
     :param saturation: name of the encoder -> share of its inputs that saturate
     :param gains: name of the layer -> name of the gain -> mean gain of its last update, of layers
         whose update rule adapts gains
+    :param thresholds: name of the layer -> name of a value -> what the regulation of its firing
+        threshold says, of layers that are regulated
     """
 
     rates: dict[str, float]
     saturation: dict[str, float]
     gains: dict[str, dict[str, float]]
+    thresholds: dict[str, dict[str, float]]
 
 
 @torch.no_grad()
@@ -64,4 +68,15 @@ def activity(network: nn.Module, *inputs: Tensor) -> Activity:
         if isinstance(module, SpikingLayer | NormalisedLayer)
         for norm in norm_layers(module)
     }
-    return Activity({**encoded, **fired}, saturation, gains)
+    return Activity({**encoded, **fired}, saturation, gains, _thresholds(network))
+
+
+def _thresholds(network: nn.Module) -> dict[str, dict[str, float]]:
+    paths = {module: path for path, module in network.named_modules()}
+    found: dict[str, dict[str, float]] = {}
+    for module in paths:
+        if isinstance(module, SpikingNetwork) and module.regulation is not None:
+            columns = {name: v.tolist() for name, v in module.regulation.logged().items()}
+            for i, layer in enumerate(module.stack()):
+                found[paths[layer]] = {name: column[i] for name, column in columns.items()}
+    return found

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from snnrl.errors import UserError
-from snnrl.nn.adaptive import followed_pairs, frozen
 from snnrl.nn import networks
+from snnrl.nn.adaptive import followed_pairs, frozen
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import recalibrating
 from snnrl.nn.regulations import Regulation

@@ -23,6 +23,7 @@ def validate(cfg: DictConfig) -> None:
     """
     check_settings(cfg)
     _check_encoder(cfg)
+    _check_regulation(cfg)
     kernel_for(cfg)
     check_environment(cfg)
 
@@ -44,6 +45,13 @@ def _check_encoder(cfg: DictConfig) -> None:
     encoder: Any = OmegaConf.to_container(cfg.encoder)
     for part in spiking_parts(cfg).values():
         build("encoder", encoder, inputs=1, time_steps=part.time_steps)
+
+
+def _check_regulation(cfg: DictConfig) -> None:
+    """Refuse parameters that a regulation cannot have together."""
+    if cfg.regulation.name != "none":
+        regulation: Any = OmegaConf.to_container(cfg.regulation)
+        build("regulation", regulation, layers=1)
 
 
 def resolve_device(device: str) -> torch.device:

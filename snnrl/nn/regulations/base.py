@@ -26,3 +26,14 @@ class Regulation(Adaptive):
         :param rates: mean firing rate of each layer in this pass, ``[L]``, without gradient
         """
         raise NotImplementedError
+
+    def evaluated(self, progress: float) -> None:
+        """Learn of an evaluation of the agent. Thresholds move in the next pass that learns.
+
+        :param progress: how far its return is above the best one before, as a share of the range of
+            all returns so far: at most 1, negative where it is below, 0 where there is no range
+        """
+
+    def logged(self) -> dict[str, Tensor]:
+        """Return what is logged of each layer by name, ``[L]`` each."""
+        return {}

@@ -143,7 +143,17 @@ def test_bounds_are_the_constructors(given: str, refused: str) -> None:
         ("loss=rates", "loss=rates: expected one of none, rate; did you mean 'rate'"),
         ("loss=rate loss.target=2", "loss.target=2.0: expected at most 1"),
         ("loss.weight=2", "loss.weight: expected only with loss=rate"),
-        ("regulation=rate", "regulation=rate: expected one of none"),
+        ("regulation=rate", "regulation=rate: expected one of ahsar, none"),
+        ("actor=ann regulation=ahsar", "regulation=ahsar: has no effect with actor=ann"),
+        (
+            "actor=ann critic=spiking regulation=ahsar",
+            "regulation=ahsar: has no effect with actor=ann",
+        ),
+        (
+            "regulation=ahsar regulation.diffusion=0.3",
+            r"regulation\.diffusion=0\.3: expected at most 0\.25",
+        ),
+        ("regulation.step=1", "regulation.step: expected only with regulation=ahsar"),
     ],
 )
 def test_losses_and_regulations_that_do_not_fit(given: str, refused: str) -> None:
@@ -246,9 +256,13 @@ def test_a_parameter_makes_another_hash() -> None:
             "env=inverted_pendulum critic=spiking bn@critic.bn=mpbn kernel=native",
             "^kernel=native: .* normalisation; expected kernel=compile",
         ),
+        (
+            "env=inverted_pendulum regulation=ahsar regulation.lowest=0.3",
+            r"^regulation\.lowest=0\.3: expected less than regulation\.highest=0\.2$",
+        ),
     ],
 )
-def test_normalisations_that_the_networks_cannot_have(given: str, refused: str) -> None:
+def test_components_that_the_networks_cannot_have(given: str, refused: str) -> None:
     with pytest.raises(UserError, match=refused):
         validate(compose_config(given.split()))
 
