@@ -1,6 +1,7 @@
 """Write the table of methods into ``docs/methods.md`` from what its tests see.
 
     python -m scripts.methods_table
+    python -m scripts.methods_table -k regulation   # these cells alone; the others stay
 
 A cell is what ``tests/test_methods.py`` sees: an agent with the method that learns, or a refusal.
 The test compares later runs with the table.
@@ -31,6 +32,7 @@ TITLES = {
     "neuron": "Neurons, `neuron=`",
     "surrogate": "Surrogates, `surrogate=`",
     "encoder": "Encoders, `encoder=`",
+    "regulation": "Regulations, `regulation=`",
 }
 KINDS = {"bn": "norm"}
 """Group -> the registry's name of its kind, where that is another."""
@@ -135,7 +137,9 @@ def main() -> int:
         if done.returncode:
             return done.returncode
         lines = [line.split("\t") for line in record.read_text().splitlines()]
-    PAGE.write_text(page({Cell(*line[:3]): line[3] for line in lines}, PAGE.read_text()))
+    seen = {Cell(*line[:3]): line[3] for line in lines}
+    before = PAGE.read_text()
+    PAGE.write_text(page({**read_table(before), **seen}, before))
     return 0
 
 

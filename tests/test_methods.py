@@ -26,14 +26,16 @@ CELLS = [Cell(group, name, column) for group, name in methods() for column in CO
 
 def agent_of(group: str, name: str, algorithm: str, *, images: bool, kernel: str) -> Any:
     """Return an agent whose spiking parts, a critic included, have the method."""
-    chosen: dict[str, Any] = {group: name, "kernel": kernel}
+    none = group == "regulation" and name == "none"
+    chosen: dict[str, Any] = {group: None if none else name, "kernel": kernel}
     if images:
         chosen |= dict(conv=CONV) | ({} if group == "encoder" else dict(encoder="direct"))
     env = MatchImage() if images else None
-    bn = name if group == "bn" else "carebn"
+    if algorithm != "DQN":
+        own = {key: chosen[key] for key in ("bn", "regulation") if key in chosen}
+        chosen["critic"] = {"name": "spiking", "bn": "carebn", "time_steps": 3, **own}
     if algorithm == "PPO":
-        critic = dict(name="spiking", bn=bn, time_steps=3)
-        return small_ppo(env, policy_kwargs={**chosen, "critic": critic})
+        return small_ppo(env, policy_kwargs=chosen)
     variant = algorithm.lower() if algorithm == "DQN" else f"{algorithm.lower()}-spiking"
     return small(variant, env, policy_kwargs=chosen)
 
