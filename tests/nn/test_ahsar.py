@@ -46,11 +46,11 @@ def by_hand(rates: list[list[float]], progress: list[float]) -> list[list[float]
 @pytest.mark.parametrize("layers", [1, 2, 5])
 def test_the_equations(layers: int) -> None:
     generator = torch.Generator().manual_seed(layers)
-    rates = torch.rand(120, layers, generator=generator).square()
+    rates = torch.rand(200, layers, generator=generator).square()
     # Far too high, beyond the bound of the deviation, then silent.
-    rates[20:60] = 1.0
-    rates[60:115] = 0.0
-    progress = (2 * torch.rand(120, generator=generator) - 0.5).tolist()
+    rates[20:50] = 1.0
+    rates[50:195] = 0.0
+    progress = (2 * torch.rand(200, generator=generator) - 0.5).tolist()
     regulation = AHSAR(layers)
     found = []
     for seen, p in zip(rates, progress, strict=True):
