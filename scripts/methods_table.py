@@ -58,7 +58,8 @@ Outcomes = Mapping[Cell, str]
 def methods() -> list[tuple[str, str]]:
     """Return group and name of every method, in the order of the tables."""
     # Not those of the registry, to which a process can have added its own.
-    return [(group, name) for group in TITLES for name in choices(group)]
+    found = [(group, name) for group in TITLES for name in choices(group)]
+    return [method for method in found if method != ("regulation", "none")]
 
 
 def read_table(text: str) -> dict[Cell, str]:

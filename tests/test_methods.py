@@ -26,8 +26,7 @@ CELLS = [Cell(group, name, column) for group, name in methods() for column in CO
 
 def agent_of(group: str, name: str, algorithm: str, *, images: bool, kernel: str) -> Any:
     """Return an agent whose spiking parts, a critic included, have the method."""
-    none = group == "regulation" and name == "none"
-    chosen: dict[str, Any] = {group: None if none else name, "kernel": kernel}
+    chosen: dict[str, Any] = {group: name, "kernel": kernel}
     if images:
         chosen |= dict(conv=CONV) | ({} if group == "encoder" else dict(encoder="direct"))
     env = MatchImage() if images else None

@@ -49,9 +49,15 @@ def _check_encoder(cfg: DictConfig) -> None:
 
 def _check_regulation(cfg: DictConfig) -> None:
     """Refuse parameters that a regulation cannot have together."""
-    if cfg.regulation.name != "none":
-        regulation: Any = OmegaConf.to_container(cfg.regulation)
-        build("regulation", regulation, layers=1)
+    for place, part in (("", cfg), ("critic.", cfg.critic)):
+        node = part.get("regulation")
+        if node is None or node.name == "none":
+            continue
+        regulation: Any = OmegaConf.to_container(node)
+        try:
+            build("regulation", regulation, layers=1)
+        except UserError as problem:
+            raise UserError(f"{place}{problem}") from None
 
 
 def resolve_device(device: str) -> torch.device:

@@ -260,6 +260,11 @@ def test_a_parameter_makes_another_hash() -> None:
             "env=inverted_pendulum regulation=ahsar regulation.lowest=0.3",
             r"^regulation\.lowest=0\.3: expected less than regulation\.highest=0\.2$",
         ),
+        (
+            "env=inverted_pendulum critic=spiking regulation@critic.regulation=ahsar "
+            "critic.regulation.lowest=0.3",
+            r"^critic\.regulation\.lowest=0\.3: expected less than regulation\.highest=0\.2$",
+        ),
     ],
 )
 def test_components_that_the_networks_cannot_have(given: str, refused: str) -> None:
