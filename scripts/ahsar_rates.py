@@ -31,7 +31,7 @@ PASSES, CHANGE, EVALUATE_EVERY = 600, 200, 5
 LAST = 50
 """Passes of which end values are means."""
 
-NORMS = {"none": "no normalisation", "vanilla": "batch normalisation (vanilla)"}
+NORMS = {"none": "no normalisation", "vanilla": "batch normalisation"}
 SCALES = (0.3, 1.6)
 VARIANTS = {
     "constant": "constant thresholds",
@@ -154,8 +154,8 @@ def draw(courses: Courses, band: AHSAR, picture: Path) -> None:
         for colour, (variant, name) in zip(COLOURS, VARIANTS.items(), strict=False):
             mean = courses[norm, scale, variant, SEEDS[0]].rates.mean(1)
             axes.plot(_smooth(mean), color=colour, lw=2, label=f"mean, {name}")
-        axes.axvline(CHANGE, color="black", lw=0.8, ls=":")
-        axes.set(title=f"{NORMS[norm]}, input times {scale:g} from pass {CHANGE} on", ylim=(0, 0.5))
+        axes.axvline(CHANGE, color="black", lw=0.8, ls=":", label="input changes")
+        axes.set(title=f"{NORMS[norm]}, input times {scale:g}", ylim=(0, 0.4))
         if j == 0:
             axes.set_ylabel("spikes per time step")
         if i == len(NORMS) - 1:
