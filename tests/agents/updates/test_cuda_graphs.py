@@ -98,6 +98,32 @@ def test_the_same_run_with(variant, changes):
     assert_equal_agents(*agents)
 
 
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_with_thresholds_that_move_and_evaluations(variant):
+    regulation = dict(name="ahsar", momentum=1.0, step=1.0, global_step=1.0)
+    given = dict(regulation=regulation, bn="none")
+    if "spiking" in variant:
+        given |= dict(critic=dict(name="spiking", bn="none", time_steps=3, regulation=regulation))
+
+    def play(captured):
+        agent = filled(variant, captured, policy_kwargs=given)
+        actions = []
+        for k in range(8):
+            agent.train(2, 16)
+            agent.report_evaluation(k % 3)
+            actions.append(agent.predict(agent._last_obs, deterministic=True)[0])
+        return agent, actions
+
+    (one, actions), (other, expected) = both(play)
+    assert "replay" in events(one)
+    assert_equal_agents(one, other)
+    assert all((a == b).all() for a, b in zip(actions, expected, strict=True))
+    for part in one.parts().values():
+        moved = {n: b for n, b in part.named_buffers() if n.endswith("gain")}
+        assert moved and all(gain not in (0, 1) for gain in moved.values())
+
+
 def test_first_steps_run_then_each_kind_is_captured_once():
     agent = filled("td3")
     agent.train(12, 16)
