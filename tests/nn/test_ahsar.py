@@ -13,10 +13,11 @@ from snnrl.errors import UserError
 from snnrl.nn.adaptive import followed_pairs, frozen
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import make_strategy, recalibrating
+from snnrl.nn.registry import names
 from snnrl.nn.regulations.ahsar import AHSAR
 from snnrl.nn.traces import counted
 
-from .networks import observations, tiny
+from .networks import images, observations, tiny, tiny_conv
 
 LAYERS = 8
 
@@ -188,6 +189,36 @@ def test_a_target_follows_and_does_not_move_itself() -> None:
         theirs.copy_(ours)
     with frozen(online):
         assert torch.equal(online(observations()), target(observations()))
+
+
+EVERYTHING = [
+    (group, name, make)
+    for group, kind in [
+        *((kind, kind) for kind in ("neuron", "surrogate", "encoder")),
+        ("bn", "norm"),
+    ]
+    for name in names(kind)
+    for make in (tiny, tiny_conv)
+    # Population coding takes no images.
+    if (name, make) != ("population", tiny_conv)
+]
+
+
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize(("group", "name", "make"), EVERYTHING)
+def test_with_everything(group: str, name: str, make: Any) -> None:
+    """Rates are those of the pass, thresholds of all layers move, and gradients are finite."""
+    regulation = dict(name="ahsar", momentum=1.0, lowest=0.6, highest=0.7)
+    network = make(**{group: name}, regulation=regulation, kernel="auto")
+    x = observations() if make is tiny else images()
+    with counted(network) as rates:
+        values = network(x)
+        seen = torch.stack([rate.mean() for rate in rates().values()])
+    values.sum().backward()
+    torch.testing.assert_close(network.regulation.rates, seen.detach())
+    gains = torch.stack([layer.neuron.threshold.gain for layer in network.stack()])
+    assert (gains != 1).all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
 def random_layers(deviation: float, scale: float, **regulation: Any) -> tuple[Any, Tensor]:
