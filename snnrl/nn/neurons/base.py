@@ -84,7 +84,7 @@ class Neuron(nn.Module):
             return None
         reason = self.unfused
         if not self.binary:
-            reason = "fused products add weights where an input is 1, and its outputs are others"
+            reason = "its outputs are not 0 or 1, and fused products add weights where one is 1"
         elif self.surrogate.known() is None:
             return f"{type(self.surrogate).__name__} has no fused operator"
         return f"{type(self).__name__}: {reason}"
