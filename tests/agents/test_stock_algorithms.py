@@ -22,7 +22,7 @@ STOCK = {
     "DDPG": (stable_baselines3.DDPG, ddpg, Follow, REPLAY, "TD3 or DDPG"),
     "TD3 with the policy of DDPG": (stable_baselines3.TD3, ddpg, Follow, REPLAY, "TD3 or DDPG"),
     "SAC": (stable_baselines3.SAC, sac, Follow, REPLAY, "SAC"),
-    "DQN": (stable_baselines3.DQN, dqn, Match, REPLAY, "DQN"),
+    "DQN": (stable_baselines3.DQN, dqn, Match, REPLAY, "DQN or Classifier"),
     "PPO": (stable_baselines3.PPO, on_policy, Follow, ROLLOUT | dict(batch_size=8), "PPO"),
     "A2C": (stable_baselines3.A2C, on_policy, Follow, ROLLOUT, "PPO"),
 }

@@ -277,7 +277,7 @@ def test_the_variants_by_name() -> None:
         ({"confidence": "kalman", "process_noise": -1}, r"^bn.process_noise=-1: expected at least"),
         (
             {"name": "vanilla", "confidence": "kalman"},
-            r"^bn.confidence=kalman: has no effect with bn.rule=ema",
+            r"^bn.confidence=kalman: has no effect with bn=vanilla, whose rule is ema",
         ),
         ({"name": "none", "confidence": "kalman"}, r"^bn parameter=confidence: expected one of"),
     ],
