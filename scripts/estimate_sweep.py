@@ -10,13 +10,8 @@ import sys
 from itertools import groupby
 
 from snnrl.errors import exit_status
-from snnrl.experiment.config.compose import (
-    check_overrides,
-    compose_config,
-    expand,
-    hydra_settings,
-    is_sweep,
-)
+from snnrl.experiment.config.compose import compose_config, hydra_settings
+from snnrl.experiment.config.overrides import check_overrides, expand, is_sweep
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.sweep.launchers import cores

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import yaml
 
-from snnrl.experiment.config.compose import choices
+from snnrl.experiment.config.choice_files import choices
 from snnrl.nn.norm import BatchNorm, make_strategy
 from snnrl.nn.registry import component
 from snnrl.nn.shape import LayerShape

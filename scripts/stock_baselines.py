@@ -29,7 +29,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.errors import UserError, exit_status
 from snnrl.experiment.builder import build_evaluator, build_training_env, use_threads
-from snnrl.experiment.config.compose import check_overrides, compose_config
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.overrides import check_overrides
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.reproduction.provenance import collect

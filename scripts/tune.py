@@ -20,7 +20,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from snnrl.errors import RunFailed, UserError, exit_status, with_short_errors
-from snnrl.experiment.config.compose import check_overrides, compose_config
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.overrides import check_overrides
 from snnrl.experiment.run import run
 from snnrl.experiment.signals import stop_on_signals
 

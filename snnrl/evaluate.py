@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.config.check_settings import check_bounds
+from snnrl.experiment.config.choice_files import choices
 from snnrl.experiment.config.choices import classifies
-from snnrl.experiment.config.compose import choices
 from snnrl.experiment.reproduction.remake import check_code, read_typed_config
 from snnrl.imports import import_named
 from snnrl.run_format.done import check_sealed

@@ -13,7 +13,8 @@ from unittest.mock import patch
 import pytest
 
 from snnrl.errors import UserError
-from snnrl.experiment.config.compose import choices, compose_config
+from snnrl.experiment.config.choice_files import choices
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.validate import validate
 from snnrl.nn.norm import BatchNorm, make_strategy
 from tests.experiment.helpers import arguments, folder_of, train

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from snnrl.errors import UserError
-from snnrl.experiment.config.compose import check_overrides, compose_config
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.overrides import check_overrides
 from snnrl.train import main
 from tests.experiment.helpers import arguments, folder_of
 

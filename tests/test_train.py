@@ -151,10 +151,10 @@ def test_a_sweep_does_all_it_can_and_says_what_failed(
 ) -> None:
     original = Supervisor._evaluate
 
-    def evaluate(supervisor: Supervisor, step: int) -> None:
+    def evaluate(supervisor: Supervisor, step: int) -> float:
         if supervisor.folder.cfg.seed in (0, 2):
             raise ZeroDivisionError(f"seed {supervisor.folder.cfg.seed}")
-        original(supervisor, step)
+        return original(supervisor, step)
 
     monkeypatch.setattr(Supervisor, "_evaluate", evaluate)
     assert main(["-m", *arguments(tmp_path, *TINY, "seed=0,1,2")]) == 1

@@ -40,7 +40,8 @@ def compose(jobs: Sequence[Sequence[str]], *, check: bool) -> dict[str, Any]:
 
 
 def _folder(job: list[str], checked: set[tuple[str, ...]] | None) -> str:
-    from snnrl.experiment.config.compose import check_overrides, compose_config, is_sweep
+    from snnrl.experiment.config.compose import compose_config
+    from snnrl.experiment.config.overrides import check_overrides, is_sweep
     from snnrl.experiment.config.validate import validate
     from snnrl.experiment.folder.run_folder import RunFolder
 

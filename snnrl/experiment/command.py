@@ -18,20 +18,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snnrl.errors import Interrupted, RunFailed, UserError, exit_status, with_short_errors
 from snnrl.experiment.config.check_settings import check_settings
-from snnrl.experiment.config.compose import (
-    CONFIG_DIR,
-    SEARCH_PATH,
-    check_overrides,
-    compose_config,
-    expand,
-    explain,
-    hydra_settings,
-    is_sweep,
-)
+from snnrl.experiment.config.choice_files import CONFIG_DIR, SEARCH_PATH
+from snnrl.experiment.config.compose import compose_config, hydra_settings
 from snnrl.experiment.config.equal_functions import check_functions
+from snnrl.experiment.config.explain import explain
 from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.label import folder_name, settings_hash
 from snnrl.experiment.config.nodes import Root, register, setting_types
+from snnrl.experiment.config.overrides import check_overrides, expand, is_sweep
 from snnrl.experiment.config.written import written
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep.job import perform

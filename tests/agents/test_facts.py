@@ -10,7 +10,8 @@ from gymnasium import spaces
 import snnrl
 from snnrl.agents import AGENTS
 from snnrl.errors import UserError
-from snnrl.experiment.config.compose import choices, compose_config
+from snnrl.experiment.config.choice_files import choices
+from snnrl.experiment.config.compose import compose_config
 from tests.envs import Follow, Match, MatchImage
 
 from .ppo_helpers import CONV

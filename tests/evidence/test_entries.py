@@ -11,7 +11,8 @@ import yaml
 from scripts.evidence.entries import read_entries
 from scripts.evidence.place import TOP
 from snnrl.errors import UserError
-from snnrl.experiment.config.compose import check_override, compose_config
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.overrides import check_override
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.folder.run_folder import RunFolder
 from tests.evidence.helpers import TAG, group

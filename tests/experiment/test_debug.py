@@ -9,7 +9,9 @@ import pytest
 
 from snnrl.agents import AGENTS
 from snnrl.errors import UserError
-from snnrl.experiment.config.compose import check_override, choices, compose_config
+from snnrl.experiment.config.choice_files import choices
+from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.overrides import check_override
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.folder.run_folder import RunFolder
 from snnrl.train import main

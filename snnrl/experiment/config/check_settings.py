@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snnrl.errors import UserError, expect
 from snnrl.experiment.config import facts
+from snnrl.experiment.config.choice_files import CONFIG_DIR
 from snnrl.experiment.config.choices import (
     classifies,
     normalisations,
@@ -22,7 +23,6 @@ from snnrl.experiment.config.choices import (
     rollout_size,
     usual_normalisation,
 )
-from snnrl.experiment.config.compose import CONFIG_DIR
 from snnrl.experiment.config.plugins import check_plugins
 from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.written import check_round_trip

@@ -52,7 +52,7 @@ def spiking_parts(cfg: DictConfig) -> dict[str, DictConfig]:
 def choices_of_places(cfg: DictConfig) -> dict[str, DictConfig]:
     """Return what fills the further places of groups, such as ``critic.bn``, by place."""
     found = {place: OmegaConf.select(cfg, place) for place in PLACES}
-    return {place: node for place, node in found.items() if node is not None}
+    return {place: node for place, node in found.items() if isinstance(node, DictConfig)}
 
 
 def normalisations(cfg: DictConfig) -> dict[str, DictConfig]:

@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.experiment.config import facts
-from snnrl.experiment.config.compose import CONFIG_DIR, choices, compose_config
+from snnrl.experiment.config.choice_files import CONFIG_DIR, choices
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.nodes import BASES, CLASSIFY, NODES, TRAIN, Root
 from snnrl.experiment.config.schema import PLACES
 

@@ -10,8 +10,9 @@ from functools import cache, reduce
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from snnrl.experiment.config import facts
+from snnrl.experiment.config.choice_files import environment_choice
 from snnrl.experiment.config.choices import choices_of_places, has_schedule, spiking_parts
-from snnrl.experiment.config.compose import compose_config, environment_choice
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.nodes import Root, root_of
 from snnrl.experiment.config.schema import PLACES
 from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS, NOT_SETTINGS_OF_DATA

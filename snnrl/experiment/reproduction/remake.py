@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError
 from snnrl.experiment.config.choices import environment_arguments
-from snnrl.experiment.config.compose import check_override, compose_config
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.nodes import NODES, root_of
+from snnrl.experiment.config.overrides import check_override
 from snnrl.experiment.config.plugins import check_named, load
 from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.written import check_plain, check_written, leaves, written
@@ -104,7 +105,7 @@ def _gaps(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """Yield the keys for which every run has a value, and whether each is missing."""
     yield "seed", type(config.get("seed")) is not int
     known = {field.name for field in fields(root_of(config).node)}
-    for group in known & NODES.keys():
+    for group in (group for group in NODES if group in known):
         name = "id" if group == "env" else "name"
         added = group in REMADE or f"{group}.{name}" in CAME_LATER
         if group in config or not added:

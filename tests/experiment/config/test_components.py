@@ -9,8 +9,9 @@ from snnrl.errors import UserError
 from snnrl.experiment.builder import policy_arguments
 from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.choices import strategy_arguments
-from snnrl.experiment.config.compose import check_overrides, compose_config
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.label import label, settings_hash
+from snnrl.experiment.config.overrides import check_overrides
 from snnrl.experiment.config.validate import validate
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.norm.confidence import ConfidenceUpdate

@@ -11,16 +11,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
-from snnrl.experiment.config.compose import (
-    CONFIG_DIR,
-    check_override,
-    choices,
-    compose_config,
-)
+from snnrl.experiment.config.choice_files import CONFIG_DIR, choices
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.describe import as_text, describe_all
 from snnrl.experiment.config.facts import FILE
 from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.nodes import CLASSIFY, NODES, PLACES, TRAIN, setting_types
+from snnrl.experiment.config.overrides import check_override
 from snnrl.experiment.config.schema import RunConfig
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.run import run

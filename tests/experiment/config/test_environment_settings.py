@@ -15,8 +15,9 @@ from snnrl.envs import Stateful, make_env
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_environment, build_training_env
 from snnrl.experiment.config.check_spaces import check_environment
-from snnrl.experiment.config.compose import check_overrides, compose_config, expand
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.label import label, settings_hash
+from snnrl.experiment.config.overrides import check_overrides, expand
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.config.written import check_round_trip
 from snnrl.experiment.folder.run_folder import RunFolder

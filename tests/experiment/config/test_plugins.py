@@ -15,12 +15,13 @@ from omegaconf import OmegaConf
 
 from snnrl.errors import UserError
 from snnrl.experiment.builder import policy_arguments
-from snnrl.experiment.config import compose, facts, plugins
+from snnrl.experiment.config import choice_files, facts, plugins
 from snnrl.experiment.config.check_settings import check_settings
-from snnrl.experiment.config.compose import check_overrides, compose_config
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.label import settings_hash
 from snnrl.experiment.config.nodes import NODES, setting_types
+from snnrl.experiment.config.overrides import check_overrides
 from snnrl.experiment.config.plugins import check_unchanged, digests
 from snnrl.experiment.reproduction.provenance import collect, differences
 from snnrl.experiment.reproduction.remake import Recorded, remake
@@ -158,9 +159,9 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(compose, "_own_folders", [])
+    monkeypatch.setattr(choice_files, "_own_folders", [])
     yield tmp_path / "own"
-    compose.environment_choice.cache_clear()
+    choice_files.environment_choice.cache_clear()
 
 
 def test_all_five_are_typed_choices(plugin: str) -> None:
@@ -390,7 +391,7 @@ def test_environments_and_experiments_of_ones_own(own_folder: Path) -> None:
     overrides = check_overrides([search, "env=mine", "experiment=mine"])
     cfg = compose_config(overrides)
     assert (cfg.env.id, cfg.env.kwargs, cfg.total_steps) == ("Pendulum-v1", {"g": 9.0}, 77)
-    assert "mine" in compose.choices("env")
+    assert "mine" in choice_files.choices("env")
     with pytest.raises(UserError, match=r"did you mean 'mine'"):
         check_overrides([search, "experiment=mien"])
 

@@ -7,8 +7,9 @@ import pytest
 
 from snnrl.envs import nearest_id
 from snnrl.errors import UserError
-from snnrl.experiment.config.compose import check_override, choices
+from snnrl.experiment.config.choice_files import choices
 from snnrl.experiment.config.nodes import NODES, setting_types
+from snnrl.experiment.config.overrides import check_override
 from snnrl.experiment.config.suggest import ALIASES, CHOICES, suggest_number
 from snnrl.train import main
 

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnrl.analysis.run_folders import find_runs
 from snnrl.errors import UserError
-from snnrl.experiment.config.compose import CONFIG_DIR, choices, compose_config
+from snnrl.experiment.config.choice_files import CONFIG_DIR, choices
+from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.folder.run_folder import RunFolder

@@ -218,6 +218,7 @@ def test_what_does_not_change_learning_does_not_change_the_folder() -> None:
     assert set(NOT_SETTINGS) == {
         "seed",
         "total_steps",
+        "epochs",
         "tracking",
         "checkpoint",
         "results_dir",

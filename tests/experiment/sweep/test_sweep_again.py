@@ -90,10 +90,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     reasons: list[str] = []
     original = Supervisor._evaluate
 
-    def evaluate(supervisor: Supervisor, step: int) -> None:
+    def evaluate(supervisor: Supervisor, step: int) -> float:
         if step == 50 and reasons:
             raise ArithmeticError(reasons.pop(0))
-        original(supervisor, step)
+        return original(supervisor, step)
 
     monkeypatch.setattr(Supervisor, "_evaluate", evaluate)
     return reasons
