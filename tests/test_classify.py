@@ -142,6 +142,7 @@ def test_a_stopped_run_resumes_bit_for_bit(
     assert_same_tables_and_models(ours, whole(*method))
 
 
+@pytest.mark.slow
 def test_a_longer_run_is_the_same_as_one_that_was_asked_for_at_first(
     whole: Callable[..., RunFolder], tmp_path: Path
 ) -> None:
@@ -150,6 +151,7 @@ def test_a_longer_run_is_the_same_as_one_that_was_asked_for_at_first(
     assert_same_tables_and_models(folder_of(tmp_path, *CARE), whole(*CARE))
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -228,6 +230,7 @@ def test_what_a_setting_is() -> None:
     assert label(third) == "classifier-spiking-lif-carebn-algo.batch_size=32"
 
 
+@pytest.mark.slow
 def test_compare_and_evaluate_read_it(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,6 +246,7 @@ def test_compare_and_evaluate_read_it(
         assert f"error: {refused[0]}: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_early_exit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert classify(tmp_path, "bn=bntt", "epochs=1", "encoder=poisson") == 0
     run = folder_of(tmp_path, "bn=bntt", "epochs=1", "encoder=poisson")
@@ -262,6 +266,7 @@ def test_reproduce_makes_it_again(
     assert "python -m snnrl.classify " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["-m", *command(tmp_path, "bn=vanilla,none", "epochs=1", "data.examples=8")]
     with patch("snnrl.experiment.run.seconds_for", return_value=1.0):

@@ -212,6 +212,7 @@ def test_mistakes_end_in_one_line(
     assert not (tmp_path / "compare").exists()
 
 
+@pytest.mark.slow
 def test_a_baseline_of_which_all_runs_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,7 @@ def test_its_evaluations_are_those_of_our_ordinary_agent(script, tmp_path):
     assert stock.read_text() == ours.read_text()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("changes", "key"),
     [

@@ -212,6 +212,7 @@ def test_a_signal_in_the_last_evaluation_of_a_run_lets_it_finish_and_ends_the_sw
     assert capsys.readouterr().out.splitlines()[-1] == "2 runs: 1 done, 1 skipped"
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_sweep_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,6 +267,7 @@ def test_it_says_how_long_it_will_take_and_where_the_run_is(
     assert steps_in(folder, "evaluations") == [0, 30]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_folder_for_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +319,7 @@ def test_readers_that_go_away(streams: list[str], tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("DONE"))) == 1
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_process_of_its_own(tmp_path: Path) -> None:
     process = start(tmp_path, "bn=carbn")
     out, err = process.communicate(timeout=100)

@@ -245,6 +245,7 @@ def test_silent_layers_learn() -> None:
     assert wrong_choices(STRONG) < 0.35
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("with_sign", [0.0, -1.0])
 def test_they_do_not_without_it_or_with_the_wrong_sign(
     with_sign: float, monkeypatch: pytest.MonkeyPatch

@@ -92,7 +92,7 @@ def test_every_configured_algorithm_is_an_agent():
     assert sorted(AGENTS) == choices("algo")
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", AGENTS)
 def test_settings_without_effect_are_a_normalisations(algo):
     known = {key for bn in choices("bn") for key in compose_config([f"bn={bn}"]).bn}

@@ -156,7 +156,7 @@ def test_recalibration_pools_the_mixture_and_draws_from_no_other_generator(algo)
     assert all(layer.moving_mean.any() for layer in norm_layers(agent.critic))
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("critic", CRITICS)
 @pytest.mark.parametrize("algo", ALGORITHMS)

@@ -54,6 +54,7 @@ def test_not_while_predicting_or_evaluating(algo):
     assert_unmoved(agent, before)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", ["td3", "ddpg"])
 def test_not_in_the_targets_pass_nor_the_critics_update(algo):
     agent = trained(algo)

@@ -310,6 +310,7 @@ def test_stable_baselines3_would_train_on_wrong_statistics_and_is_refused(algo):
         agent.learn(32)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_errors_and_gains_are_logged_by_layer(algo):
     agent = small(algo, "ca_only").learn(32)
@@ -340,6 +341,7 @@ class Pictures(Match):
         return self.observation
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("algo", "critic"), [("dqn", None), ("ppo", None), ("ppo", "ann")])
 def test_convolutions_are_normalised_too(algo, critic, tmp_path):
     conv = dict(channels=[3, 4], kernels=[3, 2], strides=[1, 1])

@@ -157,6 +157,7 @@ def test_a_rate_term_lowers_the_rate(variant: str) -> None:
     assert rates[1] < rates[0]
 
 
+@pytest.mark.slow
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", ["td3", "ddpg", "sac", "dqn", "ppo"])
 def test_a_balance_term_lowers_the_imbalance_of_every_spiking_part(variant: str) -> None:

@@ -49,6 +49,7 @@ def test_every_algorithm_is_here() -> None:
     assert set(CASES) == set(AGENTS)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algorithm", CASES)
 def test_the_scale_of_each_gradient_step(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = agent_of(algorithm, surrogate=dict(name="atan", scale=1.0, scale_end=3.0))
@@ -69,6 +70,7 @@ def test_the_scale_of_each_gradient_step(algorithm: str, monkeypatch: pytest.Mon
     assert seen[-1][0] == steps
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("algorithm", CASES)
 def test_a_saved_agent_has_the_scale_of_its_last_update(algorithm: str) -> None:
     agent = agent_of(algorithm, surrogate=dict(name="tanh", scale=5.0, scale_end=1.0))

@@ -127,6 +127,7 @@ def test_the_wrapper_that_is_at_fault_is_named() -> None:
     assert str(refusal.value).endswith(f"{FIVE} ({line_of(own_envs.FourValues.step)}")
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -239,6 +240,7 @@ def test_a_generator_of_its_own_goes_on_where_it_was(name: str) -> None:
         np.testing.assert_array_equal(env.step(action)[0], other.step(action)[0])
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("name", "words"),
     [

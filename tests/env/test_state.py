@@ -61,7 +61,7 @@ def test_a_restored_environment_goes_on_identically(env_id: str, steps: int) -> 
     assert_they_go_on_alike(original, restored, actions[steps:])
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("env_id", "observation"), DISCRETE)
 def test_a_restored_game_goes_on_identically(env_id: str, observation: str) -> None:
     """From several moments, because a forgotten sticky action shows in one of four only."""

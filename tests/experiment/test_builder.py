@@ -156,6 +156,7 @@ def test_auto_is_decided_where_a_run_goes_on(
     assert all(torch.equal(v, theirs[k]) for k, v in loaded.policy.state_dict().items())
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("asked", "becomes"), [("auto", "native"), ("naive", "naive")])
 def test_a_model_keeps_the_kernel_that_was_asked_for(
     asked: str, becomes: str, tmp_path: Path

@@ -81,6 +81,7 @@ def test_every_step_of_both_clocks(tmp_path: Path) -> None:
     assert after_rows(folder) == {25, 50}
 
 
+@pytest.mark.slow
 def test_phases_and_data_of_the_statistics_error(tmp_path: Path) -> None:
     rows = rows_of(run(tmp_path, "bn.recalibrate_every=50"), "statistics_error")
     found = {(int(r["timesteps"]), r["phase"], r["data"]) for r in rows}
@@ -136,6 +137,7 @@ def generators(folder: RunFolder) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_identical_and_seeds_differ(tmp_path: Path) -> None:
     first, again = run(tmp_path / "a"), run(tmp_path / "b")
     other = run(tmp_path / "a", "seed=1")
@@ -240,6 +242,7 @@ def test_a_spiking_critic_beside_an_ordinary_actor(tmp_path: Path) -> None:
     assert after_rows(folder) == {50, 100}
 
 
+@pytest.mark.slow
 def test_dqn_on_images(tmp_path: Path) -> None:
     pytest.importorskip("minatar")
     folder = run(

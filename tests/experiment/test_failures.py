@@ -95,6 +95,7 @@ def test_an_environment_that_fails_while_steps_are_timed(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_cannot_go_on_stays_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

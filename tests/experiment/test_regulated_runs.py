@@ -45,6 +45,7 @@ def log_gain(folder: RunFolder) -> float:
     return float(found[0])
 
 
+@pytest.mark.slow
 def test_evaluations_that_are_due_move_the_global_gain(tmp_path: Path) -> None:
     short = settings("algo.learning_starts=10", "total_steps=45")
     assert train(tmp_path, *short) == 0

@@ -53,6 +53,7 @@ def test_a_balance_by_hand() -> None:
     assert nothing == 0 and silent.grad.isfinite().all()
 
 
+@pytest.mark.quick_cases(9)
 @pytest.mark.parametrize("name", ["balance", "rate"])
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_descent_lowers_a_term(name: str, neuron: str) -> None:

@@ -79,6 +79,7 @@ def test_compiled_networks_count_the_same(neuron: Any) -> None:
     torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("neuron", names("neuron"))
 def test_a_penalty_on_rates_lowers_them(neuron: str) -> None:
     """Of negative spikes too, which a penalty on outputs would multiply."""

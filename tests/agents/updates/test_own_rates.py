@@ -47,7 +47,7 @@ def rates_of(agent: Any) -> dict[Tensor, float]:
     return found
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("variant", SPIKING)
 def test_it_is_kept_while_the_weights_learn_by_a_schedule(variant: str) -> None:
     agent = agent_of(variant, learning_rate=lambda progress: 1e-3 * progress + 1e-5)

@@ -18,7 +18,7 @@ from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.shape import LayerShape
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("bn", ["tdbn", "bntt"])
 @pytest.mark.parametrize(
     ("given", "refused"),

@@ -102,7 +102,7 @@ SUGGESTIONS = {
 }
 
 
-@pytest.mark.quick_cases(39)
+@pytest.mark.quick_cases(21)
 @pytest.mark.parametrize("mistake", SUGGESTIONS)
 def test_suggestions(mistake: str) -> None:
     with pytest.raises(UserError) as refusal:

@@ -75,7 +75,7 @@ def test_every_experiment_has_a_name_of_its_own(experiment: str) -> None:
     assert re.search(r"^experiment_name: \w+$", text, re.MULTILINE)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", ["a/b", "..", "a b", "x" * 41, "'a\nb'", "é" * 41, "-"])
 def test_a_name_that_is_none(name: str) -> None:
     cfg = compose_config()

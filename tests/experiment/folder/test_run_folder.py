@@ -439,6 +439,7 @@ def test_settings_that_an_ordinary_actor_has_no_use_for_change_nothing() -> None
     assert label(plain) == label(other) == "td3-ann-none"
 
 
+@pytest.mark.slow
 def test_a_finished_run_without_its_checkpoint_is_not_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

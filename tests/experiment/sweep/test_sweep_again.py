@@ -192,6 +192,7 @@ def test_a_run_that_is_half_written_starts_afresh(tmp_path: Path) -> None:
     assert train(tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_a_history_that_cannot_be_read_is_one_line_and_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
