@@ -237,3 +237,36 @@ def test_what_does_not_fit_is_refused(algo):
 def test_other_algorithms_have_none(kind, env):
     with pytest.raises((UserError, TypeError), match="joint_pass"):
         kind("SpikingPolicy", env(), joint_pass=True)
+
+
+def mean_reward(agent: Any) -> float:
+    """Mean over 300 steps of the agent's own actions; always acting 0 has -0.67."""
+    env = Follow()
+    observation, _ = env.reset(seed=9)
+    rewards = []
+    for _ in range(300):
+        action, _ = agent.predict(observation, deterministic=True)
+        observation, reward, _, truncated, _ = env.step(action)
+        rewards.append(reward)
+        if truncated:
+            observation, _ = env.reset()
+    return float(np.mean(rewards))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["td3", "sac"])
+def test_it_learns(algo):
+    critic = dict(name="ann", bn=dict(name="renorm", warmup=100))
+    bn = dict(name="carebn", recalibrate_every=None)
+    agent = small(
+        algo,
+        policy_kwargs=dict(net_arch=[32, 32], bn=bn, critic=critic, kernel="native"),
+        learning_rate=1e-3,
+        batch_size=64,
+        gamma=0.5,
+        learning_starts=100,
+        buffer_size=5_000,
+        **JOINT,
+    )
+    assert mean_reward(agent) < -0.4
+    assert mean_reward(agent.learn(1_500)) > -0.2
