@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
-from snnrl.nn.encoders import Encoder, encoders_of_images
+from snnrl.nn.encoders import Encoder, encoders_of_images, shape_of_step
 from snnrl.nn.layers import LayerParts, SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy
@@ -43,7 +43,8 @@ class SpikingNetwork(Compilable):
     PopSAN (Tang et al. 2020) and CaRe-BN (arXiv 2509.23791). With ``readout="linear"`` a
     :class:`SpikeCountReadout` follows the last hidden layer: CaRe-BN's discrete control.
 
-    :param inputs: number of inputs, or the shape ``(C, H, W)`` of images (direct coding only)
+    :param inputs: number of inputs, the shape ``(C, H, W)`` of images, or ``(T, C, H, W)`` of
+        frames for an encoder that takes a time axis, flattened if there are no convolutions
     :param outputs: number of outputs
     :param hidden: neurons of each hidden layer
     :param neuron: name, class, or ``dict(name=..., **parameters)`` with either
@@ -60,7 +61,8 @@ class SpikingNetwork(Compilable):
     :param input_range: lowest and highest input, for encoders that scale
     :param regulation: name, class or mapping of what moves the firing thresholds
     :raises UserError: unknown name or parameter, a size below 1, images without convolutions or
-        with population coding, a regulation without a spiking layer, or a kernel without its
+        with population coding, a time axis that the encoder does not take or that is missing or of
+        another length, a regulation without a spiking layer, or a kernel without its
         compiler or that does not know the neuron;
         from a pass, a module that was replaced or has hooks where the kernel would leave it out
     """
@@ -95,8 +97,10 @@ class SpikingNetwork(Compilable):
         check_size("population", population)
         if min(hidden, default=1) < 1:
             raise UserError(f"net_arch={min(hidden)}: expected at least 1")
+        whole = (inputs,) if isinstance(inputs, int) else tuple(inputs)
+        shape = shape_of_step(encoder, whole, time_steps)
         images = not isinstance(inputs, int)
-        if images and conv is None:
+        if images and conv is None and shape == whole:
             raise UserError(
                 f"conv=None: inputs of shape {inputs} are images; expected "
                 "dict(channels=[...], kernels=[...], strides=[...])"
@@ -112,15 +116,15 @@ class SpikingNetwork(Compilable):
         self.encoder: Encoder = build(
             "encoder",
             encoder,
-            inputs=inputs if isinstance(inputs, int) else math.prod(inputs),
+            inputs=math.prod(shape),
             time_steps=time_steps,
             input_range=input_range,
         )
         parts = LayerParts(neuron, surrogate, norm, time_steps, regulated=regulation is not None)
         self.conv: SpikingConvolutions | nn.Identity = nn.Identity()
         features = self.encoder.features
-        if conv is not None and not isinstance(inputs, int):
-            self.conv = SpikingConvolutions(inputs, parts, **conv_lists(conv))
+        if conv is not None:
+            self.conv = SpikingConvolutions(shape, parts, **conv_lists(conv))
             features = self.conv.features
         widths = [features, *hidden]
         if readout == "population":

@@ -21,9 +21,10 @@ def tiny(bn: Any = "carebn", **changes: Any) -> SpikingNetwork:
         population=3,
         kernel="naive",
     )
+    inputs = changes.pop("inputs", 3)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return SpikingNetwork(3, 2, norm=make_strategy(bn), **arguments | changes)
+        return SpikingNetwork(inputs, 2, norm=make_strategy(bn), **arguments | changes)
 
 
 def observations(seed: int = 0, batch: int = 32) -> torch.Tensor:

@@ -56,7 +56,7 @@ class SpikingActorCritic(BasePolicy):
         **kwargs: Any,
     ):
         self.options = SpikingOptions.take(kwargs, observation_space, self.stock, without=["conv"])
-        if len(observation_space.shape or ()) == 3:
+        if len(observation_space.shape or ()) == 3 or self.options.takes_time:
             raise UserError(
                 f"SpikingPolicy: images {observation_space.shape} are for DQN and PPO; "
                 "expected an environment that observes a vector"

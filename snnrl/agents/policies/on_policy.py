@@ -222,7 +222,10 @@ class SpikingPolicy(NormalisablePolicy):
         ordinary = self.options.ordinary()
         self.actor_norm = ordinary_strategy(ordinary["bn"])
         self.critic_norm = critic_strategy(ordinary["critic"])
-        self.own_conv = self.options.given["conv"]
+        only_spiking = self.options.spiking_actor and self.options.spiking_critic
+        # Ordinary convolutions know no time axis.
+        framed = self.options.takes_time and only_spiking
+        self.own_conv = None if framed else self.options.given["conv"]
         hidden = hidden_layers([256, 256] if net_arch is None else net_arch, "vf")
         super().__init__(observation_space, action_space, lr_schedule, hidden, **kwargs)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import conv_lists
+from snnrl.nn.encoders import shape_of_step, takes_time
 from snnrl.nn.networks import SpikingNetwork, check_size
 from snnrl.nn.norm import NormStrategy, make_strategy
 from snnrl.nn.ordinary import ordinary_strategy
@@ -129,6 +130,10 @@ class SpikingOptions:
             N_CRITICS.check("n_critics", kwargs["n_critics"])
         given = {key: kwargs.pop(key) for key in ours if key in kwargs}
         options = cls(given, observation_space)
+        if cls.flattens_images or options.takes_time:
+            spikes = options.spiking_actor
+            time_steps = options.given["time_steps"] if spikes else options.critic_time_steps
+            shape_of_step(options.given["encoder"], observation_space.shape or (), time_steps)
         if options.given["conv"] is not None:
             given_extractor = kwargs.get("features_extractor_class", UnflattenedExtractor)
             if given_extractor is not UnflattenedExtractor:
@@ -205,6 +210,11 @@ class SpikingOptions:
         return _loss_terms("critic losses", self._critic_losses)
 
     @property
+    def takes_time(self) -> bool:
+        """Whether observations have a time axis: frames ``[T, C, H, W]``."""
+        return takes_time(self.given["encoder"])
+
+    @property
     def encoder_scales(self) -> bool:
         """Whether the encoder scales observations that are bytes."""
         chosen = component("encoder", split_spec(self.given["encoder"], "encoder")[0])
@@ -235,7 +245,7 @@ class SpikingOptions:
         losses: Any = None,
         **changes: Any,
     ) -> SpikingNetwork:
-        given = self.given
+        given, shape = self.given, self.observation_space.shape
         losses = self._losses if losses is None else losses
         chosen = given["readout"] if readout is None else readout
         arguments: dict[str, Any] = {
@@ -244,7 +254,7 @@ class SpikingOptions:
             **changes,
         }
         network = SpikingNetwork(
-            self.observation_space.shape if given["conv"] is not None else features,
+            features if given["conv"] is None and not self.takes_time else shape,
             outputs,
             hidden,
             neuron=given["neuron"],

@@ -30,7 +30,7 @@ from snnrl.experiment.config.choices import (
 )
 from snnrl.experiment.episode_starts import AdditiveStarts, EpisodeStarts
 from snnrl.nn.convolution import convolved_shapes
-from snnrl.nn.encoders import encoders_of_images
+from snnrl.nn.encoders import encoders_of_images, shape_of_step, takes_time
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.shape import LayerShape
 from snnrl.run_format.settings import CAME_LATER
@@ -114,7 +114,11 @@ def _check_actions(cfg: DictConfig, space: spaces.Space[Any]) -> None:
 
 
 def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
-    if not isinstance(space, spaces.Box) or len(space.shape) not in (1, 3):
+    framed = bool(spiking_parts(cfg)) and takes_time(cfg.encoder.name)
+    if framed and isinstance(space, spaces.Box):
+        for part in spiking_parts(cfg).values():
+            shape_of_step(cfg.encoder.name, space.shape, part.time_steps)
+    elif not isinstance(space, spaces.Box) or len(space.shape) not in (1, 3):
         raise UserError(
             f"env.id={cfg.env.id}: observes {_shown(space)}; expected one-dimensional Box "
             "observations, which env.wrappers=[FlattenObservation] makes, or images"
@@ -128,7 +132,11 @@ def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
                 f"{space.shape[0]} numbers; expected conv=none"
             )
         return
-    _check_images(cfg, space)
+    _check_reader(cfg, space)
+    if framed:
+        _check_frames(cfg, space)
+    else:
+        _check_images(cfg, space)
 
 
 def check_widths(cfg: DictConfig, actions: Any) -> None:
@@ -154,13 +162,29 @@ def check_widths(cfg: DictConfig, actions: Any) -> None:
                 raise UserError(str(error).replace("bn.", f"{key}.", 1)) from None
 
 
-def _check_images(cfg: DictConfig, space: spaces.Box) -> None:
+def _check_reader(cfg: DictConfig, space: spaces.Box) -> None:
     if not agent_class(cfg).reads_images:
         fitting = [name for name, agent in AGENTS.items() if agent.reads_images]
         raise UserError(
             f"algo={cfg.algo.name}: takes a vector of numbers, and env.id={cfg.env.id} observes "
             f"images {space.shape}; expected algo={' or algo='.join(fitting)}"
         )
+
+
+def _check_frames(cfg: DictConfig, space: spaces.Box) -> None:
+    if cfg.conv.name == "none":
+        return
+    for part in ("actor", "critic"):
+        if cfg[part].name == "ann":
+            raise UserError(
+                f"conv={cfg.conv.name}: the ordinary {part} convolves images, and env.id="
+                f"{cfg.env.id} observes frames {space.shape}; expected conv=none, or "
+                f"{part}=spiking"
+            )
+    convolved_shapes(space.shape[1:], **convolutions(cfg.conv))
+
+
+def _check_images(cfg: DictConfig, space: spaces.Box) -> None:
     if space.dtype != np.uint8:
         raise UserError(
             f"env.id={cfg.env.id}: observes {_shown(space)}; expected images of bytes (uint8)"

@@ -43,7 +43,7 @@ class StraightThrough(torch.autograd.Function):
 class Encoder(nn.Module):
     """``forward(observation[B, D]) -> [T, B, features]``.
 
-    :param inputs: number of observations D
+    :param inputs: number of observations D; with a time axis, those of one step
     :param time_steps: number of time steps T
     :param input_range: lowest and highest observation, where they need scaling
     """
@@ -55,6 +55,10 @@ class Encoder(nn.Module):
 
     takes_images = False
     """True if it can precede convolutions."""
+
+    takes_time = False
+    """True if its inputs have a time axis, which is the network's: ``[B, T, C, H, W]``, or
+    flattened ``[B, T * D]``."""
 
     compiles = True
     """False if it cannot be part of compiled code, which is then called with its spikes."""
