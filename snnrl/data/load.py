@@ -8,25 +8,28 @@ from importlib import import_module
 from snnrl.data.sets import DataSet
 from snnrl.errors import UserError, expect
 
-NAMES = ("digits", "mnist", "cifar10")
+NAMES = ("digits", "mnist", "cifar10", "dvs_cifar10")
 """Choices of ``data=``, each a module of this package."""
 
-OF_FILES = ("mnist", "cifar10")
+OF_FILES = ("mnist", "cifar10", "dvs_cifar10")
 
 
 @lru_cache(1)
-def load_data(name: str, root: str | None = None, examples: int | None = None) -> DataSet:
+def load_data(
+    name: str, root: str | None = None, examples: int | None = None, **settings: int
+) -> DataSet:
     """Return a data set; the same object while nothing else is asked for.
 
     :param name: one of :data:`NAMES`
     :param root: folder of its files, if it has some
     :param examples: number of training examples, the first ones; ``None``: all
+    :param settings: others of this set
     :raises UserError: no such set, its library is not installed, its files are not there and
         cannot be fetched, too few examples, or a label that is no class
     """
     expect("data", name, NAMES)
     arguments = [root] if name in OF_FILES else []
-    data: DataSet = import_module(f"snnrl.data.{name}").load(*arguments)
+    data: DataSet = import_module(f"snnrl.data.{name}").load(*arguments, **settings)
     where = f"data={name}" if root is None else f"data.root={root}: {name}"
     data.check(where)
     if examples is not None:

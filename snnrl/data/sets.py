@@ -13,7 +13,7 @@ from snnrl.errors import UserError
 class Split(NamedTuple):
     """Examples to learn from, or to test with.
 
-    :param inputs: images of bytes ``[n, C, H, W]``
+    :param inputs: bytes: images ``[n, C, H, W]``, or frames ``[n, T, C, H, W]``
     :param labels: their classes ``[n]``, from 0
     """
 

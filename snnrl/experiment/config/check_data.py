@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from snnrl.data import DataSet, load_data
@@ -9,7 +11,7 @@ from snnrl.errors import UserError
 from snnrl.experiment.config.check_spaces import check_widths
 from snnrl.experiment.config.choices import convolutions, spiking_parts
 from snnrl.nn.convolution import convolved_shapes
-from snnrl.nn.encoders import encoders_of_images
+from snnrl.nn.encoders import encoders_of_images, shape_of_step, takes_time
 
 
 def data_of(cfg: DictConfig) -> DataSet:
@@ -17,8 +19,8 @@ def data_of(cfg: DictConfig) -> DataSet:
 
     :raises UserError: it is not there, or has other examples than the configuration says
     """
-    root = OmegaConf.select(cfg, "data.root")
-    return load_data(cfg.data.name, root, cfg.data.examples)
+    arguments: Any = OmegaConf.to_container(cfg.data, resolve=True)
+    return load_data(**arguments)
 
 
 def check_data(cfg: DictConfig) -> None:
@@ -26,12 +28,15 @@ def check_data(cfg: DictConfig) -> None:
 
     :raises UserError: it is not there, or the network cannot
     """
+    _check_steps(cfg)
     data = data_of(cfg)
     check_widths(cfg, data.action_space)
     shape = data.observation_space.shape
+    if spiking_parts(cfg):
+        shape = shape_of_step(cfg.encoder.name, shape, cfg.actor.time_steps)
     if cfg.conv.name == "none":
         return
-    if spiking_parts(cfg):
+    if spiking_parts(cfg) and not takes_time(cfg.encoder.name):
         fitting = encoders_of_images()
         if cfg.encoder.name not in fitting:
             raise UserError(
@@ -39,3 +44,21 @@ def check_data(cfg: DictConfig) -> None:
                 f"images; expected encoder={' or encoder='.join(fitting)}, or conv=none"
             )
     convolved_shapes(shape, **convolutions(cfg.conv))
+
+
+def _check_steps(cfg: DictConfig) -> None:
+    """Refuse another number of frames than of time steps, and convolutions of frames without
+    spikes, before the data set is read."""
+    frames = OmegaConf.select(cfg, "data.frames")
+    if frames is None:
+        return
+    if not spiking_parts(cfg):
+        if cfg.conv.name != "none":
+            raise UserError(
+                f"conv={cfg.conv.name}: an ordinary network convolves images, and data="
+                f"{cfg.data.name} shows frames; expected conv=none, or actor=spiking"
+            )
+    elif frames != cfg.actor.time_steps:
+        raise UserError(
+            f"data.frames={frames}: actor.time_steps is {cfg.actor.time_steps}; expected as many"
+        )

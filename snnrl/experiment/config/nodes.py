@@ -31,6 +31,7 @@ from snnrl.experiment.config.schema import (
     DQNConfig,
     EncoderConfig,
     EnvConfig,
+    EventsConfig,
     FilesConfig,
     KernelConfig,
     LossConfig,
@@ -127,6 +128,7 @@ NODES: dict[str, dict[str, type]] = {
         "digits": DataConfig,
         "mnist": FilesConfig,
         "cifar10": FilesConfig,
+        "dvs_cifar10": EventsConfig,
     },
     "algo": {
         "td3": TD3Config,

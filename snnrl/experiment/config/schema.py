@@ -205,6 +205,16 @@ class FilesConfig(DataConfig):
 
 
 @dataclass
+class EventsConfig(FilesConfig):
+    """A data set of events, which are counted in frames."""
+
+    frames: int = option("frames of an input, as many as time steps", minimum=1)
+    size: int = option(
+        "cells on each side of a frame, at most the sensor's pixels", minimum=1, maximum=128
+    )
+
+
+@dataclass
 class ActorConfig:
     """Settings shared by all actors; an ordinary actor has no others, and ``bn``."""
 
