@@ -200,13 +200,13 @@ class SpikingAgent(SavedAgent):
         :param mean_return: mean return of the evaluation's episodes
         :raises UserError: not a finite number
         """
-        value = float(mean_return)
-        if not math.isfinite(value):
-            raise UserError(f"mean_return={value}: expected a finite number")
         networks = [m for part in self.parts().values() for m in part.modules()]
         regulations = [m for m in networks if isinstance(m, Regulation)]
         if not regulations:
             return
+        value = float(mean_return)
+        if not math.isfinite(value):
+            raise UserError(f"mean_return={value}: expected a finite number")
         progress = relative_progress(value, self.returns_so_far)
         lowest, highest = self.returns_so_far or (value, value)
         self.returns_so_far = [min(lowest, value), max(highest, value)]

@@ -147,6 +147,8 @@ class Classifier(MinibatchAgent):
         )
         callback.on_training_start(locals(), globals())
         assert self.env is not None
+        # Each update is told the progress before it, the first one of a later ``learn`` too.
+        self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
         while self.num_timesteps < total_timesteps:
             callback.on_rollout_start()
             (labels,) = self.env.get_attr("labels")
@@ -170,7 +172,7 @@ class Classifier(MinibatchAgent):
         :param inputs: ``[B, ...]``
         :param labels: classes ``[B]``
         """
-        self.policy.set_training_mode(True)
+        self._begin_update()
         self._update_learning_rate(self.policy.optimizer)
         observations, _ = self.policy.obs_to_tensor(inputs)
         classes = torch.as_tensor(labels, device=self.device)

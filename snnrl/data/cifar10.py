@@ -26,8 +26,8 @@ def load(root: str) -> DataSet:
     """
     sets = torchvision_sets("cifar10")
 
-    def both(fetch: bool) -> list[Any]:
-        return [sets.CIFAR10(root, train=train, download=fetch) for train in (True, False)]
+    def both(place: str, fetch: bool) -> list[Any]:
+        return [sets.CIFAR10(place, train=train, download=fetch) for train in (True, False)]
 
     train, test = (
         Split(np.ascontiguousarray(each.data.transpose(0, 3, 1, 2)), np.array(each.targets))

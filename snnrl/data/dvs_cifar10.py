@@ -38,10 +38,10 @@ def load(root: str, frames: int, size: int) -> DataSet:
     """
     tonic_sets, read = _tonic()
 
-    def files(fetch: bool) -> list[Path]:
+    def files(place: str, fetch: bool) -> list[Path]:
         if fetch:
-            tonic_sets.CIFAR10DVS(root)
-        found = sorted((Path(root).expanduser() / FOLDER).rglob("*.aedat4"))
+            tonic_sets.CIFAR10DVS(place)
+        found = sorted((Path(place) / FOLDER).rglob("*.aedat4"))
         if not found:
             raise FileNotFoundError("no .aedat4 files")
         return found

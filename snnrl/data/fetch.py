@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from snnrl.errors import UserError
@@ -28,18 +28,20 @@ def torchvision_sets(data: str) -> Any:
         ) from None
 
 
-def from_folder(root: str, data: str, folder: str, load: Callable[[bool], Any]) -> Any:
+def from_folder(root: str, data: str, folder: str, load: Callable[[str, bool], Any]) -> Any:
     """Return what ``load`` gives: of files that are there, or else of files that it fetches.
+
+    Files are fetched beside their place and moved there when they are whole.
 
     :param root: folder of data sets
     :param data: the data set, for the error
     :param folder: the data set's own folder in ``root``
-    :param load: called with whether to fetch
+    :param load: called with a folder of data sets, and whether to fetch into it
     :raises UserError: the files are not there and cannot be fetched; nothing is left behind
     """
     place = Path(root).expanduser()
     try:
-        return load(False)
+        return load(str(place), False)
     except Exception as problem:
         missing = problem
     if (place / folder).exists():
@@ -48,8 +50,8 @@ def from_folder(root: str, data: str, folder: str, load: Callable[[bool], Any]) 
             f"({one_line(missing)}); expected its files there, or the folder removed to fetch them"
         )
     try:
-        with _nothing_left(place, place / folder):
-            return load(True)
+        _fetch(place, folder, load)
+        return load(str(place), False)
     except Exception as problem:
         raise UserError(
             f"data.root={root}: {data} is not there and cannot be fetched ({one_line(problem)}); "
@@ -57,14 +59,16 @@ def from_folder(root: str, data: str, folder: str, load: Callable[[bool], Any]) 
         ) from None
 
 
-@contextmanager
-def _nothing_left(root: Path, folder: Path) -> Iterator[None]:
-    """Context whose failure removes the folder, and those above it that did not exist."""
-    made = [part for part in (root, *root.parents) if not part.exists()]
+def _fetch(place: Path, folder: str, load: Callable[[str, bool], Any]) -> None:
+    made = [part for part in (place, *place.parents) if not part.exists()]
     try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder}-", dir=place) as new:
+            load(new, True)
+            # Another process may have fetched the set meanwhile: whichever is there is loaded.
+            with suppress(OSError):
+                (Path(new) / folder).rename(place / folder)
+    finally:
         for part in made:
-            shutil.rmtree(part, ignore_errors=True)
-        raise
+            with suppress(OSError):  # Not empty: it has the set, or somebody else's files.
+                part.rmdir()

@@ -21,8 +21,8 @@ def load(root: str) -> DataSet:
     """
     sets = torchvision_sets("mnist")
 
-    def both(fetch: bool) -> list[Any]:
-        return [sets.MNIST(root, train=train, download=fetch) for train in (True, False)]
+    def both(place: str, fetch: bool) -> list[Any]:
+        return [sets.MNIST(place, train=train, download=fetch) for train in (True, False)]
 
     train, test = (
         Split(each.data.numpy()[:, None], each.targets.numpy().astype(np.int64))

@@ -39,6 +39,7 @@ CAME_LATER: dict[str, Any] = {
     "critic.bn.refresh_kl": None,
     "critic.bn": None,
     "critic.loss": None,
+    "critic.loss.side": "both",
     "critic.regulation": None,
     "evaluation.max_episode_steps": None,
     "seeding": "additive",

@@ -6,9 +6,11 @@ import io
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
-from snnrl.agents import AGENTS
+from snnrl.agents import AGENTS, Classifier
+from snnrl.data import DataSet, DataStream, Split
 from snnrl.nn.neurons.lif import LIF
 from snnrl.nn.schedule import Scheduled, scheduled_modules
 
@@ -68,6 +70,28 @@ def test_the_scale_of_each_gradient_step(algorithm: str, monkeypatch: pytest.Mon
         for values in found.values():
             assert values == pytest.approx([1 + 2 * now / steps] * len(values)) and values
     assert seen[-1][0] == steps
+
+
+def test_the_scale_of_each_gradient_step_of_a_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(32, 1, 2, 2), dtype=np.uint8)
+    split = Split(images, np.arange(32) % 3)
+    stream = DataStream(DataSet("made", 3, split, split), batch_size=8, generator=rng)
+    surrogate = dict(name="atan", scale=1.0, scale_end=3.0)
+    settings = dict(net_arch=[8], time_steps=2, kernel="naive", surrogate=surrogate)
+    settings["encoder"] = "direct"
+    agent = Classifier("SpikingPolicy", stream, policy_kwargs=settings, device="cpu")
+    seen, step = [], Classifier._step
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> None:
+        (found,) = scales(self).values()
+        seen.append(set(found))
+        step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Classifier, "_step", watched)
+    for _ in range(2):
+        agent.learn(32)
+    assert seen == [{1.0}, {1.5}, {2.0}, {2.5}] * 2
 
 
 @pytest.mark.quick_cases(2)

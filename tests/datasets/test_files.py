@@ -123,9 +123,9 @@ def test_a_label_outside_the_classes_is_refused(
 
 
 def test_a_set_that_is_not_there_names_its_folder(tmp_path: Path) -> None:
-    def load(fetch: bool) -> None:
+    def load(place: str, fetch: bool) -> None:
         if fetch:
-            (tmp_path / "new" / "data" / "MNIST" / "raw").mkdir(parents=True)
+            (Path(place) / "MNIST" / "raw").mkdir(parents=True)
         raise RuntimeError("no network\nmore")
 
     root = tmp_path / "new" / "data"
@@ -142,7 +142,7 @@ def test_a_half_set_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "MNIST").mkdir()
     asked = []
 
-    def load(fetch: bool) -> None:
+    def load(place: str, fetch: bool) -> None:
         asked.append(fetch)
         raise RuntimeError("no labels")
 
@@ -152,10 +152,31 @@ def test_a_half_set_is_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "MNIST").is_dir()
 
 
-def test_what_is_fetched_is_loaded(tmp_path: Path) -> None:
-    def load(fetch: bool) -> str:
-        if not fetch:
-            raise RuntimeError("not there")
-        return "data"
+def test_a_fetch_that_fails_leaves_the_files_of_others(tmp_path: Path) -> None:
+    root = tmp_path / "results" / "data"
 
-    assert from_folder(str(tmp_path), "mnist", "MNIST", load) == "data"
+    def load(place: str, fetch: bool) -> None:
+        if fetch:
+            (tmp_path / "results" / "run.csv").write_text("a run")
+            (root / "cifar").mkdir()
+        raise RuntimeError("no network")
+
+    with pytest.raises(UserError, match="cannot be fetched"):
+        from_folder(str(root), "mnist", "MNIST", load)
+    assert (tmp_path / "results" / "run.csv").read_text() == "a run"
+    assert [path.name for path in root.iterdir()] == ["cifar"]
+
+
+def test_what_is_fetched_is_loaded_from_its_place(tmp_path: Path) -> None:
+    def load(place: str, fetch: bool) -> str:
+        file = Path(place) / "MNIST" / "labels"
+        if fetch:
+            assert not (tmp_path / "data" / "MNIST").exists()
+            file.parent.mkdir()
+            file.write_text("digits")
+            (Path(place) / "archive.tar.gz").write_text("")
+        return file.read_text()
+
+    root = tmp_path / "data"
+    assert from_folder(str(root), "mnist", "MNIST", load) == "digits"
+    assert [path.name for path in root.iterdir()] == ["MNIST"]

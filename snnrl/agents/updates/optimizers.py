@@ -27,7 +27,7 @@ def separate_rates(optimizer: Optimizer, rates: Mapping[nn.Parameter, float]) ->
     :param optimizer: before its first step
     :param rates: learning rates by parameter, also of parameters of other optimisers
     """
-    for group in list(optimizer.param_groups):
+    for group in [group for group in optimizer.param_groups if OWN_RATE not in group]:
         own: dict[float, list[nn.Parameter]] = {}
         for parameter in group["params"]:
             if parameter in rates:
@@ -36,6 +36,7 @@ def separate_rates(optimizer: Optimizer, rates: Mapping[nn.Parameter, float]) ->
             group["params"] = [p for p in group["params"] if p not in rates]
         for rate, parameters in own.items():
             optimizer.add_param_group({**group, "params": parameters, "lr": rate, OWN_RATE: rate})
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
 
 
 def prepare_adam(optimizer: Optimizer, given: Mapping[str, Any], *, capturable: bool) -> None:

@@ -29,21 +29,26 @@ def check_data(cfg: DictConfig) -> None:
     :raises UserError: it is not there, or the network cannot
     """
     _check_steps(cfg)
+    _check_convolved(cfg)
     data = data_of(cfg)
     check_widths(cfg, data.action_space)
     shape = data.observation_space.shape
     if spiking_parts(cfg):
         shape = shape_of_step(cfg.encoder.name, shape, cfg.actor.time_steps)
-    if cfg.conv.name == "none":
+    if cfg.conv.name != "none":
+        convolved_shapes(shape, **convolutions(cfg.conv))
+
+
+def _check_convolved(cfg: DictConfig) -> None:
+    """Refuse convolutions behind an encoder of vectors, before the data set is read."""
+    if cfg.conv.name == "none" or not spiking_parts(cfg) or takes_time(cfg.encoder.name):
         return
-    if spiking_parts(cfg) and not takes_time(cfg.encoder.name):
-        fitting = encoders_of_images()
-        if cfg.encoder.name not in fitting:
-            raise UserError(
-                f"encoder={cfg.encoder.name}: takes a vector of numbers, and conv={cfg.conv.name} "
-                f"images; expected encoder={' or encoder='.join(fitting)}, or conv=none"
-            )
-    convolved_shapes(shape, **convolutions(cfg.conv))
+    fitting = encoders_of_images()
+    if cfg.encoder.name not in fitting:
+        raise UserError(
+            f"encoder={cfg.encoder.name}: takes a vector of numbers, and conv={cfg.conv.name} "
+            f"images; expected encoder={' or encoder='.join(fitting)}, or conv=none"
+        )
 
 
 def _check_steps(cfg: DictConfig) -> None:

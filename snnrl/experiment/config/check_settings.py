@@ -23,6 +23,7 @@ from snnrl.experiment.config.choices import (
     rollout_size,
     usual_normalisation,
 )
+from snnrl.experiment.config.nodes import root_of
 from snnrl.experiment.config.plugins import check_plugins
 from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.written import check_round_trip
@@ -152,7 +153,7 @@ def _check_normalisation(key: str, bn: DictConfig, cfg: DictConfig) -> None:
             "rollout, of algo.n_steps; expected auto, or null to refresh them by the update rule"
         )
     if isinstance(every, str) and not (refreshes and every == "auto"):
-        fits = "auto or null" if refreshes else "a number of environment steps, or null"
+        fits = "auto or null" if refreshes else f"a number of {root_of(cfg).step}s, or null"
         raise UserError(f"{key}.recalibrate_every={every}: expected {fits}")
     usual = usual_normalisation(bn.name)
     if rule != usual["rule"] and "rule" in facts.components()["bn"][bn.name].says:

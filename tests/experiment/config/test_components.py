@@ -12,10 +12,12 @@ from snnrl.experiment.config.choices import strategy_arguments
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.config.overrides import check_overrides
+from snnrl.experiment.config.schema import PLACES
 from snnrl.experiment.config.validate import validate
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.shape import LayerShape
+from snnrl.run_format.settings import CAME_LATER
 
 
 @pytest.mark.quick_cases(2)
@@ -197,6 +199,13 @@ def test_an_empty_place_of_the_critic_has_one_hash(place: str) -> None:
     assert settings_hash(OmegaConf.merge(plain, {"critic": before})) == settings_hash(written)
     del plain.critic.loss, plain.critic.regulation
     assert settings_hash(plain) == settings_hash(written)
+
+
+def test_settings_that_came_later_came_in_every_place() -> None:
+    for place, group in PLACES.items():
+        for key, value in CAME_LATER.items():
+            if key.rpartition(".")[0] == group and not key.endswith(".name"):
+                assert CAME_LATER[f"{place}.{key.rpartition('.')[2]}"] == value
 
 
 def test_no_loss_and_no_regulation_leave_the_hash_as_it_was() -> None:
