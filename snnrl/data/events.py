@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from snnrl.seeds import stream
+
 
 def event_frames(
     t: np.ndarray,
@@ -53,7 +55,7 @@ def split_by_class(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndar
     :param share: of the test split
     :param seed: decides which, and the orders
     """
-    generator = np.random.default_rng(seed)
+    generator = stream(seed, "split")
     train, test = [], []
     for label in np.unique(labels):
         drawn = generator.permutation(np.flatnonzero(labels == label))
