@@ -51,9 +51,13 @@ def kill(pid: int) -> None:
 
 
 def zombie(pid: int) -> bool:
-    """Whether a process has ended and nobody has asked for its status."""
+    """Whether a process has ended, with all its threads, and nobody has asked for its status.
+
+    A thread that still ends keeps the files of the process open, and with them a lock.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] == "Z"
+        ended = Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] == "Z"
+        return ended and len(os.listdir(f"/proc/{pid}/task")) == 1
     except OSError:
         return False
 
