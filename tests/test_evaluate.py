@@ -53,7 +53,7 @@ def test_returns_with_deviation_and_interval(run: Path, capsys: pytest.CaptureFi
     assert "best_model.zip after " in out
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 def test_the_same_twice_and_other_episodes_by_another_seed(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

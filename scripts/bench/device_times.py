@@ -155,7 +155,7 @@ def run(algo: str, kernel: str, options: Options, findings: Findings) -> None:
         synchronize()
         rate = count / (perf_counter() - began)
         findings.note(f"{algo} {name}: steps/s on HalfCheetah-v4", round(rate, 1))
-        if hasattr(agent, "losses"):
+        if hasattr(agent, "loss_log"):
             findings.note(f"{algo} {name}: losses", agent.loss_log.drain(agent.num_timesteps))
         profile = cProfile.Profile()
         profile.enable()

@@ -75,6 +75,7 @@ def test_evaluation_and_recalibration_are_independent(
     assert after_rows(folder) == {60}
 
 
+@pytest.mark.slow
 def test_every_step_of_both_clocks(tmp_path: Path) -> None:
     folder = run(tmp_path, "evaluation.every=25", "bn.recalibrate_every=25", "total_steps=50")
     assert steps_in(folder, "evaluations") == [0, 25, 50]
@@ -192,6 +193,7 @@ def layers(folder: RunFolder) -> set[str]:
     return {row["layer"] for row in rows_of(folder, "statistics_error")}
 
 
+@pytest.mark.slow
 def test_ppo_refreshes_between_rollouts_and_is_evaluated_there(tmp_path: Path) -> None:
     settings = ["algo=ppo", "algo.n_steps=20", "algo.batch_size=10", "total_steps=90"]
     folder = run(tmp_path, *settings, "critic=spiking")
@@ -220,7 +222,7 @@ def test_actor_and_critic_are_re_calibrated_by_their_own_clocks(tmp_path: Path) 
     assert {"firing_rate/critic.q0.encoder", "gain_mean/critic.q1.layer0"} <= progress.keys()
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "asked"),
     [(["algo=ppo"], False), (["algo=ppo", "bn=ca_only"], True), (["algo=td3"], True)],

@@ -83,7 +83,7 @@ def test_the_best_model_of_an_earlier_end_is_taken_back(
     assert_same_tables_and_models(extended, folder_of(tmp_path / "whole"))
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("total", [70, 130])
 def test_a_run_that_was_killed_between_its_last_checkpoint_and_its_end(
     total: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,6 +121,7 @@ def test_a_run_that_is_made_shorter_is_as_if_it_had_been_short(
     assert_same_tables_and_models(shorter, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "end", "killed"),
     [
@@ -151,7 +152,7 @@ def test_back_to_the_shorter_length_after_a_longer_run_was_killed(
     assert_same_tables_and_models(back, whole)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["evaluations", "statistics_error"])
 def test_back_to_the_shorter_length_after_one_table_alone_was_cut(
     table: str, tmp_path: Path

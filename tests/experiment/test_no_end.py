@@ -70,6 +70,7 @@ def signal_in(evaluation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Evaluator, "run", run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -228,7 +228,7 @@ def lose_all(path: Path) -> None:
     shutil.rmtree(path.parent.parent)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "damage"), [(12, flip), slow_case(12, lose_all), (28, lose), slow_case(28, cut)]
 )
@@ -270,6 +270,7 @@ def test_a_segment_that_is_lost_during_a_run_is_written_again(
 # Disk space
 
 
+@pytest.mark.slow
 def test_it_says_how_much_space_checkpoints_take(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -305,7 +306,7 @@ def test_more_than_is_free_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "expected more, or the run will stop when the disk is full" in disk_space(cfg, agent)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

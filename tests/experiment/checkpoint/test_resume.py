@@ -269,7 +269,7 @@ def test_handlers_are_put_back(tmp_path: Path, at_step: Stop) -> None:
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

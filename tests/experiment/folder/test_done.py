@@ -437,7 +437,7 @@ def test_a_run_that_an_earlier_version_ended_is_extended(
         assert (extended.path / table).read_bytes() == (whole.path / table).read_bytes()
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("knows_rows", [True, False])
 @pytest.mark.parametrize("extension", [None, 90])
 def test_the_end_of_an_earlier_version_s_run_is_reached_again(
