@@ -32,6 +32,7 @@ def script():
     return module
 
 
+@pytest.mark.slow
 def test_its_evaluations_are_those_of_our_ordinary_agent(script, tmp_path):
     settings = [*SETTINGS, CRITIC, f"results_dir={tmp_path}"]
     assert script.main(settings) == 0

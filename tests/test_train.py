@@ -65,6 +65,7 @@ def test_a_sweep_says_how_many_runs_the_machine_carries(
     )
 
 
+@pytest.mark.slow
 def test_every_seed_and_every_other_setting_of_a_sweep_is_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

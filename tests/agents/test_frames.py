@@ -59,6 +59,7 @@ def agent_of(algorithm: str, **policy: Any) -> Any:
     )
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
 @pytest.mark.parametrize("conv", [CONV, None])
 def test_an_agent_learns(algorithm: str, conv: Any) -> None:
@@ -148,6 +149,7 @@ def test_from_the_shell(env: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -177,6 +177,7 @@ def test_a_run(actor: str, tonic: Any, tmp_path: Path) -> None:
     assert [(row["timesteps"], row["length"]) for row in rows] == [("0", "10"), ("80", "10")]
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -128,6 +128,7 @@ def test_sums_of_seeds_do_not() -> None:
     assert covered(AdditiveStarts, continuous=True) > 0.91
 
 
+@pytest.mark.slow
 def test_critic_and_actor_are_recalibrated_from_other_minibatches(tmp_path: Path) -> None:
     settings = ["critic=spiking", "env=pendulum", "total_steps=45"]
     assert train(tmp_path, *settings) == 0
@@ -163,6 +164,7 @@ def test_seeding_is_in_the_hash_and_not_in_the_label(
     assert RunFolder(compose_config()).path == new.path
 
 
+@pytest.mark.slow
 def test_an_earlier_run_of_the_same_settings_is_pointed_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ from snnrl.nn.shape import LayerShape
 from snnrl.run_format.settings import CAME_LATER
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bn", ["tdbn", "bntt"])
 @pytest.mark.parametrize(
     ("given", "refused"),
