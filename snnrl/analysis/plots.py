@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,11 @@ from snnrl.analysis.figures import (
     save,
 )
 from snnrl.analysis.grouping import Groups, by_environment
-from snnrl.analysis.runs import Run, measures
+from snnrl.analysis.runs import Run, measures, steps_of
 from snnrl.analysis.statistics import common_steps, common_times, interval_band, mean_returns
 
 SINGLE_SEEDS = 5
 BAND = "band: 95 % interval of the mean (Student's t)"
-OVER_STEPS = "environment steps"
-OVER_TIME = "wall time (minutes)"
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,13 @@ class Curves:
 
     :param curve: returns a run's series, which may be empty
     :param together: joins a group's series, ``[points, seeds]``
+    :param xlabel, ylabel: of the panel of these runs
     """
 
     curve: Callable[[Run], pd.Series]
     together: Callable[[Sequence[pd.Series]], pd.DataFrame]
-    xlabel: str
-    ylabel: str
+    xlabel: Callable[[Sequence[Run]], str]
+    ylabel: Callable[[Sequence[Run]], str]
     scale: str
     caption: str = "mean over seeds"
 
@@ -62,8 +60,8 @@ def plot_curves(groups: Groups) -> Figure | None:
     curves = Curves(
         lambda run: mean_returns(run.evaluations),
         common_steps,
-        OVER_STEPS,
-        measures(chain(*groups.values())),
+        steps_of,
+        measures,
         "linear",
     )
     return _plot(groups, curves)
@@ -76,8 +74,7 @@ def plot_wall_time(groups: Groups) -> Figure | None:
     that all its seeds have. Runs of unknown wall time are left out.
     """
     caption = "mean over seeds, as far as all have come by then"
-    label = measures(chain(*groups.values()))
-    curves = Curves(wall_time_curve, common_times, OVER_TIME, label, "linear", caption)
+    curves = Curves(wall_time_curve, common_times, _wall_time, measures, "linear", caption)
     return _plot(groups, curves)
 
 
@@ -91,9 +88,16 @@ def plot_statistics_error(groups: Groups) -> Figure | None:
 
     :return: None if no run has such data
     """
-    label = "error of the moving mean\n(true sd, mean over layers)"
-    curves = Curves(statistics_error_curve, common_steps, OVER_STEPS, label, "log")
+    curves = Curves(statistics_error_curve, common_steps, steps_of, _error, "log")
     return _plot(groups, curves)
+
+
+def _wall_time(runs: Sequence[Run]) -> str:
+    return "wall time (minutes)"
+
+
+def _error(runs: Sequence[Run]) -> str:
+    return "error of the moving mean\n(true sd, mean over layers)"
 
 
 def wall_time_curve(run: Run) -> pd.Series:
@@ -132,21 +136,28 @@ def plot_run(run: Run, path: str | Path) -> None:
     mean, sd = returns.mean(), returns.std()
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    decorate(axes, run.environment, OVER_STEPS, run.measure)
+    decorate(axes, run.environment, steps_of([run]), run.measure)
     axes.xaxis.set_major_formatter(STEPS)
     axes.fill_between(mean.index, mean - sd, mean + sd, color=COLOURS[0], alpha=0.2, linewidth=0)
     axes.plot(mean.index, mean, color=COLOURS[0], marker=_marker(mean))
-    episodes = int(returns.size().iloc[0])
-    figure.supxlabel(
-        f"mean ± sd over {episodes} evaluation episodes", fontsize="small", color="0.35"
-    )
+    caption = _evaluated_on(run, episodes=int(returns.size().iloc[0]))
+    figure.supxlabel(caption, fontsize="small", color="0.35")
     save(figure, path)
 
 
+def _evaluated_on(run: Run, episodes: int) -> str:
+    if run.measures_accuracy:
+        return "on the test split"
+    if episodes == 1:
+        return "one evaluation episode"
+    return f"mean ± sd over {episodes} evaluation episodes"
+
+
 def _plot(groups: Groups, curves: Curves) -> Figure | None:
+    environments = by_environment(groups)
     found = {
         environment: drawn
-        for environment, cells in by_environment(groups).items()
+        for environment, cells in environments.items()
         if (drawn := {name: seeds for name, runs in cells.items() if (seeds := _all(runs, curves))})
     }
     if not found:
@@ -163,8 +174,9 @@ def _plot(groups: Groups, curves: Curves) -> Figure | None:
         {f"{name} ({_seeds(counts[name])})": styles[name] for name in groups if name in counts},
     )
     for axes, (environment, cells) in zip(grid, found.items(), strict=True):
-        decorate(axes, environment, curves.xlabel, curves.ylabel)
-        if curves.xlabel == OVER_STEPS:
+        shown = [run for runs in environments[environment].values() for run in runs]
+        decorate(axes, environment, curves.xlabel(shown), curves.ylabel(shown))
+        if curves.xlabel is steps_of:
             axes.xaxis.set_major_formatter(STEPS)
         for name, seeds in cells.items():
             together = curves.together(seeds)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from snnrl.analysis.bootstrap import RESAMPLES, Scores, performance_profile, stratified_bootstrap
 from snnrl.analysis.figures import band_alpha, decorate, line_styles, panels
 from snnrl.analysis.grids import LABELS
-from snnrl.analysis.grouping import Groups
+from snnrl.analysis.grouping import Groups, by_environment
 from snnrl.analysis.runs import measures
 from snnrl.analysis.statistics import Floats
 from snnrl.analysis.table import returns_of
@@ -34,9 +34,13 @@ def plot_profiles(
     :param metric: metric of a run, a key of ``METRICS``
     :return: None if no run has a result
     """
-    returns, word = returns_of(groups)[metric], measures(chain(*groups.values()))
+    returns, runs = returns_of(groups)[metric], by_environment(groups)
     found: list[tuple[str, str, dict[str, list[Floats]]]] = [
-        (environment, f"{LABELS[metric]} {word}", {n: [x] for n, x in cells.items()})
+        (
+            environment,
+            f"{LABELS[metric]} {measures(chain(*runs[environment].values()))}",
+            {n: [x] for n, x in cells.items()},
+        )
         for environment, cells in returns.items()
         if cells
     ]
@@ -47,6 +51,7 @@ def plot_profiles(
             name: [cells[name] / cells[str(baseline)].mean() for cells in shared.values()]
             for name in next(iter(shared.values()))
         }
+        word = measures(chain.from_iterable(chain(*runs[each].values()) for each in shared))
         found.append((title, f"{LABELS[metric]} {word} / {baseline}", pooled))
     if not found:
         return None

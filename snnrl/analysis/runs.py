@@ -11,13 +11,18 @@ import pandas as pd
 
 from snnrl.errors import UserError, nearest
 from snnrl.run_format.config import flatten
-from snnrl.run_format.settings import CAME_LATER, measure
+from snnrl.run_format.settings import CAME_LATER, measure, step_of
 from snnrl.run_format.status import Status
 
 
 def measures(runs: Iterable[Run]) -> str:
     """Return what the runs' evaluations measured; several are joined."""
     return " or ".join(dict.fromkeys(run.measure for run in runs)) or "return"
+
+
+def steps_of(runs: Iterable[Run]) -> str:
+    """Return what the runs' steps are; several are joined."""
+    return " or ".join(dict.fromkeys(f"{step_of(run.config)}s" for run in runs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +74,14 @@ class Run:
         return str(self.setting("env.id"))
 
     @property
+    def measures_accuracy(self) -> bool:
+        """Return whether its evaluations measured the accuracy on a test split."""
+        return measure(self.config) == "accuracy"
+
+    @property
     def measure(self) -> str:
         """Return what its evaluations measured, as the label of an axis."""
-        return {"accuracy": "accuracy (%)"}.get(word := measure(self.config), word)
+        return "accuracy (%)" if self.measures_accuracy else "return"
 
     @property
     def seed(self) -> int:

@@ -66,3 +66,11 @@ def measure(config: Mapping[str, Any]) -> str:
     :param config: the configuration, nested
     """
     return "accuracy" if "data" in config else "return"
+
+
+def step_of(config: Mapping[str, Any]) -> str:
+    """Return what a step of a run is: an environment step, or a training example.
+
+    :param config: the configuration, nested
+    """
+    return "training example" if "data" in config else "environment step"

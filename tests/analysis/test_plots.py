@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -60,6 +62,39 @@ def assert_picture(path: Path) -> None:
     pixels = imread(path)[..., :3]
     assert min(pixels.shape[:2]) > 300
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+def of_data(run: Run) -> Run:
+    """The same numbers as a run of a data set."""
+    config = run.config | {"data": {"name": "digits"}, "env": {"id": "digits"}}
+    return replace(run, config=config)
+
+
+def test_each_panel_says_what_its_runs_measured(tmp_path: Path) -> None:
+    clock = pd.Series([0.0, 60.0], index=[0, 100])
+    agents = [replace(run, clock=clock) for run in runs(tmp_path / "a", 2)]
+    groups = {"carebn": agents + [of_data(run) for run in agents], "vanilla": agents}
+    for figure in (plots.plot_curves(groups), plots.plot_wall_time(groups)):
+        assert [axes.get_ylabel() for axes in axes_of(figure)] == ["return", "accuracy (%)"]
+    labels = [axes.get_xlabel() for axes in axes_of(plots.plot_curves(groups))]
+    assert labels == ["environment steps", "training examples"]
+    labels = [axes.get_xlabel() for axes in axes_of(profiles.plot_profiles(groups))]
+    assert "return" in labels[0] and "accuracy (%)" in labels[1]
+    assert not any(" or " in label for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "caption"),
+    [(2, "mean ± sd over 2 evaluation episodes"), (1, "one evaluation episode")],
+)
+def test_the_caption_of_one_run(episodes: int, caption: str, tmp_path: Path) -> None:
+    run = load_run(write_run(tmp_path / "a", {0: [1.0] * episodes, 50: [2.0] * episodes}))
+    with patch("snnrl.analysis.plots.save") as save:
+        plots.plot_run(run, tmp_path / "curve.png")
+        plots.plot_run(of_data(run), tmp_path / "curve.png")
+    (first, _), (second, _) = (call.args for call in save.call_args_list)
+    assert first.get_supxlabel() == caption
+    assert second.get_supxlabel() == "on the test split"
 
 
 def test_curves(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ from snnrl.experiment.config.schema import (
     WandbConfig,
 )
 from snnrl.parameters import WORDS
+from snnrl.run_format.settings import step_of
 
 BASES: dict[str, type] = {
     "neuron": NeuronConfig,
@@ -184,7 +185,7 @@ class Root(NamedTuple):
     node: type
     without: tuple[str, ...]
     derived: tuple[str, ...] = ()
-    step: str = "environment step"
+    step: str = step_of({})
 
     def is_derived(self, key: str) -> bool:
         """Return whether a setting cannot be given."""
@@ -212,7 +213,7 @@ CLASSIFY = Root(
         *("env", "critic", "total_steps", "seeding"),
         *("evaluation.episodes", "evaluation.max_episode_steps"),
     ),
-    step="training example",
+    step=step_of({"data": {}}),
 )
 ROOTS = {root.name: root for root in (TRAIN, CLASSIFY)}
 
