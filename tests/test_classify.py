@@ -330,3 +330,12 @@ def test_classes_and_images_with_convolutions(tmp_path: Path) -> None:
         .open() as file
     ):
         assert "firing_rate/conv0" in next(csv.reader(file))
+
+
+def test_an_encoder_of_vectors_is_refused_before_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"data.root={tmp_path}/none", "conv=minatar", "encoder=population"]
+    line = refusal(capsys, tmp_path, "data=mnist", *given)
+    assert line.startswith("error: encoder=population: takes a vector of numbers")
+    assert list(tmp_path.iterdir()) == []

@@ -103,7 +103,8 @@ def test_evaluations_that_make_no_sense() -> None:
             agent.report_evaluation(value)
     assert agent.returns_so_far is None
     unregulated = small("td3")
-    unregulated.report_evaluation(1.0)
+    for value in (1.0, float("inf")):
+        unregulated.report_evaluation(value)
     assert unregulated.returns_so_far is None
 
 

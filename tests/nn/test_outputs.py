@@ -159,7 +159,11 @@ def test_a_description_of_other_outputs_is_not_believed() -> None:
         ("plif", "rectangular", "ParametricLIF: its decay is learned"),
         ("alif", "rectangular", "AdaptiveLIF: its threshold changes"),
         ("lif", "learnable", "LearnableSurrogate has no fused operator"),
-        (dict(name="circulate_firing", K=1, signed=False), "rectangular", "no fused operator"),
+        (
+            dict(name="circulate_firing", K=1, signed=False),
+            "rectangular",
+            "CirculateFiring: it has no fused operator",
+        ),
     ],
 )
 def test_why_there_is_no_fused_operator(neuron: Any, surrogate: str, reason: str | None) -> None:

@@ -166,3 +166,12 @@ def test_in_a_captured_step_the_rate_is_a_tensor_of_its_own() -> None:
 def test_two_runs_are_bit_identical() -> None:
     one, other = (agent_of("td3").learn(40) for _ in range(2))
     assert_equal_states(one.policy, other.policy)
+
+
+def test_a_group_of_which_all_have_their_own_is_left_out() -> None:
+    one, other, third = (nn.Parameter(torch.ones(1)) for _ in range(3))
+    optimizer = torch.optim.Adam([{"params": [one, other]}, {"params": [third]}], lr=1.0)
+    for _ in range(2):  # The second time changes nothing.
+        separate_rates(optimizer, {one: 0.1, other: 0.2})
+        found = [(group["params"], group["lr"]) for group in optimizer.param_groups]
+        assert found == [([third], 1.0), ([one], 0.1), ([other], 0.2)]
