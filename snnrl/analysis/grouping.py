@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from snnrl.analysis.runs import Run
 from snnrl.errors import UserError, nearest
 from snnrl.run_format.names import CONFIG
-from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS, NOT_SETTINGS_OF_DATA
+from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS, NOT_SETTINGS_OF_DATA, SCHEDULES
 
 Groups = Mapping[str, Sequence[Run]]
 """Runs by the group's name."""
 
 # The environment has its own table and panel.
 ENVIRONMENT = ("env.id",)
+# It counts only for runs in which something is scheduled over it.
+LENGTH = "total_steps"
 # Not part of what is learned, only of what ran.
-LENGTH_AND_PLACE = ("total_steps", "device")
+LENGTH_AND_PLACE = (LENGTH, "device")
 # In order of preference for telling groups apart.
 CHOICES = ("algo.name", "actor.name", "neuron.name", "bn.name")
 # Default baselines, in order of preference: first that of the published tables.
@@ -150,7 +152,12 @@ def confounded_keys(groups: Groups, keys: Sequence[str]) -> list[str]:
 
 
 def _varies(key: str, runs: Sequence[Run]) -> bool:
-    return len({_value(run, key) for run in runs}) > 1
+    counted = filter(_has_schedule, runs) if key == LENGTH else runs
+    return len({_value(run, key) for run in counted}) > 1
+
+
+def _has_schedule(run: Run) -> bool:
+    return any(run.settings.get(key) is not None for key in SCHEDULES)
 
 
 def _value(run: Run, key: str) -> str:
@@ -158,7 +165,8 @@ def _value(run: Run, key: str) -> str:
 
 
 def _ignored(key: str) -> bool:
-    return key.split(".")[0] in NOT_SETTINGS or key in (*ENVIRONMENT, *NOT_SETTINGS_OF_DATA)
+    ignored = key.split(".")[0] in NOT_SETTINGS and key != LENGTH
+    return ignored or key in (*ENVIRONMENT, *NOT_SETTINGS_OF_DATA)
 
 
 def _rank(key: str) -> int:

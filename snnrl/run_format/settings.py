@@ -19,6 +19,10 @@ NOT_SETTINGS = (
 )
 """Keys that do not affect learning: runs that differ only in them share a setting."""
 
+SCHEDULES = ("surrogate.scale_end",)
+"""Settings that, unless null, spread a change over the whole of training: ``total_steps`` then
+affects learning."""
+
 NOT_SETTINGS_OF_DATA = ("data.root",)
 """Settings of a data set that do not affect learning: where its files are."""
 

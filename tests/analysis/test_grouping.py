@@ -69,6 +69,24 @@ def write_runs(folder: Path, seeds: int = 2, **settings: Any) -> None:
             ["algo.name", "actor.name", "neuron.name", "bn.name"],
             ["td3, spiking, lif, carebn"],
         ),
+        # A schedule over another length is another setting.
+        (
+            [
+                {"settings": {"surrogate.scale_end": 4.0, "total_steps": 1000}},
+                {"settings": {"surrogate.scale_end": 4.0, "total_steps": 2000}},
+            ],
+            ["total_steps"],
+            ["total_steps=1000", "total_steps=2000"],
+        ),
+        (
+            [
+                {"settings": {"surrogate.scale_end": None, "total_steps": 1000}},
+                {"settings": {"surrogate.scale_end": None, "total_steps": 2000}},
+                {"settings": {"surrogate.scale_end": 4.0, "total_steps": 2000}},
+            ],
+            ["surrogate.scale_end"],
+            ["surrogate.scale_end=None", "surrogate.scale_end=4.0"],
+        ),
     ],
 )
 def test_default_grouping(

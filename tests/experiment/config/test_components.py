@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
 from snnrl.experiment.builder import policy_arguments
+from snnrl.experiment.config import facts
 from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.choices import strategy_arguments
 from snnrl.experiment.config.compose import compose_config
@@ -17,7 +18,7 @@ from snnrl.experiment.config.validate import validate
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.shape import LayerShape
-from snnrl.run_format.settings import CAME_LATER
+from snnrl.run_format.settings import CAME_LATER, SCHEDULES
 
 
 @pytest.mark.quick_cases(1)
@@ -362,3 +363,14 @@ def test_pooling_rule_and_affine_map_compose(bn: str) -> None:
     assert isinstance(layer.update, ConfidenceUpdate)
     assert layer.update.gain_mean.shape == layer.moving_mean.shape
     assert strategy.recalibrate_every == 5_000
+
+
+def test_what_has_a_schedule_is_known_where_runs_are_compared() -> None:
+    known = facts.components()
+    scheduled = {
+        f"{group}.{setting}"
+        for group, components in known.items()
+        for component in components.values()
+        for setting in component.schedules
+    }
+    assert scheduled == set(SCHEDULES)
