@@ -174,6 +174,8 @@ def _noise(env: VecEnv, deviation: float) -> NormalActionNoise:
 def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
     """Return the ``policy_kwargs`` of the agent."""
     agent = agent_class(cfg)
+    # Agents make Adam fused anyway. Given here, it is not for the optimiser of SAC's entropy
+    # coefficient, which keeps computing as in recorded runs.
     shared = {
         "net_arch": _architecture(cfg),
         "optimizer_kwargs": {"fused": True, **agent.usual_adam},
