@@ -61,7 +61,10 @@ def outcome(cell: Cell) -> str:
             torch.isfinite(value).all() for value in after.values() if value.is_floating_point()
         )
         weights = [key for key in after if key.endswith("weight")]
-        assert any(not torch.equal(after[key], before[name][key]) for key in weights)
+        still = [key for key in weights if torch.equal(after[key], before[name][key])]
+        # Where statistics are still far off, or none are there, layers may be silent.
+        silent = cell.group == "bn" and (algorithm == "PPO" or cell.name == "none")
+        assert len(still) < len(weights) if silent else still == []
     return "yes"
 
 
