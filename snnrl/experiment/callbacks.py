@@ -298,7 +298,7 @@ class Supervisor(BaseCallback):
         self.saturated = True
         self.progress.say(
             f"encoder={self.folder.cfg.encoder.name}: {max(shares):.0%} of its inputs are so large "
-            "that its tanh is flat there, so the policy cannot distinguish them; expected "
+            "that it cannot tell them apart, and so neither can the policy; expected "
             "observations of magnitude about 1, or encoder=direct"
         )
 

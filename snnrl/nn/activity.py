@@ -52,7 +52,8 @@ def activity(network: nn.Module, *inputs: Tensor) -> Activity:
             ) -> None:
                 if (share := module.saturation(inputs[0])) is not None:
                     saturation[key] = share.item()
-                    encoded[key] = out.mean().item()
+                    if module.spikes:
+                        encoded[key] = out.mean().item()
 
             hooks.append(module.register_forward_hook(record))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,9 @@ CAME_LATER: dict[str, Any] = {
     "loss.side": "both",
     "regulation.name": "none",
     "surrogate.scale_end": None,
+    "encoder.mean_range": 1.0,
+    "encoder.std": math.sqrt(0.05),
+    "encoder.squash": True,
     "actor.readout": "auto",
     "bn.refresh_kl": None,
     "critic.bn.refresh_kl": None,

@@ -60,6 +60,9 @@ class Encoder(nn.Module):
     """True if its inputs have a time axis, which is the network's: ``[B, T, C, H, W]``, or
     flattened ``[B, T * D]``."""
 
+    spikes = True
+    """False if its outputs are currents rather than spikes, of which there is no firing rate."""
+
     compiles = True
     """False if it cannot be part of compiled code, which is then called with its spikes."""
 
@@ -77,7 +80,7 @@ class Encoder(nn.Module):
 
     def saturation(self, observation: Tensor) -> Tensor | None:
         """Return the share of observations ``[B, D]`` that are too large to be told apart, ``[]``;
-        ``None``: it does not spike, and tells all apart."""
+        ``None``: it tells all apart."""
         return None
 
     def constant_input(self, observation: Tensor) -> Drive | None:

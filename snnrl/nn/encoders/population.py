@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snnrl.nn.encoders.base import Drive, Encoder, StraightThrough, scaled
 from snnrl.nn.operators import Operators
 from snnrl.nn.registry import register
-from snnrl.parameters import AtLeast
+from snnrl.parameters import Above, AtLeast
 
 
 @register("encoder", "population")
@@ -19,17 +19,22 @@ class PopulationEncoder(Encoder):
     """Gaussian receptive fields and regular spiking.
 
     Each of D observations, squashed by tanh, drives a population of P neurons with learnable
-    means (evenly on [-1, 1]) and deviations (sqrt 0.05): ``a = exp(-(o - mean)^2 / (2 std^2))``.
-    Every step an accumulator adds ``a``; above 0.999 it spikes and loses 0.999 (soft reset). The
-    gradient passes straight through the threshold.
+    means (at first evenly on [-1, 1]) and deviations (sqrt 0.05):
+    ``a = exp(-(o - mean)^2 / (2 std^2))``. Every step an accumulator adds ``a``; above 0.999 it
+    spikes and loses 0.999 (soft reset). The gradient passes straight through the threshold.
 
-    Source: PopSAN (Tang et al. 2020); tanh as in CaRe-BN (arXiv 2509.23791).
+    Source: PopSAN (Tang et al. 2020), whose code has z-scored observations in place of the tanh,
+    means on [-3, 3] and a deviation of sqrt 0.15; tanh as in CaRe-BN (arXiv 2509.23791).
 
     :param inputs: number of observations D
     :param time_steps: number of time steps T
     :param input_range: lowest and highest observation, scaled to [-1, 1] before the tanh, which
         would make all bytes but 0 one; ``None``: as they are
     :param population: input neurons for each observation dimension
+    :param mean_range: the first means of the receptive fields are evenly on
+        [-mean_range, mean_range]
+    :param std: first standard deviation of the receptive fields
+    :param squash: whether observations go through tanh first
     """
 
     THRESHOLD = 0.999
@@ -39,36 +44,54 @@ class PopulationEncoder(Encoder):
     FLAT = 0.99
     """Beyond it the tanh is flat: another observation there makes hardly another spike."""
 
+    TAIL = 2.0
+    """Standard deviations beyond the outermost mean, from where on no neuron responds by more than
+    0.14: our choice."""
+
     def __init__(
         self,
         inputs: int,
         time_steps: int,
         population: Annotated[int, AtLeast(1)] = 10,
         input_range: tuple[float, float] | None = None,
+        mean_range: Annotated[float, Above(0)] = 1.0,
+        std: Annotated[float, Above(0)] = math.sqrt(0.05),
+        squash: bool = True,
     ):
         super().__init__(inputs, time_steps, input_range)
         self.features = inputs * population
-        centres = torch.linspace(-1, 1, population) if population > 1 else torch.zeros(1)
+        self.mean_range, self.squash = mean_range, squash
+        self.reach = mean_range + self.TAIL * std
+        single = torch.zeros(1)
+        centres = torch.linspace(-mean_range, mean_range, population) if population > 1 else single
         self.mean = nn.Parameter(centres.repeat(inputs, 1))
-        self.std = nn.Parameter(torch.full((inputs, population), math.sqrt(0.05)))
+        self.std = nn.Parameter(torch.full((inputs, population), float(std)))
 
     def extra_repr(self) -> str:
         """Its parameters, for ``print``."""
         inputs, population = self.mean.shape
-        scaling = "" if self.input_range is None else f", input_range={self.input_range}"
-        return f"{inputs}, population={population}, time_steps={self.time_steps}{scaling}"
+        shown = f"{inputs}, population={population}, time_steps={self.time_steps}"
+        if self.input_range is not None:
+            shown += f", input_range={self.input_range}"
+        if self.mean_range != 1:
+            shown += f", mean_range={self.mean_range:g}"
+        return shown if self.squash else f"{shown}, squash=False"
 
     def saturation(self, observation: Tensor) -> Tensor:
-        if self.input_range is not None:
-            observation = scaled(observation, *self.input_range)
-        return (torch.tanh(observation).abs() > self.FLAT).float().mean()
+        seen = self._seen(observation).abs()
+        return (seen > (self.FLAT if self.squash else self.reach)).float().mean()
 
     def drive(self, observation: Tensor) -> Tensor:
-        """Return what each potential gains in a step: ``[B, D]`` -> ``[B, D * P]``."""
+        """Return the activations of the receptive fields, which each potential gains in a step:
+        ``[B, D]`` -> ``[B, D * P]``."""
+        distance = self._seen(observation).unsqueeze(-1) - self.mean
+        return torch.exp(-(distance**2) / (2 * self.std**2)).flatten(1)
+
+    def _seen(self, observation: Tensor) -> Tensor:
+        """Return the observations as the receptive fields see them."""
         if self.input_range is not None:
             observation = scaled(observation, *self.input_range)
-        distance = torch.tanh(observation).unsqueeze(-1) - self.mean
-        return torch.exp(-(distance**2) / (2 * self.std**2)).flatten(1)
+        return torch.tanh(observation) if self.squash else observation
 
     def forward(self, observation: Tensor) -> Tensor:
         drive = self.drive(observation)

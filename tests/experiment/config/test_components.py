@@ -248,6 +248,9 @@ def without(key: str, *settings: str) -> DictConfig:
     [
         ("surrogate.scale_end", ["surrogate=triangle"], "surrogate.scale_end=2"),
         ("loss.side", ["loss=rate"], "loss.side=above"),
+        ("encoder.mean_range", ["algo=td3"], "encoder.mean_range=3"),
+        ("encoder.std", ["algo=td3"], "encoder.std=0.387"),
+        ("encoder.squash", ["algo=td3"], "encoder.squash=false"),
     ],
 )
 def test_a_setting_that_came_later_leaves_the_hash_as_it_was(
