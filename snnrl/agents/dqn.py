@@ -79,8 +79,9 @@ class SpikingPolicy(QuickModes, DQNPolicy):
     :param regulation: regulation of the firing thresholds; ``None``: they are constant
     :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
-    :param readout: ``linear``, ``population``, ``auto`` (linear)
-    :param population: output neurons per action, for the population readout
+    :param readout: ``linear``, ``population``, ``membrane``, ``auto`` (linear), or
+        ``dict(name="membrane", value=..., decay=...)``
+    :param population: output neurons per action, unless the readout is linear
     :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's ``DQNPolicy``
     :raises UserError: unknown name or parameter, or observations that are not one array

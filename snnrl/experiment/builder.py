@@ -198,7 +198,8 @@ def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
     if cfg.regulation.name != "none":
         arguments["regulation"] = OmegaConf.to_container(cfg.regulation)
     if cfg.actor.name == "spiking":
-        arguments |= {key: cfg.actor[key] for key in ("time_steps", "population", "readout")}
+        arguments |= {key: cfg.actor[key] for key in ("time_steps", "population")}
+        arguments["readout"] = _readout(cfg.actor)
     if agent.critic_key is not None:
         arguments |= {"actor": cfg.actor.name, **critic}
     return arguments
@@ -207,6 +208,13 @@ def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
 def _architecture(cfg: DictConfig) -> list[int] | dict[str, list[int]]:
     actor, key = list(cfg.actor.hidden), agent_class(cfg).critic_key
     return actor if key is None else {"pi": actor, key: list(cfg.critic.hidden)}
+
+
+def _readout(actor: DictConfig) -> str | dict[str, Any]:
+    name: str = actor.readout
+    if name != "membrane":
+        return name
+    return {"name": name, "value": actor.membrane_value, "decay": actor.membrane_decay}
 
 
 def _critic(critic: DictConfig) -> str | dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snnrl.errors import UserError, expect
+from snnrl.errors import UserError
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
 from snnrl.nn.encoders import Encoder, encoders_of_images, shape_of_step
@@ -20,7 +20,7 @@ from snnrl.nn.layers import LayerParts, SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy
 from snnrl.nn.operators import Operators, operators
-from snnrl.nn.readouts import PopulationDecoder, Readout, SpikeCountReadout
+from snnrl.nn.readouts import Readout, make_readout, readout_name
 from snnrl.nn.registry import Spec, build, component, split_spec
 from snnrl.nn.regulations import Regulation
 from snnrl.nn.structure import Structure
@@ -30,8 +30,6 @@ from snnrl.ops import native
 from snnrl.ops.backend import FUSED, resolve_kernel
 from snnrl.parameters import AtLeast, parameters_of
 
-READOUTS = ("population", "linear")
-
 NetworkPass = Callable[["SpikingNetwork", Tensor], Tensor]
 
 
@@ -40,7 +38,8 @@ class SpikingNetwork(Compilable):
 
     With ``readout="population"`` the last spiking layer has ``outputs * population`` neurons, which
     is normalised like the others, and a :class:`PopulationDecoder` reads their rates: the actors of
-    PopSAN (Tang et al. 2020) and CaRe-BN (arXiv 2509.23791). With ``readout="linear"`` a
+    PopSAN (Tang et al. 2020) and CaRe-BN (arXiv 2509.23791). With ``readout="membrane"`` a
+    :class:`MembraneReadout` reads the same neurons: ILC-SAN. With ``readout="linear"`` a
     :class:`SpikeCountReadout` follows the last hidden layer: CaRe-BN's discrete control.
 
     :param inputs: number of inputs, the shape ``(C, H, W)`` of images, or ``(T, C, H, W)`` of
@@ -52,10 +51,11 @@ class SpikingNetwork(Compilable):
     :param encoder: name, class or mapping
     :param norm: normalisation strategy
     :param time_steps: number of time steps T
-    :param population: output neurons per output, for the population readout
+    :param population: output neurons per output, unless the readout is linear
     :param kernel: ``naive``, ``compile``, ``native``, ``triton``, or ``auto``, which becomes one of
         these at :meth:`resolve` or else in the first pass; see :func:`resolve_kernel`
-    :param readout: ``population`` or ``linear``
+    :param readout: ``population``, ``linear``, ``membrane``, or
+        ``dict(name="membrane", value=..., decay=...)``
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of spiking convolutions between
         encoder and hidden layers, for images; see :class:`SpikingConvolutions`
     :param input_range: lowest and highest input, for encoders that scale
@@ -86,13 +86,13 @@ class SpikingNetwork(Compilable):
         time_steps: Annotated[int, AtLeast(1)],
         population: Annotated[int, AtLeast(1)],
         kernel: str,
-        readout: str = "population",
+        readout: Spec = "population",
         conv: Mapping[str, Any] | None = None,
         input_range: tuple[float, float] | None = None,
         regulation: Spec | None = None,
     ):
         super().__init__()
-        expect("readout", readout, READOUTS)
+        of_population = readout_name(readout) != "linear"
         check_size("time_steps", time_steps)
         check_size("population", population)
         if min(hidden, default=1) < 1:
@@ -127,7 +127,7 @@ class SpikingNetwork(Compilable):
             self.conv = SpikingConvolutions(shape, parts, **conv_lists(conv))
             features = self.conv.features
         widths = [features, *hidden]
-        if readout == "population":
+        if of_population:
             widths.append(outputs * population)
         pooled = getattr(self.conv, "pooled", None)
         if pooled is not None and len(widths) == 1:
@@ -138,11 +138,7 @@ class SpikingNetwork(Compilable):
         behind = [pooled] + [None] * len(widths)
         pairs = zip(pairwise(widths), behind, strict=False)
         self.layers = nn.Sequential(*(parts.dense(*pair, pool) for pair, pool in pairs))
-        self.decoder: Readout = (
-            PopulationDecoder(outputs, population)
-            if readout == "population"
-            else SpikeCountReadout(widths[-1], outputs)
-        )
+        self.decoder = make_readout(readout, outputs, population, features=widths[-1])
         self.regulation: Regulation | None = None
         if regulation is not None:
             if not self.stack():
@@ -263,12 +259,17 @@ class SpikingNetwork(Compilable):
         if not stack:
             values: Tensor = self.decoder(self.encoder(x))
             return values
-        if (counts := self._acting_counts(x, stack)) is not None:
+        by_counts = self.decoder.reads_counts()
+        if by_counts and (counts := self._acting_counts(x, stack)) is not None:
             return self.decoder.read(counts, self.encoder.time_steps)
         currents = self.encoder.known_currents(x, stack[0].linear, ops)[: self.taken]
         for layer, following in pairwise(stack):
             currents = layer.fire_into(following, currents, ops)
-        return self.decoder.read(stack[-1].fire_counts(currents, ops), self.encoder.time_steps)
+        if by_counts:
+            return self.decoder.read(stack[-1].fire_counts(currents, ops), self.encoder.time_steps)
+        spikes = stack[-1].fire(currents, ops)
+        values = self.decoder(_with_silent_steps(spikes, self.encoder.time_steps))
+        return values
 
     def _acting_counts(self, x: Tensor, stack: list[SpikingLayer]) -> Tensor | None:
         """Return the spikes of the last layer by one native operator for the whole network, where
@@ -299,11 +300,14 @@ def _eager_pass(network: SpikingNetwork, x: Tensor) -> Tensor:
 def _pass_of_input(network: SpikingNetwork, x: Tensor) -> Tensor:
     """Return the values of what the encoder made, ``[T, B, ...]``."""
     spikes = network.layers(network.conv(x[: network.taken]))
-    if len(spikes) < len(x):
-        # Steps that are left out are silent.
-        spikes = F.pad(spikes, (0, 0, 0, 0, 0, len(x) - len(spikes)))
-    values: Tensor = network.decoder(spikes)
+    values: Tensor = network.decoder(_with_silent_steps(spikes, len(x)))
     return values
+
+
+def _with_silent_steps(spikes: Tensor, time_steps: int) -> Tensor:
+    """Return spikes ``[T, B, N]``, silent in the steps that were left out."""
+    left_out = time_steps - len(spikes)
+    return F.pad(spikes, (0, 0, 0, 0, 0, left_out)) if left_out else spikes
 
 
 @cache

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from snnrl.errors import expect
 from snnrl.nn.answers import answers
+from snnrl.nn.registry import Spec, split_spec
+from snnrl.parameters import Between, check_parameters, parameters_of
 
 
 class Readout(nn.Module):
-    """Values computed from each neuron's spikes in all time steps, with their signs."""
+    """Values computed from each neuron's spikes, with their signs.
+
+    A readout writes :meth:`read` if the number of a neuron's spikes in all time steps is enough,
+    and :meth:`read_steps` otherwise.
+    """
 
     def forward(self, spikes: Tensor) -> Tensor:
+        """Return values ``[B, A]`` of spikes ``[T, B, N]``."""
+        return self.read_steps(spikes)
+
+    def read_steps(self, spikes: Tensor) -> Tensor:
         """Return values ``[B, A]`` of spikes ``[T, B, N]``."""
         return self.read(spikes.sum(0), len(spikes))
 
@@ -22,8 +35,12 @@ class Readout(nn.Module):
         raise NotImplementedError
 
     def is_known(self) -> bool:
+        """Return whether :meth:`read_steps` still describes :meth:`forward`."""
+        return answers(self, "read_steps")
+
+    def reads_counts(self) -> bool:
         """Return whether :meth:`read` still describes :meth:`forward`."""
-        return answers(self, "read")
+        return answers(self, "read", "read_steps")
 
 
 class PopulationDecoder(Readout):
@@ -70,3 +87,89 @@ class SpikeCountReadout(Readout):
         """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, N]``."""
         values: Tensor = self.linear(counts)
         return values
+
+
+class MembraneReadout(PopulationDecoder):
+    """Membrane potential of a non-spiking integrator for each output.
+
+    ``m[t] = decay m[t-1] + w s[t] + b``, of P neurons per output, from rest. Weights start as those
+    of :class:`PopulationDecoder`.
+
+    Source: ILC-SAN (Chen et al. 2024), whose default is the last potential without decay.
+
+    :param outputs: number of outputs A
+    :param population: neurons P for each output
+    :param value: what is read: the ``last`` potential, the one of largest magnitude with its sign
+        (``max``; of two equal ones the negative), or the ``mean`` over time
+    :param decay: share of the membrane potential kept in a step
+    """
+
+    def __init__(
+        self,
+        outputs: int,
+        population: int = 10,
+        value: Literal["last", "max", "mean"] = "last",
+        decay: Annotated[float, Between(0, 1)] = 1.0,
+    ):
+        super().__init__(outputs, population)
+        self.value = value
+        self.decay = decay
+
+    def extra_repr(self) -> str:
+        """Its parameters, for ``print``."""
+        return f"{super().extra_repr()}, value={self.value}, decay={self.decay:g}"
+
+    def read_steps(self, spikes: Tensor) -> Tensor:
+        """Return values ``[B, A]`` of spikes ``[T, B, A * P]``."""
+        inputs = (spikes.unflatten(2, self.weight.shape) * self.weight).sum(-1) + self.bias
+        membrane = torch.zeros_like(inputs[0])
+        potentials = []
+        for step in inputs.unbind(0):
+            membrane = self.decay * membrane + step
+            potentials.append(membrane)
+        if self.value == "last":
+            return membrane
+        over_time = torch.stack(potentials)
+        if self.value == "mean":
+            return over_time.mean(0)
+        highest, lowest = over_time.max(0).values, over_time.min(0).values
+        return torch.where(highest.abs() > lowest.abs(), highest, lowest)
+
+
+READOUTS: dict[str, type[Readout]] = {
+    "population": PopulationDecoder,
+    "linear": SpikeCountReadout,
+    "membrane": MembraneReadout,
+}
+CONTEXT = ("outputs", "population", "features")
+"""Parameters given by the network, never by the user."""
+
+
+def make_readout(spec: Spec, outputs: int, population: int, features: int) -> Readout:
+    """Make a readout.
+
+    :param spec: a name, or a mapping with it and with parameters
+    :param population: neurons for each output, of those that read populations
+    :param features: neurons of the last layer, of those that read all of them
+    :raises UserError: as :func:`readout_name`
+    """
+    maker = READOUTS[readout_name(spec)]
+    _, parameters = split_spec(spec, "readout")
+    context = dict(outputs=outputs, population=population, features=features)
+    takes = parameters_of(maker)
+    return maker(**parameters, **{key: value for key, value in context.items() if key in takes})
+
+
+def readout_name(spec: Spec, others: tuple[str, ...] = ()) -> str:
+    """Return the name of a readout.
+
+    :param others: further names
+    :raises UserError: unknown name or parameter, another type or a value out of bounds
+    """
+    if not isinstance(spec, Mapping):
+        expect("readout", cast(str, spec), [*others, *READOUTS])
+        return cast(str, spec)
+    name, parameters = split_spec(spec, "readout")
+    expect("readout", name, READOUTS)
+    check_parameters("readout", name, READOUTS[name], parameters, context=CONTEXT)
+    return str(name)

@@ -43,6 +43,8 @@ CAME_LATER: dict[str, Any] = {
     "encoder.std": math.sqrt(0.05),
     "encoder.squash": True,
     "actor.readout": "auto",
+    "actor.membrane_value": "last",
+    "actor.membrane_decay": 1.0,
     "bn.refresh_kl": None,
     "critic.bn.refresh_kl": None,
     "critic.bn": None,

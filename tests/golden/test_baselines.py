@@ -6,6 +6,7 @@ import torch
 
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import make_strategy
+from snnrl.nn.readouts import make_readout
 
 from .helpers import close, own_name, own_state, part
 
@@ -84,3 +85,36 @@ def test_rates_of_the_output_population(golden, name):
     network = build(data, name, "naive")
     rates = network.layers(network.encoder(data["obs"])).mean(0)
     np.testing.assert_array_equal(rates.detach(), data["rates_out"])
+
+
+READOUTS = ["last-mem", "max-mem", "mean-mem", "last-mem@0.8", "max-mem@0.8", "mean-mem@0.8"]
+
+
+def membrane(published):
+    """The settings of ``last-mem@0.8`` and the like."""
+    name, _, decay = published.partition("@")
+    value = name.removesuffix("-mem")
+    return dict(name="membrane", value=value, decay=float(decay or 1))
+
+
+def recorded_readouts(data):
+    return [key.removeprefix("action.") for key in data if key.startswith("action.")]
+
+
+@pytest.mark.parametrize("name", ["ilcsan", "ilcsan_dn"])
+def test_membrane_readouts_of_recorded_spikes(golden, name):
+    data = golden(f"actor_{name}")
+    published = recorded_readouts(data)
+    assert set(published) == (set(READOUTS) if name == "ilcsan" else {"last-mem"})
+    parameters = part(data, "p.decoder.decoder")
+    outputs, _, population = parameters["weight"].shape
+    limit = float(data["act_limit"])
+    for each in published:
+        readout = make_readout(membrane(each), outputs, population, features=0)
+        own = {key: value.reshape(getattr(readout, key).shape) for key, value in parameters.items()}
+        readout.load_state_dict(own)
+        action = limit * torch.tanh(readout(data["spikes_out"]))
+        close(action, data[f"action.{each}"])
+        action.backward(data["g"])
+        for key, expected in part(data, f"d.{each}.decoder.decoder").items():
+            close(getattr(readout, key).grad, expected)

@@ -107,7 +107,7 @@ def test_strategies_start_from_the_same_weights():
         (dict(kernel="naiv"), r"^kernel=naiv: .*'naive'\?$"),
         (
             dict(readout="lineal"),
-            r"^readout=lineal: expected one of population, linear; did you mean 'linear'\?$",
+            r"^readout=lineal: expected one of population, linear, membrane; did .*'linear'\?$",
         ),
     ],
 )

@@ -49,3 +49,5 @@ def test_every_number_of_a_neuron(name: str) -> None:
 def test_other_parts() -> None:
     assert "momentum=0.1" in str(tiny("vanilla"))
     assert "DirectEncoder(3, time_steps=" in str(tiny(encoder="direct"))
+    shown = "MembraneReadout(2, population=3, value=last, decay=1)"
+    assert shown in str(tiny(readout="membrane"))

@@ -35,7 +35,8 @@ class SpikingActorCritic(BasePolicy):
     :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
     :param population: output neurons per action dimension
-    :param readout: ``population``, ``linear``, ``auto`` (population)
+    :param readout: ``population``, ``linear``, ``membrane``, ``auto`` (population), or
+        ``dict(name="membrane", value=..., decay=...)``
     :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's policy; ``activation_fn`` is that of ordinary networks
     :raises UserError: unknown name or parameter, or observations that are not one vector

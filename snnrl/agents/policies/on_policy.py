@@ -192,7 +192,8 @@ class SpikingPolicy(NormalisablePolicy):
     :param losses: terms of the loss
     :param time_steps: time steps T of one forward pass
     :param population: output neurons per action dimension or discrete action
-    :param readout: ``population``, ``linear``, ``auto`` (population)
+    :param readout: ``population``, ``linear``, ``membrane``, ``auto`` (population), or
+        ``dict(name="membrane", value=..., decay=...)``
     :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's ``ActorCriticPolicy``; ``activation_fn`` and ``ortho_init`` are
         those of ordinary networks

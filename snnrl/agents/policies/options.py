@@ -18,6 +18,7 @@ from snnrl.nn.encoders import shape_of_step, takes_time
 from snnrl.nn.networks import SpikingNetwork, check_size
 from snnrl.nn.norm import NormStrategy, make_strategy
 from snnrl.nn.ordinary import ordinary_strategy
+from snnrl.nn.readouts import readout_name
 from snnrl.nn.registry import Spec, build, component, split_spec
 from snnrl.parameters import AtLeast, Parameter
 
@@ -102,7 +103,7 @@ class SpikingOptions:
             ("population", self.given["population"]),
         ):
             check_size(name, value)
-        expect("readout", self.given["readout"], ("auto", "population", "linear"))
+        readout_name(self.given["readout"], others=("auto",))
         if self.given["conv"] is not None:
             conv_lists(self.given["conv"])
 

@@ -25,7 +25,7 @@ from snnrl.experiment.config.choices import (
 )
 from snnrl.experiment.config.nodes import root_of
 from snnrl.experiment.config.plugins import check_plugins
-from snnrl.experiment.config.schema import PLACES
+from snnrl.experiment.config.schema import PLACES, SpikingActorConfig
 from snnrl.experiment.config.written import check_round_trip
 
 SHORT = "experiment=debug, which is short and does everything that a run does"
@@ -271,6 +271,13 @@ def _check_readout(cfg: DictConfig) -> None:
             f"actor.readout={actor.readout}, which is linear; expected only with "
             "actor.readout=population"
         )
+    usual = {field.name: field.default for field in fields(SpikingActorConfig)}
+    for name in ("membrane_value", "membrane_decay"):
+        if readout(cfg) != "membrane" and actor[name] != usual[name]:
+            raise UserError(
+                f"actor.{name}={actor[name]}: has no effect with actor.readout={actor.readout}; "
+                "expected only with actor.readout=membrane"
+            )
 
 
 def _usual_population() -> int:

@@ -152,7 +152,7 @@ def check_widths(cfg: DictConfig, actions: Any) -> None:
         time_steps = part.time_steps if spikes else 1
         strategy = make_strategy(strategy_arguments(bn))
         widths = [*part.hidden]
-        if spikes and key == "bn" and readout(cfg) == "population":
+        if spikes and key == "bn" and readout(cfg) != "linear":
             outputs = np.prod(actions.shape) if isinstance(actions, spaces.Box) else actions.n
             widths.append(int(outputs) * cfg.actor.population)
         for width, is_image in [*((w, True) for w in images), *((w, False) for w in widths)]:

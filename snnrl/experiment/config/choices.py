@@ -109,7 +109,7 @@ def usual_normalisation(name: str) -> dict[str, Any]:
 
 
 def readout(cfg: DictConfig) -> str:
-    """Return the readout of a spiking actor, ``population`` or ``linear``."""
+    """Return the name of the readout of a spiking actor."""
     chosen: str = cfg.actor.readout
     return facts.algorithm(cfg).usual_readout if chosen == "auto" else chosen
 

@@ -232,7 +232,19 @@ class SpikingActorConfig(ActorConfig):
     population: int = option("output neurons for each output", minimum=1)
     readout: str = option(
         "how the last layer is read out (auto: linear for DQN, population otherwise)",
-        choices=("auto", "population", "linear"),
+        choices=("auto", "population", "linear", "membrane"),
+    )
+    membrane_value: str = option(
+        "membrane potential that readout=membrane reads: the last, the one of largest magnitude, "
+        "or the mean",
+        choices=("last", "max", "mean"),
+        default="last",
+    )
+    membrane_decay: float = option(
+        "share of the membrane potential that readout=membrane keeps in a step",
+        minimum=0,
+        maximum=1,
+        default=1.0,
     )
 
 

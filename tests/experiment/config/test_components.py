@@ -178,6 +178,16 @@ def test_losses_and_regulations_reach_the_policy() -> None:
     assert not {"losses", "regulation"} & policy_arguments(compose_config([])).keys()
 
 
+@pytest.mark.parametrize("algo", ["td3", "dqn", "ppo"])
+def test_a_membrane_readout_reaches_the_policy(algo: str) -> None:
+    words = ["actor.readout=membrane", "actor.membrane_value=mean", "actor.membrane_decay=0.5"]
+    cfg = compose_config([f"algo={algo}", *words])
+    check_settings(cfg)
+    expected = {"name": "membrane", "value": "mean", "decay": 0.5}
+    assert policy_arguments(cfg)["readout"] == expected
+    assert label(cfg).endswith("-".join(words))
+
+
 def test_those_of_the_critic_reach_the_policy() -> None:
     cfg = compose_config(["critic=spiking", "loss@critic.loss=rate", "critic.loss.target=0.3"])
     check_settings(cfg)
@@ -251,6 +261,8 @@ def without(key: str, *settings: str) -> DictConfig:
         ("encoder.mean_range", ["algo=td3"], "encoder.mean_range=3"),
         ("encoder.std", ["algo=td3"], "encoder.std=0.387"),
         ("encoder.squash", ["algo=td3"], "encoder.squash=false"),
+        ("actor.membrane_value", ["actor.readout=membrane"], "actor.membrane_value=max"),
+        ("actor.membrane_decay", ["actor.readout=membrane"], "actor.membrane_decay=0.5"),
     ],
 )
 def test_a_setting_that_came_later_leaves_the_hash_as_it_was(
