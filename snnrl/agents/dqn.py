@@ -81,6 +81,8 @@ class SpikingPolicy(QuickModes, DQNPolicy):
     :param time_steps: time steps T of one forward pass
     :param readout: ``linear``, ``population``, ``membrane``, ``auto`` (linear), or
         ``dict(name="membrane", value=..., decay=...)``
+    :param lateral: connections within the output populations (ILC-SAN): ``none``, ``intra`` and its
+        variants, the keys of :data:`snnrl.nn.lateral.LATERALS`
     :param population: output neurons per action, unless the readout is linear
     :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's ``DQNPolicy``

@@ -198,7 +198,7 @@ def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
     if cfg.regulation.name != "none":
         arguments["regulation"] = OmegaConf.to_container(cfg.regulation)
     if cfg.actor.name == "spiking":
-        arguments |= {key: cfg.actor[key] for key in ("time_steps", "population")}
+        arguments |= {key: cfg.actor[key] for key in ("time_steps", "population", "lateral")}
         arguments["readout"] = _readout(cfg.actor)
     if agent.critic_key is not None:
         arguments |= {"actor": cfg.actor.name, **critic}

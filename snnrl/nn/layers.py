@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snnrl.errors import UserError
 from snnrl.nn.answers import answers
 from snnrl.nn.encoders.base import over_steps, spike_currents
+from snnrl.nn.lateral import IntraLayer, OfLaterStep
 from snnrl.nn.neurons import Neuron, make_neuron
 from snnrl.nn.norm import Norm, NormStrategy, make_strategy
 from snnrl.nn.norm.base import Affine
@@ -38,8 +41,18 @@ class SpikingLayer(nn.Module):
         self.linear = linear
         self.norm = norm
         self.neuron = neuron
+        self.lateral: IntraLayer | None = None
         self.rates: Tensor | None = None
         self._counts = 0
+
+    def connect(self, lateral: IntraLayer) -> None:
+        """Connect the neurons with each other.
+
+        The currents of the connections are added behind the normalisation. All kernels then call
+        the neurons step by step.
+        """
+        self.neuron.surrogate = OfLaterStep(self.neuron.surrogate)
+        self.lateral = lateral
 
     @property
     def is_dense(self) -> bool:
@@ -61,10 +74,31 @@ class SpikingLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return spikes ``[T, B, N, ...]`` of spikes or currents ``x[T, B, ...]``."""
         currents = self.linear(x) if self.is_dense else over_steps(self.linear, x)
-        spikes: Tensor = self.neuron(self.norm(currents))[0]
+        return self._spikes(self.norm(currents))
+
+    def _spikes(self, currents: Tensor) -> Tensor:
+        """Return the spikes ``[T, B, N, ...]`` that the neurons make of normalised currents."""
+        if self.lateral is None:
+            spikes: Tensor = self.neuron(currents)[0]
+        else:
+            spikes = self._connected_spikes(currents, self.lateral)
         if self._counts:
             self.rates = self.fired(spikes).mean((0, 1))
         return spikes
+
+    def _connected_spikes(self, currents: Tensor, lateral: IntraLayer) -> Tensor:
+        surrogate, state = self.neuron.surrogate, None
+        if not isinstance(surrogate, OfLaterStep):
+            raise UserError(
+                f"lateral={lateral.name}: the neurons ({type(self.neuron).__name__}) were replaced "
+                "after they were connected; expected layer.connect(layer.lateral) again"
+            )
+        spikes = [torch.zeros_like(currents[0])]
+        for step, current in enumerate(currents.unbind(0)):
+            surrogate.first = step
+            fired, state = self.neuron((current + lateral(spikes[-1])).unsqueeze(0), state)
+            spikes.append(fired[0])
+        return torch.stack(spikes[1:])
 
     def fired(self, spikes: Tensor) -> Tensor:
         """Return 1 where the neurons fired and 0 elsewhere, of their outputs ``[T, B, N, ...]``."""
@@ -87,6 +121,8 @@ class SpikingLayer(nn.Module):
 
     def fire(self, currents: Tensor, ops: Operators) -> Tensor:
         """Return the spikes ``[T, B, N, ...]`` of currents."""
+        if self.lateral is not None:
+            return self._spikes(self.norm(currents))
         affine = self._affine(currents, ops)
         if affine is None:
             normalised, constants = self.norm(currents), self._constants()
@@ -121,9 +157,12 @@ class SpikingLayer(nn.Module):
 
     def for_acting(self) -> InferenceLayer | None:
         """Return the layer for the operator that runs a whole network without gradients; ``None``:
-        it cannot, as this is a convolution, or as statistics would move or mix samples."""
+        it cannot, as this is a convolution, as its neurons are connected, or as statistics would
+        move or mix samples."""
         linear, norm = self.linear, self.norm
         if not isinstance(linear, nn.Linear) or not isinstance(norm, Norm) or self._counts:
+            return None
+        if self.lateral is not None:
             return None
         constant = norm.known_constant()
         if constant is None:
@@ -131,7 +170,9 @@ class SpikingLayer(nn.Module):
         return InferenceLayer(linear.weight, linear.bias, *constant, self._constants())
 
     def _affine(self, currents: Tensor, ops: Operators) -> Affine | None:
-        affine = self.norm.fusable(currents) if isinstance(self.norm, Norm) else None
+        if not isinstance(self.norm, Norm) or self.lateral is not None:
+            return None
+        affine = self.norm.fusable(currents)
         if affine is None or (affine.has_steps() and not ops.NORMALISES_STEPS):
             return None
         return affine

@@ -16,6 +16,7 @@ from snnrl.errors import UserError
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
 from snnrl.nn.encoders import Encoder, encoders_of_images, shape_of_step
+from snnrl.nn.lateral import IntraLayer, check_lateral
 from snnrl.nn.layers import LayerParts, SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy
@@ -56,14 +57,16 @@ class SpikingNetwork(Compilable):
         these at :meth:`resolve` or else in the first pass; see :func:`resolve_kernel`
     :param readout: ``population``, ``linear``, ``membrane``, or
         ``dict(name="membrane", value=..., decay=...)``
+    :param lateral: connections within the output populations, a key of
+        :data:`snnrl.nn.lateral.LATERALS`, or ``none``
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of spiking convolutions between
         encoder and hidden layers, for images; see :class:`SpikingConvolutions`
     :param input_range: lowest and highest input, for encoders that scale
     :param regulation: name, class or mapping of what moves the firing thresholds
     :raises UserError: unknown name or parameter, a size below 1, images without convolutions or
-        with population coding, a time axis that the encoder does not take or that is missing or of
-        another length, a regulation without a spiking layer, or a kernel without its
-        compiler or that does not know the neuron;
+        with population coding, connections without output populations, a time axis that the encoder
+        does not take or that is missing or of another length, a regulation without a spiking layer,
+        or a kernel without its compiler or that does not know the neuron;
         from a pass, a module that was replaced or has hooks where the kernel would leave it out
     """
 
@@ -87,12 +90,19 @@ class SpikingNetwork(Compilable):
         population: Annotated[int, AtLeast(1)],
         kernel: str,
         readout: Spec = "population",
+        lateral: str = "none",
         conv: Mapping[str, Any] | None = None,
         input_range: tuple[float, float] | None = None,
         regulation: Spec | None = None,
     ):
         super().__init__()
         of_population = readout_name(readout) != "linear"
+        check_lateral(lateral)
+        if lateral != "none" and not of_population:
+            raise UserError(
+                f"lateral={lateral}: connects the neurons of output populations, and "
+                "readout=linear has none; expected readout=population or membrane, or lateral=none"
+            )
         check_size("time_steps", time_steps)
         check_size("population", population)
         if min(hidden, default=1) < 1:
@@ -139,6 +149,9 @@ class SpikingNetwork(Compilable):
         pairs = zip(pairwise(widths), behind, strict=False)
         self.layers = nn.Sequential(*(parts.dense(*pair, pool) for pair, pool in pairs))
         self.decoder = make_readout(readout, outputs, population, features=widths[-1])
+        if lateral != "none":
+            # Last, so that all other weights start as without it.
+            self.stack()[-1].connect(IntraLayer(lateral, outputs, population))
         self.regulation: Regulation | None = None
         if regulation is not None:
             if not self.stack():

@@ -18,7 +18,7 @@ from snnrl.nn.layers import SpikingLayer
 class Trace(NamedTuple):
     """One layer in one pass, each ``[T, B, N, ...]``; gradients flow through all of them.
 
-    :param currents: what the neurons take in, normalised
+    :param currents: what the neurons take in: normalised, with those of lateral connections
     :param membranes: membrane potentials before the reset
     :param spikes: what the neurons send out: 0 or 1, of some neurons also other numbers
     :param fired: 1 where the neurons fired and 0 elsewhere
@@ -60,27 +60,34 @@ def traced(network: nn.Module) -> Iterator[dict[str, Trace]]:
 
 def _watch(name: str, layer: SpikingLayer, traces: dict[str, Trace]) -> list[RemovableHandle]:
     membranes: list[Tensor] = []
+    calls: list[tuple[Tensor, Tensor]] = []
+
+    def start(module: nn.Module, inputs: Any) -> None:
+        membranes.clear()
+        calls.clear()
 
     def step(module: nn.Module, inputs: Any, output: Tensor) -> None:
         membranes.append(inputs[0])
 
-    def start(module: nn.Module, inputs: Any) -> None:
-        membranes.clear()
+    def called(module: nn.Module, inputs: Any, output: Any) -> None:
+        calls.append((inputs[0], output[0]))
 
     def end(module: nn.Module, inputs: Any, output: Any) -> None:
-        currents, spikes = inputs[0], output[0]
+        currents, spikes = (torch.cat(parts) for parts in zip(*calls, strict=True))
         if len(membranes) != len(currents):
             raise UserError(
-                f"{name}.neuron ({type(module).__name__}): called its surrogate {len(membranes)} "
-                f"times in {len(currents)} time steps, so its membrane potentials are unknown; "
-                "expected self.surrogate(membrane, self.threshold.level(), step) once a step"
+                f"{name}.neuron ({type(layer.neuron).__name__}): called its surrogate "
+                f"{len(membranes)} times in {len(currents)} time steps, so its membrane potentials "
+                "are unknown; expected self.surrogate(membrane, self.threshold.level(), step) once "
+                "a step"
             )
         traces[name] = Trace(currents, torch.stack(membranes), spikes, layer.fired(spikes))
 
     return [
         layer.neuron.surrogate.register_forward_hook(step),
-        layer.neuron.register_forward_pre_hook(start),
-        layer.neuron.register_forward_hook(end),
+        layer.neuron.register_forward_hook(called),
+        layer.register_forward_pre_hook(start),
+        layer.register_forward_hook(end),
     ]
 
 

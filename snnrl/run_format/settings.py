@@ -45,6 +45,7 @@ CAME_LATER: dict[str, Any] = {
     "actor.readout": "auto",
     "actor.membrane_value": "last",
     "actor.membrane_decay": 1.0,
+    "actor.lateral": "none",
     "bn.refresh_kl": None,
     "critic.bn.refresh_kl": None,
     "critic.bn": None,

@@ -40,6 +40,8 @@ def refused(message, variant, env=None, **arguments):
         (dict(surrogate="relu"), r"^surrogate=relu: expected one of .*rectangular, "),
         (dict(encoder="populaton"), r"^encoder=populaton: .*'population'\?$"),
         (dict(readout="linar"), r"^readout=linar: .*'linear'\?$"),
+        (dict(lateral="intr"), r"^lateral=intr: .*'intra'\?$"),
+        (dict(lateral="intra", readout="linear"), "^lateral=intra: .* readout=linear has none; "),
         (dict(kernel="compil"), r"^kernel=compil: .*'compile'\?$"),
         (dict(time_steps=0), r"^time_steps=0: expected at least 1$"),
         (dict(population=0, readout="population"), r"^population=0: expected at least 1$"),

@@ -22,6 +22,7 @@ def own_name(reference: str, layers: int) -> str:
     name = reference.replace("decoder.decoder", "decoder")
     name = name.replace("snn.out_pop_layer", f"layers.{last}.linear")
     name = name.replace("snn.out_pop_norm", f"layers.{last}.norm")
+    name = name.replace("snn.conn", f"layers.{last}.lateral")
     name = re.sub(r"snn\.hidden_layers\.(\d+)", r"layers.\1.linear", name)
     return re.sub(r"snn\.hidden_norms\.(\d+)", r"layers.\1.norm", name)
 

@@ -10,8 +10,13 @@ from snnrl.nn.readouts import make_readout
 
 from .helpers import close, own_name, own_state, part
 
-ENCODERS = {"popsan": "population", "mdcsan": "population_current"}
-NEURONS = {"popsan": "clif", "mdcsan": "dn_mdcsan"}
+ENCODERS = {
+    "popsan": "population",
+    "mdcsan": "population_current",
+    "ilcsan": "population",
+    "ilcsan_dn": "population_current",
+}
+NEURONS = {"popsan": "clif", "mdcsan": "dn_mdcsan", "ilcsan": "clif", "ilcsan_dn": "dn_mdcsan"}
 KERNELS = ["naive", "native", pytest.param("compile", marks=pytest.mark.slow)]
 
 
@@ -118,3 +123,27 @@ def test_membrane_readouts_of_recorded_spikes(golden, name):
         action.backward(data["g"])
         for key, expected in part(data, f"d.{each}.decoder.decoder").items():
             close(getattr(readout, key).grad, expected)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", ["ilcsan", "ilcsan_dn"])
+def test_with_intra_layer_connections(golden, name, kernel):
+    data = golden(f"actor_{name}")
+    # Compiling takes many seconds, and what is compiled differs little.
+    for published in recorded_readouts(data)[: 1 if kernel == "compile" else None]:
+        network = build(data, name, kernel, lateral="intra", readout=membrane(published))
+        with torch.no_grad():
+            close(network.encoder(data["obs"]), data["inputs"])
+            close(act(network.eval(), data), data[f"action.{published}"])
+        action = act(network.train(), data)
+        close(action, data[f"action.{published}"])
+        action.backward(data["g"])
+        check_gradients(network, data, f"d.{published}")
+
+
+@pytest.mark.parametrize("name", ["ilcsan", "ilcsan_dn"])
+def test_spikes_of_connected_neurons(golden, name):
+    data = golden(f"actor_{name}")
+    network = build(data, name, "naive", lateral="intra", readout="membrane")
+    spikes = network.layers(network.encoder(data["obs"]))
+    np.testing.assert_array_equal(spikes.detach(), data["spikes_out"])

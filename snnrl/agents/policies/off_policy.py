@@ -37,6 +37,8 @@ class SpikingActorCritic(BasePolicy):
     :param population: output neurons per action dimension
     :param readout: ``population``, ``linear``, ``membrane``, ``auto`` (population), or
         ``dict(name="membrane", value=..., decay=...)``
+    :param lateral: connections within the output populations (ILC-SAN): ``none``, ``intra`` and its
+        variants, the keys of :data:`snnrl.nn.lateral.LATERALS`
     :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's policy; ``activation_fn`` is that of ordinary networks
     :raises UserError: unknown name or parameter, or observations that are not one vector

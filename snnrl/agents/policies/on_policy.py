@@ -194,6 +194,8 @@ class SpikingPolicy(NormalisablePolicy):
     :param population: output neurons per action dimension or discrete action
     :param readout: ``population``, ``linear``, ``membrane``, ``auto`` (population), or
         ``dict(name="membrane", value=..., decay=...)``
+    :param lateral: connections within the output populations (ILC-SAN): ``none``, ``intra`` and its
+        variants, the keys of :data:`snnrl.nn.lateral.LATERALS`
     :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
     :param kwargs: those of SB3's ``ActorCriticPolicy``; ``activation_fn`` and ``ortho_init`` are
         those of ordinary networks

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from snnrl.errors import UserError, expect
 from snnrl.nn.convolution import conv_lists
 from snnrl.nn.encoders import shape_of_step, takes_time
+from snnrl.nn.lateral import check_lateral
 from snnrl.nn.networks import SpikingNetwork, check_size
 from snnrl.nn.norm import NormStrategy, make_strategy
 from snnrl.nn.ordinary import ordinary_strategy
@@ -33,6 +34,7 @@ SPIKING_DEFAULTS: dict[str, Any] = {
     "time_steps": 5,
     "population": 10,
     "readout": "auto",
+    "lateral": "none",
     "regulation": None,
     "losses": (),
     "kernel": "auto",
@@ -104,6 +106,11 @@ class SpikingOptions:
         ):
             check_size(name, value)
         readout_name(self.given["readout"], others=("auto",))
+        check_lateral(self.given["lateral"])
+        if self.given["lateral"] != "none" and not self.spiking_actor:
+            raise UserError(
+                f"lateral={self.given['lateral']}: an ordinary actor has no spikes; expected none"
+            )
         if self.given["conv"] is not None:
             conv_lists(self.given["conv"])
 
@@ -189,6 +196,7 @@ class SpikingOptions:
             self.critic_time_steps,
             "linear",
             readout="linear",
+            lateral="none",
             losses=self._critic_losses,
             regulation=self.critic_regulation,
             input_range=None if actions else self.input_range,
@@ -252,6 +260,7 @@ class SpikingOptions:
         arguments: dict[str, Any] = {
             "input_range": self.input_range,
             "regulation": given["regulation"],
+            "lateral": given["lateral"],
             **changes,
         }
         network = SpikingNetwork(

@@ -271,6 +271,12 @@ def _check_readout(cfg: DictConfig) -> None:
             f"actor.readout={actor.readout}, which is linear; expected only with "
             "actor.readout=population"
         )
+    if readout(cfg) == "linear" and actor.lateral != "none":
+        raise UserError(
+            f"actor.lateral={actor.lateral}: connects the neurons of output populations, and "
+            f"algo={cfg.algo.name} with actor.readout={actor.readout}, which is linear, has none; "
+            "expected actor.readout=population or membrane, or actor.lateral=none"
+        )
     usual = {field.name: field.default for field in fields(SpikingActorConfig)}
     for name in ("membrane_value", "membrane_decay"):
         if readout(cfg) != "membrane" and actor[name] != usual[name]:

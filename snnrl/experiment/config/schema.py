@@ -246,6 +246,21 @@ class SpikingActorConfig(ActorConfig):
         maximum=1,
         default=1.0,
     )
+    lateral: str = option(
+        "connections within the output populations, from each step to the next (ILC-SAN), and the "
+        "published variants",
+        choices=(
+            "none",
+            "intra",
+            "intra_no_bias",
+            "intra_no_self",
+            "intra_no_lateral",
+            "intra_only_lateral",
+            "intra_only_self",
+            "intra_only_bias",
+        ),
+        default="none",
+    )
 
 
 @dataclass

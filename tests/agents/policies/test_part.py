@@ -24,7 +24,7 @@ GIVEN = [
     dict(bn="vanilla", neuron=dict(name="clif", decay=0.6), surrogate="tanh", time_steps=2),
     dict(bn=dict(name="carebn", smoothing=0.7), encoder="direct", readout="linear"),
     dict(bn="none", neuron="dn", kernel="auto"),
-    dict(readout=dict(name="membrane", value="max", decay=0.8)),
+    dict(readout=dict(name="membrane", value="max", decay=0.8), lateral="intra"),
 ]
 
 

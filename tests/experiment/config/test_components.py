@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,8 +15,9 @@ from snnrl.experiment.config.choices import strategy_arguments
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.label import label, settings_hash
 from snnrl.experiment.config.overrides import check_overrides
-from snnrl.experiment.config.schema import PLACES
+from snnrl.experiment.config.schema import PLACES, SpikingActorConfig
 from snnrl.experiment.config.validate import validate
+from snnrl.nn.lateral import LATERALS
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.norm.confidence import ConfidenceUpdate
 from snnrl.nn.shape import LayerShape
@@ -188,6 +191,15 @@ def test_a_membrane_readout_reaches_the_policy(algo: str) -> None:
     assert label(cfg).endswith("-".join(words))
 
 
+def test_lateral_connections_reach_the_policy() -> None:
+    cfg = compose_config(["actor.lateral=intra_no_self", "critic=spiking"])
+    check_settings(cfg)
+    assert policy_arguments(cfg)["lateral"] == "intra_no_self"
+    assert "-actor.lateral=intra_no_self" in label(cfg)
+    (field,) = (each for each in fields(SpikingActorConfig) if each.name == "lateral")
+    assert field.metadata["choices"] == ("none", *LATERALS)
+
+
 def test_those_of_the_critic_reach_the_policy() -> None:
     cfg = compose_config(["critic=spiking", "loss@critic.loss=rate", "critic.loss.target=0.3"])
     check_settings(cfg)
@@ -263,6 +275,7 @@ def without(key: str, *settings: str) -> DictConfig:
         ("encoder.squash", ["algo=td3"], "encoder.squash=false"),
         ("actor.membrane_value", ["actor.readout=membrane"], "actor.membrane_value=max"),
         ("actor.membrane_decay", ["actor.readout=membrane"], "actor.membrane_decay=0.5"),
+        ("actor.lateral", [], "actor.lateral=intra"),
     ],
 )
 def test_a_setting_that_came_later_leaves_the_hash_as_it_was(
