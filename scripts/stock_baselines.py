@@ -42,9 +42,13 @@ from snnrl.run_format.provenance import write_provenance
 from snnrl.run_format.status import is_done
 from snnrl.run_format.table import Table
 
+REPLAY = {"normalize_observations": False, "clip_observations": 3.0}
+
 STOCK: dict[str, dict[str, Any]] = {
-    "ddpg": {"critic_weight_decay": 0},
-    "dqn": {"loss": "huber", "max_grad_norm": 10, "replacement": True},
+    "td3": REPLAY,
+    "sac": REPLAY,
+    "ddpg": {**REPLAY, "critic_weight_decay": 0},
+    "dqn": {**REPLAY, "loss": "huber", "max_grad_norm": 10, "replacement": True},
     "ppo": {"normalize_observations": False, "normalize_rewards": False},
 }
 """Settings by algorithm, with the only values that match Stable-Baselines3."""

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
+from stable_baselines3.common import buffers
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from snnrl.agents.minibatches import MinibatchAgent
+from snnrl.agents.normalization import ObservationNormalizer
 from snnrl.agents.policies.modes import Pass, QuickModes
 from snnrl.agents.replay.buffer import ReplayBuffer, random_transitions
 from snnrl.agents.updates.cuda_graphs import CapturedSteps, CudaRecorder, Recorder, Seen, Step
@@ -135,6 +137,30 @@ class ReplayAgent(MinibatchAgent, OffPolicyAlgorithm):
         else:
             self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
         self.followers.draw_anew()
+
+    def _store_transition(
+        self,
+        replay_buffer: buffers.ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: Any,
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        normalizer = self._vec_normalize_env
+        if not isinstance(normalizer, ObservationNormalizer):
+            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+            return
+        # As they were observed, and as without a normalisation.
+        observed = normalizer.get_original_obs()
+        self._vec_normalize_env, self._last_obs = None, self._last_original_obs
+        try:
+            super()._store_transition(
+                replay_buffer, buffer_action, observed, reward, dones, normalizer.observed(infos)
+            )
+        finally:
+            self._vec_normalize_env = normalizer
+        self._last_obs, self._last_original_obs = new_obs, observed
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
         """Return actions, as in Stable-Baselines3; by a CUDA graph if the pass is captured."""

@@ -21,7 +21,7 @@ _MOVING = (
 REFUSED: dict[type, str] = {
     wrappers.RecordVideo: "writes files in every environment; expected python -m snnrl.evaluate "
     "--video",
-    wrappers.NormalizeObservation: _MOVING,
+    wrappers.NormalizeObservation: f"{_MOVING}, or algo.normalize_observations=true",
     wrappers.NormalizeReward: _MOVING,
 }
 """Wrappers of gymnasium that are refused, with what to do instead."""

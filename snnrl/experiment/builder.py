@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.agents.minibatches import MinibatchAgent
+from snnrl.agents.normalization import ObservationNormalizer
 from snnrl.data import DataStream
 from snnrl.envs import Stateful, make_env
 from snnrl.experiment.accuracy import AccuracyEvaluator
@@ -110,13 +111,11 @@ def build_agent(cfg: DictConfig, env: VecEnv, **changes: Any) -> SpikingAgent:
         arguments["action_noise"] = _noise(env, arguments.pop("exploration_noise"))
     if "ent_coef" in arguments and arguments["ent_coef"] is None:
         arguments["ent_coef"] = "auto"
-    if "normalize_observations" in arguments:
-        env = _normalised(
-            env,
-            arguments.pop("normalize_observations"),
-            arguments.pop("normalize_rewards"),
-            arguments["gamma"],
-        )
+    observations = arguments.pop("normalize_observations", False)
+    if "normalize_rewards" in arguments:
+        env = _normalised(env, observations, arguments.pop("normalize_rewards"), arguments["gamma"])
+    elif (clip := arguments.pop("clip_observations", None)) is not None and observations:
+        env = ObservationNormalizer(env, clip)
     agent: Any = agent_class(cfg)(
         "SpikingPolicy" if spiking_parts(cfg) else "AnnPolicy",
         env,

@@ -56,6 +56,8 @@ CAME_LATER: dict[str, Any] = {
     "seeding": "additive",
     "algo.joint_pass": False,
     "algo.target_networks": True,
+    "algo.normalize_observations": False,
+    "algo.clip_observations": 3.0,
     "plugins": [],
     **{
         f"{place}.{name}": value
@@ -64,6 +66,9 @@ CAME_LATER: dict[str, Any] = {
     },
 }
 """Settings that earlier runs have no value for, and the value in effect then."""
+
+WITHOUT_DEFAULT = {"algo.normalize_observations": ("ppo",)}
+"""Settings of :data:`CAME_LATER` that runs of some algorithms have had from the start."""
 
 FREE = ("env.kwargs", "env.wrappers")
 """Settings that only the environment can check, of any form and length."""

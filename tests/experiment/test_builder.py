@@ -13,10 +13,12 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from snnrl.agents import AGENTS
+from snnrl.agents.normalization import ObservationNormalizer
 from snnrl.experiment import builder
 from snnrl.experiment.builder import build_agent, build_training_env
-from snnrl.experiment.checkpoint.save import save_model
+from snnrl.experiment.checkpoint.save import _start_episodes, save_model
 from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.trained import load_trained
 from tests.experiment.helpers import arguments
 
 
@@ -32,7 +34,7 @@ def test_every_setting_of_an_algorithm_reaches_the_agent(algo: str, tmp_path: Pa
     agent = build(tmp_path, f"algo={algo}")
     elsewhere = {"name", "exploration_noise", "replacement", "normalize_observations"}
     for key, value in cfg.algo.items():
-        if key in elsewhere | {"normalize_rewards"}:
+        if key in elsewhere | {"normalize_rewards", "clip_observations"}:
             continue
         found = getattr(agent, str(key))
         found = getattr(found, "frequency", found)  # train_freq
@@ -64,6 +66,16 @@ def test_ppo_normalises_what_is_asked(
         assert not isinstance(env, VecNormalize)
     else:
         assert (env.norm_obs, env.norm_reward, env.gamma) == (*expected, 0.9)
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("algo", ["td3", "ddpg", "sac", "dqn"])
+def test_agents_of_replay_normalise_if_asked(algo: str, tmp_path: Path) -> None:
+    assert not isinstance(build(tmp_path, f"algo={algo}").env, VecNormalize)
+    words = ["algo.normalize_observations=true", "algo.clip_observations=2.5"]
+    env = build(tmp_path, f"algo={algo}", *words).env
+    assert isinstance(env, ObservationNormalizer)
+    assert (env.norm_obs, env.norm_reward, env.clip_obs) == (True, False, 2.5)
 
 
 def test_images_are_not_normalised(tmp_path: Path) -> None:
@@ -166,3 +178,29 @@ def test_a_model_keeps_the_kernel_that_was_asked_for(
     assert agent.policy_kwargs["kernel"] == becomes
     loaded = type(agent).load(tmp_path / "model.zip", device="cpu")
     assert (loaded.policy_kwargs["kernel"], loaded.kernel) == (asked, becomes)
+
+
+def test_a_trained_agent_has_the_statistics_of_its_observations(tmp_path: Path) -> None:
+    """Read as numbers, for acting and evaluating."""
+    words = ["algo=sac", "algo.normalize_observations=true", "algo.clip_observations=0.5"]
+    cfg = compose_config(arguments(tmp_path, *words))
+    agent = build_agent(cfg, build_training_env(cfg)).learn(40)
+    save_model(tmp_path / "model.zip", agent)
+    trained = load_trained(cfg, tmp_path / "model.zip")
+    shown = np.random.default_rng(0).normal(size=(8, 4))
+    np.testing.assert_array_equal(trained.normalize(shown), agent.normalize(shown))
+    assert np.abs(trained.normalize(shown)).max() == 0.5
+    normalizer = trained.get_vec_normalize_env()
+    assert normalizer is not None and not normalizer.training
+    assert normalizer.obs_rms.count > 40
+
+
+def test_an_episode_that_starts_anew_is_stored_as_it_was_observed(tmp_path: Path) -> None:
+    """Where a run resumes and the environment's state could not be restored."""
+    agent = build(tmp_path, "algo=td3", "algo.normalize_observations=true").learn(30)
+    _start_episodes(agent)
+    before = agent.env.get_original_obs()
+    np.testing.assert_array_equal(agent._last_original_obs, before)
+    agent.learn(1, reset_num_timesteps=False)
+    buffer = agent.replay_buffer
+    np.testing.assert_array_equal(buffer.observations[buffer.pos - 1], before.astype(np.float32))

@@ -344,4 +344,6 @@ def _start_episodes(agent: SpikingAgent) -> None:
     # Loading seeded them as at the start of training: the same episodes would be repeated.
     agent.env.seed(child_seed(agent.seed, "resumed", agent.num_timesteps))
     agent._last_obs = agent.env.reset()  # type: ignore[assignment]
+    if (normalised := agent.get_vec_normalize_env()) is not None:
+        agent._last_original_obs = normalised.get_original_obs()
     agent._last_episode_starts = np.ones(agent.n_envs, dtype=bool)

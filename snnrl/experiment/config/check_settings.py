@@ -25,7 +25,7 @@ from snnrl.experiment.config.choices import (
 )
 from snnrl.experiment.config.nodes import root_of
 from snnrl.experiment.config.plugins import check_plugins
-from snnrl.experiment.config.schema import PLACES, SpikingActorConfig
+from snnrl.experiment.config.schema import PLACES, OffPolicyConfig, SpikingActorConfig
 from snnrl.experiment.config.written import check_round_trip
 
 SHORT = "experiment=debug, which is short and does everything that a run does"
@@ -342,6 +342,13 @@ def _check_replay(cfg: DictConfig) -> None:
         _check_joint_pass(cfg)
     if not algo.get("target_networks", True):
         _check_without_targets(cfg)
+    (clip,) = (field for field in fields(OffPolicyConfig) if field.name == "clip_observations")
+    if not algo.normalize_observations and algo.clip_observations != clip.default:
+        raise UserError(
+            f"algo.clip_observations={algo.clip_observations}: has no effect with "
+            "algo.normalize_observations=false; expected only with "
+            "algo.normalize_observations=true"
+        )
     if algo.gradient_steps == 0:
         raise UserError(
             "algo.gradient_steps=0: nothing would be learned; expected at least 1, or -1 for as "

@@ -24,6 +24,7 @@ from snnrl.experiment.config.choices import (
     convolutions,
     environment_arguments,
     normalisations,
+    on_policy,
     readout,
     spiking_parts,
     strategy_arguments,
@@ -125,6 +126,8 @@ def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
         )
     if (problem := observation_problem(space)) is not None:
         raise UserError(f"env.id={cfg.env.id}: {problem}")
+    if not on_policy(cfg) and cfg.algo.get("normalize_observations", False):
+        _check_normalised(cfg, space)
     if len(space.shape) == 1:
         if cfg.conv.name != "none":
             raise UserError(
@@ -137,6 +140,15 @@ def _check_observations(cfg: DictConfig, space: spaces.Space[Any]) -> None:
         _check_frames(cfg, space)
     else:
         _check_images(cfg, space)
+
+
+def _check_normalised(cfg: DictConfig, space: spaces.Box) -> None:
+    if not np.issubdtype(space.dtype, np.floating):
+        raise UserError(
+            f"algo.normalize_observations=true: env.id={cfg.env.id} observes {_shown(space)}, and "
+            "the replay buffer holds bytes; expected algo.normalize_observations=false, or an "
+            "environment that observes floating-point numbers"
+        )
 
 
 def check_widths(cfg: DictConfig, actions: Any) -> None:

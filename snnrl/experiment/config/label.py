@@ -15,7 +15,12 @@ from snnrl.experiment.config.choices import choices_of_places, has_schedule, spi
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.nodes import Root, root_of
 from snnrl.experiment.config.schema import PLACES
-from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS, NOT_SETTINGS_OF_DATA
+from snnrl.run_format.settings import (
+    CAME_LATER,
+    NOT_SETTINGS,
+    NOT_SETTINGS_OF_DATA,
+    WITHOUT_DEFAULT,
+)
 
 ONLY_SPIKING = ("neuron", "surrogate", "encoder", "kernel", "loss", "regulation")
 """Groups that have no effect for an agent without a spiking network."""
@@ -47,6 +52,8 @@ def settings_hash(cfg: DictConfig) -> str:
         # So that a run made before this setting existed is still found.
         *groups, name = key.split(".")
         place = reduce(lambda node, group: node.get(group) or {}, groups, kept)
+        if cfg.algo.name in WITHOUT_DEFAULT.get(key, ()):
+            continue
         if isinstance(place, dict) and name in place and place[name] == value:
             del place[name]
     if "data" in kept:

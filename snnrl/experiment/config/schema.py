@@ -85,6 +85,14 @@ class OffPolicyConfig(AlgoConfig):
     gradient_steps: int = option(
         "gradient steps in an update (-1: as many as environment steps since the last)", minimum=-1
     )
+    normalize_observations: bool = option(
+        "whether observations, unless they are bytes, are normalised by their running mean and "
+        "standard deviation",
+        default=False,
+    )
+    clip_observations: float = option(
+        "bound of normalised observations, in standard deviations", above=0, default=3.0
+    )
 
 
 @dataclass

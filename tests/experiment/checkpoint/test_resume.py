@@ -99,6 +99,18 @@ def test_a_signal(
         slow_case(["algo=ddpg", "checkpoint.every=45", "bn=re_only"]),
         ["actor=ann", "bn.recalibrate_every=null", "checkpoint.every=45"],
         slow_case(["kernel=compile", "checkpoint.every=45"]),
+        *(
+            slow_case(
+                [
+                    *PENDULUM,
+                    f"algo={algo}",
+                    "checkpoint.every=45",
+                    "algo.normalize_observations=true",
+                    *("actor.readout=membrane", "actor.lateral=intra", "actor.membrane_value=max"),
+                ]
+            )
+            for algo in ("td3", "sac")
+        ),
         ["algo=dqn", "env=cartpole", "checkpoint.every=45", "algo.target_update_updates=7"],
         slow_case([*PENDULUM, "algo=sac", "critic=spiking", "checkpoint.every=45"]),
         slow_case([*PENDULUM, "algo=ppo", "critic=spiking", "checkpoint.every=45"]),

@@ -276,6 +276,12 @@ def without(key: str, *settings: str) -> DictConfig:
         ("actor.membrane_value", ["actor.readout=membrane"], "actor.membrane_value=max"),
         ("actor.membrane_decay", ["actor.readout=membrane"], "actor.membrane_decay=0.5"),
         ("actor.lateral", [], "actor.lateral=intra"),
+        ("algo.normalize_observations", ["algo=dqn"], "algo.normalize_observations=true"),
+        (
+            "algo.clip_observations",
+            ["algo=sac", "algo.normalize_observations=true"],
+            "algo.clip_observations=5",
+        ),
     ],
 )
 def test_a_setting_that_came_later_leaves_the_hash_as_it_was(
@@ -284,6 +290,13 @@ def test_a_setting_that_came_later_leaves_the_hash_as_it_was(
     now = settings_hash(compose_config(settings))
     assert settings_hash(without(key, *settings)) == now
     assert settings_hash(compose_config([*settings, other])) != now
+
+
+def test_a_choice_that_ppo_had_from_the_start_stays_in_its_hash() -> None:
+    """Of runs of PPO whose observations are not normalised, as in the comparison with SB3."""
+    cfg = compose_config(["algo=ppo", "algo.normalize_observations=false"])
+    assert settings_hash(without("algo.normalize_observations", "algo=ppo")) != settings_hash(cfg)
+    assert settings_hash(compose_config(["algo=ppo"])) != settings_hash(cfg)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_wrappers_stand_in_their_order() -> None:
          "a RecordVideo, writes files in every"),
         ("env.wrappers=[NormalizeObservation]", "env.wrappers[0]: NormalizeObservation keeps "
          "running statistics, which evaluations would not have; expected a wrapper without them, "
-         "or VecNormalize from Python (docs/"),
+         "or VecNormalize from Python (docs/architecture.md), or algo.normalize_observations=true"),
         ("env.wrappers=[FlattenObservation,NormalizeReward]", "env.wrappers[1]: NormalizeReward "
          "keeps running statistics"),
         (f"env.wrappers=[{HERE}:Centred]", f"env.wrappers[0]: {HERE}:Centred, a "
