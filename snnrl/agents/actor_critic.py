@@ -11,12 +11,14 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
 from snnrl.agents.off_policy import ReplayAgent, squared_errors
+from snnrl.agents.policies.proxy import TARGETS, Proxy
 from snnrl.agents.replay.buffer import random_transitions
 from snnrl.agents.updates.frozen import Frozen
 from snnrl.agents.updates.targets import TargetNetworks
 from snnrl.errors import UserError
 from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.norm import BatchNorm
+from snnrl.nn.norm.strategy import Schedule
 from snnrl.nn.registry import component, names
 from snnrl.seeds import LARGEST
 
@@ -33,6 +35,10 @@ class ActorCriticAgent(ReplayAgent):
 
     Source: CrossQ (Bhatt et al., ICLR 2024, arXiv 1902.05605), which has no target networks.
 
+    With ``policy_kwargs=dict(target="proxy")`` a proxy (:mod:`snnrl.agents.policies.proxy`) chooses
+    the next action. In each gradient step it first imitates the actor on several minibatches, the
+    last of which is the step's own.
+
     :param args: as in Stable-Baselines3
     :param joint_pass: whether the critics value both pairs in one batch; needs a critic that is
         normalised by statistics of the batch, and no target networks
@@ -41,6 +47,8 @@ class ActorCriticAgent(ReplayAgent):
     :param kwargs: as in Stable-Baselines3
     :raises UserError: a joint pass that does not fit, or a value that is no bool
     """
+
+    targets = TARGETS
 
     joint_pass: bool
     target_networks: bool
@@ -75,6 +83,48 @@ class ActorCriticAgent(ReplayAgent):
         super()._setup_model()
         if self.joint_pass:
             self._check_joint_pass()
+        if self.proxy is not None:
+            self._check_proxy()
+            self.proxy.has_agent = True
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """The network that imitates the actor, if there is one."""
+        return getattr(self.policy, "proxy", None)
+
+    def _check_proxy(self) -> None:
+        if not self.target_networks:
+            raise UserError(
+                "target=proxy: the proxy is a target network, and target_networks=False has none; "
+                "expected target_networks=True, or target=soft"
+            )
+        actor = self.parts().get("actor")
+        if actor is not None and actor.norm.target_stats != Schedule().target_stats:
+            raise UserError(
+                f"bn.target_stats={actor.norm.target_stats}: has no effect with target=proxy, "
+                f"which has no statistics; expected {Schedule().target_stats}"
+            )
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        modules, tensors = super()._get_torch_save_params()
+        return [*modules, *(["proxy.optimizer"] if self.proxy is not None else [])], tensors
+
+    def _minibatch(self, batch_size: int) -> ReplayBufferSamples:
+        """Return a new minibatch for a gradient step, the last that the proxy has imitated on."""
+        batch = super()._minibatch(batch_size)
+        if (proxy := self.proxy) is None:
+            return batch
+        for _ in range(proxy.settings.updates - 1):
+            self._take(self._imitate, batch)
+            batch = super()._minibatch(batch_size)
+        self._take(self._imitate, batch)
+        return batch
+
+    def _imitate(self, batch: ReplayBufferSamples) -> None:
+        """Take a gradient step of the proxy."""
+        assert self.proxy is not None
+        error = self.proxy.imitation_error(self.actor, batch.observations)
+        self._learn("proxy", self.proxy.optimizer, error)
 
     def _check_joint_pass(self) -> None:
         if self.target_networks:

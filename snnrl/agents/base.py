@@ -73,6 +73,9 @@ class SpikingAgent(SavedAgent):
     critic_key: ClassVar[str | None]
     """Key of the critic's hidden layers in ``net_arch``; ``None``: no critic."""
 
+    targets: ClassVar[tuple[str, ...]] = ("soft",)
+    """Choices of ``target=``; the first is the default."""
+
     usual_readout: ClassVar[str] = "population"
     """Readout of the actor where ``readout`` is ``auto``."""
 

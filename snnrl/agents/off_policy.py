@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from stable_baselines3.common import buffers
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
 from torch import Tensor
 
 from snnrl.agents.minibatches import MinibatchAgent
@@ -129,14 +129,21 @@ class ReplayAgent(MinibatchAgent, OffPolicyAlgorithm):
 
         :param step: a method that changes only tensors, in place
         """
-        assert self.replay_buffer is not None
         self._check_networks()
-        batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        self._take(step, self._minibatch(batch_size))
+        self.followers.draw_anew()
+
+    def _minibatch(self, batch_size: int) -> ReplayBufferSamples:
+        """Return a new minibatch for a gradient step."""
+        assert self.replay_buffer is not None
+        return self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+
+    def _take(self, step: Step, batch: ReplayBufferSamples) -> None:
+        """Take a step on a minibatch, captured where steps are."""
         if self.captured is None:
             step(batch)
         else:
             self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
-        self.followers.draw_anew()
 
     def _store_transition(
         self,

@@ -21,6 +21,7 @@ from snnrl.agents.policies.actors import SquashedSpikingActor
 from snnrl.agents.policies.modes import QuickModes
 from snnrl.agents.policies.off_policy import SpikingActorCritic
 from snnrl.agents.policies.ordinary import NormalisedSquashedActor, OrdinaryActorCritic
+from snnrl.agents.policies.proxy import SquashedProxy
 from snnrl.agents.updates.cuda_graphs import Recorder
 from snnrl.agents.updates.targets import TargetNetworks
 
@@ -30,6 +31,7 @@ class AnnPolicy(OrdinaryActorCritic, QuickModes, SACPolicy):
     :class:`OrdinaryActorCritic` for their normalisation."""
 
     normalised_actor = NormalisedSquashedActor
+    proxy_class = SquashedProxy
 
 
 class SpikingPolicy(SpikingActorCritic, AnnPolicy):
@@ -86,6 +88,8 @@ class SAC(ActorCriticAgent, stable_baselines3.SAC):
             for step in range(gradient_steps):
                 whole = step % self.target_update_interval == 0
                 self._run(self._whole_step if whole else self._gradient_step, batch_size)
+        # With gradients they could not be copied, and with a proxy no later pass replaces them.
+        vars(self.actor.action_dist).update(distribution=None, gaussian_actions=None)
         self._n_updates += gradient_steps
         self.latest_losses.settle()
 
@@ -122,7 +126,8 @@ class SAC(ActorCriticAgent, stable_baselines3.SAC):
     ) -> tuple[Tensor, Tensor | None]:
         """Return actions and their entropy bonus ``-alpha log pi(a'|s')``."""
         assert temperature is not None
-        actions, log_prob = self.actor.action_log_prob(observations)
+        actor: Any = self.actor if self.proxy is None else self.proxy
+        actions, log_prob = actor.action_log_prob(observations)
         return actions, -temperature * log_prob.reshape(-1, 1)
 
     def _critic_loss(self, values: Values, targets: Tensor) -> Tensor:

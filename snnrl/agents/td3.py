@@ -17,6 +17,7 @@ from snnrl.agents.policies.actors import SpikingActor
 from snnrl.agents.policies.modes import QuickModes
 from snnrl.agents.policies.off_policy import SpikingActorCritic
 from snnrl.agents.policies.ordinary import NormalisedActor, OrdinaryActorCritic
+from snnrl.agents.policies.proxy import ProxyActor
 from snnrl.agents.updates.optimizers import set_learning_rate
 from snnrl.agents.updates.targets import TargetNetworks
 
@@ -26,6 +27,7 @@ class AnnPolicy(OrdinaryActorCritic, QuickModes, TD3Policy):
     :class:`OrdinaryActorCritic` for its normalisation."""
 
     normalised_actor = NormalisedActor
+    proxy_class = ProxyActor
 
     def __init__(
         self,
@@ -113,6 +115,12 @@ class TD3(ActorCriticAgent, stable_baselines3.TD3):
         self._learn("actor", self.actor.optimizer, loss)
 
     def _pair_targets(self) -> TargetNetworks:
+        if self.proxy is not None:
+            return TargetNetworks(
+                [(self.critic, self.critic_target)],
+                self.critic_batch_norm_stats,
+                self.critic_batch_norm_stats_target,
+            )
         return TargetNetworks(
             [(self.critic, self.critic_target), (self.actor, self.actor_target)],
             [*self.critic_batch_norm_stats, *self.actor_batch_norm_stats],

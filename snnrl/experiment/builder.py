@@ -175,12 +175,14 @@ def policy_arguments(cfg: DictConfig) -> dict[str, Any]:
     agent = agent_class(cfg)
     # Agents make Adam fused anyway. Given here, it is not for the optimiser of SAC's entropy
     # coefficient, which keeps computing as in recorded runs.
-    shared = {
+    shared: dict[str, Any] = {
         "net_arch": _architecture(cfg),
         "optimizer_kwargs": {"fused": True, **agent.usual_adam},
     }
     if cfg.conv.name != "none":
         shared["conv"] = convolutions(cfg.conv)
+    if cfg.target.name != "soft":
+        shared["target"] = OmegaConf.to_container(cfg.target)
     critic = {} if agent.critic_key is None else {"critic": _critic(cfg.critic)}
     if not spiking_parts(cfg):
         normalised = {} if cfg.bn.name == "none" else {"bn": strategy_arguments(cfg.bn)}

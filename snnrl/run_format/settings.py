@@ -38,6 +38,7 @@ CAME_LATER: dict[str, Any] = {
     "loss.name": "none",
     "loss.side": "both",
     "regulation.name": "none",
+    "target.name": "soft",
     "surrogate.scale_end": None,
     "encoder.mean_range": 1.0,
     "encoder.std": math.sqrt(0.05),

@@ -112,7 +112,7 @@ class SquashedSpikingActor(SpikingModel, BasePolicy):
         Unlike in SB3, the default draws nothing. So a pass that only re-calibrates or measures does
         not change the agent's later random draws.
         """
-        mean, log_std = self._mean_and_log_std(obs)
+        mean, log_std, _ = self.get_action_dist_params(obs)
         return self.action_dist.actions_from_params(mean, log_std, deterministic)
 
     def action_log_prob(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
@@ -123,15 +123,17 @@ class SquashedSpikingActor(SpikingModel, BasePolicy):
         """
         learns = torch.is_grad_enabled()
         with nullcontext() if learns else frozen(self):
-            mean, log_std = self._mean_and_log_std(obs)
+            mean, log_std, _ = self.get_action_dist_params(obs)
         return self.action_dist.log_prob_from_params(mean, log_std)
 
-    def _mean_and_log_std(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
+    def get_action_dist_params(self, obs: PyTorchObs) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return mean and log of the standard deviation, ``[B, A]`` each, before the tanh, and an
+        empty mapping, as in SB3."""
         assert self.features_extractor is not None
         features = self.extract_features(obs, self.features_extractor)
         values = self._spiking_pass(self.network, features)
         mean, log_std = values.chunk(2, dim=1)
-        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX), {}
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         actions: Tensor = self(observation, deterministic)

@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from snnrl.agents.policies.critics import SpikingCritic
 from snnrl.agents.policies.options import SpikingOptions, hidden_layers
 from snnrl.errors import UserError
+from snnrl.nn.registry import Spec
 
 
 class SpikingActorCritic(BasePolicy):
@@ -22,6 +23,8 @@ class SpikingActorCritic(BasePolicy):
 
     :param net_arch: hidden neurons, ``[256, 256]`` or ``dict(pi=[...], qf=[...])``
     :param actor: ``spiking`` or ``ann``
+    :param target: ``soft``, ``proxy`` or ``dict(name="proxy", ...)``: see
+        :class:`snnrl.agents.policies.proxy.WithProxy`
     :param critic: ``ann``, ``spiking``, ``dict(name="ann", bn=...)`` (default ``bn="none"``), or
         ``dict(name="spiking", bn=..., time_steps=..., regulation=..., losses=...)``: it has its own
         settings of these (default ``bn="carebn"``), and the actor's neuron, surrogate and encoder
@@ -56,6 +59,7 @@ class SpikingActorCritic(BasePolicy):
         action_space: spaces.Box,
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
+        target: Spec = "soft",
         **kwargs: Any,
     ):
         self.options = SpikingOptions.take(kwargs, observation_space, self.stock, without=["conv"])
@@ -66,7 +70,11 @@ class SpikingActorCritic(BasePolicy):
             )
         hidden = None if net_arch is None else hidden_layers(net_arch, "qf")
         ordinary = self.options.ordinary()
-        super().__init__(observation_space, action_space, lr_schedule, hidden, **ordinary, **kwargs)
+        given = {**ordinary, "target": target, **kwargs}
+        super().__init__(observation_space, action_space, lr_schedule, hidden, **given)
+
+    def _neuron(self) -> Spec | None:
+        return self.options.given["neuron"] if self.options.spiking_actor else None
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
         """Return a new actor, online or target."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
+from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.dqn.policies import QNetwork
 from stable_baselines3.sac.policies import Actor as SquashedActor
@@ -19,6 +19,7 @@ from snnrl.agents.policies.critics import LateActionCritic
 from snnrl.agents.policies.features import ConvExtractor
 from snnrl.agents.policies.options import critic_strategy
 from snnrl.agents.policies.part import AgentModel
+from snnrl.agents.policies.proxy import WithProxy
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.ordinary import normalised, ordinary_strategy
 from snnrl.nn.registry import Spec
@@ -128,7 +129,7 @@ class NormalisedQNetwork(NormalisedPart, QNetwork):
         self.q_net = normalised(self.q_net, self.norm, len(self.net_arch))  # type: ignore[assignment]
 
 
-class OrdinaryActorCritic(BasePolicy):
+class OrdinaryActorCritic(WithProxy):
     """A mixin for the policies of TD3, DDPG and SAC: ordinary networks, normalised if asked.
 
     List it before them.
@@ -137,6 +138,7 @@ class OrdinaryActorCritic(BasePolicy):
         **parameters)``
     :param critic: ``ann``, or ``dict(name="ann", bn=...)`` with the normalisation of an ordinary
         critic
+    :param target: see :class:`WithProxy`
     :raises UserError: a normalisation that an ordinary network cannot have
     """
 
@@ -152,7 +154,7 @@ class OrdinaryActorCritic(BasePolicy):
         """Return a new actor, online or target."""
         if self.actor_norm is None:
             return super().make_actor(features_extractor)  # type: ignore[misc]
-        arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)  # type: ignore[arg-type]
+        arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)
         return self.normalised_actor(**arguments, bn=self.ordinary["bn"]).to(self.device)
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:

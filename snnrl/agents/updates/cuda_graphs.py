@@ -30,8 +30,9 @@ EAGER_STEPS = 3
 make their state there, which must not become part of the graph."""
 
 KEPT_STEPS = 8
-"""Kinds of step that an agent keeps; the least recently used goes. TD3 and SAC have two: a number
-that changes, such as a scheduled ``tau``, and small minibatches at the start bring others."""
+"""Kinds of step that an agent keeps; the least recently used goes. TD3 and SAC have two, three with
+a proxy: a number that changes, such as a scheduled ``tau``, and small minibatches at the start
+bring others."""
 
 
 class Recorder(Protocol):

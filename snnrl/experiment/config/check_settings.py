@@ -249,6 +249,30 @@ def _check_parts(cfg: DictConfig) -> None:
             f"critic={cfg.critic.name}: does not fit algo={cfg.algo.name}; "
             f"expected critic={' or critic='.join(critics)}"
         )
+    _check_target(cfg)
+
+
+def _check_target(cfg: DictConfig) -> None:
+    target, usual = cfg.target.name, facts.algorithm(cfg).targets[0]
+    if target not in facts.algorithm(cfg).targets:
+        fitting = [name for name, its in facts.algorithms().items() if target in its.targets]
+        raise UserError(
+            f"target={target}: does not fit algo={cfg.algo.name}, which has no target network of "
+            f"an actor; expected target={usual}, or algo={' or algo='.join(fitting)}"
+        )
+    if target == usual:
+        return
+    if not cfg.algo.target_networks:
+        raise UserError(
+            f"target={target}: is a target network, and algo.target_networks=false has none; "
+            f"expected algo.target_networks=true, or target={usual}"
+        )
+    stats = usual_normalisation(cfg.bn.name)["target_stats"]
+    if cfg.bn.target_stats != stats:
+        raise UserError(
+            f"bn.target_stats={cfg.bn.target_stats}: has no effect with target={target}, which has "
+            f"no statistics; expected bn.target_stats={stats}"
+        )
 
 
 def _check_ordinary(key: str, bn: DictConfig) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from snnrl.agents import LEARNERS
+from snnrl.agents.policies.proxy import PUBLISHED, published
 from snnrl.errors import UserError
 from snnrl.experiment.config.facts import FILE, Algorithm
 from snnrl.nn.norm.rules import ONLY_WITH_RULE
@@ -36,8 +37,8 @@ WORDS = {
 
 
 def describe_all() -> dict[str, Any]:
-    """Return every component of the package, by group and name, every algorithm, and which
-    parameters of a normalisation only one rule has."""
+    """Return every component of the package, by group and name, every algorithm, which parameters
+    of a normalisation only one rule has, and the published settings of proxies by neuron."""
     components = {
         group: {name: describe(kind, name) for name in names(kind) if _is_own(kind, name)}
         for kind, group in GROUPS.items()
@@ -50,6 +51,10 @@ def describe_all() -> dict[str, Any]:
         "components": components,
         "algorithms": algorithms,
         "only_with_rule": dict(ONLY_WITH_RULE),
+        "proxies": {
+            neuron or "": {key: _plain(value) for key, value in published(neuron)._asdict().items()}
+            for neuron in (None, *PUBLISHED)
+        },
     }
 
 

@@ -63,6 +63,7 @@ class Algorithm(NamedTuple):
 
     experience: str
     critics: tuple[str, ...]
+    targets: tuple[str, ...]
     usual_readout: str
     without_effect: tuple[str, ...]
 
@@ -95,8 +96,19 @@ def only_with_rule() -> dict[str, str]:
     return _read()[2]
 
 
+def proxies(neuron: str | None) -> dict[str, Any]:
+    """Return the published settings of the proxy of an actor.
+
+    :param neuron: of the actor; ``None``: it is an ordinary one
+    """
+    known = _read()[3]
+    return known.get(str(neuron), known[""])
+
+
 @cache
-def _read() -> tuple[dict[str, dict[str, Choice]], dict[str, Algorithm], dict[str, str]]:
+def _read() -> tuple[
+    dict[str, dict[str, Choice]], dict[str, Algorithm], dict[str, str], dict[str, dict[str, Any]]
+]:
     content = json.loads(FILE.read_text())
     groups = {
         group: {name: _choice(described) for name, described in choices.items()}
@@ -106,7 +118,7 @@ def _read() -> tuple[dict[str, dict[str, Choice]], dict[str, Algorithm], dict[st
         name: Algorithm(**{key: _hashable(value) for key, value in described.items()})
         for name, described in content["algorithms"].items()
     }
-    return groups, algorithms, content["only_with_rule"]
+    return groups, algorithms, content["only_with_rule"], content["proxies"]
 
 
 def _choice(described: Mapping[str, Any]) -> Choice:

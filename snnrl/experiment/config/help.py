@@ -86,7 +86,7 @@ def _group_settings(group: str, cfg: DictConfig) -> list[str]:
     seen: set[str] = set()
     default = cfg[group].get("name")
     for choice in NODES[group]:
-        values = cfg[group] if choice in ("", default) else _written(group, choice)
+        values = cfg[group] if choice in ("", default) else _written(group, choice, cfg)
         for line in _settings(NODES[group][choice], values, f"{group}.", defaults=cfg):
             key = line.split()[0]
             if key not in seen:
@@ -95,12 +95,15 @@ def _group_settings(group: str, cfg: DictConfig) -> list[str]:
     return lines
 
 
-def _written(group: str, choice: str) -> DictConfig:
+def _written(group: str, choice: str, cfg: DictConfig) -> DictConfig:
     """Return the values of a choice as its file has them: a hundred times as fast as composing
-    them."""
+    them.
+
+    :param cfg: the default configuration, on which some values depend
+    """
     values = OmegaConf.load(CONFIG_DIR / group / f"{choice}.yaml")
     assert isinstance(values, DictConfig)
-    found: DictConfig = values.get(group, values)
+    found: DictConfig = OmegaConf.create({**cfg, group: values.get(group, values)})[group]
     return found
 
 

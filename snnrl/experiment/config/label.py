@@ -84,7 +84,7 @@ def label(cfg: DictConfig) -> str:
     main, root = _main_choices(cfg), root_of(cfg)
     parts += [
         cfg[g].name
-        for g in ("surrogate", "encoder", "conv", "loss", "regulation", "kernel")
+        for g in ("surrogate", "encoder", "conv", "loss", "regulation", "target", "kernel")
         if g not in skipped and cfg[g].name != _defaults(root, *main)[g].name
     ]
     parts += _differences(cfg, _defaults(root, *main, *_other_choices(cfg)), skipped)
@@ -102,7 +102,7 @@ def _main_choices(cfg: DictConfig) -> list[str]:
 def _other_choices(cfg: DictConfig) -> list[str]:
     groups = ["neuron", "surrogate", "encoder", "conv", "bn", "kernel", "loss", "regulation"]
     if "data" not in cfg:
-        groups.insert(0, "critic")
+        groups = ["critic", *groups, "target"]
     own = choices_of_places(cfg).items()
     return [
         *(f"{group}={cfg[group].name}" for group in groups),

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from snnrl.experiment.config import facts
 from snnrl.experiment.config.choices import on_policy, usual_normalisation
 
 
@@ -32,6 +33,11 @@ def _where_confident(value: float, *, _parent_: DictConfig, _root_: DictConfig) 
     return None if replaced and on_policy(_root_) else value
 
 
+def _proxy(setting: str, *, _root_: DictConfig) -> Any:
+    """Return a setting of the proxy that was published for the actor's neuron."""
+    return facts.proxies(_root_.neuron.name if _root_.actor.name == "spiking" else None)[setting]
+
+
 def _times(count: int, size: int) -> int:
     return count * size
 
@@ -40,6 +46,7 @@ RESOLVERS: dict[str, Callable[..., Any]] = {
     "off_policy": _off_policy,
     "where_recalibrated": _where_recalibrated,
     "where_confident": _where_confident,
+    "proxy": _proxy,
     "times": _times,
 }
 """Resolvers by name, as in ``${off_policy:5000}``."""

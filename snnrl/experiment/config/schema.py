@@ -374,6 +374,30 @@ class SpikingCriticConfig(AnnCriticConfig):
 
 
 @dataclass
+class TargetConfig:
+    """Settings shared by all targets; ``soft`` has no others."""
+
+    name: str = option("what chooses the next action in a critic's loss; choose it with target=...")
+
+
+@dataclass
+class ProxyConfig(TargetConfig):
+    """An ordinary network that imitates the actor."""
+
+    updates: int = option(
+        "gradient steps of the proxy in each gradient step, each on its own minibatch", minimum=1
+    )
+    learning_rate: float = option(
+        "step size of the proxy's Adam, constant (default: published for the neuron)", above=0
+    )
+    hidden: list[int] = option(  # noqa: RUF009
+        "units of each hidden layer of the proxy (default: published for the neuron)",
+        minimum=1,
+        maximum=1_000_000,
+    )
+
+
+@dataclass
 class KernelConfig:
     """An implementation of the operators; see :mod:`snnrl.ops.backend`."""
 
@@ -434,6 +458,7 @@ class RunConfig:
     bn: BNConfig = field(default_factory=BNConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     regulation: RegulationConfig = field(default_factory=RegulationConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
     kernel: KernelConfig = field(default_factory=KernelConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -466,7 +491,7 @@ class RunConfig:
 class ClassifyConfig(RunConfig):
     """All settings of ``python -m snnrl.classify``.
 
-    A step is a training example. ``env`` and ``critic`` follow from the others.
+    A step is a training example. ``env``, ``critic`` and ``target`` follow from the others.
     """
 
     data: DataConfig = field(default_factory=DataConfig)

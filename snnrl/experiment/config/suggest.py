@@ -35,6 +35,9 @@ ALIASES = {
     "neuron.decay": "tau beta leak tau_m tau_mem membrane_decay voltage_decay",
     "neuron.current_decay": "tau_s tau_syn syn_decay alpha",
     "surrogate.scale": "width slope alpha sigma",
+    "target.updates": "proxy_iters proxy_updates proxy_steps k",
+    "target.learning_rate": "proxy_lr",
+    "target.hidden": "proxy_hidden proxy_sizes",
     "bn.recalibrate_every": "recalibration_interval recal_every recalibrate",
     "bn.eps": "epsilon",
     "encoder.population": "pop pop_dim neurons",
@@ -81,6 +84,7 @@ CHOICES = {
     },
     "kernel": {"cuda": "triton", "gpu": "triton", "cpu": "native", "torch": "naive"},
     "tracking": {"tb": "tensorboard", "off": "none", "wb": "wandb"},
+    "target": {"pt": "proxy", "proxytarget": "proxy", "polyak": "soft", "none": "soft"},
     "conv": {"cnn": "nature", "atari": "nature"},
 }
 """Group -> another library's name of a choice -> the choice."""

@@ -129,6 +129,14 @@ def test_a_signal(
                 ("dn_mdcsan", ["algo=td3"]),
             )
         ),
+        *(
+            slow_case([*PENDULUM, *learner, "target=proxy", "target.hidden=[8,8]"])
+            for learner in (
+                ["algo=td3", "critic=spiking", "encoder=poisson", "checkpoint.every=45"],
+                ["algo=ddpg", "actor=ann", "bn.recalibrate_every=null", "checkpoint.every=45"],
+                ["algo=sac", "neuron=dn", "checkpoint.every=45"],
+            )
+        ),
         slow_case(
             ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"]
         ),
