@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +49,8 @@ class ActorCriticAgent(ReplayAgent):
     """
 
     targets = TARGETS
+    # Without target networks none are saved that have followed.
+    kept = ("target_networks",)
 
     joint_pass: bool
     target_networks: bool
@@ -61,20 +63,6 @@ class ActorCriticAgent(ReplayAgent):
         # Building the networks needs them.
         self.joint_pass, self.target_networks = joint_pass, target_networks
         super().__init__(*args, **kwargs)
-
-    @classmethod
-    def load(cls, *args: Any, **kwargs: Any) -> Self:
-        """Load as :meth:`SavedAgent.load` does.
-
-        :raises UserError: also where ``target_networks`` is given: an agent without them saves none
-            that have followed
-        """
-        if "target_networks" in kwargs:
-            raise UserError(
-                f"target_networks={kwargs['target_networks']}: a saved agent keeps its own; "
-                "expected none in load"
-            )
-        return super().load(*args, **kwargs)
 
     def _setup_model(self) -> None:
         for key in ("joint_pass", "target_networks"):

@@ -30,7 +30,18 @@ class ImageOptions(SpikingOptions):
 
 
 class OneNetwork(DQNPolicy):
-    """A mixin for DQN's policies: no target network."""
+    """A mixin for DQN's policies: no target network.
+
+    :raises UserError: a common mode, which moves all logits alike
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        if kwargs.get("common_mode"):
+            raise UserError(
+                "common_mode=True: moves the logits of all classes alike, which changes neither "
+                "class nor loss; expected False"
+            )
+        super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.q_net = self.make_q_net()

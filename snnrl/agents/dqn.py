@@ -30,6 +30,16 @@ LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss}
 SPIKING_KEYS_WITHOUT_MEANING = ("actor", "critic")
 
 
+def check_common_mode(value: bool) -> bool:
+    """Return the setting.
+
+    :raises UserError: not a bool
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"common_mode={value!r}: expected True or False")
+    return value
+
+
 class AnnPolicy(QuickModes, DQNPolicy):
     """The baseline: the same agent with an ordinary Q-network.
 
@@ -85,6 +95,7 @@ class SpikingPolicy(QuickModes, DQNPolicy):
         variants, the keys of :data:`snnrl.nn.lateral.LATERALS`
     :param population: output neurons per action, unless the readout is linear
     :param kernel: ``naive``, ``compile``, ``native`` (CPU), ``triton`` (CUDA), ``auto``
+    :param common_mode: as of :class:`DQN`
     :param kwargs: those of SB3's ``DQNPolicy``
     :raises UserError: unknown name or parameter, or observations that are not one array
     """
@@ -97,24 +108,37 @@ class SpikingPolicy(QuickModes, DQNPolicy):
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         net_arch: list[int] | None = None,
+        common_mode: bool = False,
         **kwargs: Any,
     ):
         kwargs.setdefault("encoder", "direct")
         self.options = self.options_class.take(
             kwargs, observation_space, DQNPolicy, without=SPIKING_KEYS_WITHOUT_MEANING
         )
+        self.common_mode = check_common_mode(common_mode)
+        if common_mode and self.options.takes_time:
+            raise UserError(
+                "common_mode=True: its ordinary network reads vectors and images, and "
+                f"encoder={self.options.given['encoder']} takes frames over time; expected False"
+            )
         arch = [128, 128] if net_arch is None else layer_sizes(net_arch)
         super().__init__(observation_space, action_space, lr_schedule, arch, **kwargs)
 
     def make_q_net(self) -> Any:
         """Return a new Q-network, online or target."""
         arguments = self._update_features_extractor(self.net_args, features_extractor=None)
-        return SpikingQNetwork(**arguments, options=self.options).to(self.device)
+        return SpikingQNetwork(**arguments, options=self.options, common_mode=self.common_mode).to(
+            self.device
+        )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         given = self.options.given.items()
         ours = {key: value for key, value in given if key not in SPIKING_KEYS_WITHOUT_MEANING}
-        return {**super()._get_constructor_parameters(), **ours}
+        return {
+            **super()._get_constructor_parameters(),
+            **ours,
+            "common_mode": self.common_mode,
+        }
 
 
 class DQN(ReplayAgent, stable_baselines3.DQN):
@@ -130,6 +154,10 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
     :param target_update_updates: gradient steps between copies to the target network; ``None``:
         ``target_update_interval`` environment steps, as in Stable-Baselines3
     :param replacement: sample minibatches with replacement
+    :param common_mode: whether an ordinary network learns what the values of all actions have in
+        common (CMC-DSQN, arXiv 2610.07808): ``Q - mean_a Q + C(s)``, see :class:`SpikingQNetwork`.
+        An ordinary Q-network is refused: firing rates do not bound its values, and the correction
+        would make it a dueling network
     :param kwargs: as in Stable-Baselines3
     :raises UserError: a policy keyword that does not exist, or a value that does not fit
     """
@@ -145,6 +173,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
     critics = ("none",)
     critic_key = None
     usual_readout = "linear"
+    kept: ClassVar[tuple[str, ...]] = ("common_mode",)
     baked_in: ClassVar[tuple[str, ...]] = ("gamma", "loss", "max_grad_norm")
     loss_names: ClassVar[dict[str, str]] = {"q_network": "train/loss"}
 
@@ -158,6 +187,8 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         exploration_updates: int | None = None,
         target_update_updates: int | None = None,
         replacement: bool = True,
+        common_mode: bool = False,
+        policy_kwargs: dict[str, Any] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
@@ -172,6 +203,8 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
         self.exploration_updates = exploration_updates
         self.target_update_updates = target_update_updates
         self.replacement = replacement
+        if check_common_mode(common_mode):
+            policy_kwargs = {**(policy_kwargs or {}), "common_mode": True}
         if not replacement:
             replay_buffer_kwargs = {**(replay_buffer_kwargs or {}), "replacement": False}
         super().__init__(  # type: ignore[misc]
@@ -179,6 +212,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             env,
             *args,
             max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
+            policy_kwargs=policy_kwargs,
             replay_buffer_kwargs=replay_buffer_kwargs,
             **kwargs,
         )
@@ -197,6 +231,12 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             raise UserError(
                 f"replacement=False: {self.replay_buffer_class} draws its own minibatches; "
                 "expected no replay_buffer_class"
+            )
+        spikes = issubclass(self.policy_class, SpikingPolicy)
+        if self.policy_kwargs.get("common_mode") and not spikes:
+            raise UserError(
+                f"common_mode=True: corrects spiking values, and {self.policy_class.__name__} has "
+                "an ordinary Q-network; expected SpikingPolicy, or common_mode=False"
             )
         super()._setup_model()
 

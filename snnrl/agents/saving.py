@@ -7,7 +7,7 @@ import io
 import pathlib
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from snnrl.errors import UserError, expect
 
 class SavedAgent(BaseAlgorithm):
     """An algorithm of Stable-Baselines3 that keeps its ``VecNormalize``."""
+
+    kept: ClassVar[tuple[str, ...]] = ()
+    """Arguments of the agent that ``load`` cannot replace, because they decide its networks."""
 
     normalization: VecNormalize | None = None
 
@@ -60,8 +63,8 @@ class SavedAgent(BaseAlgorithm):
             made; ``auto`` is resolved on this machine
         :param kwargs: arguments of the algorithm, in place of the saved ones
         :raises UserError: the saved ``VecNormalize``, or the environment's, is inside another
-            wrapper; an argument does not exist; the kernel cannot run here, or the agent has no
-            spiking networks
+            wrapper; an argument does not exist, or the agent keeps its own; the kernel cannot run
+            here, or the agent has no spiking networks
         """
         _check_arguments(cls, kwargs, custom_objects)
         if kernel is not None:
@@ -126,3 +129,7 @@ def _check_arguments(
     known = {name for base in agent.__mro__ for name in inspect.signature(base).parameters}
     for name in given:
         expect("load", name, sorted(known - {"self", "args", "kwargs", "policy", "env"}))
+        if name in agent.kept:
+            raise UserError(
+                f"{name}={given[name]}: a saved agent keeps its own; expected none in load"
+            )

@@ -59,6 +59,7 @@ CAME_LATER: dict[str, Any] = {
     "algo.target_networks": True,
     "algo.normalize_observations": False,
     "algo.clip_observations": 3.0,
+    "algo.common_mode": False,
     "plugins": [],
     **{
         f"{place}.{name}": value

@@ -156,6 +156,10 @@ def test_from_the_shell(env: str, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["algo=dqn", "conv=minatar"], None),
         (["algo=dqn"], None),
         (["algo=ppo", "critic=spiking", "critic.time_steps=3", "conv=minatar"], None),
+        (
+            ["algo=dqn", "algo.common_mode=true"],
+            r"^algo.common_mode=true: reads vectors and images",
+        ),
         (["algo=ppo", "conv=minatar"], r"^conv=minatar: the ordinary critic convolves images"),
         (["algo=dqn", "conv=nature"], r"^conv.kernels=\[8, 4, 3\]: layer 1 sees images of 6 x 6"),
         (["algo=dqn", "actor.time_steps=2"], r"^time_steps=2: .*expected 3$"),

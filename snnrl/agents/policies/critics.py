@@ -12,6 +12,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
+from snnrl.agents.policies.common_mode import CommonMode
 from snnrl.agents.policies.options import SpikingOptions
 from snnrl.agents.policies.part import SpikingModel
 from snnrl.errors import UserError
@@ -189,10 +190,15 @@ class LateActionCritic(ActionCritic):
 class SpikingQNetwork(SpikingModel, BasePolicy):
     """The Q-network of DQN: Q(s, .) of a spiking network.
 
+    With a common mode its values are ``Q - mean_a Q + C(s)``, with C an ordinary network that is a
+    part of this one: it learns with it, and target networks have their own. Acting leaves out C and
+    the mean, which do not change the best action.
+
     :param net_arch: neurons of each hidden layer
     :param features_extractor: flattens vectors, leaves images as they are
     :param features_dim: its number of features
     :param options: the spiking part of ``policy_kwargs``
+    :param common_mode: whether an ordinary network learns what all values have in common
     """
 
     action_space: spaces.Discrete
@@ -208,6 +214,7 @@ class SpikingQNetwork(SpikingModel, BasePolicy):
         options: SpikingOptions,
         activation_fn: type[nn.Module] = nn.ReLU,
         normalize_images: bool = True,
+        common_mode: bool = False,
     ):
         super().__init__(
             observation_space,
@@ -218,12 +225,28 @@ class SpikingQNetwork(SpikingModel, BasePolicy):
         self.net_arch, self.options = net_arch, options
         self.norm, self.losses = options.norm, options.make_losses()
         self.network = options.make_q_network(int(action_space.n), net_arch, features_dim)
+        self.common: CommonMode | None = None
+        if common_mode:
+            conv = options.given["conv"]
+            self.common = CommonMode(options.observation_space, features_dim, net_arch, conv)
 
-    def forward(self, obs: PyTorchObs) -> Tensor:
-        """Observations ``[B, ...]`` -> values ``[B, actions]``."""
+    def forward(self, obs: PyTorchObs, with_common: bool = True) -> Tensor:
+        """Observations ``[B, ...]`` -> values ``[B, actions]``.
+
+        :param with_common: correct the common mode, if there is one; the best action is the same
+        """
         assert self.features_extractor is not None
         features = self.extract_features(obs, self.features_extractor)
-        return self._spiking_pass(self.network, features)
+        values = self._spiking_pass(self.network, features)
+        if self.common is None or not with_common:
+            return values
+        return self.common.correct(values, features)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> Tensor:
-        return self(observation).argmax(dim=1).reshape(-1)  # type: ignore[no-any-return]
+        return self(observation, with_common=False).argmax(dim=1).reshape(-1)  # type: ignore[no-any-return]
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            **super()._get_constructor_parameters(),
+            "common_mode": self.common is not None,
+        }

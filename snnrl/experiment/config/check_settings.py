@@ -373,6 +373,11 @@ def _check_replay(cfg: DictConfig) -> None:
             "algo.normalize_observations=false; expected only with "
             "algo.normalize_observations=true"
         )
+    if algo.get("common_mode", False) and cfg.actor.name != "spiking":
+        raise UserError(
+            f"algo.common_mode=true: corrects spiking values, and actor={cfg.actor.name} is an "
+            "ordinary Q-network; expected actor=spiking, or algo.common_mode=false"
+        )
     if algo.gradient_steps == 0:
         raise UserError(
             "algo.gradient_steps=0: nothing would be learned; expected at least 1, or -1 for as "

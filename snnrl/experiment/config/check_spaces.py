@@ -184,6 +184,11 @@ def _check_reader(cfg: DictConfig, space: spaces.Box) -> None:
 
 
 def _check_frames(cfg: DictConfig, space: spaces.Box) -> None:
+    if cfg.algo.get("common_mode", False):
+        raise UserError(
+            f"algo.common_mode=true: reads vectors and images, and env.id={cfg.env.id} observes "
+            f"frames {space.shape}; expected algo.common_mode=false"
+        )
     if cfg.conv.name == "none":
         return
     for part in ("actor", "critic"):

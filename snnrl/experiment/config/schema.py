@@ -163,6 +163,11 @@ class DQNConfig(OffPolicyConfig):
     )
     target_update_updates: int = option("updates between copies of the target network", minimum=1)
     replacement: bool = option("whether a minibatch may hold a transition twice")
+    common_mode: bool = option(
+        "whether an ordinary network learns what the values of all actions have in common "
+        "(CMC-DSQN)",
+        default=False,
+    )
 
 
 @dataclass

@@ -137,6 +137,7 @@ def test_a_signal(
                 ["algo=sac", "neuron=dn", "checkpoint.every=45"],
             )
         ),
+        slow_case(["algo=dqn", "env=cartpole", "algo.common_mode=true", "checkpoint.every=45"]),
         slow_case(
             ["algo=ppo", "env=cartpole", "bn=vanilla", "checkpoint.every=45", "algo.n_steps=24"]
         ),
