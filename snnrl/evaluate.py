@@ -8,7 +8,6 @@ import snnrl.starting  # noqa: F401  # before imports that take seconds
 import argparse
 import math
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +16,13 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from snnrl.errors import UserError, exit_status, with_short_errors
-from snnrl.experiment.config.check_settings import check_bounds
 from snnrl.experiment.config.choice_files import choices
 from snnrl.experiment.config.choices import classifies
-from snnrl.experiment.reproduction.remake import check_code, read_typed_config
+from snnrl.experiment.reproduction.remake import check_code
+from snnrl.experiment.reproduction.saved_model import MODELS, find_model, progress_of
 from snnrl.imports import import_named
-from snnrl.run_format.done import check_sealed
-from snnrl.run_format.model import is_whole_model
-from snnrl.run_format.names import BEST_MODEL, CONFIG, EVALUATIONS, FAILED, MODEL, VIDEO
+from snnrl.run_format.names import VIDEO
 from snnrl.run_format.settings import measure
-from snnrl.run_format.status import has_failed, is_done
 from snnrl.starting import importing
 from snnrl.text import one_line
 
@@ -37,8 +33,6 @@ if TYPE_CHECKING:
 
 EPISODES, EPISODES_SEED = 10, 10_000
 """Of the command, where it is not told others."""
-
-MODELS = {"last": MODEL, "best": BEST_MODEL}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -101,7 +95,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--episodes {arguments.episodes}: expected at least 1")
     if arguments.seed is not None and arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: expected at least 0")
-    cfg, model = _find(arguments.folder, arguments.model, arguments.module)
+    cfg, model = find_model(arguments.folder, arguments.model, arguments.module)
     if classifies(cfg):
         for name, value in (
             ("--episodes", arguments.episodes),
@@ -132,7 +126,7 @@ def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
     check(cfg)
     use_threads(min(cfg.threads, os.cpu_count() or 1))
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
-    unfinished = "" if is_done(arguments.folder) else _how_far(arguments.folder, cfg)
+    unfinished = progress_of(arguments.folder, cfg)
     print(
         one_line(
             f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps, "
@@ -153,41 +147,6 @@ def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
         path = arguments.folder / VIDEO
         shown = record_episode(agent, cfg, path, episode_starts(cfg, seed))
         print(one_line(f"video: {path} (return {shown:.1f})"))
-
-
-def _find(folder: Path, which: str, modules: list[str]) -> tuple[DictConfig, Path]:
-    cfg = read_typed_config(folder, modules)
-    check_bounds(cfg)
-    model = folder / MODELS[which]
-    if not model.is_file():
-        raise UserError(f"{model}: not there; {_why_no_model(folder, which)}")
-    if is_done(folder):
-        check_sealed(folder, [CONFIG, model.name])
-    if not is_whole_model(model):
-        raise UserError(f"{model}: damaged; expected a model that a run has saved")
-    return cfg, model
-
-
-def _why_no_model(folder: Path, which: str) -> str:
-    if is_done(folder):
-        return (
-            "the run is done and its models were not stored, as in recorded results; "
-            f"python -m snnrl.reproduce {shlex.quote(str(folder))} makes it again"
-        )
-    if has_failed(folder):
-        return f"the run failed before it saved one; {FAILED} says why"
-    other = next((name for name in MODELS if (folder / MODELS[name]).is_file()), None)
-    instead = f"; --model {other} is there" if other else ""
-    if which == "last":
-        return f"the run is unfinished and saves it at its end{instead}"
-    if (folder / EVALUATIONS).exists():
-        return f"the run is unfinished, and this one was not stored with its tables{instead}"
-    return f"the run is unfinished and saves it at its first evaluation{instead}"
-
-
-def _how_far(folder: Path, cfg: DictConfig) -> str:
-    state = "failed" if has_failed(folder) else "is unfinished"
-    return f" (the run of {cfg.total_steps:,} steps {state})"
 
 
 def _print_returns(played: Sequence[Episode], word: str) -> list[float]:

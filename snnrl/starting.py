@@ -15,7 +15,9 @@ from types import FrameType, TracebackType
 
 from snnrl.memory import is_memory_error, memory_message
 
-COMMANDS = ("snnrl.train", "snnrl.classify", "snnrl.evaluate", "snnrl.compare", "snnrl.reproduce")
+COMMANDS = tuple(
+    f"snnrl.{name}" for name in ("train", "classify", "evaluate", "convert", "compare", "reproduce")
+)
 
 
 def begin() -> None:

@@ -8,12 +8,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snnrl import classify, compare, evaluate, reproduce, train
+from snnrl import classify, compare, convert, evaluate, reproduce, train
 from snnrl.run_format.names import OWN_RUNS
 
 TOP = Path(__file__).parent.parent
@@ -87,28 +89,39 @@ def commands() -> list[Any]:
     ]
 
 
-def trained(folder: Path, *settings: str) -> Path:
-    results = folder / "results"
-    assert train.main(tiny(["env=pendulum", *settings, f"results_dir={results}"])) == 0
-    return next(results.glob("*/*/seed-0"))
+FOLDERS = {
+    "RUN_FOLDER": ["env=pendulum"],
+    "ORDINARY_RUN": ["env=pendulum", "actor=ann", "evaluation.max_episode_steps=9"],
+    "BNTT_RUN": ["env=pendulum", "bn=bntt"],
+}
+"""Placeholders of run folders, and the settings of the runs."""
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained(tmp_path_factory.mktemp("docs"))
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that returns the run folder of a placeholder."""
+
+    @cache
+    def of(placeholder: str) -> Path:
+        results = tmp_path_factory.mktemp("docs") / "results"
+        assert train.main(tiny([*FOLDERS[placeholder], f"results_dir={results}"])) == 0
+        return next(results.glob("*/*/seed-0"))
+
+    return of
 
 
 def test_there_are_commands_on_every_page_that_should_have_some():
     pages = {parameters.values[0] for parameters in commands()}
-    assert pages >= {"README.md", "reproducing.md", "sweeping.md"}
+    assert pages >= {"README.md", "reproducing.md", "sweeping.md", "converting.md"}
 
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_command(page, line, run_folder, tmp_path, monkeypatch):
-    if "--early-exit" in line:
-        run_folder = trained(tmp_path, "bn=bntt")
-    words = shlex.split(line.replace("RUN_FOLDER", str(run_folder)), comments=True)
+    for name in FOLDERS:
+        if name in line:
+            line = line.replace(name, str(run_folder(name)))
+    words = shlex.split(line, comments=True)
     program, *arguments = [word for word in words if not re.match(r"[A-Z_]+=", word)]
     if program == "make":
         answer = subprocess.run(["make", "-n", *arguments], cwd=TOP, capture_output=True, text=True)
@@ -141,12 +154,14 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
         assert classify.main([*asked, *CLASSIFIER]) == 0
     elif module == "snnrl.evaluate":
         assert evaluate.main([a if a != "20" else "2" for a in arguments]) == 0
+    elif module == "snnrl.convert":
+        assert convert.main(arguments) == 0
     elif module == "snnrl.reproduce":
         assert reproduce.main(arguments) == 0
     else:
         assert module == "snnrl.compare"
         named = next((a for a in arguments[:1] if not a.startswith("-")), OWN_RUNS)
-        shutil.copytree(run_folder.parents[2], tmp_path / named)
+        shutil.copytree(run_folder("RUN_FOLDER").parents[2], tmp_path / named)
         assert compare.main(arguments) == 0
 
 

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 from omegaconf import OmegaConf
 
 from snnrl.experiment.config.compose import compose_config
+from snnrl.run_format.model import DATA, WEIGHTS
 
 SLOW = ("torch", "gymnasium", "stable_baselines3", "pandas", "numpy")
 
@@ -55,6 +57,14 @@ LINES = {
     "evaluate run": 2,
     "evaluate run --module no.such.module": 2,
     "evaluate damaged": 2,
+    "convert --help": 0,
+    "convert": 2,
+    "convert run --time-steps 0": 2,
+    "convert run --correction 2": 2,
+    "convert nowhere": 2,
+    "convert run": 2,
+    "convert ordinary --out run/config.yaml": 2,
+    "convert ordinary --module no.such.module": 2,
     "reproduce --help": 0,
     "reproduce": 2,
     "reproduce run --run --check": 2,
@@ -64,7 +74,7 @@ LINES = {
     "reproduce damaged --patch changes": 2,
 }
 """Command lines and their exit status. ``run`` has only a configuration, ``damaged`` a provenance
-and a model too, but not a whole one."""
+and a model too, but not a whole one; ``ordinary`` is a run of an ordinary actor."""
 
 
 def test_help_and_mistakes_import_nothing_slow(tmp_path: Path) -> None:
@@ -72,6 +82,12 @@ def test_help_and_mistakes_import_nothing_slow(tmp_path: Path) -> None:
     for name in ("run", "damaged"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(config)
+    (tmp_path / "ordinary").mkdir()
+    ordinary = compose_config(["env=pendulum", "actor=ann"])
+    (tmp_path / "ordinary" / "config.yaml").write_text(OmegaConf.to_yaml(ordinary, resolve=True))
+    with ZipFile(tmp_path / "ordinary" / "best_model.zip", "w") as model:
+        for entry in (DATA, WEIGHTS):
+            model.writestr(entry, "")
     (tmp_path / "damaged" / "best_model.zip").write_bytes(b"PK")
     (tmp_path / "damaged" / "provenance.json").write_text(json.dumps({"versions": {}}))
     command = [sys.executable, "-c", ASKED, json.dumps(list(LINES)), json.dumps(SLOW)]

@@ -42,16 +42,18 @@ def start(
     (tmp_path / "sitecustomize.py").write_text(HOOK.format(action=action))
     run = tmp_path / "run"
     run.mkdir()
-    config = OmegaConf.to_yaml(compose_config(["env=pendulum"]), resolve=True)
+    actor = "ann" if command == "convert" else "spiking"
+    composed = compose_config(["env=pendulum", f"actor={actor}"])
+    config = OmegaConf.to_yaml(composed, resolve=True)
     (run / "config.yaml").write_text(config)
     (run / "provenance.json").write_text('{"versions": {}}')
     with ZipFile(run / "best_model.zip", "w") as model:
         for entry in (DATA, WEIGHTS):
             model.writestr(entry, "")
-    argument = {"train": "seed=1", "evaluate": "run", "reproduce": "run", "compare": "--help"}
+    argument = {"train": "seed=1", "compare": "--help"}
     checkout = str(Path(snnrl.__file__).parent.parent)
     return subprocess.run(
-        [sys.executable, "-m", f"snnrl.{command}", argument[command]],
+        [sys.executable, "-m", f"snnrl.{command}", argument.get(command, "run")],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), checkout])},
         cwd=tmp_path,
         text=True,
@@ -60,7 +62,7 @@ def start(
 
 
 @pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "reproduce"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "reproduce", "convert"])
 def test_ctrl_c_in_the_imports(command: str, tmp_path: Path) -> None:
     done = start(command, "os.kill(os.getpid(), signal.SIGINT)", tmp_path)
     assert (done.returncode, done.stderr) == (130, "stopped at once\n")

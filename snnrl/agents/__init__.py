@@ -2,6 +2,7 @@
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.agents.classifier import Classifier
+from snnrl.agents.conversion import ConvertedAgent, convert
 from snnrl.agents.ddpg import DDPG
 from snnrl.agents.dqn import DQN
 from snnrl.agents.earlier_names import CLASSES, MODULES
@@ -11,7 +12,17 @@ from snnrl.agents.td3 import TD3
 from snnrl.earlier_names import install
 
 __all__ = [
-    *("AGENTS", "DDPG", "DQN", "LEARNERS", "PPO", "SAC", "TD3", "Classifier", "SpikingAgent"),
+    "AGENTS",
+    "DDPG",
+    "DQN",
+    "LEARNERS",
+    "PPO",
+    "SAC",
+    "TD3",
+    "Classifier",
+    "ConvertedAgent",
+    "SpikingAgent",
+    "convert",
 ]
 
 AGENTS: dict[str, type[SpikingAgent]] = {

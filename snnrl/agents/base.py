@@ -171,8 +171,8 @@ class SpikingAgent(SavedAgent):
         does."""
         parts = self.parts()
         part: Any = parts.get("actor", parts.get("q_network"))
-        network: SpikingNetwork | None = getattr(part, "network", None)
-        return network
+        network = getattr(part, "network", None)
+        return network if isinstance(network, SpikingNetwork) else None
 
     @contextmanager
     def early_exit(self, limit: float = 0.1) -> Iterator[int]:

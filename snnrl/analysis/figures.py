@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ LETTERS_OF_A_PANEL = 44
 SMALL = FontProperties(size="small")
 STEPS = EngFormatter(sep="")
 
+DPI = 150
 FORMATS = ("png", "pdf", "svg")
 WITHOUT_A_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 AS_TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "snnrl"}
@@ -190,6 +192,13 @@ def band_alpha(groups: int) -> float:
     return min(0.2, 0.4 / groups)
 
 
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG picture, with the same bytes for the same figure."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=DPI, format="png")
+    return picture.getvalue()
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure in the format of its name, with the same bytes for the same figure.
 
@@ -198,4 +207,4 @@ def save(figure: Figure, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(AS_TEXT):  # type: ignore[arg-type]
-        figure.savefig(path, dpi=150, metadata=WITHOUT_A_DATE.get(path.suffix[1:]))
+        figure.savefig(path, dpi=DPI, metadata=WITHOUT_A_DATE.get(path.suffix[1:]))

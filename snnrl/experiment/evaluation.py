@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.preprocessing import maybe_transpose
 
-from snnrl.agents.base import SpikingAgent
 from snnrl.errors import NonFiniteError
 from snnrl.experiment.episode_starts import EpisodeStarts
 from snnrl.seeds import child_seed, own_global_generators
@@ -21,6 +21,26 @@ KEPT_OBSERVATIONS = 4096
 
 KEPT_BYTES = 256 * 2**20
 """Most bytes of observations kept, of all episodes together."""
+
+
+class Acts(Protocol):
+    """What acts in an evaluation: an agent, or one whose actions depend on a state too."""
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """Return the space of its observations."""
+
+    @property
+    def num_timesteps(self) -> int:
+        """Return the environment steps that it has learned from."""
+
+    def normalize(self, observations: np.ndarray) -> np.ndarray:
+        """Return the observations as its policy sees them."""
+
+    def predict(
+        self, observation: Any, state: Any, episode_start: Any, deterministic: bool
+    ) -> tuple[np.ndarray, Any]:
+        """Return actions and the next state, as in Stable-Baselines3."""
 
 
 class EvaluationStopped(Exception):
@@ -72,7 +92,7 @@ class Evaluator:
         self.starts = starts
         self.max_steps = max_steps
 
-    def run(self, agent: SpikingAgent, stops: Callable[[], bool] = lambda: False) -> list[Episode]:
+    def run(self, agent: Acts, stops: Callable[[], bool] = lambda: False) -> list[Episode]:
         """Play every episode to its end.
 
         :param stops: called at every step; true abandons the evaluation
@@ -86,7 +106,7 @@ class Evaluator:
 
     def _play(
         self,
-        agent: SpikingAgent,
+        agent: Acts,
         envs: Sequence[gymnasium.Env[Any, Any]],
         stops: Callable[[], bool],
     ) -> list[Episode]:
@@ -97,13 +117,15 @@ class Evaluator:
         lengths = np.zeros(len(envs), dtype=int)
         _check_finite(current, rewards, agent.num_timesteps)
         running = np.ones(len(envs), dtype=bool)
+        state, starts = None, np.ones(len(envs), dtype=bool)
         while running.any():
             if stops():
                 raise EvaluationStopped
             # Finished episodes stay in the batch: with one batch size, one compiled version
             # suffices.
             shown = agent.normalize(maybe_transpose(current, agent.observation_space))
-            actions, _ = agent.predict(shown, deterministic=True)
+            actions, state = agent.predict(shown, state, starts, deterministic=True)
+            starts = np.zeros(len(envs), dtype=bool)
             for k in map(int, np.flatnonzero(running)):
                 seen[k].add(shown[k])
                 current[k], reward, terminated, truncated, _ = envs[k].step(actions[k])

@@ -1,0 +1,198 @@
+"""``python -m snnrl.convert <run folder>``: an ordinary actor as integrate-and-fire neurons."""
+
+from __future__ import annotations
+
+import snnrl.starting  # noqa: F401  # before imports that take seconds
+
+# isort: split
+import argparse
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from snnrl.errors import UserError, exit_status, with_short_errors
+from snnrl.experiment.config.choices import classifies
+from snnrl.experiment.reproduction.remake import check_code
+from snnrl.experiment.reproduction.saved_model import MODELS, find_model, progress_of
+from snnrl.imports import import_named
+from snnrl.run_format.durable import replace_file
+from snnrl.run_format.names import CONVERSION, CONVERSION_CURVE
+from snnrl.starting import importing
+from snnrl.text import one_line
+
+if TYPE_CHECKING:
+    from snnrl.analysis.conversion import Conversion
+
+TIME_STEPS = (5, 10, 20, 50, 100, 200)
+EPISODES, EPISODES_SEED = 10, 10_000
+"""As in ``evaluate``."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert, print and record; return exit status 0, or 2 for a user error."""
+    parser = argparse.ArgumentParser(
+        "python -m snnrl.convert",
+        description="Convert the ordinary actor of a run (actor=ann; DQN: its Q-network) to "
+        "integrate-and-fire neurons, without training: returns over time steps, as a table and a "
+        "picture. Runs no code of the run folder without --module or --unpickle "
+        "(docs/security.md).",
+    )
+    parser.add_argument("folder", type=Path, help="run folder of actor=ann, .../seed-<s>")
+    parser.add_argument(
+        "--time-steps",
+        default=",".join(map(str, TIME_STEPS)),
+        metavar="T,T,...",
+        help="time steps of an action, separated by commas (default %(default)s)",
+    )
+    parser.add_argument(
+        "--correction",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="share of an action's residual that the next action starts with, 0 to 1 (CRPI; "
+        "default 1); networks without it are always measured too",
+    )
+    parser.add_argument(
+        "--episodes", type=int, default=EPISODES, help="episodes of each network (default 10)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=EPISODES_SEED,
+        help="seed of the episodes (default 10000); as many others, of the ordinary network, set "
+        "the thresholds",
+    )
+    parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the files (default: the run folder)"
+    )
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="import this module, which has the run's environment or is a plugin of it; its code "
+        "runs",
+    )
+    parser.add_argument(
+        "--unpickle",
+        action="store_true",
+        help="read statistics that an earlier version kept as a pickle; runs code that the file "
+        "may hold",
+    )
+    return exit_status(
+        lambda: convert(with_short_errors(parser).parse_args(argv)), output_is_result=True
+    )
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """Run what the command line requests.
+
+    :raises UserError: a number out of its range, not a run folder, no such model, a spiking actor
+        or a data set, or no place for the files
+    """
+    time_steps = _numbers(arguments.time_steps)
+    if not 0 <= arguments.correction <= 1:
+        raise UserError(f"--correction {arguments.correction}: expected 0 to 1")
+    if arguments.episodes < 1:
+        raise UserError(f"--episodes {arguments.episodes}: expected at least 1")
+    if arguments.seed < 0:
+        raise UserError(f"--seed {arguments.seed}: expected at least 0")
+    folder: Path = arguments.folder
+    cfg, model = find_model(folder, arguments.model, arguments.module)
+    if classifies(cfg):
+        raise UserError(f"{folder}: is of a data set, which has no episodes; expected a run of RL")
+    if cfg.actor.name != "ann":
+        raise UserError(
+            f"{folder}: actor={cfg.actor.name} spikes already; expected a run of actor=ann"
+        )
+    out: Path = folder if arguments.out is None else arguments.out
+    _check_place(out)
+    import_named(arguments.module)
+    check_code(cfg, arguments.module)
+    # Without correction first: the same for both where it is 0.
+    corrections = list(dict.fromkeys([0.0, arguments.correction]))
+    _write(cfg, out, list(_measured(arguments, cfg, model, time_steps, corrections)))
+
+
+def _numbers(text: str) -> list[int]:
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise UserError(
+            f"--time-steps {text}: expected numbers above 0, separated by commas, such as 10,100"
+        )
+    return sorted({int(word) for word in words})
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a folder that cannot be written to before episodes that take minutes."""
+    existing = next(part for part in [out, *out.absolute().parents] if part.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: expected a folder to write to, and {existing} is not")
+
+
+def _measured(
+    arguments: argparse.Namespace,
+    cfg: DictConfig,
+    model: Path,
+    time_steps: list[int],
+    corrections: list[float],
+) -> Iterator[Conversion]:
+    """Yield the episodes of each network; print a line for each."""
+    # These take seconds to import, which no error that was found by now has to wait for.
+    with importing():
+        from snnrl.experiment.builder import build_evaluator, use_threads
+        from snnrl.experiment.config.check_spaces import check_environment
+        from snnrl.experiment.conversion import measure_conversion
+        from snnrl.experiment.evaluation import Evaluator
+        from snnrl.experiment.trained import load_trained
+        from snnrl.seeds import child_seed
+
+    check_environment(cfg)
+    use_threads(min(cfg.threads, os.cpu_count() or 1))
+    agent = load_trained(cfg, model, unpickle=arguments.unpickle)
+    unfinished = progress_of(arguments.folder, cfg)
+    print(one_line(f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps{unfinished}"))
+    recorded, played = (
+        build_evaluator(cfg, arguments.episodes, seed)
+        for seed in (child_seed(arguments.seed, "conversion"), arguments.seed)
+    )
+    assert isinstance(recorded, Evaluator) and isinstance(played, Evaluator)
+    for row in measure_conversion(agent, recorded, played, time_steps, corrections):
+        mean, deviation, low, high = row.estimate
+        known = "" if math.isnan(low) else f", sd {deviation:.2f}, interval [{low:.2f}, {high:.2f}]"
+        steps = "" if row.time_steps is None else f", T = {row.time_steps}"
+        beside = "" if row.time_steps is None else f"; actions differ by {row.difference:.4f}"
+        print(f"{row.label}{steps}: return {mean:.2f}{known}{beside}")
+        yield row
+
+
+def _write(cfg: DictConfig, out: Path, rows: list[Conversion]) -> None:
+    """Write table and picture, once both are complete.
+
+    :raises UserError: they cannot be written
+    """
+    from snnrl.analysis.conversion import plot_conversion, to_csv
+    from snnrl.analysis.figures import png
+
+    content = {
+        CONVERSION: to_csv(rows).encode(),
+        CONVERSION_CURVE: png(plot_conversion(rows, cfg.env.id)),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, each in content.items():
+            replace_file(out / name, each)
+    except OSError as problem:
+        raise UserError(f"--out {out}: expected a folder to write to ({problem})") from None
+    for name in content:
+        print(one_line(f"wrote {out / name}"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
