@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
+
+from snnrl.experiment.config.compose import compose_config
+from snnrl.run_format.config import flatten
+from snnrl.run_format.settings import NOT_SETTINGS
 
 ENV_IDS = {"half_cheetah": "HalfCheetah-v4", "pendulum": "Pendulum-v1"}
 
@@ -76,3 +82,15 @@ def write_run(
         done = {"timesteps": max(returns, default=0)}
         (folder / status).write_text(json.dumps(done) if status == "DONE" else "")
     return folder
+
+
+@cache
+def published_settings(*changes: str) -> Mapping[str, Any]:
+    """Settings of CaRe-BN's protocol, changed by a command line; without environment and length."""
+    composed = compose_config(["experiment=carebn/td3", *changes])
+    config: Any = OmegaConf.to_container(composed, resolve=True)
+    return {
+        key: value
+        for key, value in flatten(config)
+        if key != "env.id" and key.split(".")[0] not in NOT_SETTINGS
+    }

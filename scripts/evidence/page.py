@@ -12,7 +12,7 @@ from snnrl import compare
 from snnrl.analysis.comparison import Comparison, compare_runs
 from snnrl.analysis.grids import Grid, markdown, number, steps
 from snnrl.analysis.grouping import grouping_keys
-from snnrl.analysis.published import Published, published_results
+from snnrl.analysis.published import Published, comparable_results
 from snnrl.analysis.run_folders import find_runs
 from snnrl.analysis.table import Row
 from snnrl.errors import UserError
@@ -31,8 +31,8 @@ are the same as text.
 
 Each number is a maximum over training of the average return: the published one as printed, ours
 the mean ± sample deviation over seeds of each seed's maximum, with the seeds and the steps that
-they have reached. Published runs have about 1,000,000 steps and five seeds, and their deviations
-are the population's. **A maximum over fewer steps or of fewer seeds is another number**, and
+they have reached. Published runs have about 1,000,000 steps, and their deviations are the
+population's. **A maximum over fewer steps or of fewer seeds is another number**, and
 is shown only to follow runs that are not finished.
 """
 
@@ -83,7 +83,7 @@ def published_table(rows: Sequence[Row]) -> Grid:
     counterpart come last.
     """
     environments = list(dict.fromkeys(row.environment for row in rows))
-    published = _without_repeats([e for e in published_results() if e.env in environments])
+    published = _without_repeats([e for env in environments for e in comparable_results(env)])
     lines = {
         (entry.method, entry.neuron or NOTHING, entry.source): [
             cell
@@ -123,7 +123,9 @@ def _cell_pair(entries: Sequence[Published], rows: Sequence[Row]) -> tuple[str, 
 
 def _published_cell(entries: Sequence[Published]) -> str:
     words = [
-        f"{entry.mean:.0f}" + ("" if math.isnan(entry.std) else f" ± {entry.std:.0f}")
+        f"{entry.mean:.0f}"
+        + ("" if math.isnan(entry.std) else f" ± {entry.std:.0f}")
+        + ("" if entry.seeds is None else f" ({entry.seeds} seeds)")
         for entry in entries
     ]
     return "; ".join(words) or NOTHING

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from snnrl.analysis.grids import Grid, overall_grid, published_grid, returns_grid, robust_grid
 from snnrl.analysis.grouping import Groups, choose_baseline, group_runs
-from snnrl.analysis.notes import baseline_notes, make_notes, overall_notes
+from snnrl.analysis.notes import baseline_notes, make_notes, overall_notes, published_notes
 from snnrl.analysis.runs import Run
 from snnrl.analysis.table import Overall, Row, make_overall, make_table
 from snnrl.errors import UserError
@@ -67,13 +67,19 @@ def compare_runs(
         raise UserError(f"no run has a result to compare: {reasons[0]}{more}")
     groups = group_runs(runs, keys)
     chosen = choose_baseline(groups, baseline)
+    rows = make_table(groups, chosen)
     overall = [] if chosen is None else make_overall(groups, chosen)
     return Comparison(
         list(keys),
         groups,
         chosen,
         baseline is not None,
-        make_table(groups, chosen),
+        rows,
         overall,
-        [*make_notes(groups, keys), *baseline_notes(groups, chosen), *overall_notes(overall)],
+        [
+            *make_notes(groups, keys),
+            *baseline_notes(groups, chosen),
+            *overall_notes(overall),
+            *published_notes(rows),
+        ],
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snnrl.analysis.bootstrap import RESAMPLES, SEED, Interval
-from snnrl.analysis.published import Published, published_results
+from snnrl.analysis.published import Published, comparable_results
 from snnrl.analysis.statistics import LAST, METRICS, Estimate
 from snnrl.analysis.table import Overall, Row
 from snnrl.text import as_markdown
@@ -114,23 +114,24 @@ def published_grid(rows: Sequence[Row]) -> Grid | None:
     matched = [entry for row in rows for entry in row.published]
     if not matched:
         return None
-    kinds = {(entry.env, entry.algo) for entry in matched}
     cells = [
         [
             entry.method,
             entry.neuron or NOTHING,
             _published(entry),
+            NOTHING if entry.seeds is None else str(entry.seeds),
             NOTHING if entry.steps is None else f"{entry.steps:,}",
             *_ours(entry, rows),
             entry.source,
         ]
-        for entry in published_results()
-        if (entry.env, entry.algo) in kinds
+        for entry in comparable_results(matched[0].env)
     ]
-    header = ["method", "neuron", "published max", "steps"]
+    header = ["method", "neuron", "published max", "seeds", "steps"]
     header += ["ours", "max of each seed", "our seeds", "our steps"]
-    (algo,) = {entry.algo for entry in matched}
-    title = f"Published, {algo.upper()}: mean ± deviation over seeds"
+    title = (
+        f"Published, {matched[0].algo.upper()}: mean ± population deviation (n) over seeds; ours: "
+        "mean ± sample deviation (n - 1)"
+    )
     return Grid(title, [*header, "source"], cells, left=2)
 
 

@@ -9,9 +9,10 @@ from itertools import combinations
 
 from snnrl.analysis.bootstrap import COVERAGE, FEW_SEEDS
 from snnrl.analysis.grouping import Groups, by_environment, confounded_keys, mixed_keys
+from snnrl.analysis.published import comparable_results
 from snnrl.analysis.runs import Run
 from snnrl.analysis.statistics import LAST, common_steps, mean_returns
-from snnrl.analysis.table import Overall, results
+from snnrl.analysis.table import Overall, Row, results
 
 NAMED = 3
 """Runs that a note names before it only counts; failed and unfinished ones are all named."""
@@ -52,6 +53,18 @@ def baseline_notes(groups: Groups, baseline: str | None) -> list[str]:
         f"{environment}: the baseline {baseline} has no result, so nothing is compared with it"
         for environment, cells in by_environment(groups).items()
         if not results(cells.get(baseline, []))
+    ]
+
+
+def published_notes(rows: Sequence[Row]) -> list[str]:
+    """Return what is to be known of the published numbers that are shown beside these rows."""
+    environments = dict.fromkeys(row.environment for row in rows if row.published)
+    return [
+        f"{entry.env}: the published {entry.method}'s {entry.mean:.0f} ± {entry.std:.0f} is "
+        f"{entry.note}"
+        for environment in environments
+        for entry in comparable_results(environment)
+        if entry.note
     ]
 
 

@@ -1,33 +1,25 @@
 """Published results, for the rows with the same setting as ours.
 
-``published.csv``: maximum average return with TD3. First the table of CaRe-BN (arXiv 2509.23791);
-of its standard deviations, its DDPG and its Atari tables no copy was to be had. Then the tables of
-Proxy Target (arXiv 2505.24161), which has some of the same rows with deviations over five seeds
-(the population's: four agents at 9360 and one at 75 give the ordinary agent's 7503 ± 3713). Last,
-another group's ordinary agents.
+``published.csv``: maximum average returns, each with the protocol that made it. Of CaRe-BN's
+protocol, with TD3, are the table of CaRe-BN (arXiv 2509.23791; of its standard deviations, its DDPG
+and its Atari tables no copy was to be had), the tables of Proxy Target (arXiv 2505.24161), which
+has some of the same rows with deviations over five seeds (the population's: four agents at 9360 and
+one at 75 give the ordinary agent's 7503 ± 3713), and another group's ordinary agents. Last come
+numbers of other papers' own protocols, which stand beside none of our runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
+from snnrl.analysis.protocol import PROTOCOL, follows
 from snnrl.analysis.runs import Run
 
-METHODS = {
-    "carebn": ("CaRe-BN",),
-    "vanilla": ("tdBN",),
-    "none": ("vanilla LIF", "pop-SAN", "MDC-SAN"),
-}
-"""The methods that our normalisation strategies stand for. ``vanilla``: the paper's standard BN;
-``none``: each with its neuron, as the rows of pop-SAN and MDC-SAN are to the digit those of the
-current-based LIF and of the dynamic neuron without normalisation."""
-
-ORDINARY = "ANN"
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 
 
@@ -36,8 +28,11 @@ class Published(NamedTuple):
 
     :param neuron: empty for an ordinary network
     :param mean: maximum average return
-    :param std: over seeds; NaN if not known
+    :param std: over seeds, the population's; NaN if not known
+    :param seeds: number of seeds; None if not known
     :param steps: environment steps of training; None if not known
+    :param protocol: whose settings made it
+    :param note: what a reader should know of it; may be empty
     """
 
     env: str
@@ -46,7 +41,10 @@ class Published(NamedTuple):
     algo: str
     mean: float
     std: float
+    seeds: int | None
     steps: int | None
+    protocol: str
+    note: str
     source: str
 
 
@@ -62,38 +60,28 @@ def published_results() -> tuple[Published, ...]:
             row["algo"],
             float(row["mean"]),
             float(row["std"] or "nan"),
+            int(row["seeds"]) if row["seeds"] else None,
             int(row["steps"]) if row["steps"] else None,
+            row["protocol"],
+            row["note"],
             row["source"],
         )
         for row in table.astype(str).to_dict("records")
     )
 
 
-def published_beside(environment: str, runs: Sequence[Run]) -> list[Published]:
-    """Return the published numbers of these runs' setting; may be empty.
+def comparable_results(environment: str) -> list[Published]:
+    """Return the rows of an environment of the one protocol beside whose runs numbers are shown."""
+    return [r for r in published_results() if (r.env, r.protocol) == (environment, PROTOCOL)]
 
-    They match in environment, algorithm, neuron and normalisation, with an ordinary critic. Sizes
-    and learning rates are ignored: ``experiment=carebn/td3`` has the published ones.
+
+def published_beside(environment: str, runs: Sequence[Run]) -> list[Published]:
+    """Return the published numbers that these runs stand for; may be empty.
+
+    They stand for a row if all have its settings: see :mod:`snnrl.analysis.protocol`.
     """
-    settings = {_setting(run.settings) for run in runs}
-    if len(settings) != 1:
-        return []
-    algo, methods, neuron = settings.pop()
     return [
         row
-        for row in published_results()
-        if (row.env, row.algo, row.neuron) == (environment, algo, neuron) and row.method in methods
+        for row in comparable_results(environment)
+        if runs and all(follows(run.settings, row.method, row.neuron, environment) for run in runs)
     ]
-
-
-def _setting(settings: Mapping[str, Any]) -> tuple[str, tuple[str, ...], str]:
-    """Return algorithm, published methods and neuron; no methods if none matches."""
-    algo = str(settings.get("algo.name"))
-    if settings.get("critic.name") == "spiking" or settings.get("critic.bn.name") is not None:
-        return algo, (), ""
-    if settings.get("actor.name") == "ann":
-        return algo, (ORDINARY,) if settings.get("bn.name") == "none" else (), ""
-    if settings.get("actor.name") != "spiking":
-        return algo, (), ""
-    neuron = str(settings.get("neuron.name"))
-    return algo, METHODS.get(str(settings.get("bn.name")), ()), neuron

@@ -101,6 +101,7 @@ def _row(row: Row, baseline: str | None) -> dict[str, object]:
             "published_method": entry.method,
             "published_mean": entry.mean,
             "published_sd": entry.std,
+            "published_seeds": entry.seeds,
             "published_steps": entry.steps,
             "published_source": entry.source,
         }

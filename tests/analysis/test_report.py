@@ -17,7 +17,7 @@ from snnrl.analysis.runs import Run
 from snnrl.analysis.table import make_overall, make_table
 from snnrl.errors import UserError
 from tests.analysis.test_plots import assert_picture
-from tests.run_folders import write_run
+from tests.run_folders import published_settings, write_run
 
 STEPS = range(0, 1100, 100)
 
@@ -111,7 +111,7 @@ def test_no_baseline_no_comparison(tmp_path: Path) -> None:
 def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
     runs = [
         make_run(
-            tmp_path / f"{bn}-{seed}", 100 + seed, seed, bn=bn, settings={"neuron.name": "clif"}
+            tmp_path / f"{bn}-{seed}", 100 + seed, seed, settings=published_settings(f"bn={bn}")
         )
         for bn in ("carebn", "ca_only")
         for seed in range(2)
@@ -119,19 +119,33 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
     text = to_markdown(compare_runs(runs, ["bn.name"]))
     (line,) = [line for line in text.splitlines() if "| CaRe-BN" in line]
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
-    assert cells[:4] == ["CaRe-BN", "clif", "9563 ± ?", "1,000,000"]
-    assert cells[4:] == ["carebn", "100.5 ± 0.707", "2", "1,000", "arXiv 2509.23791"]
+    assert cells[:5] == ["CaRe-BN", "clif", "9563 ± ?", "5", "1,000,000"]
+    assert cells[5:] == ["carebn", "100.5 ± 0.707", "2", "1,000", "arXiv 2509.23791"]
     (line,) = [line for line in text.splitlines() if "10454 ± 382" in line]
-    assert line.split("|")[5].strip() == "-"
+    assert line.split("|")[6].strip() == "-"
+    assert "population deviation (n)" in text
     assert "Published" not in to_markdown(compare_runs(runs[2:], ["bn.name"]))
 
 
 def test_the_number_with_a_deviation_is_the_one_in_the_csv(tmp_path: Path) -> None:
-    ann = {"actor.name": "ann", "neuron.name": "clif"}
-    comparison = compare_runs([make_run(tmp_path / "a", 100, bn="none", settings=ann)], ["bn.name"])
+    ann = published_settings("actor=ann", "bn=none")
+    comparison = compare_runs([make_run(tmp_path / "a", 100, settings=ann)], ["bn.name"])
     (record,) = csv.DictReader(io.StringIO(to_csv(comparison)))
     assert (record["published_mean"], record["published_sd"]) == ("10857.0", "475.0")
+    assert record["published_seeds"] == "5"
     assert record["published_source"] == "arXiv 2505.24161"
+
+
+def test_the_failed_seed_behind_a_published_number_is_named(tmp_path: Path) -> None:
+    line = (
+        "InvertedDoublePendulum-v4: the published ANN's 7503 ± 3713 is consistent with four seeds "
+        "at 9360 and one at 75"
+    )
+    for env, found in (("InvertedDoublePendulum-v4", [line]), ("Hopper-v4", [])):
+        settings = {**published_settings("bn=none"), "env.id": env}
+        runs = [make_run(tmp_path / env, 100, settings=settings)]
+        notes = compare_runs(runs, ["bn.name"]).notes
+        assert [note for note in notes if "published" in note] == found
 
 
 def seeds(folder: Path, tops: Iterable[float], **settings: Any) -> list[Run]:

@@ -13,19 +13,17 @@ from snnrl.analysis.comparison import compare_runs
 from snnrl.analysis.run_folders import load_run
 from snnrl.errors import UserError
 from tests.evidence.helpers import group, place_with
-from tests.run_folders import write_run
-
-CLIF = {"neuron.name": "clif"}
+from tests.run_folders import published_settings, write_run
 
 
 def write(
     folder: Path, seed: int, top: float, *, bn: str = "none", env: str = "Walker2d-v4", **more: str
 ) -> Path:
     """A run that reaches ``top`` and falls back; ``more`` may have ``status``."""
-    settings = {**CLIF, "env.id": env, "total_steps": 300}
+    settings = {**published_settings(f"bn={bn}"), "env.id": env, "total_steps": 300}
     returns = {0: [1.0], 100 + seed: [top], 300: [top / 2]}
     where = folder / env / bn / f"seed-{seed}"
-    return write_run(where, returns, seed=seed, bn=bn, settings=settings, status=more.get("status"))
+    return write_run(where, returns, seed=seed, settings=settings, status=more.get("status"))
 
 
 def rows(folders: Sequence[Path]) -> dict[str, list[str]]:
@@ -46,11 +44,18 @@ def test_theirs_and_ours(tmp_path: Path) -> None:
     # Ours is the mean of each seed's maximum, with what it is of.
     walker = "3100.0 ± 141.4 (2 seeds, 300 steps, 1 unfinished, 1 failed)"
     assert table["pop-SAN, arXiv 2505.24161"][1:] == [
-        *("clif", "arXiv 2505.24161", "4590 ± 1006", "50.0 (1 seed, 300 steps, 1 unfinished)"),
-        *("3307 ± 1514", walker),
+        *(
+            "clif",
+            "arXiv 2505.24161",
+            "4590 ± 1006 (5 seeds)",
+            "50.0 (1 seed, 300 steps, 1 unfinished)",
+        ),
+        *("3307 ± 1514 (5 seeds)", walker),
     ]
-    assert table["vanilla LIF, arXiv 2505.24161"][3:] == ["4294 ± 1170", "-", "1862 ± 1450", "-"]
-    assert table["CaRe-BN, arXiv 2509.23791"][3:] == ["5373", "-", "4296", "-"]
+    assert table["vanilla LIF, arXiv 2505.24161"][3:] == [
+        *("4294 ± 1170 (5 seeds)", "-", "1862 ± 1450 (5 seeds)", "-")
+    ]
+    assert table["CaRe-BN, arXiv 2509.23791"][3:] == ["5373 (5 seeds)", "-", "4296 (5 seeds)", "-"]
     # What two papers print is there once, with its deviation.
     assert "pop-SAN, arXiv 2509.23791" not in table
     assert table["ca_only, ours alone"][3:] == [
