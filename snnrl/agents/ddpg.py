@@ -9,7 +9,6 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
-from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.td3.policies import TD3Policy
 
 from snnrl.agents import td3
@@ -86,13 +85,13 @@ class DDPG(td3.TD3):
         _init_setup_model: bool = True,
         **kwargs: Any,
     ):
-        self.critic_learning_rate = critic_learning_rate
         self.critic_weight_decay = critic_weight_decay
         super().__init__(
             policy,
             env,
             learning_rate,
             *args,
+            critic_learning_rate=critic_learning_rate,
             policy_delay=1,
             # A standard deviation of 0 would skip the random draws that SB3's DDPG makes.
             target_policy_noise=0.1,
@@ -106,8 +105,3 @@ class DDPG(td3.TD3):
         super()._setup_model()
         for group in self.critic.optimizer.param_groups:
             group["weight_decay"] = self.critic_weight_decay
-
-    def _critic_schedule(self) -> Schedule:
-        if self.critic_learning_rate is None:
-            return self.lr_schedule
-        return FloatSchedule(self.critic_learning_rate)

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import ReplayBufferSamples, Schedule
+from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor
 
@@ -54,6 +55,7 @@ class TD3(ActorCriticAgent, stable_baselines3.TD3):
 
     ``TD3("SpikingPolicy", env, policy_kwargs=dict(neuron="lif", bn="carebn"))``.
 
+    :param critic_learning_rate: of the critics, a number or a schedule; ``None``: the actor's
     :raises UserError: a policy keyword that does not exist, or a value that does not fit
     """
 
@@ -66,6 +68,7 @@ class TD3(ActorCriticAgent, stable_baselines3.TD3):
     action_spaces = (spaces.Box,)
     critics = ("ann", "spiking")
     critic_key = "qf"
+    critic_learning_rate: float | Schedule | None = None
     baked_in: ClassVar[tuple[str, ...]] = (
         "gamma",
         "tau",
@@ -74,6 +77,12 @@ class TD3(ActorCriticAgent, stable_baselines3.TD3):
         "joint_pass",
         "target_networks",
     )
+
+    def __init__(
+        self, *args: Any, critic_learning_rate: float | Schedule | None = None, **kwargs: Any
+    ):
+        self.critic_learning_rate = critic_learning_rate
+        super().__init__(*args, **kwargs)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Take gradient steps on the replay buffer: critics at each step, actor and target networks
@@ -128,7 +137,9 @@ class TD3(ActorCriticAgent, stable_baselines3.TD3):
         )
 
     def _critic_schedule(self) -> Schedule:
-        return self.lr_schedule
+        if self.critic_learning_rate is None:
+            return self.lr_schedule
+        return FloatSchedule(self.critic_learning_rate)
 
     def _set_learning_rates(self) -> None:
         progress = self._current_progress_remaining

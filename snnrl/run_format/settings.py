@@ -55,6 +55,7 @@ CAME_LATER: dict[str, Any] = {
     "critic.regulation": None,
     "evaluation.max_episode_steps": None,
     "seeding": "additive",
+    "algo.critic_learning_rate": None,
     "algo.joint_pass": False,
     "algo.target_networks": True,
     "algo.normalize_observations": False,

@@ -96,3 +96,18 @@ def test_a_critic_that_diverged_is_found():
 
     with pytest.raises(NonFiniteError, match=r"^train/critic_loss is not finite at step 32$"):
         agent.learn(100, callback=Watcher(poison), log_interval=1)
+
+
+@pytest.mark.parametrize(
+    ("critic", "expected"), [(None, 1e-4), (2e-3, 2e-3), (lambda left: 1e-2 * left, 2.5e-3)]
+)
+def test_the_critic_may_have_a_rate_of_its_own(critic, expected, tmp_path):
+    agent = filled(learning_rate=1e-4, critic_learning_rate=critic)
+    agent.save(tmp_path / "model")
+    for each in (agent, type(agent).load(tmp_path / "model", env=agent.env, device="cpu")):
+        each._current_progress_remaining = 0.25
+        each.set_logger(agent._logger)
+        each.replay_buffer = agent.replay_buffer
+        each.train(1, 16)
+        assert each.actor.optimizer.param_groups[0]["lr"] == 1e-4
+        assert each.critic.optimizer.param_groups[0]["lr"] == pytest.approx(expected)

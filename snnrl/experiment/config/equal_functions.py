@@ -83,7 +83,7 @@ def _canonical_neuron(cfg: DictConfig) -> dict[str, Any]:
 def _rates(cfg: DictConfig) -> set[float]:
     """Return the learning rates of the weights of spiking networks."""
     keys = {"actor": "learning_rate", "critic": "critic_learning_rate"}
-    return {cfg.algo.get(keys[part], cfg.algo.learning_rate) for part in spiking_parts(cfg)}
+    return {cfg.algo.get(keys[part]) or cfg.algo.learning_rate for part in spiking_parts(cfg)}
 
 
 def _differ(one: DictConfig, other: DictConfig) -> tuple[str, str]:

@@ -70,7 +70,10 @@ class AlgoConfig:
     """Settings shared by all algorithms."""
 
     name: str = option("the algorithm; choose it with algo=...")
-    learning_rate: float = option("step size of Adam (DDPG: of the actor's)", above=0)
+    learning_rate: float = option(
+        "step size of Adam (DDPG: of the actor's, TD3: of both unless the critic has its own)",
+        above=0,
+    )
 
 
 @dataclass
@@ -122,6 +125,9 @@ class DeterministicConfig(ContinuousConfig):
 class TD3Config(DeterministicConfig):
     """Twin delayed DDPG."""
 
+    critic_learning_rate: float | None = option(
+        "step size of the critic's Adam (null: as the actor's)", above=0, default=None
+    )
     policy_delay: int = option("critic updates for one update of the actor", minimum=1)
     target_policy_noise: float = option(
         "standard deviation of the target action's noise", minimum=0

@@ -56,6 +56,11 @@ AUTO = "bn.recalibrate_every=auto"
             ["neuron=plif", "neuron.learning_rate=null"],
             "neuron.learning_rate=0.0003 and neuron.learning_rate=null: ",
         ),
+        (
+            ["neuron=plif", "neuron.learning_rate=3e-4", "critic=spiking"],
+            ["neuron=plif", "neuron.learning_rate=null", "critic=spiking"],
+            "neuron.learning_rate=0.0003 and neuron.learning_rate=null: ",
+        ),
     ],
 )
 def test_one_function_is_refused(one: list[str], other: list[str], words: str) -> None:
