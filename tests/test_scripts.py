@@ -32,13 +32,19 @@ def script(name: str, tmp_path: Path, **variables: str) -> subprocess.CompletedP
 def test_the_whole_table_says_what_it_would_do(tmp_path: Path) -> None:
     done = script("paper_table.sh", tmp_path, ENVS="inverted_pendulum", DRY_RUN="1")
     assert done.returncode == 0, done.stderr
-    spiking, ordinary, compare, total = done.stdout.splitlines()
+    *sweeps, compare, total = done.stdout.splitlines()
+    spiking, ordinary, ilcsan, proxies, clif, proxied_ordinary = sweeps
     assert "-m snnrl.train -m experiment=carebn/td3\\,carebn/ddpg" in spiking
-    assert "neuron=clif\\,lif\\,dn bn=none\\,vanilla\\,ca_only\\,re_only\\,carebn" in spiking
+    assert "neuron=clif\\,lif\\,dn" in spiking
+    assert "bn=none\\,vanilla\\,ca_only\\,re_only\\,carebn\\,tdbn\\,tebn\\,tab" in spiking
     assert "actor=ann bn=none" in ordinary
+    assert "experiment=ilcsan/td3_carebn" in ilcsan
+    assert "experiment=proxy/td3_lif\\,proxy/td3_dn\\,carebn/td3_proxy" in proxies
+    assert "experiment=proxy/td3_clif" in clif
+    assert "actor=ann bn=none target=proxy" in proxied_ordinary
     assert "-m snnrl.compare" in compare
-    # 2 algorithms, 3 neurons, 5 normalisations, 5 seeds; 2 algorithms, 5 seeds.
-    assert re.match(r"160 runs, about \d.* of computing; \d+ at a time, .* about \d", total)
+    # 2 algorithms, 3 neurons, 8 normalisations, 5 seeds; 2 algorithms; 1, 3, 1 and 1 of TD3.
+    assert re.match(r"280 runs, about \d.* of computing; \d+ at a time, .* about \d", total)
     assert not (tmp_path / "results").exists()
 
 
@@ -50,9 +56,40 @@ def test_a_mistake_in_the_settings_of_a_dry_run(tmp_path: Path) -> None:
     assert "env=hoper: expected one of" in line
 
 
+def test_the_proxy_of_clif_has_its_own_size_on_one_environment(tmp_path: Path) -> None:
+    own = {"PYTHON": "echo", "RESULTS": str(tmp_path / "results"), "ROWS": "proxies"}
+    envs = "hopper,inverted_double_pendulum,ant"
+    done = script("paper_table.sh", tmp_path, **own, ENVS=envs, NEURONS="clif", SEEDS="2")
+    carebn, most, one, _ = (line.split() for line in done.stdout.splitlines())
+    assert {"experiment=carebn/td3_proxy", f"env={envs}"} <= {*carebn}
+    assert {"experiment=proxy/td3_clif", "env=hopper,ant"} <= {*most}
+    small = {"env=inverted_double_pendulum", "target.hidden=[512,512]"}
+    assert {"experiment=proxy/td3_clif", *small} <= {*one}
+    assert "target.hidden=[512,512]" not in most
+    done = script("paper_table.sh", tmp_path, **own, NEURONS="lif", ENVS="hopper")
+    (proxies, _) = done.stdout.splitlines()
+    assert "experiment=proxy/td3_lif,carebn/td3_proxy" in proxies
+
+
+def test_rows_that_are_none(tmp_path: Path) -> None:
+    done = script("paper_table.sh", tmp_path, ROWS="spiking,proxy", PYTHON="echo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ROWS=proxy: expected some of spiking,")
+
+
+@pytest.mark.slow
+def test_all_actors(tmp_path: Path) -> None:
+    done = script("compare_actors.sh", tmp_path, SEEDS="1", STEPS="100")
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("DONE"))) == 9
+    table = (tmp_path / "results" / "table.md").read_text()
+    assert table.count("ann, ") >= 1 and "proxy" in table
+
+
 @pytest.mark.slow
 def test_a_part_of_the_table(tmp_path: Path) -> None:
     part = {"ENVS": "inverted_pendulum", "NEURONS": "lif", "NORMS": "none,carebn", "SEEDS": "1"}
+    part["ROWS"] = "spiking,ordinary"
     done = script("paper_table.sh", tmp_path, **part)
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.rglob("DONE"))) == 6

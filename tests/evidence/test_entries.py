@@ -137,5 +137,11 @@ def test_the_real_list_composes_and_is_what_was_decided(
     ]
     # Hopper's are extended, and no run is there twice.
     hopper = [steps for path, steps in lengths.items() if path.parts[-3] == "Hopper-v4"]
-    assert hopper == [[300_000, 1_025_000]] * 3
+    assert [steps for steps in hopper if len(steps) > 1] == [[300_000, 1_025_000]] * 3
+    # The proxies come behind the first group, at a tag of their own.
+    proxies = [entry for entry in entries if "proxy" in entry.name]
+    assert {entry.tag for entry in proxies} == {"evidence-2"}
+    assert [entry.number for entry in proxies] == [10, 11, 12, 13, 14, 15]
+    assert {(entry.steps, entry.seed) for entry in proxies} == {(300_000, n) for n in range(3)}
+    assert hopper.count([300_000]) == 2
     assert all(steps == sorted(set(steps)) for steps in lengths.values())
