@@ -103,7 +103,9 @@ def suggest_setting(key: str, known: Collection[str], groups: Iterable[str]) -> 
     if group and own:
         return _suggest_within_group(name, group, own, known, _aliases(known, groups))
     named: dict[str, str] = {each: f"{each}=..." for each in groups}
-    for each in sorted(known, key=lambda k: (-k.count("."), k != "algo.tau")):
+    for each in sorted(
+        known, key=lambda k: (-k.count("."), k.startswith("algo."), k != "algo.tau")
+    ):
         named[each.rpartition(".")[2]] = each
     del named["name"]
     if (meant := named.get(name) or _alias(name, _aliases(known, groups))) is not None:

@@ -59,6 +59,7 @@ NEEDS = {
     ("critic", "none"): ["algo=dqn"],
     ("conv", "nature"): ["env=atari/pong", "algo=dqn"],
     ("conv", "minatar"): ["env=minatar/breakout", "algo=dqn"],
+    ("conv", "vgg9"): ["env=atari/pong", "algo=dqn"],
 }
 
 
@@ -88,6 +89,10 @@ def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
     if choice == "triton" and not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"^kernel=triton: needs a CUDA device"):
             validate(cfg)
+    elif choice == "frames":
+        # No environment here observes them; python -m snnrl.classify has them.
+        with pytest.raises(UserError, match=r"^encoder=frames: takes frames"):
+            validate(cfg)
     else:
         validate(cfg)
     if group not in ("env", "experiment"):
@@ -96,8 +101,8 @@ def test_every_choice_composes_and_fits(group: str, choice: str) -> None:
 
 def mixtures() -> list[list[str]]:
     """Few configurations in which every choice of every group that changes the agent occurs."""
-    groups = ["neuron", "surrogate", "encoder", "bn", "loss", "regulation", "tracking"]
-    columns = {group: choices(group) for group in groups}
+    groups = ["neuron", "surrogate", "encoder", "bn", "loss", "regulation", "tracking", "target"]
+    columns = {group: [c for c in choices(group) if c != "frames"] for group in groups}
     rows = zip_longest(*columns.values())
     return [
         [
@@ -111,7 +116,8 @@ def mixtures() -> list[list[str]]:
 def test_mixtures_cover_every_choice() -> None:
     covered = {tuple(text.split("=")) for mixture in mixtures() for text in mixture}
     elsewhere = {"env", "kernel", "experiment", "algo", "critic", "actor", "conv"}
-    assert {c for c in CHOICES if c[0] not in elsewhere} <= covered
+    needed = {c for c in CHOICES if c[0] not in elsewhere} - {("encoder", "frames")}
+    assert needed <= covered
 
 
 @pytest.mark.quick_cases(1)
@@ -124,7 +130,7 @@ def test_mixtures_cover_every_choice() -> None:
     ],
 )
 def test_every_choice_learns_a_few_steps(env: str, mixture: list[str], tmp_path: Path) -> None:
-    if mixture == ["actor=ann"] or {"bn=none", "bn=layernorm"} & {*mixture}:
+    if mixture == ["actor=ann"] or {"bn=none", "bn=layernorm", "bn=groupnorm"} & {*mixture}:
         mixture = [*mixture, "bn.recalibrate_every=null"]
     short = ["total_steps=12", "algo.learning_starts=4", "evaluation.episodes=1"]
     overrides = arguments(tmp_path, *mixture, *short, f"env={env}")

@@ -104,7 +104,7 @@ def test_wrappers_stand_in_their_order() -> None:
     ("given", "words"),
     [
         ("env.kwargs.gg=1", "cannot be made (TypeError: PendulumEnv.__init__() got an unexpected "
-         "keyword argument 'gg'); did you mean 'env.kwargs.g'?"),
+         "keyword argument 'gg', pendulum.py:16); did you mean 'env.kwargs.g'?"),
         ("env.kwargs=3", "env.kwargs: "),
         ("env.wrappers=FlattenObservation", "env.wrappers: expected a list, such as [Flatten"),
         ("env.wrappers=[FlatenObservation]", "env.wrappers[0]: FlatenObservation is not in "
