@@ -72,7 +72,8 @@ SUGGESTIONS = {
     "actor=snn": "'spiking'",
     "actor=MLP": "'ann'",
     "tracking=tb": "'tensorboard'",
-    "experiment=td3": "'experiment=carebn/td3 or experiment=ilcsan/td3 or experiment=mdcsan/td3 or experiment=popsan/td3'",
+    "experiment=td3": "'experiment=carebn/td3 or experiment=ilcsan/td3 or "
+    "experiment=mdcsan/td3 or experiment=popsan/td3'",
     "experiment=quick_start": "'quickstart'",
     # environments
     "env=HalfCheetah": "'half_cheetah'",
