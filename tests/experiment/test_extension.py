@@ -69,10 +69,12 @@ def test_the_best_model_of_an_earlier_end_is_taken_back(
     """Evaluations grow worse, but for the one at the earlier end."""
     original = Evaluator.run
 
-    def run(evaluator: Evaluator, agent: Any) -> list[Episode]:
+    def run(evaluator: Evaluator, agent: Any, *rest: Any) -> list[Episode]:
         step = agent.num_timesteps
         value = 1000.0 if step == 70 else -float(step)
-        return [replace(episode, total_reward=value) for episode in original(evaluator, agent)]
+        return [
+            replace(episode, total_reward=value) for episode in original(evaluator, agent, *rest)
+        ]
 
     monkeypatch.setattr(Evaluator, "run", run)
     assert train(tmp_path / "extended", "total_steps=70") == 0
