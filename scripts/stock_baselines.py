@@ -104,7 +104,7 @@ def _check_and_train(overrides: list[str]) -> None:
     train(cfg, overrides)
 
 
-OURS = {"joint_pass": False, "target_networks": True}
+OURS = {"joint_pass": False, "target_networks": True, "common_mode": False}
 """Settings that Stable-Baselines3 lacks, with the values that match it."""
 
 
@@ -117,6 +117,8 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"actor={cfg.actor.name}: expected actor=ann")
     if cfg.critic.name == "spiking":
         raise UserError("critic=spiking: expected an ordinary critic")
+    if cfg.target.name != "soft":
+        raise UserError(f"target={cfg.target.name}: SB3 has no such target; expected target=soft")
     for key, value in OURS.items():
         if cfg.algo.get(key, value) != value:
             raise UserError(
@@ -131,9 +133,10 @@ def check(cfg: DictConfig) -> None:
     for key, value in STOCK.get(cfg.algo.name, {}).items():
         if cfg.algo[key] != value:
             raise UserError(f"algo.{key}={cfg.algo[key]}: expected {value}, as in SB3")
-    if cfg.algo.name == "ddpg" and cfg.algo.critic_learning_rate != cfg.algo.learning_rate:
+    rate = cfg.algo.get("critic_learning_rate")
+    if rate is not None and rate != cfg.algo.learning_rate:
         raise UserError(
-            f"algo.critic_learning_rate={cfg.algo.critic_learning_rate}: SB3 has a single "
+            f"algo.critic_learning_rate={rate}: SB3 has a single "
             f"learning rate; expected algo.learning_rate={cfg.algo.learning_rate}"
         )
 
@@ -176,10 +179,8 @@ def build(cfg: DictConfig, env: VecEnv) -> BaseAlgorithm:
     if name in ("td3", "ddpg"):
         zeros = np.zeros(env.action_space.shape)
         algo["action_noise"] = NormalActionNoise(zeros, zeros + algo.pop("exploration_noise"))
-    for key in OURS:
+    for key in (*OURS, "critic_learning_rate"):
         algo.pop(key, None)
-    if name == "ddpg":
-        algo.pop("critic_learning_rate")
     if name == "sac":
         algo["ent_coef"] = "auto" if algo["ent_coef"] is None else algo["ent_coef"]
     if name == "dqn":

@@ -217,6 +217,11 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             **kwargs,
         )
 
+    @property
+    def common_mode(self) -> bool:
+        """Whether an ordinary network learns what the values of all actions share."""
+        return bool((self.policy_kwargs or {}).get("common_mode", False))
+
     def _setup_model(self) -> None:
         for name, given, usual in (
             ("n_steps", self.n_steps, 1),

@@ -88,8 +88,10 @@ class SAC(ActorCriticAgent, stable_baselines3.SAC):
             for step in range(gradient_steps):
                 whole = step % self.target_update_interval == 0
                 self._run(self._whole_step if whole else self._gradient_step, batch_size)
-        # With gradients they could not be copied, and with a proxy no later pass replaces them.
-        vars(self.actor.action_dist).update(distribution=None, gaussian_actions=None)
+        if self.proxy is not None:
+            # The actor's last pass is one with gradients, and copy.deepcopy of the agent would fail
+            # on its tensors. Without a proxy the pass for the target comes last.
+            vars(self.actor.action_dist).update(distribution=None, gaussian_actions=None)
         self._n_updates += gradient_steps
         self.latest_losses.settle()
 

@@ -93,7 +93,7 @@ def _check_sizes(cfg: DictConfig, weights: dict[str, Tensor], path: Path) -> Non
     :raises UserError: naming the setting
     """
     sizes = {size for tensor in weights.values() for size in getattr(tensor, "shape", ())}
-    for key in ("actor.hidden", "critic.hidden", "conv.channels"):
+    for key in ("actor.hidden", "critic.hidden", "target.hidden", "conv.channels"):
         for size in OmegaConf.select(cfg, key) or ():
             if size not in sizes:
                 raise _mismatch_error(path, f"{key}: it has no layer of {size:,}")

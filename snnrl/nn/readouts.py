@@ -35,8 +35,8 @@ class Readout(nn.Module):
         raise NotImplementedError
 
     def is_known(self) -> bool:
-        """Return whether :meth:`read_steps` still describes :meth:`forward`."""
-        return answers(self, "read_steps")
+        """Return whether :meth:`read_steps` or :meth:`read` still describes :meth:`forward`."""
+        return answers(self, "read_steps") or answers(self, "read")
 
     def reads_counts(self) -> bool:
         """Return whether :meth:`read` still describes :meth:`forward`."""

@@ -16,7 +16,6 @@ class FramesEncoder(Encoder):
     polarity. In front of convolutions they keep their shape.
     """
 
-    spikes = False
     takes_images = True
     takes_time = True
 
