@@ -124,7 +124,9 @@ class Evaluator:
             # Finished episodes stay in the batch: with one batch size, one compiled version
             # suffices.
             shown = agent.normalize(maybe_transpose(current, agent.observation_space))
-            actions, state = agent.predict(shown, state, starts, deterministic=True)
+            actions, state = agent.predict(
+                shown, state=state, episode_start=starts, deterministic=True
+            )
             starts = np.zeros(len(envs), dtype=bool)
             for k in map(int, np.flatnonzero(running)):
                 seen[k].add(shown[k])

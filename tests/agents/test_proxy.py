@@ -283,7 +283,7 @@ def test_poisson_spikes_of_imitation_are_those_of_acting(algo):
         (PROXY | dict(updates=1.5), r"^target.updates=1.5: expected an integer"),
         (PROXY | dict(learning_rate=0), r"^target.learning_rate=0: expected more than 0"),
         (PROXY | dict(learning_rate=float("nan")), r"^target.learning_rate=nan: expected a finite"),
-        (PROXY | dict(hidden=[]), r"^target.hidden=\[\]: expected a list of integers"),
+        (PROXY | dict(hidden=[]), r"^target.hidden=\[\]: expected a list of numbers of neurons"),
         (PROXY | dict(hidden=[8, 0]), r"^target.hidden=\[8, 0\]: expected a list"),
         (PROXY | dict(hidden="8"), r"^target.hidden=8: expected a list"),
         (PROXY | dict(hidden=8), r"^target.hidden=8: expected a list"),

@@ -95,8 +95,10 @@ class Idle:
     def normalize(self, observations: np.ndarray) -> np.ndarray:
         return observations
 
-    def predict(self, observations: np.ndarray, deterministic: bool) -> tuple[np.ndarray, None]:
-        return np.stack([self.action] * len(observations)), None
+    def predict(
+        self, observation: np.ndarray, state: None, episode_start: np.ndarray, deterministic: bool
+    ) -> tuple[np.ndarray, None]:
+        return np.stack([self.action] * len(observation)), None
 
 
 def covered(starts: type[EpisodeStarts], continuous: bool, sweeps: int = 300) -> float:
