@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnrl.errors import expect
+from snnrl.errors import UserError, expect
 from snnrl.nn.surrogates import Surrogate
 from snnrl.ops import surrogate as ops
 
@@ -35,6 +35,8 @@ LATERALS = {
     "intra_only_bias": Connections("none", biased=True),
 }
 """The published variants; ``none`` is no connections."""
+
+NONE = Connections("none", biased=False)
 
 
 class IntraLayer(nn.Module):
@@ -113,3 +115,27 @@ class OfLaterStep(Surrogate):
 def check_lateral(name: str) -> None:
     """:raises UserError: no such connections"""
     expect("lateral", name, ("none", *LATERALS))
+
+
+def check_effect(name: str, time_steps: int, population: int, prefix: str = "") -> None:
+    """Check that the weights of connections act.
+
+    :param name: a key of :data:`LATERALS`, or ``none``
+    :param prefix: of the settings' names in the error
+    :raises UserError: they do not: in a single time step there is none before it, and a single
+        neuron has no others
+    """
+    sources, biased = LATERALS.get(name, NONE)
+    if sources == "none":
+        return
+    if time_steps == 1:
+        short, why = "time_steps", "which has no step before it"
+    elif population == 1 and sources == "others":
+        short, why = "population", "where a neuron has no others"
+    else:
+        return
+    instead = "intra_only_bias" if biased else "none"
+    raise UserError(
+        f"{prefix}lateral={name}: its weights have no effect with {prefix}{short}=1, {why}; "
+        f"expected {prefix}{short}=2 or more, or {prefix}lateral={instead}"
+    )

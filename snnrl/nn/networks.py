@@ -16,12 +16,12 @@ from snnrl.errors import UserError
 from snnrl.nn.convolution import SpikingConvolutions, conv_lists
 from snnrl.nn.eager import Compilable
 from snnrl.nn.encoders import Encoder, encoders_of_images, shape_of_step
-from snnrl.nn.lateral import IntraLayer, check_lateral
+from snnrl.nn.lateral import IntraLayer, check_effect, check_lateral
 from snnrl.nn.layers import LayerParts, SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy
 from snnrl.nn.operators import Operators, operators
-from snnrl.nn.readouts import Readout, make_readout, readout_name
+from snnrl.nn.readouts import Readout, check_time_steps, make_readout, readout_name
 from snnrl.nn.registry import Spec, build, component, split_spec
 from snnrl.nn.regulations import Regulation
 from snnrl.nn.structure import Structure
@@ -64,9 +64,10 @@ class SpikingNetwork(Compilable):
     :param input_range: lowest and highest input, for encoders that scale
     :param regulation: name, class or mapping of what moves the firing thresholds
     :raises UserError: unknown name or parameter, a size below 1, images without convolutions or
-        with population coding, connections without output populations, a time axis that the encoder
-        does not take or that is missing or of another length, a regulation without a spiking layer,
-        or a kernel without its compiler or that does not know the neuron;
+        with population coding, connections without output populations or whose weights do nothing,
+        a membrane readout's parameter that does nothing in one time step, a time axis that the
+        encoder does not take or that is missing or of another length, a regulation without a
+        spiking layer, or a kernel without its compiler or that does not know the neuron;
         from a pass, a module that was replaced or has hooks where the kernel would leave it out
     """
 
@@ -105,6 +106,8 @@ class SpikingNetwork(Compilable):
             )
         check_size("time_steps", time_steps)
         check_size("population", population)
+        check_effect(lateral, time_steps, population)
+        check_time_steps(readout, time_steps)
         if min(hidden, default=1) < 1:
             raise UserError(f"net_arch={min(hidden)}: expected at least 1")
         whole = (inputs,) if isinstance(inputs, int) else tuple(inputs)

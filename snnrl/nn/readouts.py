@@ -9,7 +9,7 @@ from typing import Annotated, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from snnrl.errors import expect
+from snnrl.errors import UserError, expect
 from snnrl.nn.answers import answers
 from snnrl.nn.registry import Spec, split_spec
 from snnrl.parameters import Between, check_parameters, parameters_of
@@ -158,6 +158,22 @@ def make_readout(spec: Spec, outputs: int, population: int, features: int) -> Re
     context = dict(outputs=outputs, population=population, features=features)
     takes = parameters_of(maker)
     return maker(**parameters, **{key: value for key, value in context.items() if key in takes})
+
+
+def check_time_steps(spec: Spec, time_steps: int) -> None:
+    """Check that the parameters of a readout act.
+
+    :param spec: a readout that :func:`readout_name` accepts
+    :raises UserError: one chooses between time steps, of which there is one
+    """
+    name, parameters = split_spec(spec, "readout")
+    known = parameters_of(READOUTS[name])
+    for key, value in parameters.items():
+        if time_steps == 1 and value != known[key].default:
+            raise UserError(
+                f"readout.{key}={value}: has no effect with time_steps=1, of which each potential "
+                f"is the last; expected readout.{key}={known[key].default}, or time_steps=2 or more"
+            )
 
 
 def readout_name(spec: Spec, others: tuple[str, ...] = ()) -> str:

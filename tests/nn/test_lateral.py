@@ -222,11 +222,44 @@ def test_a_regulated_threshold_moves() -> None:
         ),
         (dict(lateral="intra_no_bais"), "^lateral=intra_no_bais: .*'intra_no_bias'"),
         (dict(lateral=None), "^lateral=None: expected one of none, intra"),
+        *(
+            (
+                dict(lateral=variant, time_steps=1),
+                f"^lateral={variant}: its weights have no effect with time_steps=1, .*; expected "
+                f"time_steps=2 or more, or lateral={'intra_only_bias' if biased else 'none'}$",
+            )
+            for variant, (sources, biased) in LATERALS.items()
+            if sources != "none"
+        ),
+        *(
+            (
+                dict(lateral=variant, population=1),
+                f"^lateral={variant}: its weights have no effect with population=1, .*; expected "
+                f"population=2 or more, or lateral={instead}$",
+            )
+            for variant, instead in (
+                ("intra_only_lateral", "none"),
+                ("intra_no_self", "intra_only_bias"),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_connected(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         tiny(**changes)
+
+
+@pytest.mark.parametrize("variant", LATERALS)
+@pytest.mark.parametrize("size", ["time_steps", "population"])
+def test_all_weights_that_are_accepted_act(variant: str, size: str) -> None:
+    """In a single step, or of a single neuron."""
+    try:
+        network = busy(tiny("none", lateral=variant, **{size: 1}))
+    except UserError:
+        return
+    network(3 * observations()).sum().backward()
+    for name, parameter in network.layers[-1].lateral.named_parameters():
+        assert parameter.grad.any(), name
 
 
 def test_replaced_neurons_are_refused_until_they_are_connected() -> None:

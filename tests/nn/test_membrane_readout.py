@@ -159,6 +159,18 @@ def test_what_a_readout_cannot_be(readout: Any, message: str) -> None:
         tiny(readout=readout)
 
 
+@pytest.mark.parametrize(("key", "value"), [("value", "max"), ("value", "mean"), ("decay", 0.5)])
+def test_one_time_step_has_nothing_to_choose_from(key: str, value: Any) -> None:
+    readout = {"name": "membrane", key: value}
+    with pytest.raises(
+        UserError, match=rf"^readout\.{key}={value}: has no .* time_steps=1, .* or "
+    ):
+        tiny(readout=readout, time_steps=1)
+    x = observations()
+    plain = tiny(readout=spec(decay=1.0), time_steps=1)(x)
+    assert torch.equal(plain, tiny(readout="membrane", time_steps=1)(x))
+
+
 # Mean squared error after 120 steps, of a variance of 1. It is 0.06 to 0.1; with no gradient or one
 # of the wrong sign through the spikes 0.98 to 1.
 BOUND = 0.45

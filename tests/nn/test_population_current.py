@@ -87,6 +87,16 @@ def test_saturation_without_squashing_is_by_the_receptive_fields(name):
     assert encoder.saturation(torch.tensor([[4.1, -4.1, 9.0]])) == 1
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_single_receptive_field_has_no_range(name):
+    message = r"^encoder\.mean_range=3: has no effect with encoder\.population=1, .*"
+    with pytest.raises(UserError, match=message):
+        make(name, population=1, mean_range=3)
+    encoder = make(name, population=1, std=0.5, squash=False)
+    # Two deviations beyond its mean, 0.
+    assert encoder.saturation(torch.tensor([[1.1, -0.9, 0.0]])) == pytest.approx(1 / 3)
+
+
 def test_currents_are_no_firing_rates():
     seen = activity(tiny(encoder="population_current"), 10 * observations())
     assert "encoder" not in seen.rates

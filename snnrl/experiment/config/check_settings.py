@@ -257,8 +257,8 @@ def _check_target(cfg: DictConfig) -> None:
     if target not in facts.algorithm(cfg).targets:
         fitting = [name for name, its in facts.algorithms().items() if target in its.targets]
         raise UserError(
-            f"target={target}: does not fit algo={cfg.algo.name}, which has no target network of "
-            f"an actor; expected target={usual}, or algo={' or algo='.join(fitting)}"
+            f"target={target}: does not fit algo={cfg.algo.name}, whose targets need no next "
+            f"action of an actor; expected target={usual}, or algo={' or algo='.join(fitting)}"
         )
     if target == usual:
         return
@@ -293,7 +293,7 @@ def _check_readout(cfg: DictConfig) -> None:
         raise UserError(
             f"actor.population={actor.population}: has no effect with algo={cfg.algo.name} and "
             f"actor.readout={actor.readout}, which is linear; expected only with "
-            "actor.readout=population"
+            "actor.readout=population or membrane"
         )
     if readout(cfg) == "linear" and actor.lateral != "none":
         raise UserError(
@@ -307,6 +307,12 @@ def _check_readout(cfg: DictConfig) -> None:
             raise UserError(
                 f"actor.{name}={actor[name]}: has no effect with actor.readout={actor.readout}; "
                 "expected only with actor.readout=membrane"
+            )
+        if actor.time_steps == 1 and actor[name] != usual[name]:
+            raise UserError(
+                f"actor.{name}={actor[name]}: has no effect with actor.time_steps=1, of which each "
+                f"potential is the last; expected actor.{name}={usual[name]}, or "
+                "actor.time_steps=2 or more"
             )
 
 

@@ -12,6 +12,7 @@ from snnrl.experiment.config.check_data import check_data
 from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.check_spaces import check_environment
 from snnrl.experiment.config.choices import classifies, normalisations, spiking_parts
+from snnrl.nn.lateral import check_effect
 from snnrl.nn.layers import has_fused
 from snnrl.nn.registry import build
 from snnrl.ops.backend import resolve_kernel
@@ -24,6 +25,9 @@ def validate(cfg: DictConfig) -> None:
     """
     check_settings(cfg)
     _check_encoder(cfg)
+    if cfg.actor.name == "spiking":
+        actor = cfg.actor
+        check_effect(actor.lateral, actor.time_steps, actor.population, prefix="actor.")
     _check_regulation(cfg)
     kernel_for(cfg)
     if classifies(cfg):

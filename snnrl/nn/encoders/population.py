@@ -8,6 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from snnrl.errors import UserError
 from snnrl.nn.encoders.base import Drive, Encoder, StraightThrough, scaled
 from snnrl.nn.operators import Operators
 from snnrl.nn.registry import register
@@ -35,6 +36,7 @@ class PopulationEncoder(Encoder):
         [-mean_range, mean_range]
     :param std: first standard deviation of the receptive fields
     :param squash: whether observations go through tanh first
+    :raises UserError: a range for the only neuron of a population, whose mean is 0
     """
 
     THRESHOLD = 0.999
@@ -59,9 +61,14 @@ class PopulationEncoder(Encoder):
         squash: bool = True,
     ):
         super().__init__(inputs, time_steps, input_range)
+        if population == 1 and mean_range != 1:
+            raise UserError(
+                f"encoder.mean_range={mean_range}: has no effect with encoder.population=1, whose "
+                "only mean is 0; expected encoder.mean_range=1, or encoder.population=2 or more"
+            )
         self.features = inputs * population
         self.mean_range, self.squash = mean_range, squash
-        self.reach = mean_range + self.TAIL * std
+        self.reach = (mean_range if population > 1 else 0.0) + self.TAIL * std
         single = torch.zeros(1)
         centres = torch.linspace(-mean_range, mean_range, population) if population > 1 else single
         self.mean = nn.Parameter(centres.repeat(inputs, 1))

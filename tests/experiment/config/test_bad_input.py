@@ -208,6 +208,23 @@ MISTAKES = {
     "algo=dqn actor.population=3": ["actor.population=3", "actor.readout=population"],
     "actor.readout=linear actor.population=3": ["actor.population=3", "actor.readout=linear"],
     "actor.membrane_value=max": ["actor.membrane_value=max", "only with actor.readout=membrane"],
+    "actor.readout=membrane actor.time_steps=1 actor.membrane_value=max": [
+        "actor.membrane_value=max: has no effect with actor.time_steps=1"
+    ],
+    "actor.readout=membrane actor.time_steps=1 actor.membrane_decay=0.5": [
+        "actor.membrane_decay=0.5: has no effect with actor.time_steps=1"
+    ],
+    "actor.lateral=intra actor.time_steps=1": [
+        "actor.lateral=intra: its weights have no effect with actor.time_steps=1",
+        "actor.lateral=intra_only_bias",
+    ],
+    "actor.lateral=intra_only_lateral actor.population=1": [
+        "actor.lateral=intra_only_lateral: its weights have no effect with actor.population=1",
+        "actor.lateral=none",
+    ],
+    "encoder.population=1 encoder.mean_range=3": [
+        "encoder.mean_range=3.0: has no effect with encoder.population=1"
+    ],
     "actor.membrane_decay=0.5": ["actor.membrane_decay=0.5", "only with actor.readout=membrane"],
     "algo=dqn actor.readout=membrane actor.membrane_value=maxi": ["did you mean 'max'?"],
     "actor.readout=membrane actor.membrane_decay=1.5": ["actor.membrane_decay=1.5", "at most 1"],
