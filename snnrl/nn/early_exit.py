@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.errors import UserError
+from snnrl.nn.lateral import LATERALS
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm.bntt import BatchNormThroughTime
 from snnrl.parameters import Above, parameters_of
@@ -20,7 +21,7 @@ STATISTICS = ("moving_mean", "moving_var")
 def relative_gammas(network: SpikingNetwork) -> Tensor:
     """Return the mean gamma of each layer and step, divided by the firing threshold: ``[L, T]``.
 
-    :raises UserError: a layer that is not normalised by BNTT
+    :raises UserError: a layer that is not normalised by BNTT, or connections with a bias
     """
     return torch.stack(
         [
@@ -43,7 +44,8 @@ def exit_step(network: SpikingNetwork, limit: Annotated[float, Above(0)] = 0.1) 
     limit, are known from secondary texts alone.
 
     :param limit: bound of gamma in thresholds
-    :raises UserError: a layer that is not normalised by BNTT, or a limit that is not above 0
+    :raises UserError: a layer that is not normalised by BNTT, connections with a bias, or a limit
+        that is not above 0
     """
     parameters_of(exit_step)["limit"].check("early exit limit", limit)
     below = (relative_gammas(network) < limit).all(0).tolist()
@@ -54,11 +56,16 @@ def exit_step(network: SpikingNetwork, limit: Annotated[float, Above(0)] = 0.1) 
 def leaving_after(network: SpikingNetwork, steps: int) -> Iterator[None]:
     """Context in which passes of ``network`` take the first ``steps`` of its time steps.
 
-    Each step keeps its gamma and its statistics. The readout counts the spikes of the steps that
-    are left out as none and divides by all time steps, as in training: leaving a silent step out
-    changes nothing.
+    Each step keeps its gamma and its statistics. The readout sees all time steps, as in training,
+    and no spikes in those that are left out: firing rates are shares of all steps, and a membrane
+    readout goes on to decay and to add its bias. So leaving a silent step out changes nothing.
 
-    :raises UserError: a layer that is not normalised by BNTT; from a pass that learns
+    A step whose gammas are near 0 need not be silent: a neuron can fire there by the potential
+    that it kept, and with connections by the spikes of the step before. Connections with a bias
+    could fire in every step, and are refused.
+
+    :raises UserError: a layer that is not normalised by BNTT, or connections with a bias; from a
+        pass that learns
     """
     norms = _norms(network)
     whole = [(norm, norm.gamma, *(getattr(norm, name) for name in STATISTICS)) for norm in norms]
@@ -86,4 +93,12 @@ def _norms(network: SpikingNetwork) -> list[BatchNormThroughTime]:
             f"early exit: needs batch normalisation through time in every layer, not {other}; "
             "expected an agent trained with bn=bntt"
         )
+    for layer in network.stack():
+        if layer.lateral is not None and layer.lateral.bias is not None:
+            fitting = [name for name, variant in LATERALS.items() if not variant.biased]
+            raise UserError(
+                f"early exit: lateral={layer.lateral.name} adds a bias in every step, also where "
+                f"gamma is near 0; expected an agent trained with lateral=none, "
+                f"{', '.join(fitting)}"
+            )
     return known

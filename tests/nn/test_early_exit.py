@@ -7,6 +7,7 @@ import torch
 
 from snnrl.errors import UserError
 from snnrl.nn.early_exit import exit_step, leaving_after, relative_gammas
+from snnrl.nn.lateral import LATERALS
 from snnrl.nn.norm import recalibrating
 from tests.nn.networks import images, observations, tiny, tiny_conv
 
@@ -152,6 +153,17 @@ def test_learning_is_refused_and_a_recalibration_reaches_the_steps_taken():
 def test_only_with_bntt(bn):
     with pytest.raises(UserError, match=r"^early exit: .*; expected an agent trained with bn=bntt"):
         exit_step(tiny(bn))
+
+
+@pytest.mark.parametrize("variant", LATERALS)
+def test_connections_with_a_bias_are_refused(variant):
+    network = tiny("bntt", lateral=variant)
+    if not LATERALS[variant].biased:
+        assert exit_step(network) == 4
+        return
+    for use in (exit_step, relative_gammas, lambda n: leaving_after(n, 2).__enter__()):
+        with pytest.raises(UserError, match=rf"^early exit: lateral={variant} adds a bias in .*"):
+            use(network)
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])
