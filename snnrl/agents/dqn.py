@@ -17,7 +17,7 @@ from snnrl.agents.off_policy import ReplayAgent
 from snnrl.agents.policies.critics import SpikingQNetwork
 from snnrl.agents.policies.features import convolve_images
 from snnrl.agents.policies.modes import QuickModes
-from snnrl.agents.policies.options import SpikingOptions, layer_sizes
+from snnrl.agents.policies.options import SpikingOptions, check_keywords, layer_sizes
 from snnrl.agents.policies.ordinary import NormalisedQNetwork
 from snnrl.agents.replay.buffer import ReplayBuffer
 from snnrl.agents.updates.targets import TargetNetworks
@@ -47,7 +47,7 @@ class AnnPolicy(QuickModes, DQNPolicy):
     :param conv: ``dict(channels=..., kernels=..., strides=...)`` of convolutions, for images
     :param bn: normalisation: a name, a class, or ``dict(name=..., **parameters)``
     :param kwargs: those of SB3's ``DQNPolicy``
-    :raises UserError: a normalisation that an ordinary network cannot have
+    :raises UserError: an unknown keyword, or a normalisation that an ordinary network cannot have
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class AnnPolicy(QuickModes, DQNPolicy):
         bn: Spec = "none",
         **kwargs: Any,
     ):
+        check_keywords(type(self), kwargs)
         convolve_images(kwargs, conv)
         self.norm, self.bn = ordinary_strategy(bn), bn
         super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
@@ -113,7 +114,7 @@ class SpikingPolicy(QuickModes, DQNPolicy):
     ):
         kwargs.setdefault("encoder", "direct")
         self.options = self.options_class.take(
-            kwargs, observation_space, DQNPolicy, without=SPIKING_KEYS_WITHOUT_MEANING
+            kwargs, observation_space, type(self), without=SPIKING_KEYS_WITHOUT_MEANING
         )
         self.common_mode = check_common_mode(common_mode)
         if common_mode and self.options.takes_time:

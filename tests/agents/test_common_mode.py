@@ -202,6 +202,18 @@ def classifier(policy, **policy_kwargs):
         ),
         (lambda: classifier("AnnPolicy", common_mode=True), "common_mode=True: moves the logits"),
         (
+            lambda: small("dqn", policy_kwargs=dict(comon_mode=True)),
+            "policy_kwargs=comon_mode: .*did you mean 'common_mode'",
+        ),
+        (
+            lambda: DQN("AnnPolicy", Match(), policy_kwargs=dict(common_mode=False)),
+            "policy_kwargs=common_mode: expected one of ",
+        ),
+        (
+            lambda: TD3("AnnPolicy", Follow(), policy_kwargs=dict(common_mode=True)),
+            "policy_kwargs=common_mode: expected one of ",
+        ),
+        (
             lambda: TD3("SpikingPolicy", Follow(), policy_kwargs=dict(common_mode=True)),
             ".*common_mode",
         ),

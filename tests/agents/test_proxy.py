@@ -310,8 +310,15 @@ def test_what_does_not_fit_is_refused(algo):
 @pytest.mark.parametrize(("kind", "env"), [(DQN, Match), (PPO, Follow)])
 @pytest.mark.parametrize("policy", ["SpikingPolicy", "AnnPolicy"])
 def test_other_algorithms_have_none(kind, env, policy):
-    with pytest.raises((UserError, TypeError), match="target"):
+    with pytest.raises(UserError, match=r"^policy_kwargs=target: expected one of ") as caught:
         kind(policy, env(), policy_kwargs=dict(target="proxy"), device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("policy", ["SpikingPolicy", "AnnPolicy"])
+def test_a_mistyped_keyword_is_known(policy):
+    with pytest.raises(UserError, match=r"^policy_kwargs=targt: .*did you mean 'target'\?$"):
+        SAC(policy, Follow(), policy_kwargs=dict(targt="proxy"), device="cpu")
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

@@ -62,7 +62,7 @@ class SpikingActorCritic(BasePolicy):
         target: Spec = "soft",
         **kwargs: Any,
     ):
-        self.options = SpikingOptions.take(kwargs, observation_space, self.stock, without=["conv"])
+        self.options = SpikingOptions.take(kwargs, observation_space, type(self), without=["conv"])
         if len(observation_space.shape or ()) == 3 or self.options.takes_time:
             raise UserError(
                 f"SpikingPolicy: images {observation_space.shape} are for DQN and PPO; "

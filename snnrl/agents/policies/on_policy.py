@@ -20,6 +20,7 @@ from snnrl.agents.policies.features import ConvExtractor, convolve_images
 from snnrl.agents.policies.options import (
     SpikingOptions,
     UnflattenedExtractor,
+    check_keywords,
     critic_strategy,
     hidden_layers,
 )
@@ -138,7 +139,7 @@ class AnnPolicy(NormalisablePolicy):
     :param bn: normalisation of the actor: a name, a class, or ``dict(name=..., **parameters)``
     :param critic: ``ann``, or ``dict(name="ann", bn=...)`` with the critic's normalisation
     :param kwargs: those of SB3's ``ActorCriticPolicy``
-    :raises UserError: a normalisation that an ordinary network cannot have
+    :raises UserError: an unknown keyword, or a normalisation that an ordinary network cannot have
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class AnnPolicy(NormalisablePolicy):
         critic: Spec = "ann",
         **kwargs: Any,
     ):
+        check_keywords(type(self), kwargs)
         self.actor_norm, self.critic_norm = ordinary_strategy(bn), critic_strategy(critic)
         self.own_conv = None
         self.given = {"bn": bn, "critic": critic}
@@ -220,7 +222,7 @@ class SpikingPolicy(NormalisablePolicy):
                 f"SpikingPolicy: takes actions that are Box or Discrete, not "
                 f"{type(action_space).__name__}"
             )
-        self.options = SpikingOptions.take(kwargs, observation_space, ActorCriticPolicy)
+        self.options = SpikingOptions.take(kwargs, observation_space, type(self))
         check_schedules(self.options.given)
         ordinary = self.options.ordinary()
         self.actor_norm = ordinary_strategy(ordinary["bn"])

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from torch import Tensor, nn
 
@@ -51,6 +50,10 @@ CRITIC_DEFAULTS: dict[str, Any] = {
 
 N_CRITICS = Parameter("n_critics", int, 2, AtLeast(1), "number of critics")
 """Stable-Baselines3's, whose optimiser fails without one."""
+
+
+OF_THE_AGENT = ("self", "observation_space", "action_space", "lr_schedule")
+"""Arguments of every policy that are none of ``policy_kwargs``."""
 
 
 class SpikingOptions:
@@ -119,21 +122,18 @@ class SpikingOptions:
         cls,
         kwargs: dict[str, Any],
         observation_space: spaces.Space[Any],
-        policy: type[BasePolicy],
+        policy: type[nn.Module],
         without: Sequence[str] = (),
     ) -> Self:
         """Move the spiking options out of ``kwargs``, and check that only arguments of ``policy``
         are left.
 
-        :param policy: Stable-Baselines3's policy, which takes the rest
+        :param policy: the class of the policy, whose constructors take the rest
         :param without: spiking keys that this algorithm does not know
         :raises UserError: an unknown key, or a value that does not fit
         """
         ours = [key for key in SPIKING_DEFAULTS if key not in without]
-        theirs = list(inspect.signature(policy).parameters)
-        known = [*ours, *theirs[theirs.index("net_arch") :]]
-        for key in kwargs:
-            expect("policy_kwargs", key, known)
+        check_keywords(policy, kwargs, ours)
         if "n_critics" in kwargs:
             N_CRITICS.check("n_critics", kwargs["n_critics"])
         given = {key: kwargs.pop(key) for key in ours if key in kwargs}
@@ -284,6 +284,30 @@ class SpikingOptions:
                 "layer, whose spikes they read; expected a hidden layer, or no losses"
             )
         return network
+
+
+def check_keywords(
+    policy: type[nn.Module], given: Mapping[str, Any], others: Sequence[str] = ()
+) -> None:
+    """Check that the constructors of a policy take each keyword.
+
+    :param policy: of this package
+    :param given: keyword arguments, such as ``policy_kwargs``
+    :param others: further keywords
+    :raises UserError: one that none takes
+    """
+    found: list[str] = []
+    for owner in policy.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        parameters = inspect.signature(vars(owner)["__init__"]).parameters.values()
+        found += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        if all(p.kind != p.VAR_KEYWORD for p in parameters):
+            break
+    known = [*others, *(key for key in dict.fromkeys(found) if key not in OF_THE_AGENT)]
+    for key in given:
+        if key not in OF_THE_AGENT:
+            expect("policy_kwargs", key, known)
 
 
 def critic_strategy(critic: Spec) -> NormStrategy | None:

@@ -17,7 +17,7 @@ from torch import nn
 
 from snnrl.agents.policies.critics import LateActionCritic
 from snnrl.agents.policies.features import ConvExtractor
-from snnrl.agents.policies.options import critic_strategy
+from snnrl.agents.policies.options import check_keywords, critic_strategy
 from snnrl.agents.policies.part import AgentModel
 from snnrl.agents.policies.proxy import WithProxy
 from snnrl.nn.norm import make_strategy
@@ -139,13 +139,14 @@ class OrdinaryActorCritic(WithProxy):
     :param critic: ``ann``, or ``dict(name="ann", bn=...)`` with the normalisation of an ordinary
         critic
     :param target: see :class:`WithProxy`
-    :raises UserError: a normalisation that an ordinary network cannot have
+    :raises UserError: an unknown keyword, or a normalisation that an ordinary network cannot have
     """
 
     normalised_actor: ClassVar[type[NormalisedPart]]
     normalised_critic: ClassVar[type[NormalisedPart]] = NormalisedCritic
 
     def __init__(self, *args: Any, bn: Spec = "none", critic: Spec = "ann", **kwargs: Any):
+        check_keywords(type(self), kwargs)
         self.actor_norm, self.critic_norm = ordinary_strategy(bn), critic_strategy(critic)
         self.ordinary: dict[str, Any] = {"bn": bn, "critic": critic}
         super().__init__(*args, **kwargs)
