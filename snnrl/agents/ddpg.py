@@ -52,7 +52,6 @@ class AnnPolicy(_LateAction, td3.AnnPolicy):
 class SpikingPolicy(SpikingActorCritic, AnnPolicy):
     """Spiking actor and the published critic, 400-300, or a spiking one; arguments as TD3's."""
 
-    stock = TD3Policy
     actor_class = SpikingActor
 
 

@@ -37,7 +37,6 @@ class AnnPolicy(OrdinaryActorCritic, QuickModes, SACPolicy):
 class SpikingPolicy(SpikingActorCritic, AnnPolicy):
     """Spiking actor, ordinary or spiking critics; see :class:`SpikingActorCritic`."""
 
-    stock = SACPolicy
     actor_class = SquashedSpikingActor
 
 

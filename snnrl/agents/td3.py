@@ -45,7 +45,6 @@ class AnnPolicy(OrdinaryActorCritic, QuickModes, TD3Policy):
 class SpikingPolicy(SpikingActorCritic, AnnPolicy):
     """Spiking actor, ordinary or spiking critics; see :class:`SpikingActorCritic`."""
 
-    stock = TD3Policy
     actor_class = SpikingActor
 
 

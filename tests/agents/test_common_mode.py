@@ -117,6 +117,7 @@ def test_acting_leaves_it_out_and_chooses_the_same(inputs):
     assert not called and found.shape == (16,)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_a_saved_agent_and_its_parts_go_on_as_they_would_have(inputs, tmp_path):
     agent = filled(inputs)

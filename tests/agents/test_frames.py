@@ -59,7 +59,7 @@ def agent_of(algorithm: str, **policy: Any) -> Any:
     )
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
 @pytest.mark.parametrize("conv", [CONV, None])
 def test_an_agent_learns(algorithm: str, conv: Any) -> None:
@@ -138,6 +138,7 @@ def test_a_classifier_of_frames_wants_an_encoder_that_takes_them() -> None:
         Classifier("SpikingPolicy", stream, policy_kwargs=dict(encoder="direct", time_steps=T))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("env", ["cartpole", "minatar/breakout"])
 def test_from_the_shell(env: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if env.startswith("minatar"):
@@ -149,7 +150,7 @@ def test_from_the_shell(env: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("given", "words"),
     [

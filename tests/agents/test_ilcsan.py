@@ -37,7 +37,7 @@ def network_of(agent: Any) -> Any:
     return agent.policy.action_net.network if found is None else found
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("parts", PARTS, ids=["readout", "lateral", "both"])
 @pytest.mark.parametrize("kernel", ["naive", "native"])
 @pytest.mark.parametrize("neuron", ["lif", "alif"])

@@ -77,7 +77,7 @@ def test_a_terminal_observation_stays_as_it_was_observed() -> None:
     assert buffer.timeouts[:24, 0].tolist() == ([0.0] * 7 + [1.0]) * 3
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("variant", ["td3", "ddpg", "sac", "dqn"])
 def test_minibatches_have_the_present_statistics(variant: str, n: int) -> None:

@@ -200,7 +200,7 @@ def test_it_does_not_follow_softly_and_its_learning_rate_stays(algo):
     assert agent.actor.optimizer.param_groups[0]["lr"] == pytest.approx(2.5e-4)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("actor", ACTORS)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_captured_steps_compute_the_same(algo, actor, monkeypatch):
@@ -220,6 +220,7 @@ def test_captured_steps_compute_the_same(algo, actor, monkeypatch):
     assert_equal_states(one.policy, other.policy)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("actor", ACTORS)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_a_saved_agent_and_a_copy_go_on_as_it_would_have(algo, actor, tmp_path):

@@ -28,6 +28,7 @@ def refused(message, variant, env=None, **arguments):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.quick_cases(46)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 @pytest.mark.parametrize(
     ("wrong", "message"),

@@ -114,7 +114,9 @@ def test_settings_that_are_shared(tmp_path: Path) -> None:
             ]
         )
     ]
-    assert {k: v for k, v in shared_settings(runs).items() if k.startswith(("a.", "total", "track"))} == {
+    assert {
+        k: v for k, v in shared_settings(runs).items() if k.startswith(("a.", "total", "track"))
+    } == {
         "a.same": "1",
         "total_steps": "1000",
     }

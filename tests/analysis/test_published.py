@@ -67,6 +67,7 @@ def beside(folder: Path, *changes: str, env: str = "HalfCheetah-v4", **more: Any
     return [(row.method, row.mean) for row in published_beside(ours.environment, [ours])]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
@@ -90,6 +91,8 @@ def beside(folder: Path, *changes: str, env: str = "HalfCheetah-v4", **more: Any
         (["bn=tdbn", "bn.rule=confidence"], []),
         (["bn=carebn", "bn.confidence=kalman"], []),
         (["bn=carebn", "actor=ann"], []),
+        (["actor=ann", "bn=none", "bn@critic.bn=vanilla"], []),
+        (["bn=carebn", "bn@critic.bn=vanilla"], []),
     ],
 )
 def test_a_setting_finds_its_numbers(

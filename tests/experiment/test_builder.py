@@ -48,7 +48,7 @@ def test_every_setting_of_an_algorithm_reaches_the_agent(algo: str, tmp_path: Pa
         assert agent.replay_buffer.replacement is cfg.algo.replacement
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -276,6 +276,7 @@ SIDES = [(0.6, 0.3), (0.9, 3.0)]
 """Random layers that fire too little, and too much."""
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("constants", "passes"), [(FAST, 100), pytest.param(USUAL, 1500, marks=pytest.mark.slow)]
 )

@@ -8,6 +8,7 @@ from snnrl.nn.eager import eager
 from .networks import observations, tiny
 
 
+@pytest.mark.quick_cases(28)
 @pytest.mark.parametrize("neuron", ["lif", "clif", "dn"])
 @pytest.mark.parametrize("encoder", ["population", "direct"])
 @pytest.mark.parametrize("bn", ["none", "vanilla", "carebn"])

@@ -50,7 +50,7 @@ def same_as_constant(name: str, kernel: str, constant: str) -> None:
     assert all(not torch.allclose(one, other) for one, other in pairwise(first))
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("kernel", ["naive", "native"])
 @pytest.mark.parametrize("name", FUSED_SURROGATES)
 def test_it_goes_linearly_from_start_to_end(name: str, kernel: str) -> None:

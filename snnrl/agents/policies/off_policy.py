@@ -47,9 +47,6 @@ class SpikingActorCritic(BasePolicy):
     :raises UserError: unknown name or parameter, or observations that are not one vector
     """
 
-    stock: ClassVar[type[BasePolicy]]
-    """Stable-Baselines3's policy."""
-
     actor_class: ClassVar[type[BasePolicy]]
     """The spiking actor."""
 

@@ -308,7 +308,7 @@ def _register() -> None:
         gymnasium.register(f"Odd/{name}-v0", Odd, kwargs={"name": name})
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes(
     mistake: str,
@@ -331,6 +331,7 @@ def test_mistakes(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("inside", ["", "deeper"])
 def test_results_dir_that_is_a_file(
     inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -26,6 +26,7 @@ def test_the_hash_of_earlier_runs_stays_and_its_record_gives_it_again():
     assert settings_hash(remake(recorded, Path("results"))[0]) == settings_hash(common)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("given", "message"),
     [

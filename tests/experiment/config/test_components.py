@@ -51,7 +51,7 @@ AUTO = "bn.effective_n=auto"
 KALMAN = "bn.confidence=kalman"
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("given", "refused"),
     [
@@ -114,6 +114,7 @@ def test_a_rule_that_a_name_says_is_another_choice() -> None:
         check_settings(compose_config(["bn=carebn", "bn.rule=ema"]))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("given", "owners"),
     [
@@ -129,6 +130,7 @@ def test_a_parameter_of_another_choice(given: str, owners: str) -> None:
         compose_config(given.split())
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("given", "refused"),
     [
@@ -181,6 +183,7 @@ def test_losses_and_regulations_reach_the_policy() -> None:
     assert not {"losses", "regulation"} & policy_arguments(compose_config([])).keys()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("algo", ["td3", "dqn", "ppo"])
 def test_a_membrane_readout_reaches_the_policy(algo: str) -> None:
     words = ["actor.readout=membrane", "actor.membrane_value=mean", "actor.membrane_decay=0.5"]
@@ -211,6 +214,7 @@ def test_those_of_the_critic_reach_the_policy() -> None:
     assert label(cfg).endswith("-critic_spiking_carebn_rate-critic.loss.target=0.3")
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("place", ["loss@critic.loss", "regulation@critic.regulation"])
 def test_an_empty_place_of_the_critic_has_one_hash(place: str) -> None:
     plain, written = (
@@ -394,7 +398,7 @@ def test_components_that_the_networks_cannot_have(given: str, refused: str) -> N
         validate(compose_config(given.split()))
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bn", ["tebn", "bntt", "tab", "mpbn", "tdbn", "renorm"])
 def test_pooling_rule_and_affine_map_compose(bn: str) -> None:
     cfg = compose_config([f"bn={bn}", "bn.rule=confidence", "bn.recalibrate_every=5000"])

@@ -181,7 +181,7 @@ def test_public_keys_exist() -> None:
     assert set(PUBLIC_KEYS) <= setting_types().keys()
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("bn", choices("bn"))
 def test_bn_files_are_the_strategies_of_python(bn: str) -> None:
     cfg = compose_config([f"bn={bn}", "critic=spiking", f"bn@critic.bn={bn}"])
@@ -291,6 +291,7 @@ def assert_holds(cfg: DictConfig, expected: dict[str, Any]) -> None:
     assert {key: OmegaConf.select(cfg, key) for key in expected} == expected
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("env", ["ant", "half_cheetah", "hopper", "walker2d"])
 def test_published_td3(env: str) -> None:
     cfg = compose_config(["experiment=carebn/td3", f"env={env}"])
@@ -375,7 +376,7 @@ def chosen(*overrides: str) -> dict[str, str]:
     return {"env": cfg.env.id, **{group: cfg[group].name for group in groups}}
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

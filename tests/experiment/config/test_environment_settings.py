@@ -68,6 +68,7 @@ def test_with_them_it_is_another() -> None:
     assert "env.kwargs.g=9.8" in label(composed("env.kwargs.g=9.8"))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("given", ["env.kwargs.g=1.5", "env.kwargs={g: 1.5}", "+env.kwargs.g=1.5"])
 def test_arguments_reach_the_environment(given: str) -> None:
     cfg = composed(given)

@@ -20,7 +20,7 @@ PPO = ["algo=ppo", "env=pendulum"]
 AUTO = "bn.recalibrate_every=auto"
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("one", "other", "words"),
     [

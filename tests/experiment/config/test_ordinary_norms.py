@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from snnrl.analysis.published import _setting
 from snnrl.experiment.builder import policy_arguments
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.label import label, settings_hash
@@ -65,16 +64,3 @@ def test_a_record_gives_the_setting_again(settings):
     assert not any(text.startswith("critic.bn=") for text in overrides)
     arguments = [policy_arguments(each) for each in (cfg, again)]
     assert arguments[0] == arguments[1]
-
-
-def test_it_is_compared_with_no_published_ordinary_network():
-    def methods(*settings):
-        cfg = compose_config(settings)
-        keys = ("algo.name", "actor.name", "critic.name", "critic.bn.name", "bn.name")
-        return _setting({key: OmegaConf.select(cfg, key) for key in keys})[1]
-
-    assert methods("actor=ann")
-    assert methods("bn=carebn")
-    assert not methods("actor=ann", "bn=vanilla")
-    assert not methods("actor=ann", "bn@critic.bn=vanilla")
-    assert not methods("bn=carebn", "bn@critic.bn=vanilla")

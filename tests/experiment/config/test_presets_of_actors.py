@@ -49,6 +49,7 @@ def rows_of(settings: dict[str, Any]) -> set[str]:
     }
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("preset", ROWS)
 def test_a_preset_stands_for_its_row(preset: str) -> None:
     assert rows_of(settings_of(f"experiment={preset}", "env=hopper")) == ROWS[preset]
@@ -80,6 +81,7 @@ OWN = {
 }
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("preset", "actor"),
     [

@@ -48,7 +48,7 @@ def test_each_setting_changes_the_hash_and_the_label_tells():
     assert label(compose_config([*PROXY, "neuron=clif"])).endswith("clif-carebn-proxy")
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("neuron", [None, *choices("neuron")])
 def test_published_settings_by_neuron(neuron):
     chosen = ["actor=ann"] if neuron is None else [f"neuron={neuron}"]
@@ -82,7 +82,7 @@ def test_it_fits_and_its_record_gives_it_again(algo, actor):
     assert given == OmegaConf.to_container(cfg.target)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
