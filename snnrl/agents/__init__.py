@@ -6,6 +6,7 @@ from snnrl.agents.conversion import ConvertedAgent, convert
 from snnrl.agents.ddpg import DDPG
 from snnrl.agents.dqn import DQN
 from snnrl.agents.earlier_names import CLASSES, MODULES
+from snnrl.agents.normalization import ObservationNormalizer
 from snnrl.agents.ppo import PPO
 from snnrl.agents.sac import SAC
 from snnrl.agents.td3 import TD3
@@ -21,6 +22,7 @@ __all__ = [
     "TD3",
     "Classifier",
     "ConvertedAgent",
+    "ObservationNormalizer",
     "SpikingAgent",
     "convert",
 ]

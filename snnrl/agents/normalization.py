@@ -41,8 +41,8 @@ class ObservationNormalizer(VecNormalize):
         if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
             kind = space.dtype if isinstance(space, spaces.Box) else type(space).__name__
             raise UserError(
-                f"normalize_observations=True: observations are {kind}; expected False, or an "
-                "environment that observes floating-point numbers"
+                f"ObservationNormalizer: observations are {kind}; expected an environment that "
+                "observes floating-point numbers"
             )
         super().__init__(venv, norm_reward=False, clip_obs=clip_observations)
 

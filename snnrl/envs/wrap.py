@@ -14,15 +14,16 @@ from snnrl.envs.blame import blame
 from snnrl.errors import UserError, nearest
 
 _MOVING = (
-    "keeps running statistics, which evaluations would not have; expected a wrapper without "
-    "them, or VecNormalize from Python (docs/architecture.md)"
+    "keeps running statistics, which evaluations would not have; expected a wrapper without them, "
 )
+_PYTHON = "(docs/architecture.md)"
 
 REFUSED: dict[type, str] = {
     wrappers.RecordVideo: "writes files in every environment; expected python -m snnrl.evaluate "
     "--video",
-    wrappers.NormalizeObservation: f"{_MOVING}, or algo.normalize_observations=true",
-    wrappers.NormalizeReward: _MOVING,
+    wrappers.NormalizeObservation: f"{_MOVING}algo.normalize_observations=true, or from "
+    f"Python VecNormalize for PPO and ObservationNormalizer for the others {_PYTHON}",
+    wrappers.NormalizeReward: f"{_MOVING}or VecNormalize from Python {_PYTHON}",
 }
 """Wrappers of gymnasium that are refused, with what to do instead."""
 

@@ -287,7 +287,8 @@ class Supervisor(BaseCallback):
         return activity(self.model, observations)
 
     def _warn_of_saturation(self, step: int, values: dict[str, float]) -> None:
-        """Warn once if most inputs of a code that squashes them are out of its range."""
+        """Warn once if most inputs of a code are beyond what it tells apart: where the tanh that
+        squashes them is flat or, without one, outside its receptive fields."""
         shares = [value for name, value in values.items() if name.startswith("saturation/")]
         if self.saturated or max(shares, default=0.0) <= SATURATED:
             return
@@ -296,10 +297,13 @@ class Supervisor(BaseCallback):
             # It divides by the standard deviation of the first observations alone.
             return
         self.saturated = True
+        encoder = self.folder.cfg.encoder
+        squashes = encoder.get("squash", True)
+        fitting = "of magnitude about 1" if squashes else "within the receptive fields' range"
         self.progress.say(
-            f"encoder={self.folder.cfg.encoder.name}: {max(shares):.0%} of its inputs are so large "
-            "that it cannot tell them apart, and so neither can the policy; expected "
-            "observations of magnitude about 1, or encoder=direct"
+            f"encoder={encoder.name}: {max(shares):.0%} of its inputs are so large that it cannot "
+            "tell them apart, and so neither can the policy; expected observations "
+            f"{fitting}, or encoder=direct"
         )
 
     def _log(self, step: int) -> None:

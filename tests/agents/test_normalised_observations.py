@@ -10,8 +10,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from snnrl.agents import DQN, TD3
-from snnrl.agents.normalization import ObservationNormalizer
+from snnrl.agents import DQN, TD3, ObservationNormalizer
 from snnrl.errors import UserError
 from tests.agents.helpers import small, task
 from tests.envs import Follow, MatchImage
@@ -45,9 +44,17 @@ def test_statistics_are_those_of_all_observations() -> None:
     env.seed(3)
     env.reset()
     seen = [inside.seen]
-    for _ in range(7):
-        shown, *_ = env.step(np.zeros((1, 2)))
+    ends = 0
+    for _ in range(20):
+        shown, _, dones, infos = env.step(np.zeros((1, 2)))
         seen.append(inside.seen)
+        # The last observation of an episode is handed on, and is none of the statistics'.
+        for info in np.array(infos)[dones]:
+            ends += 1
+            raw = info["original_terminal_observation"]
+            np.testing.assert_allclose(info["terminal_observation"], z_scores(env, raw), rtol=1e-6)
+            assert not np.array_equal(raw, inside.seen)
+    assert ends == 2
     # The running count starts at 1e-4.
     np.testing.assert_allclose(env.obs_rms.mean, np.mean(seen, 0), rtol=1e-3)
     np.testing.assert_allclose(env.obs_rms.var, np.var(seen, 0), rtol=1e-2)
@@ -83,24 +90,42 @@ def test_a_terminal_observation_stays_as_it_was_observed() -> None:
 def test_minibatches_have_the_present_statistics(variant: str, n: int) -> None:
     env = env_of(variant, n)
     agent = small(variant, env)
-    seen: list[Any] = []
-    run = agent._run
+    learned: list[Any] = []
+    draw, take = agent._minibatch, agent._take
+    states: list[Any] = []
 
-    def watch(step: Any, batch_size: int) -> None:
-        state = np.random.get_state()
-        raw = agent.replay_buffer.sample(batch_size, env=None)
-        np.random.set_state(state)
-        batch = agent.replay_buffer.sample(batch_size, env=env)
+    def _minibatch(batch_size: int) -> Any:
+        states.append(np.random.get_state())
+        return draw(batch_size)
+
+    def _take(step: Any, batch: Any) -> None:
+        now = np.random.get_state()
+        np.random.set_state(states[-1])
+        raw = agent.replay_buffer.sample(len(batch.rewards), env=None)
+        np.random.set_state(now)
         for name in ("observations", "next_observations"):
             expected = z_scores(env, getattr(raw, name).numpy())
             np.testing.assert_allclose(getattr(batch, name).numpy(), expected, rtol=1e-4, atol=1e-5)
         assert (raw.rewards == batch.rewards).all()
-        seen.append(batch)
-        run(step, batch_size)
+        assert (raw.actions == batch.actions).all()
+        learned.append(batch)
+        take(step, batch)
 
-    agent._run = watch
+    agent._minibatch, agent._take = _minibatch, _take
     agent.learn(40)
-    assert len(seen) >= 10
+    assert len(learned) >= 10
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("variant", ["td3", "ddpg", "sac", "dqn"])
+def test_recalibration_has_the_present_statistics(variant: str) -> None:
+    env = env_of(variant)
+    agent = small(variant, env).learn(24)
+    (part, *_) = agent.parts()
+    observations, *_ = agent.sample_inputs(part, 12, np.random.default_rng(3))
+    rows = np.random.default_rng(3).integers(agent.replay_buffer.size(), size=12)
+    expected = z_scores(env, agent.replay_buffer.observations[rows, 0])
+    np.testing.assert_allclose(observations.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.quick_cases(1)
@@ -134,7 +159,7 @@ def test_bytes_are_refused() -> None:
 
     for make in (Bytes, MatchImage):
         with pytest.raises(
-            UserError, match=r"^normalize_observations=True: observations are uint8"
+            UserError, match=r"^ObservationNormalizer: observations are uint8; expected an env"
         ):
             ObservationNormalizer(DummyVecEnv([make]), CLIP)
 

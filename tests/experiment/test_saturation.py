@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from snnrl.experiment.callbacks import Supervisor
 from tests.experiment.helpers import folder_of, rows_of, train
@@ -27,8 +28,10 @@ class Far(gymnasium.ObservationWrapper[Any, Any, Any]):
         return (observation * self.factor).astype(np.float32)
 
 
-def of_an_agent(normalization: Any, lines: list[str], encoder: str = "population") -> Any:
-    cfg = SimpleNamespace(encoder=SimpleNamespace(name=encoder))
+def of_an_agent(
+    normalization: Any, lines: list[str], encoder: str = "population", **settings: Any
+) -> Any:
+    cfg = SimpleNamespace(encoder=OmegaConf.create({"name": encoder, **settings}))
     return SimpleNamespace(
         folder=SimpleNamespace(cfg=cfg),
         saturated=False,
@@ -49,6 +52,22 @@ def test_it_is_said_once(shares: list[float], said: int) -> None:
     assert len(lines) == said
     assert all(line.startswith("encoder=population: ") for line in lines)
     assert all(line.endswith("of magnitude about 1, or encoder=direct") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fitting"),
+    [
+        ({}, "of magnitude about 1"),
+        ({"squash": True, "mean_range": 3.0}, "of magnitude about 1"),
+        ({"squash": False, "mean_range": 3.0}, "within the receptive fields' range"),
+    ],
+)
+def test_it_says_what_fits(settings: dict[str, Any], fitting: str) -> None:
+    lines: list[str] = []
+    Supervisor._warn_of_saturation(of_an_agent(None, lines, **settings), 0, {"saturation/x": 1})
+    assert [line.partition("expected observations ")[2] for line in lines] == [
+        f"{fitting}, or encoder=direct"
+    ]
 
 
 @pytest.mark.parametrize("encoder", ["population", "poisson", "latency"])

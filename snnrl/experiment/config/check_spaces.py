@@ -146,7 +146,7 @@ def _check_normalised(cfg: DictConfig, space: spaces.Box) -> None:
     if not np.issubdtype(space.dtype, np.floating):
         raise UserError(
             f"algo.normalize_observations=true: env.id={cfg.env.id} observes {_shown(space)}, and "
-            "the replay buffer holds bytes; expected algo.normalize_observations=false, or an "
+            "integers are not normalised; expected algo.normalize_observations=false, or an "
             "environment that observes floating-point numbers"
         )
 

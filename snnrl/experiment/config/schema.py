@@ -89,8 +89,7 @@ class OffPolicyConfig(AlgoConfig):
         "gradient steps in an update (-1: as many as environment steps since the last)", minimum=-1
     )
     normalize_observations: bool = option(
-        "whether observations, unless they are bytes, are normalised by their running mean and "
-        "standard deviation",
+        "whether observations are normalised by their running mean and standard deviation",
         default=False,
     )
     clip_observations: float = option(

@@ -111,6 +111,15 @@ def test_a_signal(
             )
             for algo in ("td3", "sac")
         ),
+        slow_case(  # Episodes end before the checkpoint, between it and the crash, and after.
+            [
+                *PENDULUM,
+                "algo=td3",
+                "checkpoint.every=45",
+                "algo.normalize_observations=true",
+                "env.kwargs.max_episode_steps=17",
+            ]
+        ),
         ["algo=dqn", "env=cartpole", "checkpoint.every=45", "algo.target_update_updates=7"],
         slow_case([*PENDULUM, "algo=sac", "critic=spiking", "checkpoint.every=45"]),
         slow_case([*PENDULUM, "algo=ppo", "critic=spiking", "checkpoint.every=45"]),

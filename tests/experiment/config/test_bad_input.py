@@ -240,6 +240,7 @@ MISTAKES = {
         "algo.normalize_observations=true",
         "Odd/Image-v0",
         "uint8",
+        "integers are not normalised",
     ],
     "algo=ppo algo.n_steps=20": ["algo.batch_size=8", "20", "such as 10"],
     "algo=ppo algo.n_steps=1e12 algo.batch_size=7": ["algo.batch_size=7", "such as 8"],

@@ -130,9 +130,11 @@ def test_wrappers_stand_in_their_order() -> None:
          "a RecordVideo, writes files in every"),
         ("env.wrappers=[NormalizeObservation]", "env.wrappers[0]: NormalizeObservation keeps "
          "running statistics, which evaluations would not have; expected a wrapper without them, "
-         "or VecNormalize from Python (docs/architecture.md), or algo.normalize_observations=true"),
+         "algo.normalize_observations=true, or from Python VecNormalize for PPO and "
+         "ObservationNormalizer for the others (docs/architecture.md)"),
         ("env.wrappers=[FlattenObservation,NormalizeReward]", "env.wrappers[1]: NormalizeReward "
-         "keeps running statistics"),
+         "keeps running statistics, which evaluations would not have; expected a wrapper without "
+         "them, or VecNormalize from Python (docs/architecture.md)"),
         (f"env.wrappers=[{HERE}:Centred]", f"env.wrappers[0]: {HERE}:Centred, a "
          "NormalizeObservation, keeps running statistics"),
         ("env.wrappers=[vector]", "expected a class of gymnasium.Wrapper"),
