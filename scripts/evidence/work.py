@@ -8,10 +8,10 @@ import shutil
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scripts.evidence.clones import environment, python_of
 from scripts.evidence.lock import Lock
@@ -31,6 +31,13 @@ RETRY = "retry=true"
 
 ROOM_BYTES = 2 * 10**9
 """Space that a run and its checkpoints may take; with less free on the disk no run starts."""
+
+
+def as_clones_take_it(job: Job) -> dict[str, Any]:
+    """Return the fields of a run without those at their default: the code of a clone is that of its
+    tag, which may not have fields that came later."""
+    given = {field.name: (getattr(job, field.name), field.default) for field in fields(job)}
+    return {name: value for name, (value, default) in given.items() if value != default}
 
 
 class Running(NamedTuple):
@@ -130,7 +137,7 @@ class Queue:
         clone = self.place.clone(entry.tag)
         overrides, folder = [*planned.overrides, *self.extra], planned.folder
         job = Job(str(self.sweep.folder), entry.number, overrides, folder, 1, str(clone))
-        asked = json.dumps({**asdict(job), "parent": os.getpid()})
+        asked = json.dumps({**as_clones_take_it(job), "parent": os.getpid()})
         try:
             python = python_of(self.place, entry.tag)
             with self.sweep.log(entry.number).open("w") as log:

@@ -19,13 +19,14 @@ from scripts.evidence.lock import Lock, is_alive, read_queue
 from scripts.evidence.place import Place
 from scripts.evidence.plan import Plan, Planned
 from scripts.evidence.status import lines
-from scripts.evidence.work import work
+from scripts.evidence.work import as_clones_take_it, work
 from snnrl import train
 from snnrl.analysis.run_folders import load_run
 from snnrl.errors import RunFailed
 from snnrl.experiment.checkpoint.manifest import numbered
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.folder.run_folder import RunFolder
+from snnrl.experiment.sweep.job import Job
 from tests.evidence.helpers import FAILING, SOUND, TAG, TINY, evidence, git, group, place_with
 
 STEPS = 600
@@ -93,6 +94,19 @@ def place(tmp_path: Path) -> Iterator[Place]:
     if queue is not None and Lock(place.queue).is_held():
         for pid in (queue["pid"], *running(place)):
             kill(pid)
+
+
+def test_clones_of_every_tag_take_a_run() -> None:
+    """The first tag's code knows these fields and no others."""
+    job = Job("sweep", 3, ["env=hopper", "seed=1"], "folder", 1, "clone")
+    assert as_clones_take_it(job) == {
+        "sweep": "sweep",
+        "number": 3,
+        "overrides": ["env=hopper", "seed=1"],
+        "folder": "folder",
+        "threads": 1,
+        "cwd": "clone",
+    }
 
 
 @pytest.mark.slow
