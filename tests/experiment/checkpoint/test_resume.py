@@ -117,7 +117,7 @@ def test_a_signal(
                 "algo=td3",
                 "checkpoint.every=45",
                 "algo.normalize_observations=true",
-                "env.kwargs.max_episode_steps=17",
+                "+env.kwargs.max_episode_steps=17",
             ]
         ),
         ["algo=dqn", "env=cartpole", "checkpoint.every=45", "algo.target_update_updates=7"],
