@@ -8,31 +8,20 @@
 #   STEPS=30000 SEEDS=5 scripts/compare_actors.sh [more settings]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-.venv/bin/python}
+source scripts/sweeping.sh
 results=${RESULTS:-results/actors}
 
-settings=()
-for setting in experiment=quickstart "total_steps=${STEPS:-30000}" tracking=none \
-    "results_dir=$results" hydra/launcher=joblib; do
-    [[ " $* " == *" ${setting%%=*}="* ]] || settings+=("$setting")
-done
+use_settings "$*" experiment=quickstart "total_steps=${STEPS:-30000}" tracking=none \
+    "results_dir=$results" hydra/launcher=joblib
 
-status=0
-sweep() {
-    local done=0
-    "$python" -m snnrl.train -m "${settings[@]}" "$@" || done=$?
-    # Go on despite failed runs, which the comparison counts, but not after a signal.
-    [ "$done" -le 1 ] || exit "$done"
-    [ "$done" -eq 0 ] || status=$done
-}
 for ((seed = 0; seed < ${SEEDS:-5}; seed++)); do
-    sweep "seed=$seed" bn=none,vanilla,carebn "$@"
-    sweep "seed=$seed" bn=none,carebn target=proxy "$@"
+    sweep train "seed=$seed" bn=none,vanilla,carebn "$@"
+    sweep train "seed=$seed" bn=none,carebn target=proxy "$@"
     # PopSAN, MDC-SAN, ILC-SAN.
-    sweep "seed=$seed" bn=none neuron=clif "$@"
-    sweep "seed=$seed" bn=none neuron=dn_mdcsan encoder=population_current "$@"
-    sweep "seed=$seed" bn=none neuron=clif actor.readout=membrane actor.lateral=intra "$@"
-    sweep "seed=$seed" actor=ann "$@"
+    sweep train "seed=$seed" bn=none neuron=clif "$@"
+    sweep train "seed=$seed" bn=none neuron=dn_mdcsan encoder=population_current "$@"
+    sweep train "seed=$seed" bn=none neuron=clif actor.readout=membrane actor.lateral=intra "$@"
+    sweep train "seed=$seed" actor=ann "$@"
 done
 
 "$python" -m snnrl.compare "$results" \

@@ -8,33 +8,21 @@
 #   EPOCHS=30 SEEDS=5 scripts/compare_classifiers.sh [more settings]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-.venv/bin/python}
+source scripts/sweeping.sh
 results=${RESULTS:-results/classifiers}
 
-settings=()
-for setting in data=digits "epochs=${EPOCHS:-30}" tracking=none "results_dir=$results" \
-    hydra/launcher=joblib; do
-    [[ " $* " == *" ${setting%%=*}="* ]] || settings+=("$setting")
-done
+use_settings "$*" data=digits "epochs=${EPOCHS:-30}" tracking=none "results_dir=$results" \
+    hydra/launcher=joblib
 
-status=0
-sweep() {
-    local done=0
-    "$python" -m snnrl.classify -m "${settings[@]}" "$@" || done=$?
-    # What failed is in the comparison too; a signal is not a result.
-    [ "$done" -le 1 ] || exit "$done"
-    [ "$done" -eq 0 ] || status=$done
-}
 for ((seed = 0; seed < ${SEEDS:-5}; seed++)); do
-    sweep "seed=$seed" neuron=lif,clif,dn,plif,alif,ternary,circulate_firing,dn_mdcsan "$@"
-    sweep "seed=$seed" \
-        surrogate=tanh,triangle,atan,fast_sigmoid,learnable "$@"
-    sweep "seed=$seed" \
+    sweep classify "seed=$seed" neuron=lif,clif,dn,plif,alif,ternary,circulate_firing,dn_mdcsan "$@"
+    sweep classify "seed=$seed" surrogate=tanh,triangle,atan,fast_sigmoid,learnable "$@"
+    sweep classify "seed=$seed" \
         bn=none,vanilla,ca_only,re_only,tdbn,tebn,bntt,tab,mpbn,layernorm,groupnorm "$@"
-    sweep "seed=$seed" bn=renorm bn.warmup=100 "$@"
-    sweep "seed=$seed" loss=rate,balance bn=carebn,none "$@"
-    sweep "seed=$seed" regulation=ahsar bn=carebn,none "$@"
-    sweep "seed=$seed" actor=ann "$@"
+    sweep classify "seed=$seed" bn=renorm bn.warmup=100 "$@"
+    sweep classify "seed=$seed" loss=rate,balance bn=carebn,none "$@"
+    sweep classify "seed=$seed" regulation=ahsar bn=carebn,none "$@"
+    sweep classify "seed=$seed" actor=ann "$@"
 done
 
 "$python" -m snnrl.compare "$results" \

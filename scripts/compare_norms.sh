@@ -8,28 +8,17 @@
 #   STEPS=20000 SEEDS=5 scripts/compare_norms.sh [more settings]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-.venv/bin/python}
+source scripts/sweeping.sh
 results=${RESULTS:-results/normalisations}
 all=none,vanilla,ca_only,re_only,carebn,tdbn,tebn,bntt,tab,mpbn,layernorm,groupnorm
 
-settings=()
-for setting in experiment=quickstart "total_steps=${STEPS:-20000}" tracking=none \
-    "results_dir=$results" hydra/launcher=joblib; do
-    [[ " $* " == *" ${setting%%=*}="* ]] || settings+=("$setting")
-done
+use_settings "$*" experiment=quickstart "total_steps=${STEPS:-20000}" tracking=none \
+    "results_dir=$results" hydra/launcher=joblib
 
-status=0
-sweep() {
-    local done=0
-    "$python" -m snnrl.train -m "${settings[@]}" "$@" || done=$?
-    # Go on despite failed runs, which the comparison counts, but not after a signal.
-    [ "$done" -le 1 ] || exit "$done"
-    [ "$done" -eq 0 ] || status=$done
-}
 for ((seed = 0; seed < ${SEEDS:-5}; seed++)); do
-    sweep "seed=$seed" "bn=$all" "$@"
-    sweep "seed=$seed" bn=bntt bn.rule=confidence bn.recalibrate_every=5000 "$@"
-    sweep "seed=$seed" bn=renorm bn.warmup=1000 "$@"
+    sweep train "seed=$seed" "bn=$all" "$@"
+    sweep train "seed=$seed" bn=bntt bn.rule=confidence bn.recalibrate_every=5000 "$@"
+    sweep train "seed=$seed" bn=renorm bn.warmup=1000 "$@"
 done
 
 "$python" -m snnrl.compare "$results" --by bn.name,bn.rule --baseline "vanilla, bn.rule=ema" \

@@ -6,14 +6,12 @@
 #   SEEDS=10 scripts/compare_quickstart.sh [more settings]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-.venv/bin/python}
+source scripts/sweeping.sh
 results=${RESULTS:-results/quickstart}
 
-status=0
-"$python" -m snnrl.train -m experiment=quickstart bn=carebn,vanilla,none "seed=range(${SEEDS:-10})" \
-    seeding=additive tracking=none "results_dir=$results" hydra/launcher=joblib "$@" || status=$?
-# Go on despite failed runs, which the comparison counts, but not after a signal.
-[ "$status" -le 1 ] || exit "$status"
+use_settings "$*" experiment=quickstart "seed=range(${SEEDS:-10})" seeding=additive tracking=none \
+    "results_dir=$results" hydra/launcher=joblib
+sweep train bn=carebn,vanilla,none "$@"
 
 "$python" -m snnrl.compare "$results" --by bn.name --baseline vanilla --out "$results"
 exit "$status"
