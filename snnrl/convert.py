@@ -17,11 +17,19 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.config.choices import classifies
+from snnrl.experiment.reproduction.arguments import (
+    EPISODES,
+    EPISODES_SEED,
+    add_model,
+    add_module,
+    check_episodes,
+)
 from snnrl.experiment.reproduction.remake import check_code
-from snnrl.experiment.reproduction.saved_model import MODELS, find_model, progress_of
+from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.imports import import_named
 from snnrl.run_format.durable import replace_file
 from snnrl.run_format.names import CONVERSION, CONVERSION_CURVE
+from snnrl.run_format.place import check_place
 from snnrl.starting import importing
 from snnrl.text import one_line
 
@@ -29,8 +37,6 @@ if TYPE_CHECKING:
     from snnrl.analysis.conversion import Conversion
 
 TIME_STEPS = (5, 10, 20, 50, 100, 200)
-EPISODES, EPISODES_SEED = 10, 10_000
-"""As in ``evaluate``."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,24 +73,11 @@ def main(argv: list[str] | None = None) -> int:
         help="seed of the episodes (default 10000); as many others, of the ordinary network, set "
         "the thresholds",
     )
-    parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
+    add_model(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the files (default: the run folder)"
     )
-    parser.add_argument(
-        "--module",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="import this module, which has the run's environment or is a plugin of it; its code "
-        "runs",
-    )
-    parser.add_argument(
-        "--unpickle",
-        action="store_true",
-        help="read statistics that an earlier version kept as a pickle; runs code that the file "
-        "may hold",
-    )
+    add_module(parser)
     return exit_status(
         lambda: convert(with_short_errors(parser).parse_args(argv)), output_is_result=True
     )
@@ -99,10 +92,7 @@ def convert(arguments: argparse.Namespace) -> None:
     time_steps = _numbers(arguments.time_steps)
     if not 0 <= arguments.correction <= 1:
         raise UserError(f"--correction {arguments.correction}: expected 0 to 1")
-    if arguments.episodes < 1:
-        raise UserError(f"--episodes {arguments.episodes}: expected at least 1")
-    if arguments.seed < 0:
-        raise UserError(f"--seed {arguments.seed}: expected at least 0")
+    check_episodes(arguments.episodes, arguments.seed)
     folder: Path = arguments.folder
     cfg, model = find_model(folder, arguments.model, arguments.module)
     if classifies(cfg):
@@ -112,7 +102,7 @@ def convert(arguments: argparse.Namespace) -> None:
             f"{folder}: actor={cfg.actor.name} spikes already; expected a run of actor=ann"
         )
     out: Path = folder if arguments.out is None else arguments.out
-    _check_place(out)
+    check_place(out, f"--out {out}")
     import_named(arguments.module)
     check_code(cfg, arguments.module)
     # Without correction first: the same for both where it is 0.
@@ -127,13 +117,6 @@ def _numbers(text: str) -> list[int]:
             f"--time-steps {text}: expected numbers above 0, separated by commas, such as 10,100"
         )
     return sorted({int(word) for word in words})
-
-
-def _check_place(out: Path) -> None:
-    """Refuse a folder that cannot be written to before episodes that take minutes."""
-    existing = next(part for part in [out, *out.absolute().parents] if part.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"--out {out}: expected a folder to write to, and {existing} is not")
 
 
 def _measured(

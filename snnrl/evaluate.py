@@ -18,8 +18,15 @@ from omegaconf import DictConfig
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.config.choice_files import choices
 from snnrl.experiment.config.choices import classifies
+from snnrl.experiment.reproduction.arguments import (
+    EPISODES,
+    EPISODES_SEED,
+    add_model,
+    add_module,
+    check_episodes,
+)
 from snnrl.experiment.reproduction.remake import check_code
-from snnrl.experiment.reproduction.saved_model import MODELS, find_model, progress_of
+from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.imports import import_named
 from snnrl.run_format.names import VIDEO
 from snnrl.run_format.settings import measure
@@ -30,9 +37,6 @@ if TYPE_CHECKING:
     from snnrl.agents.base import SpikingAgent
     from snnrl.experiment.accuracy import AccuracyEvaluator
     from snnrl.experiment.evaluation import Episode, Evaluator
-
-EPISODES, EPISODES_SEED = 10, 10_000
-"""Of the command, where it is not told others."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         type=int,
         help="seed of the episodes (default 10000); the run's own: those of its evaluations",
     )
-    parser.add_argument("--model", choices=MODELS, default="best", help="which weights")
+    add_model(parser)
     parser.add_argument(
         "--kernel",
         choices=[kernel for kernel in choices("kernel") if kernel != "triton"],
@@ -67,20 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         "and the return lost in the same episodes",
     )
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
-    parser.add_argument(
-        "--module",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="import this module, which has the run's environment or is a plugin of it; its code "
-        "runs",
-    )
-    parser.add_argument(
-        "--unpickle",
-        action="store_true",
-        help="read statistics that an earlier version kept as a pickle; runs code that the file "
-        "may hold",
-    )
+    add_module(parser)
     return exit_status(
         lambda: evaluate(with_short_errors(parser).parse_args(argv)), output_is_result=True
     )
@@ -91,10 +82,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     :raises UserError: not a run folder, no such model, or no way to render here
     """
-    if arguments.episodes is not None and arguments.episodes < 1:
-        raise UserError(f"--episodes {arguments.episodes}: expected at least 1")
-    if arguments.seed is not None and arguments.seed < 0:
-        raise UserError(f"--seed {arguments.seed}: expected at least 0")
+    check_episodes(arguments.episodes, arguments.seed)
     cfg, model = find_model(arguments.folder, arguments.model, arguments.module)
     if classifies(cfg):
         for name, value in (

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.config.plugins import loaded
+from snnrl.experiment.reproduction.arguments import add_module
 from snnrl.experiment.reproduction.provenance import Difference, collect, differences, installable
 from snnrl.experiment.reproduction.remake import (
     Recorded,
@@ -220,14 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--run", action="store_true", help="check, then run again (the default)")
     mode.add_argument("--check", action="store_true", help="only report what differs here")
-    parser.add_argument(
-        "--module",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="import this module, which has the run's environment or is a plugin of it; its code "
-        "runs",
-    )
+    add_module(parser)
     parser.add_argument(
         "--patch", type=Path, metavar="FILE", help="write the run's uncommitted changes to FILE"
     )

@@ -1,0 +1,23 @@
+"""Whether a folder can be written to, before work that takes minutes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from snnrl.errors import UserError
+
+
+def check_place(path: Path, given: str) -> None:
+    """Check that a folder can be written to, or be made.
+
+    :param path: the folder
+    :param given: the setting and its value, for the error
+    :raises UserError: it cannot
+    """
+    try:
+        existing = next(part for part in [path, *path.absolute().parents] if part.exists())
+    except OSError as problem:
+        raise UserError(f"{given}: cannot write there ({problem.strerror})") from None
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{given}: expected a folder to write to, and {existing} is not")
