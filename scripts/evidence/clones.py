@@ -86,9 +86,15 @@ def check_clone(place: Place, tag: str, commit: str | None = None) -> None:
 def python_of(place: Place, tag: str) -> str:
     """Return the interpreter of a tag's runs.
 
-    :raises UserError: the interpreter is missing
+    :raises UserError: the interpreter is missing, or its packages are not all installed
     """
-    python = place.python or str(_own_python(place.clone(tag)))
+    clone = place.clone(tag)
+    python = place.python or str(_own_python(clone))
+    if place.python is None and _own_python(clone).exists() and not _is_set_up(clone):
+        raise UserError(
+            f"{clone}: is being set up, or its set-up was interrupted; expected to wait, or "
+            "scripts/evidence.sh start to go on"
+        )
     if shutil.which(python) is None:
         raise UserError(f"{python}: missing; expected scripts/evidence.sh start to make it")
     return python
@@ -98,6 +104,11 @@ def environment(clone: Path) -> dict[str, str]:
     """Return the environment variables of a process that runs a clone's code with one thread."""
     own = {"PYTHONPATH": str(clone), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
     return {**os.environ, **own}
+
+
+def _is_set_up(clone: Path) -> bool:
+    """Return whether ``make setup`` has ended; it then leaves this file."""
+    return (clone / ".venv" / "setup-done").exists()
 
 
 def _own_python(clone: Path) -> Path:

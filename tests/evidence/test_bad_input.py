@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scripts.evidence.__main__ import main
-from scripts.evidence.clones import check_clone, make_clone
+from scripts.evidence.clones import check_clone, make_clone, python_of
 from scripts.evidence.inside import compose
 from scripts.evidence.lock import Lock
 from scripts.evidence.place import TOP, Place
@@ -288,3 +288,16 @@ def test_the_script_takes_folders_from_where_it_was_called(
     done = evidence(repository, place, ["collect"], EVIDENCE_DIR="here")
     assert done.returncode == 2
     assert f"{tmp_path / 'here' / 'runs'}: no runs there" in done.stderr
+
+
+def test_a_clone_that_is_being_set_up_has_no_interpreter_yet(tmp_path: Path) -> None:
+    place = Place(tmp_path, tmp_path / "list.yaml", tmp_path / "results")
+    own = place.clone("first") / ".venv" / "bin" / "python"
+    with pytest.raises(UserError, match=r"missing; expected scripts/evidence\.sh start"):
+        python_of(place, "first")
+    own.parent.mkdir(parents=True)
+    own.symlink_to(sys.executable)
+    with pytest.raises(UserError, match=r"first: is being set up, or its set-up was interrupted"):
+        python_of(place, "first")
+    (own.parent.parent / "setup-done").touch()
+    assert python_of(place, "first") == str(own)
