@@ -157,8 +157,7 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
     :param replacement: sample minibatches with replacement
     :param common_mode: whether an ordinary network learns what the values of all actions have in
         common (CMC-DSQN, arXiv 2610.07808): ``Q - mean_a Q + C(s)``, see :class:`SpikingQNetwork`.
-        An ordinary Q-network is refused: firing rates do not bound its values, and the correction
-        would make it a dueling network
+        Only of spiking Q-networks: it would make an ordinary one a dueling network
     :param kwargs: as in Stable-Baselines3
     :raises UserError: a policy keyword that does not exist, or a value that does not fit
     """

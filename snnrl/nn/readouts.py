@@ -43,10 +43,8 @@ class Readout(nn.Module):
         return answers(self, "read", "read_steps")
 
 
-class PopulationDecoder(Readout):
-    """Mean firing rates of P neurons per output, weighted and summed, with a bias.
-
-    Source: PopSAN (Tang et al. 2020). The bound on actions (tanh) is the caller's.
+class PopulationReadout(Readout):
+    """Base of readouts of P neurons for each output: a weight for each, and a bias.
 
     :param outputs: number of outputs A
     :param population: neurons P for each output
@@ -62,6 +60,13 @@ class PopulationDecoder(Readout):
         """Its parameters, for ``print``."""
         outputs, population = self.weight.shape
         return f"{outputs}, population={population}"
+
+
+class PopulationDecoder(PopulationReadout):
+    """Mean firing rates of P neurons per output, weighted and summed, with a bias.
+
+    Source: PopSAN (Tang et al. 2020). The bound on actions (tanh) is the caller's.
+    """
 
     def read(self, counts: Tensor, time_steps: int) -> Tensor:
         """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, A * P]``."""
@@ -89,11 +94,10 @@ class SpikeCountReadout(Readout):
         return values
 
 
-class MembraneReadout(PopulationDecoder):
+class MembraneReadout(PopulationReadout):
     """Membrane potential of a non-spiking integrator for each output.
 
-    ``m[t] = decay m[t-1] + w s[t] + b``, of P neurons per output, from rest. Weights start as those
-    of :class:`PopulationDecoder`.
+    ``m[t] = decay m[t-1] + w s[t] + b``, of P neurons per output, from rest.
 
     Source: ILC-SAN (Chen et al. 2024), whose default is the last potential without decay.
 

@@ -14,8 +14,8 @@ from snnrl.nn.lateral import LATERALS, IntraLayer
 from snnrl.nn.losses import watched
 from snnrl.nn.registry import build, names
 from snnrl.nn.traces import counted, traced
-from snnrl.ops.surrogate import DERIVATIVES
 
+from .learning import scale_gradient
 from .networks import observations, tiny
 from .parts import make_neuron
 
@@ -309,7 +309,5 @@ def test_connections_are_learned(variant: str) -> None:
 def test_they_are_not_with_a_wrong_gradient(
     variant: str, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        DERIVATIVES, "rectangular", lambda d, width: factor * (d.abs() < width).to(d.dtype)
-    )
+    scale_gradient(monkeypatch, factor)
     assert share_of_error_left(variant) > BOUND

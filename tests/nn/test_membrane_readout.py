@@ -10,10 +10,11 @@ from torch import Tensor
 
 from snnrl.errors import UserError
 from snnrl.nn.early_exit import leaving_after
+from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.readouts import MembraneReadout, PopulationDecoder
 from snnrl.nn.registry import names
-from snnrl.ops.surrogate import DERIVATIVES
 
+from .learning import BOUND, error_after_training, scale_gradient
 from .networks import observations, tiny
 
 VALUES = ["last", "max", "mean"]
@@ -173,30 +174,14 @@ def test_one_time_step_has_nothing_to_choose_from(key: str, value: Any) -> None:
 
 # Mean squared error after 120 steps, of a variance of 1. It is 0.06 to 0.1; with no gradient or one
 # of the wrong sign through the spikes 0.98 to 1.
-BOUND = 0.45
-
-
-def error_after_training(value: str) -> float:
-    """Of the product of two signs, which no sum of functions of one number describes."""
-    network = tiny("tdbn", hidden=[24, 8], readout=spec(value))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    generator = torch.Generator().manual_seed(0)
-    errors = []
-    for _ in range(120):
-        x = torch.randn(64, 3, generator=generator)
-        target = (x[:, :1] * x[:, 1:2]).sign()
-        loss = ((network(x)[:, :1] - target) ** 2).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        errors.append(loss.item())
-    return sum(errors[-10:]) / 10
+def network(value: str) -> SpikingNetwork:
+    return tiny("tdbn", hidden=[24, 8], readout=spec(value))
 
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("value", VALUES)
 def test_it_learns(value: str) -> None:
-    assert error_after_training(value) < BOUND
+    assert error_after_training(network(value)) < BOUND
 
 
 @pytest.mark.quick_cases(1)
@@ -205,7 +190,5 @@ def test_it_learns(value: str) -> None:
 def test_it_does_not_with_a_wrong_gradient(
     value: str, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        DERIVATIVES, "rectangular", lambda d, width: factor * (d.abs() < width).to(d.dtype)
-    )
-    assert error_after_training(value) > BOUND
+    scale_gradient(monkeypatch, factor)
+    assert error_after_training(network(value)) > BOUND
