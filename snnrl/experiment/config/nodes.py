@@ -16,6 +16,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from snnrl.experiment.config import facts
+from snnrl.experiment.config.algorithms import (
+    DDPGConfig,
+    DQNConfig,
+    PPOConfig,
+    SACConfig,
+    TD3Config,
+)
 from snnrl.experiment.config.resolvers import RESOLVERS
 from snnrl.experiment.config.schema import (
     PLACES,
@@ -27,8 +34,6 @@ from snnrl.experiment.config.schema import (
     ConvolutionsConfig,
     CriticConfig,
     DataConfig,
-    DDPGConfig,
-    DQNConfig,
     EncoderConfig,
     EnvConfig,
     EventsConfig,
@@ -36,16 +41,13 @@ from snnrl.experiment.config.schema import (
     KernelConfig,
     LossConfig,
     NeuronConfig,
-    PPOConfig,
     ProxyConfig,
     RegulationConfig,
     RunConfig,
-    SACConfig,
     SpikingActorConfig,
     SpikingCriticConfig,
     SurrogateConfig,
     TargetConfig,
-    TD3Config,
     TrackingConfig,
     WandbConfig,
 )
