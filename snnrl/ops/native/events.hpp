@@ -6,7 +6,7 @@
 #include <cstring>
 #include <memory>
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -22,6 +22,21 @@ struct Events {
   int32_t* counts;
 };
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// Of each byte, the places of its ones.
+struct Places {
+  uint16_t of[256][8];
+
+  constexpr Places() : of() {
+    for (int byte = 0; byte < 256; ++byte)
+      for (int place = 0, n = 0; place < 8; ++place)
+        if (byte >> place & 1) of[byte][n++] = uint16_t(place);
+  }
+};
+
+constexpr Places places;
+#endif
+
 // Appends the events of one row; there must be room for 16 more, because vectors are stored whole.
 inline int emit(const float* row, int K, uint16_t* to) {
   int n = 0, k = 0;
@@ -33,6 +48,15 @@ inline int emit(const float* row, int K, uint16_t* to) {
     const __m512i found = _mm512_add_epi32(_mm512_set1_epi32(k), places);
     const __m512i packed = _mm512_maskz_compress_epi32(spiked, found);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + n), _mm512_cvtepi32_epi16(packed));
+    n += __builtin_popcount(spiked);
+  }
+#elif defined(__AVX2__)
+  for (; k + 8 <= K; k += 8) {
+    const int spiked = _mm256_movemask_ps(
+        _mm256_cmp_ps(_mm256_loadu_ps(row + k), _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    const __m128i found = _mm_loadu_si128(reinterpret_cast<const __m128i*>(places.of[spiked]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + n),
+                     _mm_add_epi16(found, _mm_set1_epi16(short(k))));
     n += __builtin_popcount(spiked);
   }
 #endif
@@ -55,29 +79,51 @@ struct Emitter {
   }
 };
 
-// COLUMNS floats beside each other, as vectors that a compiler keeps in registers.
-typedef float Vector __attribute__((vector_size(64)));
+// A vector of the machine's width: wider ones would not be kept in registers.
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;
+#elif defined(__AVX__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
+typedef float Vector __attribute__((vector_size(WIDTH * sizeof(float))));
+typedef Vector Anywhere __attribute__((aligned(alignof(float)), may_alias));
 
-struct Block {
-  Vector low, high;
+// COLUMNS floats beside each other. A recursion, as an array would not be kept in registers.
+template <int FLOATS>
+struct Floats {
+  Vector first;
+  [[no_unique_address]] Floats<FLOATS - WIDTH> others;
 
-  explicit Block(const float* from) {
-    std::memcpy(&low, from, sizeof low);
-    std::memcpy(&high, from + COLUMNS / 2, sizeof high);
+  explicit Floats(const float* from)
+      : first(*reinterpret_cast<const Anywhere*>(from)), others(from + WIDTH) {}
+
+  void add(const Floats& other) {
+    first += other.first;
+    others.add(other.others);
   }
 
-  void add(const Block& other) {
-    low += other.low;
-    high += other.high;
+  void add_product(const Floats& left, const Floats& right) {
+    first += left.first * right.first;
+    others.add_product(left.others, right.others);
   }
 
   void put(float* to) const {
-    std::memcpy(to, &low, sizeof low);
-    std::memcpy(to + COLUMNS / 2, &high, sizeof high);
+    *reinterpret_cast<Anywhere*>(to) = first;
+    others.put(to + WIDTH);
   }
 };
 
-static_assert(2 * sizeof(Vector) == COLUMNS * sizeof(float));
+template <>
+struct Floats<0> {
+  explicit Floats(const float*) {}
+  void add(const Floats&) {}
+  void add_product(const Floats&, const Floats&) {}
+  void put(float*) const {}
+};
+
+using Block = Floats<COLUMNS>;
 
 const float nothing[COLUMNS] = {};
 

@@ -10,33 +10,34 @@
 
 namespace {
 
-typedef float Half __attribute__((vector_size(32)));
-typedef float Quarter __attribute__((vector_size(16)));
+template <int FLOATS>
+using Row [[gnu::vector_size(FLOATS * sizeof(float))]] = float;
 
-// Sum of all floats, in registers.
-inline float total(const Block& block) {
-  const Vector sum = block.low + block.high;
-  Half halves[2];
-  std::memcpy(halves, &sum, sizeof sum);
-  const Half half = halves[0] + halves[1];
-  Quarter quarters[2];
-  std::memcpy(quarters, &half, sizeof half);
-  const Quarter quarter = quarters[0] + quarters[1];
-  return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+// Sum of all floats: halves are added until one is left.
+template <int FLOATS>
+inline float total(Row<FLOATS> row) {
+  Row<FLOATS / 2> halves[2];
+  std::memcpy(halves, &row, sizeof row);
+  return total<FLOATS / 2>(halves[0] + halves[1]);
+}
+
+template <>
+inline float total<2>(Row<2> row) {
+  return row[0] + row[1];
 }
 
 // Sum of a[k] b[k].
 inline float dot(int K, const float* a, const float* b) {
   Block sum(nothing);
   int k = 0;
-  for (; k + COLUMNS <= K; k += COLUMNS) {
-    const Block left(a + k), right(b + k);
-    sum.low += left.low * right.low;
-    sum.high += left.high * right.high;
-  }
+  for (; k + COLUMNS <= K; k += COLUMNS) sum.add_product(Block(a + k), Block(b + k));
   float rest = 0;
   for (; k < K; ++k) rest += a[k] * b[k];
-  return total(sum) + rest;
+  float sums[COLUMNS];
+  sum.put(sums);
+  Row<COLUMNS> all;
+  std::memcpy(&all, sums, sizeof all);
+  return total<COLUMNS>(all) + rest;
 }
 
 // y [R, N] = rows [R, K] weight [N, K]^T + bias, for few rows: each weight is read once.
