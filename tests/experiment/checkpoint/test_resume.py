@@ -127,6 +127,7 @@ def test_a_signal(
             [*PENDULUM, "algo=sac", "critic=spiking", "encoder=poisson", "checkpoint.every=45"]
         ),
         slow_case([*PENDULUM, "algo=ppo", "encoder=poisson", "checkpoint.every=45"]),
+        slow_case([*PENDULUM, "algo=td3", "encoder=population_poisson", "checkpoint.every=45"]),
         *(
             slow_case([*PENDULUM, *learner, f"neuron={neuron}", "checkpoint.every=45"])
             for neuron, learner in (

@@ -25,6 +25,7 @@ ROWS = {
     # Nobody has published it, or in another protocol.
     "carebn/td3_proxy": set(),
     "popsan/td3": set(),
+    "popsan/td3_poisson": set(),
     "mdcsan/td3": set(),
     "ilcsan/td3": set(),
 }
@@ -86,6 +87,7 @@ OWN = {
     ("preset", "actor"),
     [
         ("popsan/td3", {"neuron.name": "clif", "encoder.name": "population"}),
+        ("popsan/td3_poisson", {"neuron.name": "clif", "encoder.name": "population_poisson"}),
         ("mdcsan/td3", {"neuron.name": "dn_mdcsan", "encoder.name": "population_current"}),
         (
             "ilcsan/td3",
@@ -102,6 +104,21 @@ def test_their_own_protocol(preset: str, actor: dict[str, Any]) -> None:
     settings = settings_of(f"experiment={preset}")
     assert {key: settings[key] for key in {**OWN, **actor}} == {**OWN, **actor}
     assert settings["encoder.std"] == pytest.approx(0.15**0.5)
+
+
+def test_popsan_draws_its_input_spikes_on_two_tasks_and_that_is_all_the_difference() -> None:
+    drawn, regular = (settings_of(f"experiment=popsan/{p}", "env=walker2d") for p in OF_POPSAN)
+    differ = {key for key in {*drawn, *regular} if drawn.get(key) != regular.get(key)}
+    assert differ == {"encoder.name"}
+    notes = {row.env: row.note for row in published_results() if row.method == "PopSAN"}
+    assert {env for env, note in notes.items() if "random" in note} == {"Hopper-v3", "Walker2d-v3"}
+    assert {env for env, note in notes.items() if "regular" in note} == {
+        "HalfCheetah-v3",
+        "Ant-v3",
+    }
+
+
+OF_POPSAN = ("td3_poisson", "td3")
 
 
 def test_cmc() -> None:
