@@ -32,8 +32,8 @@ are the same as text.
 Each number is a maximum over training of the average return: the published one as printed, ours
 the mean ± sample deviation over seeds of each seed's maximum, with the seeds and the steps that
 they have reached. Published runs have about 1,000,000 steps, and their deviations are the
-population's. **A maximum over fewer steps or of fewer seeds is another number**, and
-is shown only to follow runs that are not finished.
+population's where it is known which. **A maximum over fewer steps or of fewer seeds is another
+number**, and is shown only to follow runs that are not finished.
 """
 
 

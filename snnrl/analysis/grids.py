@@ -129,8 +129,8 @@ def published_grid(rows: Sequence[Row]) -> Grid | None:
     header = ["method", "neuron", "published max", "seeds", "steps"]
     header += ["ours", "max of each seed", "our seeds", "our steps"]
     title = (
-        f"Published, {matched[0].algo.upper()}: mean ± population deviation (n) over seeds; ours: "
-        "mean ± sample deviation (n - 1)"
+        f"Published, {matched[0].algo.upper()}: mean ± deviation over seeds (the population's, n, "
+        "where known); ours: mean ± sample deviation (n - 1)"
     )
     return Grid(title, [*header, "source"], cells, left=2)
 

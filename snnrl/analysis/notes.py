@@ -57,14 +57,18 @@ def baseline_notes(groups: Groups, baseline: str | None) -> list[str]:
 
 
 def published_notes(rows: Sequence[Row]) -> list[str]:
-    """Return what is to be known of the published numbers that are shown beside these rows."""
+    """Return what is to be known of the published numbers that are shown beside these rows.
+
+    Of the rows that they stand for, and of the ordinary agent's, which is every table's baseline.
+    """
+    matched = [entry for row in rows for entry in row.published]
     environments = dict.fromkeys(row.environment for row in rows if row.published)
     return [
         f"{entry.env}: the published {entry.method}'s {entry.mean:.0f} ± {entry.std:.0f} is "
         f"{entry.note}"
         for environment in environments
         for entry in comparable_results(environment)
-        if entry.note
+        if entry.note and (entry in matched or entry.method == "ANN")
     ]
 
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from snnrl.run_format.equal_neurons import canonical_neuron
 from snnrl.run_format.settings import CAME_LATER, NOT_SETTINGS
 
 PROTOCOL = "CaRe-BN"
 """Name of the protocol in ``published.csv``."""
-
-ANY: Any = ...
-"""Value of a setting that is not published."""
 
 SHARED: dict[str, Any] = {
     "algo.name": "td3",
@@ -78,11 +76,11 @@ MOVING: dict[str, Any] = {
 """Settings of a normalisation by moving statistics; the momentum is ours."""
 
 
-def _proxy(learning_rate: Any = ANY, hidden: Any = ANY, updates: Any = 3) -> dict[str, Any]:
+def _proxy(learning_rate: float, hidden: list[int]) -> dict[str, Any]:
     return {
         "bn.name": "none",
         "target.name": "proxy",
-        "target.updates": updates,
+        "target.updates": 3,
         "target.learning_rate": learning_rate,
         "target.hidden": hidden,
     }
@@ -114,7 +112,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "PT-LIF": _proxy(1e-3, [512, 512]),
     "PT-CLIF": _proxy(3e-3, [800, 600]),
     "PT-DN": _proxy(3e-3, [512, 512]),
-    "ANN with a proxy": _proxy(updates=ANY),
+    # Not published: the settings of target=proxy, of which no other proxy is a row.
+    "ANN with a proxy": _proxy(1e-3, [512, 512]),
 }
 """Settings of each row's method."""
 
@@ -126,6 +125,9 @@ IN_ENVIRONMENT: dict[tuple[str, str], dict[str, Any]] = {
 OF_ITS_OWN = ("env.id", "kernel", "threads", "seeding")
 """Settings, besides those of files and length, that do not matter here: the environment is the
 row's, and the others hardly change what is learned."""
+
+TIME_LIMIT = 1000
+"""Steps of an episode in each environment of the rows."""
 
 
 def follows(settings: Mapping[str, Any], method: str, neuron: str, environment: str) -> bool:
@@ -152,11 +154,44 @@ def follows(settings: Mapping[str, Any], method: str, neuron: str, environment: 
         *([] if neuron else ["neuron", "surrogate", "encoder"]),
         *(["bn"] if METHODS[method]["bn.name"] == "none" else []),
     ]
-    kept = {key for key in {*settings, *expected} if not _is_below(key, without_effect)}
+    ours, theirs = _canonical(settings), _canonical(expected)
+    kept = {key for key in {*ours, *theirs} if not _is_below(key, without_effect)}
     return all(
-        key in settings and key in expected and expected[key] in (ANY, settings[key])
-        for key in {*kept, "bn.name"}
+        key in ours and key in theirs and ours[key] == theirs[key] for key in {*kept, "bn.name"}
     )
+
+
+def _canonical(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of TD3 in a canonical form of those that mean the same.
+
+    A number in place of ``null`` or ``auto`` that these stand for is no other setting, nor is one
+    that does nothing. ``ca_only`` with a re-calibration is CaRe-BN.
+    """
+    found = dict(settings)
+    usual = {
+        "actor.readout": ("auto", "population"),
+        "algo.critic_learning_rate": (None, found.get("algo.learning_rate")),
+        # As many updates as steps.
+        "algo.gradient_steps": (-1, found.get("algo.train_freq")),
+        "bn.name": ("carebn", "ca_only"),
+    }
+    for key, (name, same) in usual.items():
+        if same is not None and found.get(key) == same:
+            found[key] = name
+    batch = found.get("algo.batch_size")
+    if isinstance(batch, int) and found.get("bn.effective_n") == batch - 1:
+        found["bn.effective_n"] = None
+    limit = found.get("evaluation.max_episode_steps")
+    if isinstance(limit, int) and limit >= TIME_LIMIT:
+        found["evaluation.max_episode_steps"] = None
+    if found.get("bn.recalibrate_every") is None:
+        found.pop("bn.recalibrate_batches", None)
+    neuron = {key: value for key, value in found.items() if _is_below(key, ["neuron"])}
+    canonical = canonical_neuron({key.removeprefix("neuron."): neuron[key] for key in neuron})
+    return {
+        **{key: value for key, value in found.items() if key not in neuron},
+        **{f"neuron.{key}": value for key, value in canonical.items()},
+    }
 
 
 def _is_below(key: str, places: list[str]) -> bool:

@@ -26,9 +26,10 @@ PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 class Published(NamedTuple):
     """One published number.
 
-    :param neuron: empty for an ordinary network
+    :param neuron: empty for an ordinary network, also a converted one
     :param mean: maximum average return
-    :param std: over seeds, the population's; NaN if not known
+    :param std: over seeds; Proxy Target's are the population's, others of unknown kind; NaN if not
+        known
     :param seeds: number of seeds; None if not known
     :param steps: environment steps of training; None if not known
     :param protocol: whose settings made it

@@ -44,6 +44,10 @@ def test_the_data_file() -> None:
     (other,) = [row for row in rows if row.env == "Ant-v4" and row.std == 1269]
     assert (other.mean, other.steps, other.seeds) == (5100, None, 5)
     assert {row.seeds for row in rows if row.source.startswith("arXiv")} == {5}
+    # A row has one neuron, whichever paper prints it; a conversion's is not that of a spiking run.
+    for method in {row.method for row in rows}:
+        (neuron,) = {row.neuron for row in rows if row.method == method}
+        assert (neuron == "") == (method in ("ANN", "ANN-to-SNN conversion", "ANN with a proxy"))
 
 
 def test_numbers_of_other_protocols() -> None:
@@ -168,6 +172,57 @@ def test_a_proxy(method: str, neuron: str, env: str, settings: tuple[float, list
     assert not follows(base, method, neuron, env)
     for key, other in (("target.updates", 1), ("target.hidden", [64, 64]), ("bn.name", "carebn")):
         assert not follows({**base, **proxy, key: other}, method, neuron, env)
+
+
+def test_the_ordinary_agents_proxy_is_the_default_one() -> None:
+    base = {**CAME_LATER, **published_settings("actor=ann", "bn=none", "target=proxy")}
+    env = "HalfCheetah-v4"
+    assert follows({**base, "env.id": env}, "ANN with a proxy", "", env)
+    for key, other in (
+        ("target.updates", 50),
+        ("target.learning_rate", 0.5),
+        ("target.hidden", [1]),
+    ):
+        assert not follows({**base, "env.id": env, key: other}, "ANN with a proxy", "", env), key
+    notes = {row.note for row in published_results() if row.method == "ANN with a proxy"}
+    assert len(notes) == 1 and "not known" in notes.pop()
+
+
+CAREBN, TDBN = [("CaRe-BN", 9563)], [("tdBN", 9402)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "found"),
+    [
+        ([], {"bn.effective_n": 255.0}, CAREBN),
+        ([], {"bn.effective_n": 254.0}, []),
+        ([], {"actor.readout": "population"}, CAREBN),
+        ([], {"actor.readout": "linear"}, []),
+        ([], {"algo.critic_learning_rate": 3e-4}, CAREBN),
+        ([], {"algo.critic_learning_rate": 1e-3}, []),
+        ([], {"algo.gradient_steps": -1}, CAREBN),
+        ([], {"algo.gradient_steps": -1, "env.n_envs": 4}, []),
+        ([], {"evaluation.max_episode_steps": 1000}, CAREBN),
+        ([], {"evaluation.max_episode_steps": 999}, []),
+        ([], {"bn.name": "ca_only"}, CAREBN),
+        ([], {"bn.recalibrate_batches": 50}, []),
+        (["bn=tdbn"], {"bn.recalibrate_batches": 50}, TDBN),
+        (["bn=tdbn"], {"bn.name": "ca_only"}, []),
+        (
+            ["bn=none", "neuron=dn_mdcsan"],
+            {"neuron.tu": 0.529},
+            [("MDC-SAN", 9147)] * 2,
+        ),
+        (["bn=none", "neuron=alif"], {"neuron.beta": 0}, [("vanilla LIF", 9404)]),
+        (["bn=none"], {"neuron.current_decay": 0}, [("vanilla LIF", 9404)]),
+        (["bn=none"], {"encoder.name": "population_poisson"}, []),
+    ],
+)
+def test_settings_that_mean_the_same_find_the_same_row(
+    changes: list[str], more: dict[str, Any], found: list[tuple[str, float]], tmp_path: Path
+) -> None:
+    own = {key.replace(".", "__"): value for key, value in more.items()}
+    assert beside(tmp_path, *changes, **own) == found
 
 
 def test_of_the_recorded_runs_only_those_of_the_protocol() -> None:

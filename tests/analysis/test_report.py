@@ -123,7 +123,7 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
     assert cells[5:] == ["carebn", "100.5 ± 0.707", "2", "1,000", "arXiv 2509.23791"]
     (line,) = [line for line in text.splitlines() if "10454 ± 382" in line]
     assert line.split("|")[6].strip() == "-"
-    assert "population deviation (n)" in text
+    assert "mean ± deviation over seeds (the population's, n, where known)" in text
     assert "Published" not in to_markdown(compare_runs(runs[2:], ["bn.name"]))
 
 
@@ -134,6 +134,13 @@ def test_the_number_with_a_deviation_is_the_one_in_the_csv(tmp_path: Path) -> No
     assert (record["published_mean"], record["published_sd"]) == ("10857.0", "475.0")
     assert record["published_seeds"] == "5"
     assert record["published_source"] == "arXiv 2505.24161"
+
+
+def test_a_row_of_unknown_settings_says_so_where_runs_stand_for_it(tmp_path: Path) -> None:
+    own = published_settings("actor=ann", "bn=none", "target=proxy")
+    for name, settings, found in (("a", own, 1), ("b", published_settings("bn=none"), 0)):
+        notes = compare_runs([make_run(tmp_path / name, 100, settings=settings)], []).notes
+        assert sum("ANN with a proxy" in note and "not known" in note for note in notes) == found
 
 
 def test_the_failed_seed_behind_a_published_number_is_named(tmp_path: Path) -> None:

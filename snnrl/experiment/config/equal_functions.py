@@ -12,6 +12,7 @@ from snnrl.errors import UserError
 from snnrl.experiment.config import facts
 from snnrl.experiment.config.choices import on_policy, spiking_parts
 from snnrl.experiment.config.label import settings_hash
+from snnrl.run_format.equal_neurons import canonical_neuron
 
 
 def check_functions(configs: Iterable[DictConfig]) -> None:
@@ -59,25 +60,12 @@ def _canonical_form(cfg: DictConfig) -> DictConfig:
 def _canonical_neuron(cfg: DictConfig) -> dict[str, Any]:
     """Return the neuron's settings in a canonical form.
 
-    ``dn_mdcsan`` is ``dn`` with another ``tu``; one signed round of ``circulate_firing`` is
-    ``ternary``; without adaptation ``alif`` is ``lif``, and so is ``clif`` without a memory of its
-    current; a learning rate of ``plif`` that is that of all weights is none of its own.
+    A learning rate of ``plif`` that is that of all weights is none of its own.
     """
-    neuron: dict[str, Any] = {str(k): v for k, v in cfg.neuron.items()}
-    without: tuple[str, ...] = ()
-    name = neuron["name"]
-    if name == "dn_mdcsan":
-        name = "dn"
-    elif name == "circulate_firing":
-        if neuron["signed"] and neuron["K"] == neuron["rho"] == 1:
-            name, without = "ternary", ("K", "signed", "rho")
-    elif name == "alif" and neuron["beta"] == 0:
-        name, without = "lif", ("rho", "beta")
-    elif name == "clif" and neuron["current_decay"] == 0:
-        name, without = "lif", ("current_decay",)
-    elif name == "plif" and _rates(cfg) == {neuron["learning_rate"]}:
+    neuron = canonical_neuron({str(key): value for key, value in cfg.neuron.items()})
+    if neuron["name"] == "plif" and _rates(cfg) == {neuron["learning_rate"]}:
         neuron["learning_rate"] = None
-    return {**{k: v for k, v in neuron.items() if k not in without}, "name": name}
+    return neuron
 
 
 def _rates(cfg: DictConfig) -> set[float]:
