@@ -32,6 +32,7 @@ from snnrl.analysis.statistics import METRICS
 from snnrl.analysis.wandb_runs import fetch_runs
 from snnrl.errors import UserError, exit_status, expect, with_short_errors
 from snnrl.run_format.names import OWN_RUNS, RUNS
+from snnrl.run_format.place import check_place
 from snnrl.text import printable
 
 PICTURES = {
@@ -117,6 +118,7 @@ def write(
     :return: the files
     :raises UserError: ``out`` cannot be written
     """
+    check_place(out, f"--out {out}", file_names(FORMATS))
     groups = comparison.groups
     profiles = partial(plot_profiles, metric=metric, baseline=comparison.baseline)
     plots: tuple[Callable[[Groups], Figure | None], ...] = (

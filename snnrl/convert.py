@@ -31,12 +31,18 @@ from snnrl.run_format.durable import replace_file
 from snnrl.run_format.names import CONVERSION, CONVERSION_CURVE
 from snnrl.run_format.place import check_place
 from snnrl.starting import importing
-from snnrl.text import one_line
+from snnrl.text import one_line, shortened
 
 if TYPE_CHECKING:
     from snnrl.analysis.conversion import Conversion
 
 TIME_STEPS = (5, 10, 20, 50, 100, 200)
+
+MOST_TIME_STEPS = 10_000
+"""Most time steps of an action: all of them, of all episodes, are in memory at once."""
+
+OBSERVATIONS = 10_000
+"""Observations that set the thresholds: as many as CRPI's code records."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,8 +76,15 @@ def main(argv: list[str] | None = None) -> int:
         "--seed",
         type=int,
         default=EPISODES_SEED,
-        help="seed of the episodes (default 10000); as many others, of the ordinary network, set "
-        "the thresholds",
+        help="seed of the episodes (default 10000); the observations are of other ones",
+    )
+    parser.add_argument(
+        "--observations",
+        type=int,
+        default=OBSERVATIONS,
+        metavar="N",
+        help="observations of the ordinary network that set the thresholds (default "
+        f"{OBSERVATIONS}, however many episodes are played)",
     )
     add_model(parser)
     parser.add_argument(
@@ -93,6 +106,8 @@ def convert(arguments: argparse.Namespace) -> None:
     if not 0 <= arguments.correction <= 1:
         raise UserError(f"--correction {arguments.correction}: expected 0 to 1")
     check_episodes(arguments.episodes, arguments.seed)
+    if arguments.observations < 1:
+        raise UserError(f"--observations {arguments.observations}: expected at least 1")
     folder: Path = arguments.folder
     cfg, model = find_model(folder, arguments.model, arguments.module)
     if classifies(cfg):
@@ -102,7 +117,7 @@ def convert(arguments: argparse.Namespace) -> None:
             f"{folder}: actor={cfg.actor.name} spikes already; expected a run of actor=ann"
         )
     out: Path = folder if arguments.out is None else arguments.out
-    check_place(out, f"--out {out}")
+    check_place(out, f"--out {out}", [CONVERSION, CONVERSION_CURVE])
     import_named(arguments.module)
     check_code(cfg, arguments.module)
     # Without correction first: the same for both where it is 0.
@@ -111,12 +126,18 @@ def convert(arguments: argparse.Namespace) -> None:
 
 
 def _numbers(text: str) -> list[int]:
-    words = text.split(",")
-    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+    words = [word.strip() for word in text.split(",")]
+    # Python refuses to read thousands of digits.
+    most = len(str(MOST_TIME_STEPS))
+    if not all(
+        word.isdecimal() and len(word) <= most and 0 < int(word) <= MOST_TIME_STEPS
+        for word in words
+    ):
         raise UserError(
-            f"--time-steps {text}: expected numbers above 0, separated by commas, such as 10,100"
+            f"--time-steps {shortened(text)}: expected numbers above 0 and at most "
+            f"{MOST_TIME_STEPS}, separated by commas, such as 10,100"
         )
-    return sorted({int(word) for word in words})
+    return sorted(set(map(int, words)))
 
 
 def _measured(
@@ -146,12 +167,19 @@ def _measured(
         for seed in (child_seed(arguments.seed, "conversion"), arguments.seed)
     )
     assert isinstance(recorded, Evaluator) and isinstance(played, Evaluator)
-    for row in measure_conversion(agent, recorded, played, time_steps, corrections):
+    for row in measure_conversion(
+        agent, recorded, arguments.observations, played, time_steps, corrections
+    ):
         mean, deviation, low, high = row.estimate
         known = "" if math.isnan(low) else f", sd {deviation:.2f}, interval [{low:.2f}, {high:.2f}]"
         steps = "" if row.time_steps is None else f", T = {row.time_steps}"
         beside = "" if row.time_steps is None else f"; actions differ by {row.difference:.4f}"
         print(f"{row.label}{steps}: return {mean:.2f}{known}{beside}")
+        if row.time_steps is None:
+            print(
+                f"thresholds from {arguments.observations:,} observations: {100 * row.above:.3g} % "
+                "of the activations in these episodes are above them"
+            )
         yield row
 
 

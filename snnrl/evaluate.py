@@ -29,6 +29,7 @@ from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.imports import import_named
 from snnrl.run_format.names import VIDEO
+from snnrl.run_format.place import check_place
 from snnrl.run_format.settings import measure
 from snnrl.starting import importing
 from snnrl.text import one_line
@@ -80,7 +81,8 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(arguments: argparse.Namespace) -> None:
     """Run what the command line requests.
 
-    :raises UserError: not a run folder, no such model, or no way to render here
+    :raises UserError: not a run folder, no such model, no way to render here, or no place for the
+        video
     """
     check_episodes(arguments.episodes, arguments.seed)
     cfg, model = find_model(arguments.folder, arguments.model, arguments.module)
@@ -95,6 +97,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
                     f"{name}: {arguments.folder} is of a data set, which has no episodes; expected "
                     f"no {name}"
                 )
+    if arguments.video:
+        check_place(arguments.folder, "--video", [VIDEO])
     cfg.kernel.name = arguments.kernel or cfg.kernel.name
     import_named(arguments.module)
     check_code(cfg, arguments.module)

@@ -166,6 +166,20 @@ def test_the_same_comparison_twice_is_the_same_files(tmp_path: Path) -> None:
     assert {file: file.read_bytes() for file in out.iterdir()} == first
 
 
+def test_a_folder_in_the_place_of_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_runs(tmp_path / "a")
+    out = tmp_path / "out"
+    (out / "comparison.html").mkdir(parents=True)
+    (out / "table.md").write_text("earlier")
+    assert main([str(tmp_path / "a"), "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--out {out}: expected to write the file {out / 'comparison.html'}, which is" in line
+    assert (out / "table.md").read_text() == "earlier"
+    assert len(list(out.iterdir())) == 2
+
+
 def test_results_beside_the_comparison_stay(tmp_path: Path) -> None:
     write_runs(tmp_path)
     assert main([str(tmp_path), "--out", str(tmp_path)]) == 0

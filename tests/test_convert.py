@@ -9,13 +9,16 @@ import re
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from snnrl.convert import main
+from snnrl.agents import convert as convert_agent
+from snnrl.convert import OBSERVATIONS
+from snnrl.convert import main as convert
 from snnrl.evaluate import main as evaluate
 from snnrl.run_format.done import check_sealed
 from tests.experiment.helpers import folder_of, train
@@ -26,6 +29,14 @@ DISCRETE = [
     *("env=cartpole", "algo=dqn", "actor=ann", "bn=vanilla", "bn.recalibrate_every=null"),
     *SHORT,
 ]
+
+
+FEW = ["--observations", "60"]
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status of a conversion whose thresholds take no seconds."""
+    return convert(arguments if "--observations" in arguments else [*arguments, *FEW])
 
 
 def finished(folder: Path, settings: list[str]) -> Path:
@@ -68,6 +79,28 @@ def test_returns_over_time_steps(copy: Path, capsys: pytest.CaptureFixture[str])
     assert evaluate([str(copy), "--episodes", "2"]) == 0
     assert f"return {printed[0]:.2f}, sd" in capsys.readouterr().out
     check_sealed(copy)
+    (share,) = {row["share_above_threshold"] for row in rows}
+    line = f"thresholds from 60 observations: {100 * float(share):.3g} % of the activations in "
+    assert out.splitlines()[2].startswith(line)
+
+
+def test_thresholds_do_not_depend_on_the_episodes_played(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def spy(agent: Any, observations: np.ndarray) -> Any:
+        found.append(observations)
+        return convert_agent(agent, observations)
+
+    monkeypatch.setattr("snnrl.experiment.conversion.convert", spy)
+    for episodes, observations in (("1", "60"), ("3", "70")):
+        asked = ["--time-steps", "2", "--episodes", episodes, "--observations", observations]
+        assert main([str(copy), *asked]) == 0
+    assert [len(each) for each in found] == [60, 70]
+    assert np.array_equal(found[0], found[1][:60])
+    # As CRPI's code, unless told otherwise.
+    assert OBSERVATIONS == 10_000
 
 
 def test_the_same_twice_elsewhere_and_without_an_interval(
@@ -115,6 +148,10 @@ def files(folder: Path) -> dict[str, float]:
         (["--time-steps", "5,-1"], ["--time-steps 5,-1", "above 0"]),
         (["--time-steps", "5,,6"], ["--time-steps 5,,6", "commas"]),
         (["--time-steps", "2.5"], ["--time-steps 2.5"]),
+        (["--time-steps", "9" * 5_000], ["--time-steps 999", "at most 10000"]),
+        (["--time-steps", "5,10001"], ["--time-steps 5,10001", "at most 10000"]),
+        (["--observations", "0"], ["--observations 0", "at least 1"]),
+        (["--observations", "9" * 5_000], ["--observations", "999"]),
         (["--correction", "1.5"], ["--correction 1.5", "0 to 1"]),
         (["--correction", "nan"], ["--correction nan", "0 to 1"]),
         (["--correction", "much"], ["--correction", "much"]),
@@ -148,6 +185,17 @@ def test_no_place_for_the_files(
     (tmp_path / "there").write_text("a file")
     assert main([str(copy), "--out", str(tmp_path / out)]) == 2
     assert_one_line(capsys, f"--out {tmp_path / out}", "expected a folder to write to")
+
+
+@pytest.mark.parametrize("name", ["conversion.csv", "conversion.png"])
+def test_a_folder_in_the_place_of_a_file(
+    name: str, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / name).mkdir(parents=True)
+    assert main([str(copy), "--out", str(out)]) == 2
+    assert_one_line(capsys, f"--out {out}", str(out / name), "is a folder")
+    assert [path.name for path in out.iterdir()] == [name]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
@@ -232,7 +280,7 @@ def test_an_earlier_table_stays_where_a_conversion_fails(
 ) -> None:
     (copy / "conversion.csv").write_text("earlier")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("snnrl.experiment.evaluation.Evaluator.run", fail)

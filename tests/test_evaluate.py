@@ -170,6 +170,16 @@ def test_a_run_from_a_machine_with_a_gpu(copy: Path) -> None:
 
 
 @pytest.mark.quick_cases(1)
+def test_a_folder_in_the_place_of_the_video(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "video.mp4").mkdir()
+    assert main([str(copy), "--episodes", "1", "--video"]) == 2
+    seen = capsys.readouterr()
+    # Before anything is played.
+    assert seen.out == ""
+    assert f"--video: expected to write the file {copy / 'video.mp4'}, which is a" in seen.err
+
+
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("missing", ["imageio.v2", "imageio_ffmpeg"])
 def test_a_missing_package(
     missing: str, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

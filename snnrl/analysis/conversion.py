@@ -26,12 +26,15 @@ class Conversion(NamedTuple):
     :param returns: of each episode
     :param difference: mean absolute difference from the ordinary network's actions on the same
         observations: of actions scaled to [-1, 1], or the share of other discrete actions
+    :param above: share of the ordinary network's activations in its episodes that are above the
+        thresholds of the conversion
     """
 
     time_steps: int | None
     correction: float | None
     returns: list[float]
     difference: float
+    above: float
 
     @property
     def label(self) -> str:
@@ -55,6 +58,7 @@ def to_csv(rows: Sequence[Conversion]) -> str:
             "episodes": len(row.returns),
             **{f"return_{name}": value for name, value in row.estimate._asdict().items()},
             "action_difference": row.difference,
+            "share_above_threshold": row.above,
         }
         for row in rows
     ]

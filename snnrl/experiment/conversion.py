@@ -15,55 +15,65 @@ from snnrl.analysis.conversion import Conversion
 from snnrl.experiment.evaluation import Episode, Evaluator
 
 COMPARED_STEPS = 100
-"""Steps of each recorded episode on which actions are compared."""
+"""First steps of each episode, on whose observations actions are compared."""
 
 
 def measure_conversion(
     agent: SpikingAgent,
     recorded: Evaluator,
+    recorded_steps: int,
     played: Evaluator,
     time_steps: Sequence[int],
     corrections: Sequence[float],
 ) -> Iterator[Conversion]:
     """Yield the episodes of the ordinary agent, then those of each conversion.
 
-    :param recorded: the ordinary agent's episodes whose observations set the thresholds
+    :param recorded: where the ordinary agent acts for the observations that set the thresholds
+    :param recorded_steps: number of these observations
     :param played: the episodes in which all are compared, the same for each
     :param time_steps: numbers T
     :param corrections: shares of the residual, see :class:`ConvertedAgent`
     :raises UserError: an actor that cannot be converted, before the first is yielded
     """
-    observations = np.concatenate([episode.observations for episode in recorded.run(agent)])
-    converted = convert(agent, observations)
-    episodes = played.run(agent)
-    yield Conversion(None, None, _returns(episodes), 0.0)
+    converted = convert(agent, recorded.record(agent, recorded_steps))
+    first: list[np.ndarray] = []
+
+    def keep(shown: np.ndarray) -> None:
+        if len(first) < COMPARED_STEPS:
+            first.append(shown.copy())
+
+    episodes = played.run(agent, sees=keep)
+    above = converted.share_above(np.concatenate([each.observations for each in episodes]))
+    lengths = [each.length for each in episodes]
+    yield Conversion(None, None, _returns(episodes), 0.0, above)
     for correction in corrections:
         for steps in time_steps:
             one = replace(converted, time_steps=steps, correction=correction)
-            difference = action_difference(one, [e.observations for e in episodes])
-            yield Conversion(steps, correction, _returns(played.run(one)), difference)
+            difference = action_difference(one, first, lengths)
+            yield Conversion(steps, correction, _returns(played.run(one)), difference, above)
 
 
 def _returns(episodes: Sequence[Episode]) -> list[float]:
     return [episode.total_reward for episode in episodes]
 
 
-def action_difference(converted: ConvertedAgent, episodes: Sequence[np.ndarray]) -> float:
-    """Return how far actions are from the ordinary ones on recorded observations, on average.
+def action_difference(
+    converted: ConvertedAgent, shown: Sequence[np.ndarray], lengths: Sequence[int]
+) -> float:
+    """Return how far actions are from the ordinary ones in episodes of these, on average.
 
     The absolute difference of actions scaled to [-1, 1]; of discrete ones the share that differs.
-    Each episode's state is carried along its first :data:`COMPARED_STEPS` observations.
+    Each episode's state is carried along.
 
-    :param episodes: observations of each as the policy sees them, ``[n, ...]``, in order
+    :param shown: observations of each step from the first one on, as the policy sees them,
+        ``[episodes, ...]``
+    :param lengths: steps of each episode; behind them its observations count no more
     """
     state: State | None = None
     differences = []
-    lengths = [min(len(episode), COMPARED_STEPS) for episode in episodes]
-    for step in range(max(lengths)):
-        # Episodes that have ended stay in the batch, so that the state keeps its shape.
-        shown = np.stack([episode[min(step, len(episode) - 1)] for episode in episodes])
-        usual, _ = converted.agent.predict(shown, deterministic=True)
-        actions, state = converted.predict(shown, state)
+    for step, observations in enumerate(shown):
+        usual, _ = converted.agent.predict(observations, deterministic=True)
+        actions, state = converted.predict(observations, state)
         going = [step < length for length in lengths]
         differences.append(_difference(converted.agent, actions[going], usual[going]))
     return float(np.concatenate(differences).mean())

@@ -92,23 +92,61 @@ class Evaluator:
         self.starts = starts
         self.max_steps = max_steps
 
-    def run(self, agent: Acts, stops: Callable[[], bool] = lambda: False) -> list[Episode]:
+    def record(self, agent: Acts, steps: int) -> np.ndarray:
+        """Return the observations of consecutive steps in one environment, ``[steps, ...]``.
+
+        They are as the policy sees them. Where an episode ends, the next one starts.
+
+        :raises NonFiniteError: an observation or a reward is NaN or infinite
+        """
+        seed = child_seed(self.starts.seed, "evaluation")
+        with own_global_generators(seed), closing(self.make()) as env:
+            current, _ = self.starts.begin(env, 0)
+            dtype, length, reward = env.observation_space.dtype, 0, 0.0
+            state, starts = None, np.ones(1, dtype=bool)
+            seen = []
+            while True:
+                observations = current[None].astype(dtype)
+                _check_finite(observations, np.array([reward]), agent.num_timesteps)
+                shown = agent.normalize(maybe_transpose(observations, agent.observation_space))
+                seen.append(shown[0].copy())
+                if len(seen) == steps:
+                    return np.stack(seen)
+                actions, state = agent.predict(
+                    shown, state=state, episode_start=starts, deterministic=True
+                )
+                step = env.step(actions[0])
+                current, reward, length = np.asarray(step[0]), float(step[1]), length + 1
+                ended = bool(step[2] or step[3]) or length == self.max_steps
+                starts = np.array([ended])
+                if ended:
+                    current, length = np.asarray(env.reset()[0]), 0
+
+    def run(
+        self,
+        agent: Acts,
+        stops: Callable[[], bool] = lambda: False,
+        sees: Callable[[np.ndarray], None] = lambda shown: None,
+    ) -> list[Episode]:
         """Play every episode to its end.
 
         :param stops: called at every step; true abandons the evaluation
+        :param sees: called at every step with the observations of all episodes as the policy sees
+            them, ``[episodes, ...]``, also the last ones of those that have ended
         :raises NonFiniteError: an observation or a reward is NaN or infinite
         :raises EvaluationStopped: it was abandoned; the agent is unchanged
         """
         seed = child_seed(self.starts.seed, "evaluation")
         with own_global_generators(seed), ExitStack() as stack:
             envs = [stack.enter_context(closing(self.make())) for _ in range(self.episodes)]
-            return self._play(agent, envs, stops)
+            return self._play(agent, envs, stops, sees)
 
     def _play(
         self,
         agent: Acts,
         envs: Sequence[gymnasium.Env[Any, Any]],
         stops: Callable[[], bool],
+        sees: Callable[[np.ndarray], None],
     ) -> list[Episode]:
         first, seeds = zip(*(self.starts.begin(env, k) for k, env in enumerate(envs)), strict=True)
         current = np.stack(first).astype(envs[0].observation_space.dtype)
@@ -124,6 +162,7 @@ class Evaluator:
             # Finished episodes stay in the batch: with one batch size, one compiled version
             # suffices.
             shown = agent.normalize(maybe_transpose(current, agent.observation_space))
+            sees(shown)
             actions, state = agent.predict(
                 shown, state=state, episode_start=starts, deterministic=True
             )

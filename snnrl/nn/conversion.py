@@ -22,8 +22,12 @@ from torch.utils.hooks import RemovableHandle
 from snnrl.errors import UserError
 from snnrl.nn.norm import Norm
 
-LINEAR = (nn.Linear, nn.Conv2d, nn.AvgPool2d, nn.Flatten, nn.Identity)
-"""Modules that may stand between ReLUs: their mean over time is that of their mean input."""
+MAPS = (nn.Linear, nn.Conv2d)
+"""Modules with weights."""
+
+LINEAR = (*MAPS, nn.AvgPool2d, nn.Flatten, nn.Identity, nn.Dropout, nn.Sequential)
+"""Modules that may stand between ReLUs: their mean over time is that of their mean input. Drop-out
+does nothing in evaluation mode, and a sequence counts here if it is empty."""
 
 
 class Fired(NamedTuple):
@@ -79,14 +83,15 @@ def corrected_start(start: Tensor, fired: Fired, threshold: Tensor, correction: 
 
 @torch.no_grad()
 def find_layers(
-    network: nn.Module, run: Callable[[Any], object], inputs: Iterable[Any]
+    network: nn.Module, run: Callable[[Any], Any], inputs: Sequence[Any]
 ) -> list[Layer]:
     """Return the ReLUs that passes call, in their order, with their largest activations.
 
     :param network: in evaluation mode
-    :param run: a pass of the network
+    :param run: a pass of the network, which returns its outputs as an array
     :param inputs: what it is called with, at least one, each a batch
-    :raises UserError: a module that cannot be converted, a ReLU that is called twice, or none
+    :raises UserError: a module that cannot be converted, a ReLU that is called twice, or none;
+        layers that are no chain; an activation that is not finite
     """
     called: list[tuple[str, nn.Module]] = []
     largest: dict[nn.Module, Tensor] = {}
@@ -105,7 +110,14 @@ def find_layers(
         for each in inputs:
             called.clear()
             run(each)
-    return [Layer(module, largest[module]) for module in _checked(called)]
+    found = _checked(called)
+    for name, module in found:
+        if not largest[module].isfinite().all():
+            raise UserError(f"{name} (ReLU): has activations that are not finite; expected numbers")
+    layers = [Layer(module, largest[module]) for _, module in found]
+    for each in inputs:
+        _check_chain([name for name, _ in found], layers, run, each)
+    return layers
 
 
 def _leaves(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -118,15 +130,17 @@ def _leaves(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
         yield from _leaves(child, f"{prefix}.{name}" if prefix else name)
 
 
-def _checked(called: Sequence[tuple[str, nn.Module]]) -> list[nn.ReLU]:
-    """Return the ReLUs of a pass.
+def _checked(called: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.ReLU]]:
+    """Return the ReLUs of a pass, by name.
+
+    What is behind the last map, such as a tanh of the outputs, may be anything.
 
     :param called: its modules, in their order
     :raises UserError: as :func:`find_layers`
     """
-    found = [module for _, module in called if isinstance(module, nn.ReLU)]
-    last = max((i for i, (_, m) in enumerate(called) if m in found), default=len(called) - 1)
-    for name, module in called[: last + 1]:
+    found = [(name, module) for name, module in called if isinstance(module, nn.ReLU)]
+    computing = [i for i, (_, m) in enumerate(called) if isinstance(m, (nn.ReLU, *MAPS))]
+    for name, module in called[: max(computing, default=len(called) - 1) + 1]:
         if not isinstance(module, nn.ReLU) and not _is_linear(module):
             raise UserError(
                 f"{name} ({type(module).__name__}): cannot be converted; expected ReLUs, and "
@@ -134,7 +148,7 @@ def _checked(called: Sequence[tuple[str, nn.Module]]) -> list[nn.ReLU]:
             )
     if not found:
         raise UserError("no ReLU to convert: expected an actor with a hidden layer")
-    if len(set(found)) < len(found):
+    if len({module for _, module in found}) < len(found):
         raise UserError("a ReLU is called twice in a pass; expected a module for each layer")
     return found
 
@@ -143,6 +157,88 @@ def _is_linear(module: nn.Module) -> bool:
     if isinstance(module, Norm):
         return module.known_constant() is not None
     return isinstance(module, LINEAR)
+
+
+def _check_chain(
+    names: Sequence[str], layers: Sequence[Layer], run: Callable[[Any], Any], given: Any
+) -> None:
+    """Check that each ReLU sees what the one before sends through maps that keep a mean over time.
+
+    Functions that are no modules, such as ``torch.abs``, and branches are found so. In two time
+    steps each ReLU sends twice its activation and nothing, whose mean is the activation. So the
+    next one sees the mean that it sees without time steps, and the outputs are the same.
+
+    :param names: of the ReLUs
+    :param given: a batch of inputs
+    :raises UserError: it does not, or the outputs differ
+    """
+    usual: list[Tensor] = []
+
+    def keep(number: int, currents: Tensor) -> Tensor:
+        usual.append(currents[0])
+        return currents.relu()
+
+    def alternate(number: int, currents: Tensor) -> Tensor:
+        if not _alike(currents.mean(0), usual[number]):
+            raise _no_chain(f"{names[number]} (ReLU)")
+        active = usual[number].relu()
+        return torch.stack([2 * active, torch.zeros_like(active)])
+
+    with _sending(layers, 1, keep):
+        expected = torch.as_tensor(run(given))
+    try:
+        with _sending(layers, 2, alternate):
+            outputs = torch.as_tensor(run(given))
+    except RuntimeError:
+        # The same pass without time steps has just been made: shapes do not fit.
+        raise _no_chain("the network") from None
+    # An argmax may differ by rounding.
+    same = _alike if expected.is_floating_point() else _of_one_shape
+    if not same(outputs, expected):
+        raise _no_chain("the network")
+
+
+def _no_chain(name: str) -> UserError:
+    return UserError(
+        f"{name}: is not fed by the ReLU before through linear maps alone; expected a chain of "
+        "layers, ReLUs with only linear maps and batch normalisations between them"
+    )
+
+
+def _alike(x: Tensor, expected: Tensor) -> bool:
+    """Return whether two tensors are equal but for rounding."""
+    if not _of_one_shape(x, expected):
+        return False
+    return torch.allclose(x, expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+
+
+def _of_one_shape(x: Tensor, other: Tensor) -> bool:
+    return x.shape == other.shape
+
+
+@torch.no_grad()
+def share_above(
+    layers: Sequence[Layer], run: Callable[[Any], object], inputs: Sequence[Any]
+) -> float:
+    """Return the share of activations above their thresholds, which no spikes can stand for.
+
+    :param run: a pass of the ordinary network
+    :param inputs: what it is called with, at least one, each a batch
+    """
+    above, activations = [], 0
+
+    def hook_of(threshold: Tensor) -> Callable[[nn.Module, Any], None]:
+        def hook(module: nn.Module, given: Any) -> None:
+            nonlocal activations
+            above.append(int((given[0] > threshold).sum()))
+            activations += given[0].numel()
+
+        return hook
+
+    with _removed(a.register_forward_pre_hook(hook_of(threshold)) for a, threshold in layers):
+        for each in inputs:
+            run(each)
+    return sum(above) / activations
 
 
 @contextmanager
@@ -161,24 +257,40 @@ def firing(
     """
     done: list[tuple[Tensor, Fired]] = []
 
-    def hook_of(number: int) -> Callable[[nn.Module, Any], Tensor]:
-        threshold = layers[number].threshold
+    def fire(number: int, currents: Tensor) -> Tensor:
+        threshold, shape = layers[number].threshold, currents.shape[1:]
+        start = (threshold / 2).expand(shape) if starts is None else starts[number]
+        if start.shape != shape:
+            raise UserError(
+                f"state: has membrane potentials {tuple(start.shape)}; expected {tuple(shape)}"
+            )
+        fired = integrate_and_fire(currents, start, threshold)
+        done.append((start, fired))
+        return fired.spikes
 
+    with _sending(layers, time_steps, fire):
+        yield done
+
+
+@contextmanager
+def _sending(
+    layers: Sequence[Layer], time_steps: int, send: Callable[[int, Tensor], Tensor]
+) -> Iterator[None]:
+    """Context in which a pass of the network takes time steps.
+
+    :param send: what a ReLU sends in each step, ``[T, B, N, ...]``, by its number and its inputs
+        ``[T, B, N, ...]``; not below 0, which a ReLU leaves as it is. Behind the last one follows
+        its mean over time.
+    """
+
+    def hook_of(number: int) -> Callable[[nn.Module, Any], Tensor]:
         def hook(module: nn.Module, given: Any) -> Tensor:
             (x,) = given
-            # The first one's input is the same in each step. A ReLU leaves spikes as they are.
+            # The first one's input is the same in each step.
             steps = (1, -1) if number == 0 else (time_steps, -1)
             currents = x.unflatten(0, steps).expand(time_steps, -1, *x.shape[1:])
-            shape = currents.shape[1:]
-            start = (threshold / 2).expand(shape) if starts is None else starts[number]
-            if start.shape != shape:
-                raise UserError(
-                    f"state: has membrane potentials {tuple(start.shape)}; expected {tuple(shape)}"
-                )
-            fired = integrate_and_fire(currents, start, threshold)
-            done.append((start, fired))
-            is_last = number == len(layers) - 1
-            return fired.spikes.mean(0) if is_last else fired.spikes.flatten(0, 1)
+            sent = send(number, currents)
+            return sent.mean(0) if number == len(layers) - 1 else sent.flatten(0, 1)
 
         return hook
 
@@ -187,7 +299,7 @@ def firing(
         for number, layer in enumerate(layers)
     )
     with _removed(handles):
-        yield done
+        yield
 
 
 @contextmanager

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from snnrl.errors import UserError
 
 
-def check_place(path: Path, given: str) -> None:
+def check_place(path: Path, given: str, files: Iterable[str] = ()) -> None:
     """Check that a folder can be written to, or be made.
 
     :param path: the folder
     :param given: the setting and its value, for the error
-    :raises UserError: it cannot
+    :param files: names of the files that will be written or replaced there
+    :raises UserError: it cannot, or a folder has one of the names
     """
     try:
         existing = next(part for part in [path, *path.absolute().parents] if part.exists())
@@ -21,3 +23,6 @@ def check_place(path: Path, given: str) -> None:
         raise UserError(f"{given}: cannot write there ({problem.strerror})") from None
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{given}: expected a folder to write to, and {existing} is not")
+    for name in files:
+        if (path / name).is_dir():
+            raise UserError(f"{given}: expected to write the file {path / name}, which is a folder")

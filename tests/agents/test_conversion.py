@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from snnrl.agents import DDPG, DQN, PPO, SAC, TD3, ConvertedAgent, SpikingAgent, convert
@@ -177,6 +180,62 @@ def test_mistakes(converted: ConvertedAgent, observations: np.ndarray) -> None:
     spiking = TD3("SpikingPolicy", "Pendulum-v1", policy_kwargs=dict(net_arch=[8]))
     with pytest.raises(UserError, match="spikes already"):
         convert(spiking, observations)
+    bad = two.copy()
+    bad[1, 0] = np.nan
+    # Without a refusal it would fire no spike, and act all the same.
+    for call in (
+        lambda: convert(converted.agent, bad),
+        lambda: convert(converted.agent, np.where(np.isnan(bad), np.inf, bad)),
+        lambda: converted.predict(bad),
+        lambda: converted.predict(bad, state),
+    ):
+        with pytest.raises(UserError, match=r"^observations: .*NaN or infinite"):
+            call()
     tanh = PPO("AnnPolicy", "CartPole-v1", policy_kwargs=dict(net_arch=[8]))
     with pytest.raises(UserError, match=r"mlp_extractor.policy_net.1 \(Tanh\)"):
         convert(tanh, np.zeros((2, 4), np.float32))
+
+
+def test_it_has_no_file(converted: ConvertedAgent, tmp_path: Path) -> None:
+    for call in (
+        lambda: converted.save(tmp_path / "agent"),
+        lambda: ConvertedAgent.load(tmp_path / "agent", device="cpu"),
+    ):
+        with pytest.raises(UserError, match=r"converted agent has no file; expected .*convert"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+class Features(BaseFeaturesExtractor):
+    """Features that are no chain of layers."""
+
+    def __init__(self, space: gymnasium.spaces.Box, branches: bool) -> None:
+        super().__init__(space, 16)
+        self.branches = branches
+        self.a, self.b = nn.Linear(3, 8), nn.Linear(3, 8)
+        self.c = nn.Linear(8, 16)
+        self.first, self.second = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.first(self.a(x))
+        if self.branches:
+            return torch.cat([first, self.second(self.b(x))], dim=1)
+        return torch.abs(self.c(first))
+
+
+@pytest.mark.parametrize("branches", [True, False])
+@pytest.mark.parametrize("rows", [1, 50])
+def test_features_that_are_no_chain(branches: bool, rows: int, observations: np.ndarray) -> None:
+    kwargs = dict(features_extractor_class=Features)
+    kwargs |= dict(features_extractor_kwargs=dict(branches=branches), net_arch=[16])  # type: ignore[dict-item]
+    agent = TD3("AnnPolicy", "Pendulum-v1", policy_kwargs=kwargs, seed=0)
+    with pytest.raises(UserError, match="expected a chain of layers"):
+        convert(agent, observations[:rows])
+
+
+def test_the_share_above_the_thresholds(
+    converted: ConvertedAgent, observations: np.ndarray
+) -> None:
+    assert converted.share_above(observations) == 0
+    few = convert(converted.agent, observations[:5])
+    assert 0 < few.share_above(observations) < 1

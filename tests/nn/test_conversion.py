@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -16,6 +17,7 @@ from snnrl.nn.conversion import (
     find_layers,
     firing,
     integrate_and_fire,
+    share_above,
 )
 from snnrl.nn.norm import make_strategy
 from snnrl.nn.ordinary import normalised
@@ -176,9 +178,91 @@ class Twice(nn.Module):
         return self.relu(self.linear(self.relu(self.linear(x))))
 
 
+class Of(nn.Module):
+    """Layers of 3 numbers whose outputs a function makes."""
+
+    def __init__(self, function: Callable[[Of, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.function = function
+        self.a, self.b, self.c = (nn.Linear(3, 3) for _ in range(3))
+        self.first, self.second = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+NO_CHAINS: dict[str, Callable[[Of, Tensor], Tensor]] = {
+    "two branches, side by side": lambda m, x: torch.cat(
+        [m.first(m.a(x)), m.second(m.b(x))], dim=1
+    ),
+    "two branches, summed": lambda m, x: m.c(m.first(m.a(x)) + m.second(m.b(x))),
+    "around a layer": lambda m, x: m.c(m.second(m.b(h := m.first(m.a(x)))) + h),
+    "around a ReLU": lambda m, x: m.c(m.second(h := m.b(m.first(m.a(x)))) + h),
+    "the input again": lambda m, x: m.c(m.second(m.b(m.first(m.a(x)) + x))),
+    "a product of the input": lambda m, x: m.c(m.second(m.b(m.first(m.a(x)) * x))),
+    "a function between": lambda m, x: m.c(m.second(m.b(m.first(m.a(x)).square()))),
+    "a function behind the map": lambda m, x: m.c(m.second(torch.abs(m.b(m.first(m.a(x)))))),
+    "a functional ReLU": lambda m, x: m.c(m.second(m.c(torch.relu(m.b(m.first(m.a(x))))))),
+}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 8])
+@pytest.mark.parametrize("kind", NO_CHAINS)
+def test_layers_that_are_no_chain(kind: str, rows: int) -> None:
+    network, x = Of(NO_CHAINS[kind]), 3 * torch.randn(8, 3)
+    with pytest.raises(UserError, match="expected a chain of layers") as refused:
+        find_layers(network, network, [x[:rows], x[rows - 1 :]])
+    assert "\n" not in str(refused.value)
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+CHAINS: dict[str, Callable[[Of, Tensor], Tensor]] = {
+    "a function of the inputs": lambda m, x: m.c(m.second(m.b(m.first(m.a(x.tanh()))))),
+    "a function of the outputs": lambda m, x: m.c(m.second(m.b(m.first(m.a(x))))).exp(),
+    "the input behind the last one": lambda m, x: m.c(m.second(m.b(m.first(m.a(x))))) + x,
+    "a share of it": lambda m, x: m.c(m.second(m.b(0.5 * m.first(m.a(x))))),
+}
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_what_no_module_computes_and_keeps_the_mean_is_converted(kind: str) -> None:
+    network, x = Of(CHAINS[kind]), 3 * torch.randn(50, 3)
+    layers = find_layers(network, network, [x])
+    with torch.no_grad():
+        usual = network(x)
+    errors = [(converted(network, layers, x, steps) - usual).abs().mean() for steps in (4, 400)]
+    assert errors[0] > 5 * errors[1]
+
+
+def test_the_share_of_activations_above_the_thresholds() -> None:
+    network, x = stack(3, 6, 5, 2), torch.randn(40, 3)
+    layers = find_layers(network, network, [x])
+    assert share_above(layers, network, [x[:9], x[9:]]) == 0
+    lower = [layer._replace(threshold=layer.threshold / 2) for layer in layers]
+    hidden = network[:2](x)
+    above = [hidden > lower[0].threshold, network[2:4](hidden) > lower[1].threshold]
+    expected = torch.cat([each.flatten() for each in above]).double().mean().item()
+    assert expected > 0.01
+    assert share_above(lower, network, [x[:9], x[9:]]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_activation_that_is_not_finite(value: float) -> None:
+    network, x = stack(3, 4, 4, 1), torch.randn(5, 3)
+    with torch.no_grad():
+        network[2].bias[1] = value
+    with pytest.raises(UserError, match=r"^3 \(ReLU\): .*not finite"):
+        find_layers(network, network, [x])
+
+
 @pytest.mark.parametrize(
     ("network", "words"),
     [
+        (
+            nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1)),
+            ["3 (Tanh)", "ReLU"],
+        ),
         (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), ["1 (Tanh)", "ReLU"]),
         (
             nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ELU(), nn.ReLU()),
