@@ -2,8 +2,13 @@
 # The tables of CaRe-BN (arXiv 2509.23791) and Proxy Target (arXiv 2505.24161) and more, in CaRe-BN's
 # protocol. One sweep has TD3 and DDPG, five environments, three neurons, eight normalisations, five
 # seeds: with bn=none the rows vanilla LIF, pop-SAN and MDC-SAN. Others have the ordinary actors,
-# ILC-SAN, and the proxies (TD3), CaRe-BN with one included. Run it again to resume. Other arguments go
-# to the training command.
+# ILC-SAN, and the proxies (TD3), CaRe-BN with one included. ILC-SAN and CaRe-BN with a proxy have
+# neuron=clif, so they run where NEURONS has it. Run it again to resume. Other arguments go to the
+# training command.
+#
+# The row of converted actors needs no training: python -m snnrl.convert on each run of ROWS=ordinary.
+# PopSAN's own protocol is another: experiment=popsan/td3 for HalfCheetah and Ant, popsan/td3_poisson
+# for Hopper and Walker2d (docs/baselines.md).
 #
 #   DRY_RUN=1 scripts/paper_table.sh          print the commands, the number of runs and the time
 #   LAUNCHER=submitit_slurm scripts/paper_table.sh hydra.launcher.partition=long
@@ -22,6 +27,9 @@ seeds=${SEEDS:-5}
 known=spiking,ordinary,ilcsan,proxies,proxied_ordinary
 rows=${ROWS:-$known}
 
+# Whether a list has a word.
+has() { [[ ",$1," == *,$2,* ]]; }
+
 # A list without one of its words.
 without() {
     local list=",$1,"
@@ -36,23 +44,36 @@ sweep() {
         "results_dir=$results" "hydra/launcher=${LAUNCHER:-joblib}" "${more[@]}")")
 }
 
+if has "$rows" proxies; then
+    for neuron in ${neurons//,/ }; do
+        [ -f "configs/experiment/proxy/td3_$neuron.yaml" ] || {
+            echo "error: NEURONS=$neuron: has no proxy; expected some of lif,clif,dn, or ROWS" \
+                "without proxies" >&2
+            exit 2
+        }
+    done
+fi
+
 more=("$@")
 paper="experiment=carebn/${algorithms//,/,carebn/}"
 for row in ${rows//,/ }; do
     case $row in
         spiking) sweep "$paper" "env=$envs" "neuron=$neurons" "bn=$norms" ;;
         ordinary) sweep "$paper" "env=$envs" actor=ann bn=none ;;
-        ilcsan) sweep experiment=ilcsan/td3_carebn "env=$envs" ;;
+        ilcsan)
+            has "$neurons" clif || continue
+            sweep experiment=ilcsan/td3_carebn "env=$envs"
+            ;;
         proxies)
             others=$(without "$neurons" clif)
-            others=${others:+proxy/td3_${others//,/,proxy/td3_},}
-            sweep "experiment=${others}carebn/td3_proxy" "env=$envs"
-            [[ ",$neurons," == *,clif,* ]] || continue
+            [ -z "$others" ] || sweep "experiment=proxy/td3_${others//,/,proxy/td3_}" "env=$envs"
+            has "$neurons" clif || continue
+            sweep experiment=carebn/td3_proxy "env=$envs"
             # On one environment the proxy of CLIF was published with other sizes.
             small=inverted_double_pendulum
             large=$(without "$envs" $small)
             [ -z "$large" ] || sweep experiment=proxy/td3_clif "env=$large"
-            [[ ",$envs," != *,$small,* ]] ||
+            ! has "$envs" $small ||
                 sweep experiment=proxy/td3_clif env=$small "target.hidden=[512,512]"
             ;;
         proxied_ordinary)
@@ -64,6 +85,10 @@ for row in ${rows//,/ }; do
             ;;
     esac
 done
+if [ ${#sweeps[@]} -eq 0 ]; then
+    echo "error: NEURONS=$neurons: ROWS=$rows has no run of these; expected NEURONS with clif" >&2
+    exit 2
+fi
 compare=("$python" -m snnrl.compare "$results" --out "$results"
     --by "algo.name,actor.name,neuron.name,bn.name,target.name,actor.readout")
 

@@ -33,13 +33,14 @@ def test_the_whole_table_says_what_it_would_do(tmp_path: Path) -> None:
     done = script("paper_table.sh", tmp_path, ENVS="inverted_pendulum", DRY_RUN="1")
     assert done.returncode == 0, done.stderr
     *sweeps, compare, total = done.stdout.splitlines()
-    spiking, ordinary, ilcsan, proxies, clif, proxied_ordinary = sweeps
+    spiking, ordinary, ilcsan, proxies, carebn, clif, proxied_ordinary = sweeps
     assert "-m snnrl.train -m experiment=carebn/td3\\,carebn/ddpg" in spiking
     assert "neuron=clif\\,lif\\,dn" in spiking
     assert "bn=none\\,vanilla\\,ca_only\\,re_only\\,carebn\\,tdbn\\,tebn\\,tab" in spiking
     assert "actor=ann bn=none" in ordinary
     assert "experiment=ilcsan/td3_carebn" in ilcsan
-    assert "experiment=proxy/td3_lif\\,proxy/td3_dn\\,carebn/td3_proxy" in proxies
+    assert "experiment=proxy/td3_lif\\,proxy/td3_dn " in proxies
+    assert "experiment=carebn/td3_proxy" in carebn
     assert "experiment=proxy/td3_clif" in clif
     assert "actor=ann bn=none target=proxy" in proxied_ordinary
     assert "-m snnrl.compare" in compare
@@ -68,7 +69,44 @@ def test_the_proxy_of_clif_has_its_own_size_on_one_environment(tmp_path: Path) -
     assert "target.hidden=[512,512]" not in most
     done = script("paper_table.sh", tmp_path, **own, NEURONS="lif", ENVS="hopper")
     (proxies, _) = done.stdout.splitlines()
-    assert "experiment=proxy/td3_lif,carebn/td3_proxy" in proxies
+    assert "experiment=proxy/td3_lif" in proxies.split()
+
+
+@pytest.mark.parametrize(
+    ("neurons", "rows", "presets"),
+    [
+        ("lif", "proxies", ["proxy/td3_lif"]),
+        ("lif,dn", "ilcsan,proxies", ["proxy/td3_lif,proxy/td3_dn"]),
+        ("clif", "ilcsan", ["ilcsan/td3_carebn"]),
+        ("dn,clif", "proxies", ["proxy/td3_dn", "carebn/td3_proxy", "proxy/td3_clif"]),
+        ("plif", "spiking,ilcsan", ["carebn/td3"]),
+    ],
+)
+def test_only_rows_of_the_neurons_asked_for(
+    neurons: str, rows: str, presets: list[str], tmp_path: Path
+) -> None:
+    asked = {"NEURONS": neurons, "ROWS": rows, "ENVS": "hopper", "ALGORITHMS": "td3"}
+    done = script("paper_table.sh", tmp_path, PYTHON="echo", **asked)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"experiment=(\S+)", done.stdout) == presets
+    assert all(
+        (TOP / f"configs/experiment/{p}.yaml").exists() for each in presets for p in each.split(",")
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"NEURONS": "plif"}, "NEURONS=plif: has no proxy; expected some of lif,clif,dn"),
+        ({"NEURONS": "lif,alif", "ROWS": "proxies"}, "NEURONS=alif: has no proxy"),
+        ({"NEURONS": "lif", "ROWS": "ilcsan"}, "NEURONS=lif: ROWS=ilcsan has no run of these"),
+    ],
+)
+def test_neurons_without_a_row(asked: dict[str, str], words: str, tmp_path: Path) -> None:
+    done = script("paper_table.sh", tmp_path, PYTHON="echo", **asked)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {words}")
 
 
 def test_rows_that_are_none(tmp_path: Path) -> None:
