@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import stable_baselines3
+import torch
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -28,7 +29,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv
 
 from snnrl.errors import UserError, exit_status
-from snnrl.experiment.builder import build_evaluator, build_training_env, use_threads
+from snnrl.experiment.builder import build_evaluator, build_training_env
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.overrides import check_overrides
 from snnrl.experiment.config.validate import validate
@@ -150,7 +151,7 @@ def train(cfg: DictConfig, overrides: list[str]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / EVALUATIONS).unlink(missing_ok=True)
-    use_threads(cfg.threads)
+    torch.set_num_threads(cfg.threads or 1)
     settings = OmegaConf.to_container(cfg, resolve=True)
     settings["actor"]["name"] = "stock"  # type: ignore[index,call-overload]
     write_config(folder, OmegaConf.to_yaml(OmegaConf.create(settings)))

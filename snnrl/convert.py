@@ -7,7 +7,6 @@ import snnrl.starting  # noqa: F401  # before imports that take seconds
 # isort: split
 import argparse
 import math
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from snnrl.experiment.reproduction.arguments import (
 )
 from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import find_model, progress_of
+from snnrl.experiment.threads import cores, use_threads
 from snnrl.imports import import_named
 from snnrl.run_format.durable import replace_file
 from snnrl.run_format.names import CONVERSION, CONVERSION_CURVE
@@ -150,7 +150,7 @@ def _measured(
     """Yield the episodes of each network; print a line for each."""
     # These take seconds to import, which no error that was found by now has to wait for.
     with importing():
-        from snnrl.experiment.builder import build_evaluator, use_threads
+        from snnrl.experiment.builder import build_evaluator
         from snnrl.experiment.config.check_spaces import check_environment
         from snnrl.experiment.conversion import measure_conversion
         from snnrl.experiment.evaluation import Evaluator
@@ -158,7 +158,7 @@ def _measured(
         from snnrl.seeds import child_seed
 
     check_environment(cfg)
-    use_threads(min(cfg.threads, os.cpu_count() or 1))
+    use_threads(cfg, most=cores())
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
     unfinished = progress_of(arguments.folder, cfg)
     print(one_line(f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps{unfinished}"))

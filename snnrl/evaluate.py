@@ -7,7 +7,6 @@ import snnrl.starting  # noqa: F401  # before imports that take seconds
 # isort: split
 import argparse
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from snnrl.experiment.reproduction.arguments import (
 )
 from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import find_model, progress_of
+from snnrl.experiment.threads import cores, use_threads
 from snnrl.imports import import_named
 from snnrl.run_format.names import VIDEO
 from snnrl.run_format.place import check_place
@@ -108,7 +108,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
     # These take seconds to import, which no error that was found by now has to wait for.
     with importing():
-        from snnrl.experiment.builder import build_evaluator, episode_starts, use_threads
+        from snnrl.experiment.builder import build_evaluator, episode_starts
         from snnrl.experiment.config.check_data import check_data
         from snnrl.experiment.config.check_spaces import check_environment
         from snnrl.experiment.trained import load_trained
@@ -116,7 +116,7 @@ def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
 
     check = check_data if classifies(cfg) else check_environment
     check(cfg)
-    use_threads(min(cfg.threads, os.cpu_count() or 1))
+    use_threads(cfg, most=cores())
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
     unfinished = progress_of(arguments.folder, cfg)
     print(

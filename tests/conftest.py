@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -54,6 +54,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _one_thread_no_tracking() -> None:
     os.environ["WANDB_MODE"] = "disabled"
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _forget_compiled_networks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A process compiles a limited number of networks; files of tests together have more."""
+    yield
+    case = getattr(request.node, "callspec", None)
+    if case is not None and "compile" in case.params.values():
+        torch._dynamo.reset()
 
 
 @pytest.fixture(scope="session")

@@ -30,13 +30,14 @@ from omegaconf import DictConfig
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.errors import UserError, exit_status, with_short_errors
-from snnrl.experiment.builder import build_agent, build_training_env, use_threads
+from snnrl.experiment.builder import build_agent, build_training_env
 from snnrl.experiment.checkpoint.disk_usage import checkpoint_bytes, in_bytes
 from snnrl.experiment.checkpoint.manifest import newest_intact
 from snnrl.experiment.checkpoint.replay_segments import ARRAYS, replay_of
 from snnrl.experiment.checkpoint.save import Checkpoints, Position, load_checkpoint, run_id
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.reproduction import provenance
+from snnrl.experiment.threads import use_threads
 
 SAVES = 12
 RANDOM_STEPS, WARM_UP, STEPS = 300, 50, 2000
@@ -62,7 +63,7 @@ def _measure(options: argparse.Namespace) -> int:
     cfg = compose_config([*(QUICK if options.quick else []), *options.settings])
     if cfg.algo.name == "ppo":
         raise UserError("algo=ppo: stores no transitions; expected another algorithm")
-    use_threads(cfg.threads)
+    use_threads(cfg)
     with tempfile.TemporaryDirectory(dir=options.disk) as folder:
         found = measure(cfg, Path(folder), 100 if options.quick else STEPS)
     found = {"facts": facts(cfg), **found}

@@ -39,6 +39,7 @@ from snnrl.nn.early_exit import exit_step, leaving_after
 from snnrl.nn.learning_rates import own_learning_rates
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import norm_layers
+from snnrl.nn.perceptron import fuse_perceptrons
 from snnrl.nn.regulations import Regulation
 from snnrl.nn.schedule import scheduled_modules
 from snnrl.nn.surrogates import Surrogate
@@ -316,6 +317,8 @@ class SpikingAgent(SavedAgent):
         chosen = bool(networks) and networks[0].kernel != "auto"
         for network in networks:
             network.resolve(self.device)
+        if any(network.kernel == "native" for network in networks):
+            fuse_perceptrons(self.policy)
         if networks and self.verbose >= 1:
             reason = None if chosen else networks[0].why_not_fused()
             print(f"Using kernel {networks[0].kernel}{f' ({reason})' if reason else ''}")

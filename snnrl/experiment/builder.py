@@ -6,7 +6,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.wrappers import DtypeObservation
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.logger import Logger
@@ -151,11 +150,6 @@ def _silent(agent: SpikingAgent) -> SpikingAgent:
     # A run measures activity at its evaluations.
     agent.logs_activity = False
     return agent
-
-
-def use_threads(threads: int) -> None:
-    """Set the number of torch's CPU threads, whatever the machine has."""
-    torch.set_num_threads(threads)
 
 
 def _normalised(env: VecEnv, observations: bool, rewards: bool, gamma: float) -> VecEnv:

@@ -29,8 +29,9 @@ from snnrl.experiment.config.overrides import check_overrides, expand, is_sweep
 from snnrl.experiment.config.written import written
 from snnrl.experiment.signals import stop_on_signals
 from snnrl.experiment.sweep.job import perform
-from snnrl.experiment.sweep.launchers import check_launcher, cores
+from snnrl.experiment.sweep.launchers import check_launcher
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, count, describe
+from snnrl.experiment.threads import cores, threads_of_job
 from snnrl.run_format.names import seed_folder
 from snnrl.starting import importing
 from snnrl.text import one_line
@@ -70,7 +71,7 @@ def _main(root: Root, argv: list[str]) -> None:
     if flags.multirun:
         _check_distinct_folders(jobs, composed, [is_sweep(text) for text in overrides])
         check_functions(configs)
-        threads = max(cfg.threads for cfg in configs)
+        threads = max(threads_of_job(cfg) for cfg in configs)
         _sweep(root, options, overrides, len(jobs), threads)
     else:
         _run_hydra(root, [*options, *overrides])

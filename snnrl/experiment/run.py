@@ -20,7 +20,6 @@ from snnrl.experiment.builder import (
     build_agent,
     build_evaluator,
     build_training_env,
-    use_threads,
 )
 from snnrl.experiment.callbacks import Clock, Supervisor
 from snnrl.experiment.checkpoint.disk_usage import disk_space
@@ -39,6 +38,7 @@ from snnrl.experiment.folder.run_folder import TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.reproduction import provenance
 from snnrl.experiment.signals import StopRequest, stop_on_signals
+from snnrl.experiment.threads import check_resumed, cores, use_threads
 from snnrl.experiment.time_left import TimeLeft
 from snnrl.experiment.tracking.make import make_tracker
 from snnrl.experiment.tracking.tracker import Tracker
@@ -131,7 +131,7 @@ def _length(cfg: DictConfig) -> str:
 
 
 def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopRequest) -> None:
-    use_threads(cfg.threads)
+    threads = use_threads(cfg)
     # Compiled code of earlier runs of a sweep counts against torch's limit.
     torch.compiler.reset()
     begun: SpikingAgent | None = None
@@ -146,11 +146,15 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
                 start = _start(cfg, env) if checkpoint is None else _resume(folder, env)
             agent, position = start
             kernel = agent.kernel
+            if checkpoint is not None:
+                check_resumed(folder.last_start(), kernel, threads, folder.path)
             why = agent.why_not_fused() if cfg.kernel.name == "auto" else None
             shown = kernel if why is None else f"{kernel} ({why})"
-            print(f"kernel: {shown}; threads: {cfg.threads}; device: {agent.device}", flush=True)
+            print(f"kernel: {shown}; threads: {threads}; device: {agent.device}", flush=True)
+            if threads > cores():
+                print(f"threads={threads}: there are {cores()} cores, more threads only wait")
             tracker = make_tracker(cfg, folder)
-            facts = provenance.collect(kernel, cfg.threads, cfg.seed, cfg.plugins)
+            facts = provenance.collect(kernel, threads, cfg.seed, cfg.plugins)
             begun = agent
             folder.begin(overrides, facts, fresh=checkpoint is None)
             for table, (rows, _) in position.tables.items():

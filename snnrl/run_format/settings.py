@@ -14,6 +14,7 @@ NOT_SETTINGS = (
     "results_dir",
     "experiment_name",
     "device",
+    "threads",
     "log_every",
     "retry",
     "epochs",

@@ -48,6 +48,8 @@ def settings_hash(cfg: DictConfig) -> str:
     assert isinstance(settings, dict)
     skipped = _ignored_keys(cfg)
     kept = {key: value for key, value in settings.items() if key not in skipped}
+    # Runs recorded when their number counted have one.
+    kept["threads"] = 1
     for key, value in CAME_LATER.items():
         # So that a run made before this setting existed is still found.
         *groups, name = key.split(".")

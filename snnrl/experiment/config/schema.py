@@ -317,7 +317,12 @@ class RunConfig:
     total_steps: int = option("total environment steps, including the random ones", minimum=1)
     device: str = option("auto, cpu, cuda or cuda:N")
     # Beyond it the system may refuse to start threads, and torch's library aborts the process.
-    threads: int = option("CPU threads of torch", minimum=1, maximum=1024)
+    threads: int | None = option(
+        "CPU threads, null: every core for kernel=native, one for others and in sweeps with "
+        "several runs at a time",
+        minimum=1,
+        maximum=1024,
+    )
     log_every: int = option("environment steps between rows of progress.csv", minimum=1)
     results_dir: str = option("folder of the run folders")
     experiment_name: str | None = option(

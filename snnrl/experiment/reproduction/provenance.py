@@ -56,7 +56,7 @@ def collect(kernel: str, threads: int, seed: int, plugins: Iterable[str] = ()) -
     """Return facts about this process for ``provenance.json``.
 
     :param kernel: kernel of the network, after ``auto`` was resolved
-    :param threads: CPU threads of torch
+    :param threads: CPU threads
     :param seed: seed of the run
     :param plugins: imported modules of its components
     """
@@ -109,7 +109,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Dif
         here = now.get("plugins", {}).get(name)
         if digest != here:
             yield Difference(f"source of {name}", str(digest)[:8], str(here or "none")[:8])
-    for name in ("kernel", "threads"):
+    # The native kernel computes the same bits with any number of threads.
+    rounding = ("kernel",) if then.get("kernel") == "native" else ("kernel", "threads")
+    for name in rounding:
         if name in then and then[name] != now[name]:
             yield Difference(name, str(then[name]), str(now[name]))
 

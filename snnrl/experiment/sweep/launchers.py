@@ -37,6 +37,7 @@ from snnrl.experiment.sweep.job import (
     unreported_outcome,
 )
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, distinguish
+from snnrl.experiment.threads import cores, threads_of_job
 from snnrl.run_format.settings import measure
 
 EXTRAS = {
@@ -57,13 +58,6 @@ def check_launcher(name: str) -> None:
         raise UserError(
             f"hydra/launcher={name}: {extra} is not installed; pip install 'snnrl[{extra}]'"
         )
-
-
-def cores() -> int:
-    """Return the number of CPU cores available to this process."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class SweepLauncher(Launcher):
@@ -222,7 +216,7 @@ def _job_to_do(sweep: Sweep, number: int, overrides: list[str], root: Root) -> J
             perform(cfg, overrides, sweep, number)
             return None
     cwd = os.getcwd()
-    return Job(str(sweep.folder), number, overrides, path, cfg.threads, cwd, root.name)
+    return Job(str(sweep.folder), number, overrides, path, threads_of_job(cfg), cwd, root.name)
 
 
 def _job_return(overrides: Sequence[str], outcome: Outcome | None) -> JobReturn:

@@ -16,6 +16,8 @@ from snnrl.ops.surrogate import Surrogate
 
 MOST_INPUTS, MOST_EVENTS = 2**16, 2**31 - 1
 
+PADDING = 16  # As in events.hpp.
+
 
 class DynamicsPointers(ctypes.Structure):
     """A :class:`Dynamics` for the C++ side."""
@@ -59,10 +61,9 @@ class Events(NamedTuple):
 
         :raises UserError: more than the indices can count
         """
-        if inputs > MOST_INPUTS or rows * inputs > MOST_EVENTS:
+        if inputs > MOST_INPUTS or rows * (inputs + PADDING) > MOST_EVENTS:
             raise too_many(rows, inputs)
-        # Vectors are stored whole: the last one may end beyond the last event.
-        indices = torch.empty(rows * inputs + 16, dtype=torch.uint16)
+        indices = torch.empty(rows * (inputs + PADDING), dtype=torch.uint16)
         starts, counts = torch.empty(2, rows, dtype=torch.int32).unbind(0)
         return cls(indices, starts, counts, inputs)
 
@@ -121,6 +122,17 @@ def normalisation(
         strides.append(shape[1] if first.dim() == 2 else 0)
     pointers = (value.data_ptr() for value in values)
     return NormalisationPointers(*pointers, eps, *strides), values
+
+
+class MapPointers(ctypes.Structure):
+    """A linear map of a perceptron for the C++ side; null where a pass needs none."""
+
+    _fields_ = (
+        ("inputs", c_int),
+        ("outputs", c_int),
+        ("rectifies", c_int),
+        *((name, c_void_p) for name in ("weight", "bias", "values", "g", "dweight")),
+    )
 
 
 class LayerPointers(ctypes.Structure):

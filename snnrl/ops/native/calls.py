@@ -5,17 +5,19 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import byref, c_float, c_int, c_int64
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snnrl.errors import UserError
 from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.native.arguments import (
     MOST_INPUTS,
     Events,
     InferenceLayer,
     LayerPointers,
+    MapPointers,
     described,
     normalisation,
     pointer,
@@ -33,13 +35,29 @@ def _call(name: str, *arguments: Any) -> None:
 
     :raises MemoryError: there is no room for what the operator needs for itself
     :raises TypeError: a neuron's constants are not those of its step.hpp
+    :raises UserError: the system starts no more threads
     """
     # As the enumeration Status in operators.cpp.
     status = getattr(library(), name)(*arguments)
     if status == 2:
         raise TypeError(f"{name}: number of constants differs from that in step.hpp")
+    if status == 3:
+        raise UserError("threads: the system starts no more of them; expected fewer")
     if status:
         raise MemoryError(f"kernel=native: no memory for {name}")
+
+
+def use_threads(number: int) -> None:
+    """Set how many threads of this process share an operator's work: at first as many as torch has.
+
+    Results are the same bits for every number. ``torch.set_num_threads`` is for torch's operators
+    alone.
+
+    :raises UserError: below 1
+    """
+    if number < 1:
+        raise UserError(f"use_threads({number}): expected 1 or more")
+    library().snn_use_threads(number)
 
 
 def _over_time(gradient: Tensor, x: Tensor) -> tuple[Tensor, int]:
@@ -221,6 +239,86 @@ def event_gradient(events: Events, gradient: Tensor) -> Tensor:
         pointer(dweight),
     )
     return dweight
+
+
+def product(gradient: Tensor, weight: Tensor) -> Tensor:
+    """Return ``gradient @ weight`` of ``[..., N]`` and ``[N, K]``: ``[..., K]``."""
+    outputs, inputs = weight.shape
+    weight, gradient = ready(weight, outputs, inputs), ready(gradient, *gradient.shape)
+    y = gradient.new_empty(*gradient.shape[:-1], inputs)
+    rows = gradient.numel() // max(outputs, 1)
+    found = (pointer(gradient), pointer(weight), pointer(y))
+    _call("snn_product", c_int64(rows), inputs, outputs, *found)
+    return y
+
+
+class Map(NamedTuple):
+    """A linear map of a perceptron.
+
+    :param weight, bias: ``[N, K]`` and ``[N]``
+    :param rectifies: whether a ReLU follows
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    rectifies: bool
+
+
+def perceptron(x: Tensor, maps: Sequence[Map]) -> list[Tensor]:
+    """Return the values behind each map, ``[B, N]``, of ``x[B, K]``."""
+    batch = len(x)
+    values = [x.new_empty(batch, len(each.weight)) for each in maps]
+    described, _held = _maps(maps, values)
+    _call("snn_perceptron", c_int64(batch), pointer(x), len(maps), described)
+    return values
+
+
+def perceptron_backward(
+    x: Tensor,
+    maps: Sequence[Map],
+    values: Sequence[Tensor],
+    gradient: Tensor,
+    *,
+    of_input: bool,
+    of_weights: Sequence[bool],
+) -> tuple[Tensor | None, list[Tensor | None], list[Tensor]]:
+    """Return the gradients of x, of each weight, and of what each map adds up (whose sum over the
+    batch is that of its bias), from that of the last values ``[B, N]``.
+
+    :param of_input, of_weights: which of them are wanted
+    """
+    batch = len(x)
+    # The operator writes into it where a ReLU is last.
+    last = gradient.clone() if maps[-1].rectifies else ready(gradient, *gradient.shape)
+    inner = [torch.empty_like(value) for value in values[:-1]]
+    dx = torch.empty_like(x) if of_input else None
+    dweights = [
+        torch.empty_like(each.weight) if wanted else None
+        for each, wanted in zip(maps, of_weights, strict=True)
+    ]
+    described, _held = _maps(maps, values, [*inner, last], dweights)
+    _call("snn_perceptron_back", c_int64(batch), pointer(x), len(maps), described, pointer(dx))
+    return dx, dweights, [*inner, last]
+
+
+def _maps(
+    maps: Sequence[Map],
+    values: Sequence[Tensor],
+    gradients: Sequence[Tensor] = (),
+    dweights: Sequence[Tensor | None] = (),
+) -> tuple[Any, list[Any]]:
+    """Return the maps as C++ reads them, and what must live as long."""
+    described, held = (MapPointers * len(maps))(), list[Any]()
+    for i, (to, each) in enumerate(zip(described, maps, strict=True)):
+        outputs, inputs = each.weight.shape
+        weight = ready(each.weight, outputs, inputs)
+        bias = None if each.bias is None else ready(each.bias, outputs)
+        to.inputs, to.outputs, to.rectifies = inputs, outputs, each.rectifies
+        to.weight, to.bias, to.values = weight.data_ptr(), pointer(bias), values[i].data_ptr()
+        if gradients:
+            to.g, to.dweight = gradients[i].data_ptr(), pointer(dweights[i])
+        held += [weight, bias]
+    return described, held
 
 
 def infer(

@@ -8,6 +8,8 @@
 
 namespace {
 
+constexpr int SAMPLES = 16;  // of a batch in one block
+
 inline void encode_step(int M, float threshold, const float* __restrict a, float* __restrict p,
                         float* __restrict s) {
   for (int k = 0; k < M; ++k) {
@@ -20,15 +22,18 @@ inline void encode_step(int M, float threshold, const float* __restrict a, float
 // Events of the spikes of a drive [B, M], by row of [T * B, M].
 inline void encode(int T, int64_t B, int M, float threshold, const float* drive,
                    const Events& events) {
-  const std::unique_ptr<float[]> potential(new float[M]), row(new float[M]);
-  Emitter emitter{&events};
-  for (int64_t b = 0; b < B; ++b) {
-    std::memset(potential.get(), 0, M * sizeof(float));
-    for (int t = 0; t < T; ++t) {
-      encode_step(M, threshold, drive + b * M, potential.get(), row.get());
-      emitter.take(t * B + b, row.get(), M);
+  share(blocks_of(B, SAMPLES), [&](int64_t block) {
+    const std::unique_ptr<float[]> potential(new float[M]), row(new float[M]);
+    const int64_t first = block * SAMPLES;
+    Emitter emitter(&events, first * T, M);
+    for (int64_t b = first; b < end_of(first, SAMPLES, B); ++b) {
+      std::memset(potential.get(), 0, M * sizeof(float));
+      for (int t = 0; t < T; ++t) {
+        encode_step(M, threshold, drive + b * M, potential.get(), row.get());
+        emitter.take(t * B + b, row.get(), M);
+      }
     }
-  }
+  });
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <memory>
 
+#include "threads.hpp"
+
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif
@@ -15,12 +17,15 @@ namespace {
 constexpr int COLUMNS = 32;  // outputs in one block of a product with events
 constexpr int ROWS = 128;    // rows in one block of a gradient of weights
 
-// Where the rows of a matrix of spikes are not zero: counts[r] indices from starts[r] on.
+// Where the rows of a matrix of spikes [R, K] are not zero: counts[r] indices from starts[r] on. There
+// is room for R * (K + PADDING) indices.
 struct Events {
   uint16_t* indices;
   int32_t* starts;
   int32_t* counts;
 };
+
+constexpr int PADDING = 16;  // because vectors are stored whole
 
 #if defined(__AVX2__) && !defined(__AVX512F__)
 // Of each byte, the places of its ones.
@@ -37,7 +42,7 @@ struct Places {
 constexpr Places places;
 #endif
 
-// Appends the events of one row; there must be room for 16 more, because vectors are stored whole.
+// Appends the events of one row; there must be room for PADDING more.
 inline int emit(const float* row, int K, uint16_t* to) {
   int n = 0, k = 0;
 #ifdef __AVX512F__
@@ -67,10 +72,15 @@ inline int emit(const float* row, int K, uint16_t* to) {
   return n;
 }
 
-// Takes rows of spikes in any order.
+// Takes rows of spikes in any order. It fills the room of these rows from its start on, so that
+// several can work beside each other.
 struct Emitter {
   const Events* events;
-  int64_t used = 0;
+  int64_t used;
+
+  // `before`: rows of the emitters before this one.
+  Emitter(const Events* events, int64_t before, int K)
+      : events(events), used(before * (K + PADDING)) {}
 
   void take(int64_t r, const float* row, int K) {
     events->starts[r] = int32_t(used);
@@ -143,10 +153,13 @@ inline Block gather(const float* start, const float* rows, const Index* at, int 
 
 // weight [N, K] as blocks of COLUMNS outputs, each [K, COLUMNS]; the last one is filled with zeros.
 inline void pack(int K, int N, const float* weight, float* packed) {
-  for (int column = 0; column < N; column += COLUMNS, packed += int64_t(K) * COLUMNS)
+  share(blocks_of(N, COLUMNS), [&](int64_t block) {
+    const int column = int(block) * COLUMNS;
+    float* to = packed + block * K * COLUMNS;
     for (int k = 0; k < K; ++k)
       for (int j = 0; j < COLUMNS; ++j)
-        packed[k * COLUMNS + j] = column + j < N ? weight[int64_t(column + j) * K + k] : 0;
+        to[k * COLUMNS + j] = column + j < N ? weight[int64_t(column + j) * K + k] : 0;
+  });
 }
 
 // Rows `first` to `last` of y [R, N] = spikes [R, K] weight^T + bias, with the weights packed: the
@@ -180,27 +193,26 @@ inline int64_t packed_size(int K, int N) {
 // dweight [N, K] = g [R, N]^T spikes [R, K]: the rows of g at the events of each input, added up.
 inline void event_gradient(int64_t R, int K, int N, const Events& events, const float* g,
                            float* dweight) {
-  const int64_t blocks = (R + ROWS - 1) / ROWS;
+  const int64_t blocks = blocks_of(R, ROWS);
   // Events again, by input instead of by row.
   const std::unique_ptr<uint8_t[]> rows(new uint8_t[blocks * K * ROWS]);
   const std::unique_ptr<int32_t[]> sizes(new int32_t[blocks * K]());
-  for (int64_t r = 0; r < R; ++r) {
-    const int64_t part = r / ROWS;
-    const uint16_t* at = events.indices + events.starts[r];
-    for (int e = 0; e < events.counts[r]; ++e) {
-      const int64_t list = part * K + at[e];
-      rows[list * ROWS + sizes[list]++] = uint8_t(r % ROWS);
+  share(blocks, [&](int64_t part) {
+    for (int64_t r = part * ROWS; r < end_of(part * ROWS, ROWS, R); ++r) {
+      const uint16_t* at = events.indices + events.starts[r];
+      for (int e = 0; e < events.counts[r]; ++e) {
+        const int64_t list = part * K + at[e];
+        rows[list * ROWS + sizes[list]++] = uint8_t(r % ROWS);
+      }
     }
-  }
-  const std::unique_ptr<float[]> sums(new float[int64_t(K) * COLUMNS]);
-  const std::unique_ptr<float[]> near(new float[ROWS * COLUMNS]);
-  for (int column = 0; column < N; column += COLUMNS) {
+  });
+  share(blocks_of(N, COLUMNS), [&](int64_t block) {
+    const int column = int(block) * COLUMNS;
     const int n = N - column < COLUMNS ? N - column : COLUMNS;
-    std::memset(sums.get(), 0, int64_t(K) * COLUMNS * sizeof(float));
-    std::memset(near.get(), 0, ROWS * COLUMNS * sizeof(float));
+    const std::unique_ptr<float[]> sums(new float[int64_t(K) * COLUMNS]());
+    const std::unique_ptr<float[]> near(new float[ROWS * COLUMNS]());
     for (int64_t part = 0; part < blocks; ++part) {
-      const int64_t first = part * ROWS;
-      const int64_t last = first + ROWS < R ? first + ROWS : R;
+      const int64_t first = part * ROWS, last = end_of(first, ROWS, R);
       // The next rows lie far apart; the processor does not foresee them by itself.
       for (int64_t r = last; r < last + ROWS && r < R; ++r) {
         __builtin_prefetch(g + r * N + column);
@@ -216,7 +228,7 @@ inline void event_gradient(int64_t R, int K, int N, const Events& events, const 
     }
     for (int j = 0; j < n; ++j)
       for (int k = 0; k < K; ++k) dweight[int64_t(column + j) * K + k] = sums[k * COLUMNS + j];
-  }
+  });
 }
 
 }  // namespace

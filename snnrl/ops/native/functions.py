@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.native import calls
-from snnrl.ops.native.arguments import Events
+from snnrl.ops.native.arguments import Events, ready
 
 
 def _refuse_second_derivatives() -> None:
@@ -152,7 +153,7 @@ class FireLinearFunction(torch.autograd.Function):
         if currents is not None:
             needs_weight, needs_bias = ctx.needs_input_grad[3:5]
             dweight, dbias = _of_map(ctx, currents, needs_weight, needs_bias)
-            spikes = currents @ weight
+            spikes = calls.product(currents, weight)
         return *_through(ctx, _both(spikes, counts, x)), dweight, dbias, None, None
 
 
@@ -172,7 +173,7 @@ class SpikeLinearFunction(torch.autograd.Function):
         weight = ctx.saved_tensors[-1]
         needs_spikes, needs_weight, needs_bias = ctx.needs_input_grad
         dweight, dbias = _of_map(ctx, gradient, needs_weight, needs_bias)
-        return gradient @ weight if needs_spikes else None, dweight, dbias
+        return calls.product(gradient, weight) if needs_spikes else None, dweight, dbias
 
 
 class EncodedLinearFunction(torch.autograd.Function):
@@ -200,8 +201,43 @@ class EncodedLinearFunction(torch.autograd.Function):
         weight = ctx.saved_tensors[-1]
         needs_drive, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         dweight, dbias = _of_map(ctx, gradient, needs_weight, needs_bias)
-        ddrive = _over_time(gradient, ctx.threshold) @ weight if needs_drive else None
+        over_time = _over_time(gradient, ctx.threshold) if needs_drive else None
+        ddrive = None if over_time is None else calls.product(over_time, weight)
         return ddrive, dweight, dbias, None, None
+
+
+class PerceptronFunction(torch.autograd.Function):
+    """Inputs -> outputs of linear maps and ReLUs; see :func:`snnrl.ops.native.perceptron`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, rectifies: tuple[bool, ...], *parameters: Tensor | None
+    ) -> Tensor:
+        x = ready(x, *x.shape)
+        maps = _maps(rectifies, parameters)
+        values = calls.perceptron(x, maps)
+        ctx.rectifies, ctx.count = rectifies, len(parameters)
+        ctx.save_for_backward(x, *parameters, *values)
+        return values[-1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivatives()
+        x, *saved = ctx.saved_tensors
+        maps, values = _maps(ctx.rectifies, saved[: ctx.count]), saved[ctx.count :]
+        needs_input, _, *needs = ctx.needs_input_grad
+        dx, dweights, summed = calls.perceptron_backward(
+            x, maps, values, gradient, of_input=needs_input, of_weights=needs[::2]
+        )
+        found: list[Tensor | None] = []
+        for dweight, g, needs_bias in zip(dweights, summed, needs[1::2], strict=True):
+            found += [dweight, g.sum(0) if needs_bias else None]
+        return dx, None, *found
+
+
+def _maps(rectifies: Iterable[bool], parameters: Sequence[Any]) -> list[calls.Map]:
+    pairs = zip(parameters[::2], parameters[1::2], rectifies, strict=True)
+    return [calls.Map(*each) for each in pairs]
 
 
 def _of_map(

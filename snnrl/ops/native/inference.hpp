@@ -87,7 +87,6 @@ void infer_neurons(const Layer& layer, int T, int samples, const float* x, int64
 // same input in every step.
 inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const float* drive,
                   int layers, const Layer* layer, float* counts) {
-  constexpr int SAMPLES = 16;      // that pass together
   constexpr int FEWEST_ROWS = 16;  // from which packing the weights pays
   const bool packs = T * B >= FEWEST_ROWS;
   int widest = M;
@@ -96,20 +95,21 @@ inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const 
     weights += packed_size(layer[l].inputs, layer[l].outputs);
     widest = layer[l].outputs > widest ? layer[l].outputs : widest;
   }
-  const int rows = T * (B < SAMPLES ? int(B) : SAMPLES);
-  const std::unique_ptr<float[]> packed(new float[packs ? weights : 0]), potential(new float[M]);
-  const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
-  const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
-  const std::unique_ptr<uint16_t[]> indices(new uint16_t[int64_t(rows) * widest + 16]);
-  const std::unique_ptr<int32_t[]> starts(new int32_t[rows]), sizes(new int32_t[rows]);
-  const Events events{indices.get(), starts.get(), sizes.get()};
+  const std::unique_ptr<float[]> packed(new float[packs ? weights : 0]);
   float* to = packed.get();
   for (int l = 0; l < layers && packs; ++l) {
     pack(layer[l].inputs, layer[l].outputs, layer[l].weight, to);
     to += packed_size(layer[l].inputs, layer[l].outputs);
   }
-  for (int64_t first = 0; first < B; first += SAMPLES) {
-    const int samples = B - first < SAMPLES ? int(B - first) : SAMPLES;
+  share(blocks_of(B, SAMPLES), [&](int64_t block) {
+    const int64_t first = block * SAMPLES;
+    const int samples = int(end_of(first, SAMPLES, B) - first), rows = T * samples;
+    const std::unique_ptr<float[]> potential(new float[M]);
+    const std::unique_ptr<float[]> spikes(new float[int64_t(rows) * widest]);
+    const std::unique_ptr<float[]> currents(new float[int64_t(rows) * widest]);
+    const std::unique_ptr<uint16_t[]> indices(new uint16_t[int64_t(rows) * (widest + PADDING)]);
+    const std::unique_ptr<int32_t[]> starts(new int32_t[rows]), sizes(new int32_t[rows]);
+    const Events events{indices.get(), starts.get(), sizes.get()};
     for (int b = 0; b < samples && encodes; ++b) {
       std::memset(potential.get(), 0, M * sizeof(float));
       for (int t = 0; t < T; ++t)
@@ -118,17 +118,17 @@ inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const 
     }
     const float* from = packed.get();
     for (int l = 0; l < layers; ++l) {
-      const int K = layer[l].inputs, N = layer[l].outputs, R = T * samples;
+      const int K = layer[l].inputs, N = layer[l].outputs;
       const bool same = l == 0 && !encodes;
       if (same) {
         dense_product(samples, K, N, drive + first * M, layer[l].weight, layer[l].bias,
                       currents.get());
       } else if (!packs) {
-        dense_product(R, K, N, spikes.get(), layer[l].weight, layer[l].bias, currents.get());
+        dense_product(rows, K, N, spikes.get(), layer[l].weight, layer[l].bias, currents.get());
       } else {
-        Emitter emitter{&events};
-        for (int r = 0; r < R; ++r) emitter.take(r, spikes.get() + int64_t(r) * K, K);
-        event_product(0, R, K, N, events, from, layer[l].bias, currents.get());
+        Emitter emitter(&events, 0, K);
+        for (int r = 0; r < rows; ++r) emitter.take(r, spikes.get() + int64_t(r) * K, K);
+        event_product(0, rows, K, N, events, from, layer[l].bias, currents.get());
       }
       if (packs) from += packed_size(K, N);
       float* counted = l == layers - 1 ? counts + first * N : nullptr;
@@ -137,7 +137,7 @@ inline void infer(int T, int64_t B, int M, bool encodes, float threshold, const 
                                      spikes.get(), counted);
       });
     }
-  }
+  });
 }
 
 }  // namespace

@@ -11,6 +11,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from snnrl.errors import UserError
 from snnrl.ops.dynamics import FUSED_NEURONS, FUSED_SURROGATES, OPERATORS
 from snnrl.ops.native.cache import install, is_whole, private_folder
@@ -81,11 +83,30 @@ def library() -> ctypes.CDLL:
             "kernel=naive"
         ) from problem
     try:
-        return ctypes.CDLL(str(built))
+        operators = ctypes.CDLL(str(built))
     except OSError as problem:
         raise UserError(
             f"kernel=native: {built} cannot be loaded ({problem}); remove it, or use kernel=naive"
         ) from problem
+    operators.snn_use_blas(_sgemm())
+    operators.snn_use_threads(torch.get_num_threads())
+    return operators
+
+
+def _sgemm() -> ctypes.c_void_p:
+    """Return the address of torch's product of matrices.
+
+    :raises UserError: this build of torch has none
+    """
+    try:
+        # Symbols are looked for in the libraries that this one needs, too.
+        function = ctypes.CDLL(torch._C.__file__).sgemm_
+    except (AttributeError, OSError) as problem:
+        raise UserError(
+            f"kernel=native: torch {torch.__version__} has no BLAS that can be found ({problem}); "
+            "expected a build of torch with MKL or OpenBLAS, or kernel=naive"
+        ) from problem
+    return ctypes.cast(function, ctypes.c_void_p)
 
 
 def _fingerprint(path: str) -> str:

@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "lanes.hpp"
+#include "threads.hpp"
 
 namespace {
 
@@ -142,21 +143,27 @@ void fire_back(const Dynamics& d, int T, int64_t stride, int n, const float* x, 
   }
 }
 
+constexpr int64_t NEURONS = 8192;  // in one block
+
 template <class NEURON, int LANES>
 void neuron_forward(const Dynamics& d, int T, int64_t M, const float* x, float* spikes,
                     float* counts) {
-  for (int64_t m = 0; m < M; m += LANES)
-    fire<NEURON, LANES>(d, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), spikes + m, M,
-                        counts ? counts + m : nullptr);
+  share(blocks_of(M, NEURONS), [&](int64_t block) {
+    for (int64_t m = block * NEURONS; m < end_of(block * NEURONS, NEURONS, M); m += LANES)
+      fire<NEURON, LANES>(d, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), spikes + m, M,
+                          counts ? counts + m : nullptr);
+  });
 }
 
 template <class NEURON, int LANES>
 void neuron_backward(const Dynamics& d, int T, int64_t M, const float* x, const float* g,
                      int64_t g_stride, float* dx) {
-  const std::unique_ptr<float[]> membranes(new float[int64_t(T) * LANES]);
-  for (int64_t m = 0; m < M; m += LANES)
-    fire_back<NEURON, LANES>(d, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), g + m, g_stride,
-                             dx + m, membranes.get(), [](int, float*) {});
+  share(blocks_of(M, NEURONS), [&](int64_t block) {
+    const std::unique_ptr<float[]> membranes(new float[int64_t(T) * LANES]);
+    for (int64_t m = block * NEURONS; m < end_of(block * NEURONS, NEURONS, M); m += LANES)
+      fire_back<NEURON, LANES>(d, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), g + m,
+                               g_stride, dx + m, membranes.get(), [](int, float*) {});
+  });
 }
 
 struct WrongConstants {};
@@ -167,7 +174,7 @@ void choose_lanes(const Dynamics& d, int64_t features, F f) {
   if (features <= 64) {
     f.template operator()<NEURON, 64>();
   } else {
-    f.template operator()<NEURON, 256>();
+    f.template operator()<NEURON, 128>();
   }
 }
 

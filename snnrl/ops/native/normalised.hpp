@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "coding.hpp"
 #include "events.hpp"
 #include "neurons.hpp"
 
@@ -60,35 +61,33 @@ struct Normalisation {
   }
 };
 
-// Sum of f(row) over all rows, for a block of features: in single precision over few rows, then
-// in double.
-template <int LANES, class F>
-void sum_rows(int64_t rows, float* result, double scale, F f) {
-  double total[LANES] = {};
-  for (int64_t first = 0; first < rows; first += SUM_ROWS) {
-    float part[LANES] = {};
-    const int64_t last = first + SUM_ROWS < rows ? first + SUM_ROWS : rows;
-    for (int64_t r = first; r < last; ++r) f(r, part);
-    for (int k = 0; k < LANES; ++k) total[k] += part[k];
-  }
-  for (int k = 0; k < LANES; ++k) result[k] = float(total[k] * scale);
+// Sums of the columns of [rows, N], times a scale: in single precision over SUM_ROWS rows, then in
+// double. add(r, part) adds row r.
+template <class F>
+void sum_rows(int64_t rows, int64_t N, float* result, double scale, const F& add) {
+  const std::unique_ptr<float[]> parts(new float[blocks_of(rows, SUM_ROWS) * N]());
+  share(blocks_of(rows, ROWS), [&](int64_t block) {
+    for (int64_t r = block * ROWS; r < end_of(block * ROWS, ROWS, rows); ++r)
+      add(r, parts.get() + r / SUM_ROWS * N);
+  });
+  std::vector<double> total(N);
+  for (int64_t part = 0; part < blocks_of(rows, SUM_ROWS); ++part)
+    for (int64_t k = 0; k < N; ++k) total[k] += parts[part * N + k];
+  for (int64_t k = 0; k < N; ++k) result[k] = float(total[k] * scale);
 }
 
-template <int LANES>
-void statistics(int64_t rows, int64_t N, int n, const float* x, float* mean_, float* var_) {
-  float mean[LANES], var[LANES];
-  sum_rows<LANES>(rows, mean, 1.0 / rows, [&](int64_t r, float* part) {
-    float lane[LANES];
-    load<LANES>(lane, x + r * N, n);
-    for (int k = 0; k < LANES; ++k) part[k] += lane[k];
+static_assert(ROWS % SUM_ROWS == 0);
+
+// Mean and variance of the columns of x [rows, N].
+inline void statistics(int64_t rows, int64_t N, const float* x, float* mean, float* var) {
+  sum_rows(rows, N, mean, 1.0 / rows, [&](int64_t r, float* __restrict part) {
+    const float* __restrict row = x + r * N;
+    for (int64_t k = 0; k < N; ++k) part[k] += row[k];
   });
-  sum_rows<LANES>(rows, var, 1.0 / rows, [&](int64_t r, float* part) {
-    float lane[LANES];
-    load<LANES>(lane, x + r * N, n);
-    for (int k = 0; k < LANES; ++k) part[k] += (lane[k] - mean[k]) * (lane[k] - mean[k]);
+  sum_rows(rows, N, var, 1.0 / rows, [&](int64_t r, float* __restrict part) {
+    const float *__restrict row = x + r * N, *__restrict centre = mean;
+    for (int64_t k = 0; k < N; ++k) part[k] += (row[k] - centre[k]) * (row[k] - centre[k]);
   });
-  store<LANES>(mean_, mean, n);
-  store<LANES>(var_, var, n);
 }
 
 // Writes what is not null: spikes [T, B, N], their events by row of [T * B, N], counts [B, N]. The
@@ -97,26 +96,26 @@ template <class NEURON, int LANES>
 void normalised_forward(const Dynamics& d, int T, int64_t B, int64_t N, bool of_batch,
                         const float* x, float* mean, float* var, const Normalisation& norm,
                         float* spikes, const Events* events, float* counts) {
+  const int64_t parts = norm.statistics_stride ? T : 1;  // whose statistics are their own
+  for (int64_t p = 0; p < parts && of_batch; ++p)
+    statistics(T * B / parts, N, x + p * B * N, mean + p * N, var + p * N);
   std::vector<Affine<LANES>> maps;
   const int each = norm.has_steps() ? T : 1;
-  for (int64_t m = 0; m < N; m += LANES) {
-    const int n = lanes<LANES>(m, N);
-    const int64_t parts = norm.statistics_stride ? T : 1;  // whose statistics are their own
-    for (int64_t p = 0; p < parts && of_batch; ++p)
-      statistics<LANES>(T * B / parts, N, n, x + p * B * N + m, mean + p * N + m, var + p * N + m);
-    norm.append<LANES>(maps, T, m, n);
-  }
-  const std::unique_ptr<float[]> near(new float[T * N]);
-  Emitter emitter{events};
-  for (int64_t b = 0; b < B; ++b) {
-    float* to = spikes ? spikes + b * N : near.get();
-    const int64_t stride = spikes ? B * N : N;
-    for (int64_t m = 0; m < N; m += LANES)
-      fire<NEURON, LANES>(d, T, B * N, lanes<LANES>(m, N), x + b * N + m,
-                          Maps<LANES>{&maps[m / LANES * each], each > 1}, to + m, stride,
-                          counts ? counts + b * N + m : nullptr);
-    for (int t = 0; t < T && events; ++t) emitter.take(t * B + b, to + t * stride, int(N));
-  }
+  for (int64_t m = 0; m < N; m += LANES) norm.append<LANES>(maps, T, m, lanes<LANES>(m, N));
+  share(blocks_of(B, SAMPLES), [&](int64_t block) {
+    const std::unique_ptr<float[]> near(new float[T * N]);
+    const int64_t first = block * SAMPLES;
+    Emitter emitter(events, first * T, int(N));
+    for (int64_t b = first; b < end_of(first, SAMPLES, B); ++b) {
+      float* to = spikes ? spikes + b * N : near.get();
+      const int64_t stride = spikes ? B * N : N;
+      for (int64_t m = 0; m < N; m += LANES)
+        fire<NEURON, LANES>(d, T, B * N, lanes<LANES>(m, N), x + b * N + m,
+                            Maps<LANES>{&maps[m / LANES * each], each > 1}, to + m, stride,
+                            counts ? counts + b * N + m : nullptr);
+      for (int t = 0; t < T && events; ++t) emitter.take(t * B + b, to + t * stride, int(N));
+    }
+  });
 }
 
 // With dy the gradient of the normalised currents and z = (x - mean) / sd: dbeta = sum dy and
@@ -127,98 +126,96 @@ template <class NEURON, int LANES>
 void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of_batch,
                          const float* x, const Normalisation& norm, const float* g,
                          int64_t g_stride, float* dx, float* dgamma, float* dbeta) {
-  const std::unique_ptr<float[]> membranes(new float[int64_t(T) * LANES]);
   const int each = norm.has_steps() ? T : 1;
   const bool own_statistics = norm.statistics_stride, own_affine = norm.affine_stride;
-  const int64_t R = own_statistics ? B : T * B;
   std::vector<Affine<LANES>> maps;
-  std::vector<double> total(each * LANES), total_product(each * LANES);
-  std::vector<float> part(each * LANES), part_product(each * LANES);
-  for (int64_t m = 0; m < N; m += LANES) {
-    const int n = lanes<LANES>(m, N);
-    maps.clear();
-    norm.append<LANES>(maps, T, m, n);
-    const Maps<LANES> map{maps.data(), each > 1};
-    std::fill(total.begin(), total.end(), 0.0);
-    std::fill(total_product.begin(), total_product.end(), 0.0);
-    for (int64_t b = 0; b < B; ++b) {
-      const int64_t at = b * N + m;
-      std::fill(part.begin(), part.end(), 0.0f);
-      std::fill(part_product.begin(), part_product.end(), 0.0f);
-      fire_back<NEURON, LANES>(
-          d, T, B * N, n, x + at, map, g + at, g_stride, dx + at, membranes.get(),
-          [&](int t, const float* dy) {
-            float z[LANES];
-            load<LANES>(z, x + t * B * N + at, n);
-            const Affine<LANES>& own = map.at(t);
-            float* sum = &part[t * map.stride * LANES];
-            float* product = &part_product[t * map.stride * LANES];
-            for (int k = 0; k < LANES; ++k) {
-              sum[k] += dy[k];
-              product[k] += dy[k] * ((z[k] - own.mean[k]) / own.sd[k]);
-            }
-          });
-      for (int k = 0; k < each * LANES; ++k) {
-        total[k] += part[k];
-        total_product[k] += part_product[k];
+  for (int64_t m = 0; m < N; m += LANES) norm.append<LANES>(maps, T, m, lanes<LANES>(m, N));
+
+  // Sums of dy and of dy z, each [each, W]: of single samples, then of all.
+  const int64_t W = blocks_of(N, LANES) * LANES, sums = 2 * each * W;
+  const std::unique_ptr<float[]> parts(new float[B * sums]);
+  share(blocks_of(B, SAMPLES), [&](int64_t block) {
+    const std::unique_ptr<float[]> membranes(new float[int64_t(T) * LANES]);
+    for (int64_t b = block * SAMPLES; b < end_of(block * SAMPLES, SAMPLES, B); ++b) {
+      float* own = parts.get() + b * sums;
+      std::memset(own, 0, sums * sizeof(float));
+      for (int64_t m = 0; m < N; m += LANES) {
+        const int n = lanes<LANES>(m, N);
+        const int64_t at = b * N + m;
+        const Maps<LANES> map{&maps[m / LANES * each], each > 1};
+        fire_back<NEURON, LANES>(
+            d, T, B * N, n, x + at, map, g + at, g_stride, dx + at, membranes.get(),
+            [&](int t, const float* dy) {
+              float z[LANES];
+              load<LANES>(z, x + t * B * N + at, n);
+              const Affine<LANES>& affine = map.at(t);
+              float *sum = own + t * map.stride * W + m, *product = sum + each * W;
+              for (int k = 0; k < LANES; ++k) {
+                sum[k] += dy[k];
+                product[k] += dy[k] * ((z[k] - affine.mean[k]) / affine.sd[k]);
+              }
+            });
       }
     }
-    double sum[LANES] = {}, product[LANES] = {};          // over all steps
-    double pooled[LANES] = {}, pooled_product[LANES] = {};  // the same, times gamma
+  });
+  const std::unique_ptr<double[]> total(new double[sums]());
+  share(blocks_of(sums, LANES), [&](int64_t block) {
+    for (int64_t b = 0; b < B; ++b)
+      for (int64_t k = block * LANES; k < (block + 1) * LANES; ++k) total[k] += parts[b * sums + k];
+  });
+
+  const int64_t R = own_statistics ? B : T * B;
+  const bool weighted = of_batch && own_affine && !own_statistics;
+  const std::unique_ptr<float[]> factor(new float[each * W]), centre(new float[each * W]);
+  const std::unique_ptr<float[]> shift(new float[each * W]), slope(new float[each * W]);
+  for (int64_t m = 0; m < N; ++m) {
+    const Affine<LANES>* map = &maps[m / LANES * each];
+    const int k = m % LANES;
+    double sum = 0, product = 0;                // over all steps
+    double pooled = 0, pooled_product = 0;  // the same, times gamma
     for (int t = 0; t < each; ++t) {
-      float one[LANES], one_product[LANES];
-      for (int k = 0; k < LANES; ++k) {
-        const double s = total[t * LANES + k], p = total_product[t * LANES + k];
-        one[k] = float(s);
-        one_product[k] = float(p);
-        sum[k] += s;
-        product[k] += p;
-        pooled[k] += maps[t].gamma[k] * s;
-        pooled_product[k] += maps[t].gamma[k] * p;
-      }
+      const double s = total[t * W + m], p = total[(each + t) * W + m];
+      sum += s;
+      product += p;
+      pooled += map[t].gamma[k] * s;
+      pooled_product += map[t].gamma[k] * p;
       if (own_affine) {
-        store<LANES>(dbeta + t * N + m, one, n);
-        store<LANES>(dgamma + t * N + m, one_product, n);
+        dbeta[t * N + m] = float(s);
+        dgamma[t * N + m] = float(p);
       }
     }
     if (!own_affine) {
-      float all[LANES], all_product[LANES];
-      for (int k = 0; k < LANES; ++k) {
-        all[k] = float(sum[k]);
-        all_product[k] = float(product[k]);
-      }
-      store<LANES>(dbeta + m, all, n);
-      store<LANES>(dgamma + m, all_product, n);
+      dbeta[m] = float(sum);
+      dgamma[m] = float(product);
     }
-    const bool weighted = of_batch && own_affine && !own_statistics;
     for (int t = 0; t < each; ++t) {
-      const Affine<LANES>& own = maps[t];
-      float factor[LANES], shift[LANES], slope[LANES];
-      for (int k = 0; k < LANES; ++k) {
-        factor[k] = own.gamma[k] / own.sd[k];
-        shift[k] = of_batch ? float(total[t * LANES + k]) / R : 0;
-        slope[k] = of_batch ? float(total_product[t * LANES + k]) / R / own.sd[k] : 0;
-        if (weighted) {
-          shift[k] = float(pooled[k]) / R / own.sd[k];
-          slope[k] = float(pooled_product[k]) / R / own.sd[k] / own.sd[k];
-        }
-      }
-      for (int64_t r = 0; r < T * B / each; ++r) {
-        const int64_t at = (t * B + r) * N + m;
-        float dy[LANES], z[LANES];
-        load<LANES>(dy, dx + at, n);
-        load<LANES>(z, x + at, n);
-        if (weighted) {
-          for (int k = 0; k < LANES; ++k)
-            dy[k] = factor[k] * dy[k] - shift[k] - (z[k] - own.mean[k]) * slope[k];
-        } else {
-          for (int k = 0; k < LANES; ++k)
-            dy[k] = factor[k] * (dy[k] - shift[k] - (z[k] - own.mean[k]) * slope[k]);
-        }
-        store<LANES>(dx + at, dy, n);
+      const int64_t at = t * W + m;
+      const double s = total[at], p = total[each * W + at];
+      const float sd = map[t].sd[k];
+      centre[at] = map[t].mean[k];
+      factor[at] = map[t].gamma[k] / sd;
+      shift[at] = of_batch ? float(s) / R : 0;
+      slope[at] = of_batch ? float(p) / R / sd : 0;
+      if (weighted) {
+        shift[at] = float(pooled) / R / sd;
+        slope[at] = float(pooled_product) / R / sd / sd;
       }
     }
   }
+  share(blocks_of(T * B, ROWS), [&](int64_t block) {
+    for (int64_t r = block * ROWS; r < end_of(block * ROWS, ROWS, T * B); ++r) {
+      const int64_t own = each > 1 ? r / B * W : 0;
+      const float *__restrict f = factor.get() + own, *__restrict c = centre.get() + own;
+      const float *__restrict a = shift.get() + own, *__restrict b = slope.get() + own;
+      const float* __restrict z = x + r * N;
+      float* __restrict dy = dx + r * N;
+      if (weighted) {
+        for (int64_t k = 0; k < N; ++k) dy[k] = f[k] * dy[k] - a[k] - (z[k] - c[k]) * b[k];
+      } else {
+        for (int64_t k = 0; k < N; ++k) dy[k] = f[k] * (dy[k] - a[k] - (z[k] - c[k]) * b[k]);
+      }
+    }
+  });
 }
 
 }  // namespace

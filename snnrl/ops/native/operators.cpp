@@ -9,8 +9,10 @@
 
 #include <cstdint>
 #include <new>
+#include <system_error>
 
 #include "coding.hpp"
+#include "dense.hpp"
 #include "events.hpp"
 #include "inference.hpp"
 #include "normalised.hpp"
@@ -18,7 +20,7 @@
 namespace {
 
 // What leaves the C++ side, as calls.py reads it.
-enum Status { DONE, NO_MEMORY, WRONG_CONSTANTS };
+enum Status { DONE, NO_MEMORY, WRONG_CONSTANTS, NO_THREAD };
 
 template <class F>
 int guarded(F f) {
@@ -29,12 +31,38 @@ int guarded(F f) {
     return NO_MEMORY;
   } catch (const WrongConstants&) {
     return WRONG_CONSTANTS;
+  } catch (const std::system_error&) {
+    return NO_THREAD;
   }
 }
 
 }  // namespace
 
 extern "C" {
+
+void snn_use_threads(int number) { threads = number; }
+
+void snn_use_blas(Sgemm function) { sgemm = function; }
+
+// y [R, K] = g [R, N] weight [N, K]
+int snn_product(int64_t R, int K, int N, const float* g, const float* weight, float* y) {
+  return guarded([&] {
+    const int64_t size = rows_of_block(R);
+    share(blocks_of(R, size), [&](int64_t block) {
+      const int64_t first = block * size;
+      const int rows = int(end_of(first, size, R) - first);
+      affine_back(rows, K, N, g + first * N, weight, y + first * K);
+    });
+  });
+}
+
+int snn_perceptron(int64_t B, const float* x, int layers, const Map* map) {
+  return guarded([&] { perceptron(B, x, layers, map); });
+}
+
+int snn_perceptron_back(int64_t B, const float* x, int layers, const Map* map, float* dx) {
+  return guarded([&] { perceptron_back(B, x, layers, map, dx); });
+}
 
 int snn_neuron_forward(const Dynamics* d, int T, int64_t M, const float* x, float* spikes,
                        float* counts) {
@@ -83,8 +111,11 @@ int snn_encode(int T, int64_t B, int M, float threshold, const float* drive,
 
 int snn_events(int64_t R, int K, const float* spikes, const Events* events) {
   return guarded([&] {
-    Emitter emitter{events};
-    for (int64_t r = 0; r < R; ++r) emitter.take(r, spikes + r * K, K);
+    share(blocks_of(R, ROWS), [&](int64_t block) {
+      const int64_t first = block * ROWS;
+      Emitter emitter(events, first, K);
+      for (int64_t r = first; r < end_of(first, ROWS, R); ++r) emitter.take(r, spikes + r * K, K);
+    });
   });
 }
 
@@ -94,8 +125,10 @@ int snn_event_product(int64_t R, int K, int N, const Events* events, const float
                       const float* bias, float* y, float* scratch) {
   return guarded([&] {
     pack(K, N, weight, scratch);
-    for (int64_t first = 0; first < R; first += ROWS)
-      event_product(first, first + ROWS < R ? first + ROWS : R, K, N, *events, scratch, bias, y);
+    share(blocks_of(R, ROWS), [&](int64_t block) {
+      const int64_t first = block * ROWS;
+      event_product(first, end_of(first, ROWS, R), K, N, *events, scratch, bias, y);
+    });
   });
 }
 

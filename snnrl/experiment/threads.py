@@ -1,0 +1,70 @@
+"""CPU threads of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from snnrl.errors import UserError
+
+
+def cores() -> int:
+    """Return the number of CPU cores available to this process."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_of_job(cfg: DictConfig) -> int:
+    """Return the threads of a run among several at a time: one unless ``threads`` says more."""
+    return int(cfg.threads or 1)
+
+
+def use_threads(cfg: DictConfig, most: int | None = None) -> int:
+    """Set the number of CPU threads that a run uses; return it.
+
+    With ``kernel=native`` they share the work of the operators, and torch's own operators have one:
+    results are the same bits for every number. With other kernels they are torch's, which may round
+    differently for another number.
+
+    ``threads=null`` is every core for ``native``, or ``OMP_NUM_THREADS`` where it is set, as it is
+    for each run of a sweep that does several at a time. For other kernels it is one.
+
+    :param most: not to be exceeded
+    """
+    import torch
+
+    from snnrl.experiment.config.choices import spiking_parts
+    from snnrl.experiment.config.validate import kernel_for
+    from snnrl.ops import native
+
+    shares = bool(spiking_parts(cfg)) and kernel_for(cfg) == "native"
+    number = int(cfg.threads or (_usual() if shares else 1))
+    number = min(number, most or number)
+    torch.set_num_threads(1 if shares else number)
+    if shares:
+        native.use_threads(number)
+    return number
+
+
+def check_resumed(facts: Mapping[str, Any], kernel: str, threads: int, folder: Path) -> None:
+    """Check that a run goes on with the threads on which its results depend.
+
+    :param facts: of its last start
+    :raises UserError: another number than before, with a kernel whose rounding depends on it
+    """
+    before = facts.get("threads")
+    if kernel != "native" and facts.get("kernel") == kernel and before not in (None, threads):
+        raise UserError(
+            f"threads={threads}: {folder} began with {before}, and kernel={kernel} may round "
+            f"differently; expected threads={before}"
+        )
+
+
+def _usual() -> int:
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(given), cores()) if given.isdecimal() and int(given) else cores()

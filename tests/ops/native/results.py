@@ -1,0 +1,77 @@
+"""What the native operators return for fixed inputs."""
+
+import torch
+from torch import Tensor
+
+from snnrl.nn.neurons import make_neuron
+from snnrl.nn.shape import LayerShape
+from snnrl.ops.dynamics import FusedLayer
+from snnrl.ops.native import calls
+from snnrl.ops.native.arguments import Events, InferenceLayer
+
+SHAPES = [(5, 40, 100, 33), (1, 3, 7, 5), (3, 9, 300, 64), (2, 300, 20, 150)]
+
+
+def events_of(events: Events) -> list[Tensor]:
+    rows = zip(events.starts.tolist(), events.counts.tolist(), strict=True)
+    return [events.indices[start : start + count].int() for start, count in rows]
+
+
+def results(kind: str) -> list[Tensor]:
+    """Values, events and gradients, in a fixed order, of every operator but the dense ones."""
+    found: list[Tensor] = []
+    generator = torch.Generator().manual_seed(7)
+    for steps, batch, features, inputs in SHAPES:
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator)
+
+        dynamics = make_neuron(kind, "rectangular", LayerShape(features, steps)).known()
+        assert dynamics is not None
+        x, gradient = normal(steps, batch, features), normal(steps, batch, features)
+        found += [calls.neuron_forward(x, dynamics), calls.neuron_backward(x, gradient, dynamics)]
+        one, each = (1 + normal(features), normal(features)), normal(2, steps, features).unbind(0)
+        for affine in (one, each):
+            for per_step in (False, True):
+                layer = FusedLayer(None, *affine, 1e-5, dynamics, per_step)
+                spikes, counts = torch.empty_like(x), torch.empty_like(x[0])
+                events = Events.room_for(steps * batch, features)
+                written = {"spikes": spikes, "events": events, "counts": counts}
+                used = calls.normalised_forward(x, layer, **written)
+                found += [*used, spikes, counts, *events_of(events)]
+                layer = layer._replace(statistics=used)
+                found += calls.normalised_backward(x, layer, gradient, of_batch=True)
+        found += events_of(calls.find_events(spikes.flatten(0, 1)))
+        weight, drive = normal(inputs, features), normal(batch, inputs).abs()
+        found.append(calls.event_product(events, weight, normal(inputs)))
+        found.append(calls.event_gradient(events, gradient.flatten(0, 1)))
+        encoded = Events.room_for(steps * batch, inputs)
+        calls.encode(drive, steps, 0.999, encoded)
+        found += events_of(encoded)
+        first = InferenceLayer(normal(features, inputs), None, None, 1e-5, dynamics)
+        found += [calls.infer(part, steps, 0.999, [first]) for part in (drive, drive[:1])]
+    return found
+
+
+def dense_results() -> list[Tensor]:
+    """Those of the dense operators."""
+    generator = torch.Generator().manual_seed(8)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    found: list[Tensor] = []
+    for batch in (1, 100, 300):
+        x, sizes = normal(batch, 23), [(200, 23), (150, 200), (2, 150)]
+        maps = [
+            calls.Map(normal(*size), normal(size[0]), relu)
+            for size, relu in zip(sizes, (True, False, True), strict=True)
+        ]
+        values = calls.perceptron(x, maps)
+        dx, dweights, gradients = calls.perceptron_backward(
+            x, maps, values, normal(batch, 2), of_input=True, of_weights=[True] * 3
+        )
+        assert dx is not None
+        found += [*values, dx, *(d for d in dweights if d is not None), *gradients]
+        found.append(calls.product(normal(5, batch, 60), normal(60, 170)))
+    return found
