@@ -224,6 +224,7 @@ def test_what_does_not_change_learning_does_not_change_the_folder() -> None:
         "results_dir",
         "experiment_name",
         "device",
+        "threads",
         "log_every",
         "retry",
     }
