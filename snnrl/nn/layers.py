@@ -175,11 +175,14 @@ class SpikingLayer(nn.Module):
         affine = self.norm.fusable(currents)
         if affine is None or (affine.has_steps() and not ops.NORMALISES_STEPS):
             return None
+        if affine.renormalises and not ops.RENORMALISES:
+            return None
         return affine
 
     def _fused(self, affine: Affine) -> FusedLayer:
-        statistics, gamma, beta, eps, per_step = affine
-        return FusedLayer(statistics, gamma, beta, eps, self._constants(), per_step)
+        statistics, gamma, beta, eps, per_step, renormalises = affine
+        dynamics = self._constants()
+        return FusedLayer(statistics, gamma, beta, eps, dynamics, per_step, renormalises)
 
     def _store_results(self, affine: Affine, seen: list[Tensor], currents: Tensor) -> None:
         """Store an operator's further results: mean, variance, and spikes over time ``[B, N]`` if

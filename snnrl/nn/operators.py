@@ -13,6 +13,7 @@ class Operators(Protocol):
     """Interface of :mod:`snnrl.ops.native` and :mod:`snnrl.ops.triton`."""
 
     NORMALISES_STEPS: bool
+    RENORMALISES: bool
 
     @overload
     def neuron(self, x: Tensor, dynamics: Dynamics) -> Tensor: ...

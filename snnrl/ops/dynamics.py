@@ -70,6 +70,8 @@ class FusedLayer(NamedTuple):
     :param per_step: whether the batch's statistics are of each time step, ``[T, N]``, and not
         pooled over time; statistics that are given, gamma and beta may then be ``[T, N]`` too
         (``native`` alone)
+    :param renormalises: whether gradients are those of the batch's statistics, times ``sqrt(var +
+        eps)`` of the batch by that of the statistics that are given (``native`` alone)
     """
 
     statistics: tuple[Tensor, Tensor] | None
@@ -78,6 +80,7 @@ class FusedLayer(NamedTuple):
     eps: float
     dynamics: Dynamics
     per_step: bool = False
+    renormalises: bool = False
 
 
 def run(x: Tensor, dynamics: Dynamics, state: Any = None) -> tuple[Tensor, Any]:

@@ -101,18 +101,41 @@ def test_acting_is_one_call(monkeypatch):
         network(observations())
 
 
-def test_frozen_networks_and_renormalisation():
-    naive, native = pair(bn="vanilla")
-    for network in (naive, native):
+KEEP_STATISTICS = ["vanilla", "tdbn", "tebn", "bntt", "tab", "renorm"]
+
+
+def disturbed(bn):
+    """Two networks whose moving statistics are not those of the batch."""
+    networks = pair(bn=bn)
+    for network in networks:
         for layer in norm_layers(network):
-            layer.moving_var.fill_(0.5)
+            layer.moving_var.copy_(
+                torch.linspace(0.3, 0.9, layer.moving_var.numel()).view_as(layer.moving_var)
+            )
+            layer.moving_mean.fill_(0.1)
+    return networks
+
+
+@pytest.mark.parametrize("bn", KEEP_STATISTICS)
+def test_frozen_networks(bn):
+    naive, native = disturbed(bn)
     moving = {name: buffer.clone() for name, buffer in native.named_buffers()}
     with frozen(naive), frozen(native):
         assert_same_pass(naive, native)
+    for name, buffer in native.named_buffers():
+        assert torch.equal(buffer, moving[name])
+
+
+@pytest.mark.parametrize("bn", KEEP_STATISTICS)
+def test_renormalisation_is_fused(bn, monkeypatch):
+    naive, native = disturbed(bn)
     naive.eval(), native.eval()
+    moving = {name: buffer.clone() for name, buffer in native.named_buffers()}
     for network in (naive, native):
         for layer in norm_layers(network):
             layer.renormalises = True
+    if bn != "tab":  # Its statistics are of several steps, which no operator knows.
+        monkeypatch.setattr(native_operators, "neuron", None)
     assert_same_pass(naive, native)
     for name, buffer in native.named_buffers():
         assert torch.equal(buffer, moving[name])

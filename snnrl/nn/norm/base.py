@@ -20,6 +20,8 @@ class Affine(NamedTuple):
     :param gamma, beta: both ``[N]`` or ``[T, N]``
     :param eps: added to the variance
     :param per_step: whether the batch's statistics are of each step, and not pooled over time
+    :param renormalises: whether gradients are nevertheless those of the batch's statistics, as
+        :class:`snnrl.nn.norm.batch.BatchNorm` says; the value is that of the constants
     """
 
     statistics: tuple[Tensor, Tensor] | None
@@ -27,6 +29,7 @@ class Affine(NamedTuple):
     beta: Tensor
     eps: float
     per_step: bool = False
+    renormalises: bool = False
 
     def has_steps(self) -> bool:
         """Return whether anything in it differs between time steps."""

@@ -179,11 +179,11 @@ class BatchNorm(Norm):
     def as_fused(self, x: Tensor) -> Affine | None:
         """Return :meth:`fused` of a derived class that replaces only the parts above, with
         statistics pooled over time or of each step."""
-        if x.dim() != 3 or self.accumulation is not None or self._renormalises():
+        if x.dim() != 3 or self.accumulation is not None:
             return None
         given = None if self.learns() else (self.moving_mean, self.moving_var)
         per_step = len(self.statistics_shape()) == 2
-        return Affine(given, *self.scale_and_shift(), self.eps, per_step)
+        return Affine(given, *self.scale_and_shift(), self.eps, per_step, self._renormalises())
 
     def _check_steps(self, dimensions: int) -> None:
         if self.shape.time_steps < 2 or dimensions > 1:

@@ -59,7 +59,7 @@ class TemporalAccumulatedBatchNorm(BatchNorm):
 
     def fused(self, x: Tensor) -> Affine | None:
         # Operators know no statistics of several steps so far.
-        return None if self.learns() else self.as_fused(x)
+        return self.as_fused(x) if self.uses_moving() else None
 
 
 def _variance_so_far(values: Tensor, mean: Tensor) -> Tensor:

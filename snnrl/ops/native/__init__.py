@@ -33,6 +33,9 @@ from snnrl.ops.native.functions import (
 NORMALISES_STEPS = True
 """Whether a layer's normalisation may differ between time steps."""
 
+RENORMALISES = True
+"""Whether its gradients may be those of the batch's statistics where its values are not."""
+
 FEWEST_ROWS = 16
 """Rows from which a single product is event-driven: it first transposes the weights, which does not
 pay for a batch of one observation."""

@@ -168,6 +168,7 @@ def normalised_backward(
         c_int64(batch),
         c_int64(features),
         c_int(of_batch),
+        c_int(layer.renormalises),
         pointer(x),
         byref(norm),
         pointer(gradient),

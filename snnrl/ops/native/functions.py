@@ -65,7 +65,7 @@ def _keep(
     if layer.statistics is not None:
         # The moving statistics may change between this pass and its gradient.
         mean, var = mean.clone(), var.clone()
-    ctx.of_batch = layer.statistics is None
+    ctx.of_batch, ctx.renormalises = layer.statistics is None, layer.renormalises
     ctx.set_materialize_grads(False)
     ctx.eps, ctx.dynamics = layer.eps, layer.dynamics
     ctx.mark_non_differentiable(mean, var)
@@ -76,7 +76,9 @@ def _keep(
 def _through(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
     """Return gradients of x, gamma and beta from that of the spikes ``[T, B, N]``."""
     x, mean, var, gamma, beta = ctx.saved_tensors[:5]
-    layer = FusedLayer((mean, var), gamma, beta, ctx.eps, ctx.dynamics)
+    layer = FusedLayer(
+        (mean, var), gamma, beta, ctx.eps, ctx.dynamics, renormalises=ctx.renormalises
+    )
     return calls.normalised_backward(x, layer, gradient, of_batch=ctx.of_batch)
 
 

@@ -121,15 +121,32 @@ void normalised_forward(const Dynamics& d, int T, int64_t B, int64_t N, bool of_
 // With dy the gradient of the normalised currents and z = (x - mean) / sd: dbeta = sum dy and
 // dgamma = sum dy z over the rows that share them, R pooled in the statistics. Where these are the
 // batch's, dx = (gamma dy - sum gamma dy / R - z sum gamma dy z / R) / sd, with the sums over those
-// R rows; where they are constants, the sums are not there.
+// R rows; where they are constants, the sums are not there. To renormalise is to use the batch's
+// statistics for dx, times r = sd / sd of the constants, of which z and dgamma stay.
 template <class NEURON, int LANES>
 void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of_batch,
-                         const float* x, const Normalisation& norm, const float* g,
-                         int64_t g_stride, float* dx, float* dgamma, float* dbeta) {
+                         bool renormalises, const float* x, const Normalisation& norm,
+                         const float* g, int64_t g_stride, float* dx, float* dgamma,
+                         float* dbeta) {
   const int each = norm.has_steps() ? T : 1;
   const bool own_statistics = norm.statistics_stride, own_affine = norm.affine_stride;
-  std::vector<Affine<LANES>> maps;
-  for (int64_t m = 0; m < N; m += LANES) norm.append<LANES>(maps, T, m, lanes<LANES>(m, N));
+  const bool through = of_batch || renormalises;  // the batch's statistics
+  std::vector<float> batch_mean, batch_var;
+  Normalisation batch = norm;
+  if (renormalises) {
+    const int64_t parts = own_statistics ? T : 1;
+    batch_mean.resize(parts * N);
+    batch_var.resize(parts * N);
+    for (int64_t p = 0; p < parts; ++p)
+      statistics(T * B / parts, N, x + p * B * N, &batch_mean[p * N], &batch_var[p * N]);
+    batch.mean = batch_mean.data();
+    batch.var = batch_var.data();
+  }
+  std::vector<Affine<LANES>> maps, batch_maps;
+  for (int64_t m = 0; m < N; m += LANES) {
+    norm.append<LANES>(maps, T, m, lanes<LANES>(m, N));
+    batch.append<LANES>(batch_maps, T, m, lanes<LANES>(m, N));
+  }
 
   // Sums of dy and of dy z, each [each, W]: of single samples, then of all.
   const int64_t W = blocks_of(N, LANES) * LANES, sums = 2 * each * W;
@@ -148,7 +165,7 @@ void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of
             [&](int t, const float* dy) {
               float z[LANES];
               load<LANES>(z, x + t * B * N + at, n);
-              const Affine<LANES>& affine = map.at(t);
+              const Affine<LANES>& affine = batch_maps[m / LANES * each + t * map.stride];
               float *sum = own + t * map.stride * W + m, *product = sum + each * W;
               for (int k = 0; k < LANES; ++k) {
                 sum[k] += dy[k];
@@ -165,23 +182,29 @@ void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of
   });
 
   const int64_t R = own_statistics ? B : T * B;
-  const bool weighted = of_batch && own_affine && !own_statistics;
+  const bool weighted = through && own_affine && !own_statistics;
   const std::unique_ptr<float[]> factor(new float[each * W]), centre(new float[each * W]);
   const std::unique_ptr<float[]> shift(new float[each * W]), slope(new float[each * W]);
   for (int64_t m = 0; m < N; ++m) {
-    const Affine<LANES>* map = &maps[m / LANES * each];
+    const Affine<LANES>*value = &maps[m / LANES * each], *map = &batch_maps[m / LANES * each];
     const int k = m % LANES;
     double sum = 0, product = 0;                // over all steps
     double pooled = 0, pooled_product = 0;  // the same, times gamma
     for (int t = 0; t < each; ++t) {
       const double s = total[t * W + m], p = total[(each + t) * W + m];
+      // Of dy and the z of the value.
+      double of_value = p;
+      if (renormalises) {
+        const double r = map[t].sd[k] / value[t].sd[k];
+        of_value = r * p + (map[t].mean[k] - value[t].mean[k]) / value[t].sd[k] * s;
+      }
       sum += s;
-      product += p;
+      product += of_value;
       pooled += map[t].gamma[k] * s;
       pooled_product += map[t].gamma[k] * p;
       if (own_affine) {
         dbeta[t * N + m] = float(s);
-        dgamma[t * N + m] = float(p);
+        dgamma[t * N + m] = float(of_value);
       }
     }
     if (!own_affine) {
@@ -193,12 +216,12 @@ void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of
       const double s = total[at], p = total[each * W + at];
       const float sd = map[t].sd[k];
       centre[at] = map[t].mean[k];
-      factor[at] = map[t].gamma[k] / sd;
-      shift[at] = of_batch ? float(s) / R : 0;
-      slope[at] = of_batch ? float(p) / R / sd : 0;
+      factor[at] = map[t].gamma[k] / value[t].sd[k];
+      shift[at] = through ? float(s) / R : 0;
+      slope[at] = through ? float(p) / R / sd : 0;
       if (weighted) {
-        shift[at] = float(pooled) / R / sd;
-        slope[at] = float(pooled_product) / R / sd / sd;
+        shift[at] = float(pooled) / R / value[t].sd[k];
+        slope[at] = float(pooled_product) / R / sd / value[t].sd[k];
       }
     }
   }

@@ -94,12 +94,13 @@ int snn_normalised_forward(const Dynamics* d, int T, int64_t B, int64_t N, int o
 }
 
 int snn_normalised_backward(const Dynamics* d, int T, int64_t B, int64_t N, int of_batch,
-                            const float* x, const Normalisation* norm, const float* g,
-                            int64_t g_stride, float* dx, float* dgamma, float* dbeta) {
+                            int renormalises, const float* x, const Normalisation* norm,
+                            const float* g, int64_t g_stride, float* dx, float* dgamma,
+                            float* dbeta) {
   return guarded([&] {
     choose(*d, N, [&]<class NEURON, int LANES>() {
-      normalised_backward<NEURON, LANES>(*d, T, B, N, of_batch, x, *norm, g, g_stride, dx, dgamma,
-                                         dbeta);
+      normalised_backward<NEURON, LANES>(*d, T, B, N, of_batch, renormalises, x, *norm, g,
+                                         g_stride, dx, dgamma, dbeta);
     });
   });
 }

@@ -16,10 +16,12 @@ from snnrl.ops.triton import register
 from snnrl.ops.triton.requirements import check_device, check_input
 
 NORMALISES_STEPS = False
+RENORMALISES = False
 """Whether a layer's normalisation may differ between time steps."""
 
 __all__ = [
     "NORMALISES_STEPS",
+    "RENORMALISES",
     "check_device",
     "counts",
     "encode",
