@@ -28,6 +28,7 @@ from scripts.bench.race import (
     synchronizer,
 )
 from scripts.bench.steps import TOLERANCE, Shared, ours
+from scripts.bench.threads import on_its_threads
 from scripts.bench.timing import orders, summarise
 
 ENVIRONMENT = "HalfCheetah-v4"
@@ -68,7 +69,7 @@ def measure(options: Options) -> list[Table]:
             agents[row.contestant] = start(row.contestant, options)
         except Exception as problem:
             row.status, row.detail = FAILED, first_line(problem)
-    for name, seconds in turns(agents, count, steps // count, options.device).items():
+    for name, seconds in turns(agents, count, steps // count, options).items():
         row = next(row for row in rows if row.contestant == name)
         row.seconds = seconds
         row.figures = figures(row, agents[name], options)
@@ -103,13 +104,16 @@ def learn(agent: Any, steps: int) -> None:
     agent.learn(steps, reset_num_timesteps=False)
 
 
-def turns(agents: dict[str, Any], count: int, steps: int, device: str) -> dict[str, list[float]]:
+def turns(
+    agents: dict[str, Any], count: int, steps: int, options: Options
+) -> dict[str, list[float]]:
     """Return the seconds of one environment step, in each of ``count`` turns of ``steps`` steps."""
-    synchronize = synchronizer(device)
+    synchronize = synchronizer(options.device)
     seconds: dict[str, list[float]] = {name: [] for name in agents}
     for order in orders(agents, count):
         for name in order:
-            taken = timed(partial(learn, agents[name], steps), synchronize)
+            call = on_its_threads(name, options.threads, partial(learn, agents[name], steps))
+            taken = timed(call, synchronize)
             seconds[name].append(taken / steps)
     return seconds
 

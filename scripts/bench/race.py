@@ -10,6 +10,7 @@ import torch
 
 from scripts.bench.gate import Red, Tolerance, Trial, agree
 from scripts.bench.options import Options
+from scripts.bench.threads import on_its_threads
 from scripts.bench.timing import Call, summarise, take_turns
 
 REFERENCE, SAME, OTHER, UNCHECKED = "reference", "same", "other work", "not compared here"
@@ -105,7 +106,11 @@ def race(
     labels = list(dict.fromkeys(label for built in ready.values() for label in built.timed))
     tables = []
     for label in labels:
-        calls = {name: built.timed[label] for name, built in ready.items() if label in built.timed}
+        calls = {
+            name: on_its_threads(name, options.threads, built.timed[label])
+            for name, built in ready.items()
+            if label in built.timed
+        }
         seconds = take_turns(
             calls, options.rounds, options.block_seconds, synchronizer(options.device)
         )

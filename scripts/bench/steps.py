@@ -28,6 +28,7 @@ from scripts.bench.kernels import kernels
 from scripts.bench.options import Options
 from scripts.bench.published import PUBLISHED, StepwiseTD3, own_name
 from scripts.bench.race import Contestant, Ready, Table, add_ratios, race
+from scripts.bench.threads import ALONE
 from snnrl.agents.updates.cuda_graphs import EAGER_STEPS
 from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.norm.batch import PooledBatchNorm
@@ -63,6 +64,8 @@ def contestants(algo: str, options: Options) -> list[Contestant]:
     """Return our backends, the published loop (TD3), the floor and Stable-Baselines3's agent."""
     shared = Shared(algo, options)
     found = [Contestant(kernel, partial(ours, kernel, shared)) for kernel in kernels(options)]
+    if options.threads > 1 and "native" in kernels(options):
+        found.append(Contestant(ALONE, partial(ours, "native", shared)))
     if options.device == "cuda" and algo != "ppo":
         found += [
             Contestant(f"{kernel}, not captured", partial(ours, kernel, shared, captured=False))

@@ -393,13 +393,14 @@ class SpikingAgent(SavedAgent):
         """Take one gradient step.
 
         :param loss: scalar
-        :param max_grad_norm: largest norm of the gradient of all weights of the policy; ``None``:
-            no limit
+        :param max_grad_norm: largest norm of the gradient of all weights of the optimiser;
+            ``None``: no limit
         """
         optimizer.zero_grad()
         loss.backward()
         if max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.policy.parameters(), max_grad_norm)
+            learning = [weight for group in optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(learning, max_grad_norm)
         optimizer.step()
         if self._surrogates:
             # Only those that this optimiser moved: another part may be between its two passes.

@@ -84,11 +84,17 @@ class ConfidenceUpdate(nn.Module):
     def _fuse(self, moving: Tensor, batch: Tensor, observation: Tensor, of: str) -> None:
         """Move one statistic, ``mean`` or ``var``, whose observation variance is R."""
         delta = batch - moving
-        smoothed = self.get_buffer(f"prior_{of}")
+        smoothed = self._statistic("prior", of)
         smoothed.lerp_(delta * delta, 1 - self.smoothing)
-        gain = self.get_buffer(f"gain_{of}")
+        gain = self._statistic("gain", of)
         gain.copy_(self._gain(smoothed, observation, of))
         moving.add_(gain * delta)
+
+    def _statistic(self, name: str, of: str) -> Tensor:
+        # Many times faster than get_buffer().
+        statistic = self._buffers[f"{name}_{of}"]
+        assert statistic is not None
+        return statistic
 
     def _gain(self, smoothed: Tensor, observation: Tensor, of: str) -> Tensor:
         """Return K of G and R."""
@@ -162,7 +168,7 @@ class KalmanUpdate(ConfidenceUpdate):
         self.started.fill_(True)
 
     def _gain(self, smoothed: Tensor, observation: Tensor, of: str) -> Tensor:
-        posterior = self.get_buffer(f"posterior_{of}")
+        posterior = self._statistic("posterior", of)
         noise = (
             (smoothed - observation - posterior).clamp(min=0)
             if self.process_noise is None
