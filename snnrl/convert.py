@@ -158,8 +158,8 @@ def _measured(
         from snnrl.seeds import child_seed
 
     check_environment(cfg)
-    use_threads(cfg, most=cores())
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
+    use_threads(cfg, agent.kernel, most=cores())
     unfinished = progress_of(arguments.folder, cfg)
     print(one_line(f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps{unfinished}"))
     recorded, played = (

@@ -116,8 +116,8 @@ def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
 
     check = check_data if classifies(cfg) else check_environment
     check(cfg)
-    use_threads(cfg, most=cores())
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
+    use_threads(cfg, agent.kernel, most=cores())
     unfinished = progress_of(arguments.folder, cfg)
     print(
         one_line(

@@ -36,6 +36,7 @@ from snnrl.experiment.checkpoint.manifest import newest_intact
 from snnrl.experiment.checkpoint.replay_segments import ARRAYS, replay_of
 from snnrl.experiment.checkpoint.save import Checkpoints, Position, load_checkpoint, run_id
 from snnrl.experiment.config.compose import compose_config
+from snnrl.experiment.config.validate import kernel_for
 from snnrl.experiment.reproduction import provenance
 from snnrl.experiment.threads import use_threads
 
@@ -63,7 +64,7 @@ def _measure(options: argparse.Namespace) -> int:
     cfg = compose_config([*(QUICK if options.quick else []), *options.settings])
     if cfg.algo.name == "ppo":
         raise UserError("algo=ppo: stores no transitions; expected another algorithm")
-    use_threads(cfg)
+    use_threads(cfg, kernel_for(cfg))
     with tempfile.TemporaryDirectory(dir=options.disk) as folder:
         found = measure(cfg, Path(folder), 100 if options.quick else STEPS)
     found = {"facts": facts(cfg), **found}

@@ -29,7 +29,7 @@ from snnrl.experiment.checkpoint.save import (
     load_checkpoint,
     save_model,
 )
-from snnrl.experiment.config.choices import classifies, rollout_size
+from snnrl.experiment.config.choices import classifies, rollout_size, spiking_parts
 from snnrl.experiment.config.plugins import check_unchanged
 from snnrl.experiment.config.validate import kernel_for, validate
 from snnrl.experiment.estimate import in_words, seconds_for
@@ -131,7 +131,7 @@ def _length(cfg: DictConfig) -> str:
 
 
 def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopRequest) -> None:
-    threads = use_threads(cfg)
+    threads = use_threads(cfg, kernel_for(cfg) if spiking_parts(cfg) else "naive")
     # Compiled code of earlier runs of a sweep counts against torch's limit.
     torch.compiler.reset()
     begun: SpikingAgent | None = None

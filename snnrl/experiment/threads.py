@@ -24,25 +24,24 @@ def threads_of_job(cfg: DictConfig) -> int:
     return int(cfg.threads or 1)
 
 
-def use_threads(cfg: DictConfig, most: int | None = None) -> int:
+def use_threads(cfg: DictConfig, kernel: str, most: int | None = None) -> int:
     """Set the number of CPU threads that a run uses; return it.
 
-    With ``kernel=native`` they share the work of the operators, and torch's own operators have one:
+    With the kernel ``native`` they share the work of the operators, and torch's own operators have one:
     results are the same bits for every number. With other kernels they are torch's, which may round
     differently for another number.
 
     ``threads=null`` is every core for ``native``, or ``OMP_NUM_THREADS`` where it is set, as it is
     for each run of a sweep that does several at a time. For other kernels it is one.
 
+    :param kernel: the one that computes the networks
     :param most: not to be exceeded
     """
     import torch
 
-    from snnrl.experiment.config.choices import spiking_parts
-    from snnrl.experiment.config.validate import kernel_for
     from snnrl.ops import native
 
-    shares = bool(spiking_parts(cfg)) and kernel_for(cfg) == "native"
+    shares = kernel == "native"
     number = int(cfg.threads or (_usual() if shares else 1))
     number = min(number, most or number)
     torch.set_num_threads(1 if shares else number)

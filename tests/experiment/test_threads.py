@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from snnrl.experiment import run, threads
+from snnrl.experiment.config.choices import spiking_parts
 from snnrl.experiment.config.compose import compose_config
 from snnrl.experiment.config.label import settings_hash
+from snnrl.experiment.config.validate import kernel_for
 from snnrl.experiment.reproduction.provenance import collect, differences
 from snnrl.ops import native
 from tests.experiment.helpers import (
@@ -129,7 +131,9 @@ def test_default(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if given is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", given)
-    number = threads.use_threads(compose_config(settings))
+    cfg = compose_config(settings)
+    kernel = kernel_for(cfg) if spiking_parts(cfg) else "naive"
+    number = threads.use_threads(cfg, kernel)
     assert (number, torch.get_num_threads()) == expected
 
 
