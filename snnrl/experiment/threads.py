@@ -27,9 +27,9 @@ def threads_of_job(cfg: DictConfig) -> int:
 def use_threads(cfg: DictConfig, kernel: str, most: int | None = None) -> int:
     """Set the number of CPU threads that a run uses; return it.
 
-    With the kernel ``native`` they share the work of the operators, and torch's own operators have one:
-    results are the same bits for every number. With other kernels they are torch's, which may round
-    differently for another number.
+    With the kernel ``native`` they share the work of the operators, and torch's own operators have
+    one: results are the same bits for every number. With other kernels they are torch's, which may
+    round differently for another number.
 
     ``threads=null`` is every core for ``native``, or ``OMP_NUM_THREADS`` where it is set, as it is
     for each run of a sweep that does several at a time. For other kernels it is one.
