@@ -14,7 +14,7 @@ from snnrl.experiment.config.compose import compose_config, hydra_settings
 from snnrl.experiment.config.overrides import check_overrides, expand, is_sweep
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.estimate import in_words, seconds_for
-from snnrl.experiment.sweep.launchers import cores
+from snnrl.experiment.threads import cores, threads_of_job
 
 TIMED = ("env", "experiment", "algo", "actor", "threads", "total_steps")
 
@@ -51,7 +51,7 @@ def estimate(words: list[str]) -> tuple[int, float, int]:
             cfg = compose_config(job)
             validate(cfg)
             seconds[kind] = seconds_for(cfg, cfg.total_steps)
-            threads = max(threads, cfg.threads)
+            threads = max(threads, threads_of_job(cfg))
         total += seconds[kind]
     return len(jobs), total, threads
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import stable_baselines3
-import torch
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -35,6 +34,7 @@ from snnrl.experiment.config.overrides import check_overrides
 from snnrl.experiment.config.validate import validate
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.reproduction.provenance import collect
+from snnrl.experiment.threads import use_threads
 from snnrl.run_format.config import write_config
 from snnrl.run_format.done import write_done
 from snnrl.run_format.evaluations import COLUMNS
@@ -151,11 +151,11 @@ def train(cfg: DictConfig, overrides: list[str]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / EVALUATIONS).unlink(missing_ok=True)
-    torch.set_num_threads(cfg.threads or 1)
+    threads = use_threads(cfg, "naive")
     settings = OmegaConf.to_container(cfg, resolve=True)
     settings["actor"]["name"] = "stock"  # type: ignore[index,call-overload]
     write_config(folder, OmegaConf.to_yaml(OmegaConf.create(settings)))
-    facts = {**collect("naive", cfg.threads, cfg.seed), "overrides": overrides}
+    facts = {**collect("naive", threads, cfg.seed), "overrides": overrides}
     write_provenance(folder, [facts])
     agent = build(cfg, build_training_env(cfg))
     # The evaluator calls this method, with which agents of snnrl normalise observations.

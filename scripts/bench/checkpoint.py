@@ -64,10 +64,10 @@ def _measure(options: argparse.Namespace) -> int:
     cfg = compose_config([*(QUICK if options.quick else []), *options.settings])
     if cfg.algo.name == "ppo":
         raise UserError("algo=ppo: stores no transitions; expected another algorithm")
-    use_threads(cfg, kernel_for(cfg))
+    threads = use_threads(cfg, kernel_for(cfg))
     with tempfile.TemporaryDirectory(dir=options.disk) as folder:
         found = measure(cfg, Path(folder), 100 if options.quick else STEPS)
-    found = {"facts": facts(cfg), **found}
+    found = {"facts": facts(cfg, threads), **found}
     text = markdown(found)
     print(text)
     print(f"written to {write(found, text, options.out)}")
@@ -170,9 +170,9 @@ def timed(call: Callable[[], object]) -> float:
     return perf_counter() - began
 
 
-def facts(cfg: DictConfig) -> dict[str, Any]:
+def facts(cfg: DictConfig, threads: int) -> dict[str, Any]:
     """Return machine, versions, source and command."""
-    found = provenance.collect(cfg.kernel.name, cfg.threads, cfg.seed)
+    found = provenance.collect(cfg.kernel.name, threads, cfg.seed)
     git = found.pop("git")
     return {
         **found,

@@ -11,12 +11,22 @@ from omegaconf import DictConfig
 
 from snnrl.errors import UserError
 
+MOST = 8
+"""Threads of the default: a minibatch has work for no more."""
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""What a container may use: microseconds of CPU in a period of so many."""
+
 
 def cores() -> int:
     """Return the number of CPU cores available to this process."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    known = hasattr(os, "sched_getaffinity")
+    found = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    try:
+        used, period = QUOTA.read_text().split()
+        return found if used == "max" else max(1, min(found, round(int(used) / int(period))))
+    except (OSError, ValueError):
+        return found
 
 
 def threads_of_job(cfg: DictConfig) -> int:
@@ -31,8 +41,9 @@ def use_threads(cfg: DictConfig, kernel: str, most: int | None = None) -> int:
     one: results are the same bits for every number. With other kernels they are torch's, which may
     round differently for another number.
 
-    ``threads=null`` is every core for ``native``, or ``OMP_NUM_THREADS`` where it is set, as it is
-    for each run of a sweep that does several at a time. For other kernels it is one.
+    ``threads=null`` is every core for ``native``, but at most :data:`MOST`, or ``OMP_NUM_THREADS``
+    where it is set, as it is for each run of a sweep that does several at a time. For other kernels
+    it is one.
 
     :param kernel: the one that computes the networks
     :param most: not to be exceeded
@@ -65,5 +76,7 @@ def check_resumed(facts: Mapping[str, Any], kernel: str, threads: int, folder: P
 
 
 def _usual() -> int:
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return min(int(given), cores()) if given.isdecimal() and int(given) else cores()
+    # OpenMP's own form: a number for each level of nesting.
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    wanted = int(given) if given.isdecimal() and int(given) else MOST
+    return min(wanted, cores())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from torch import Tensor, nn
 
@@ -15,57 +13,55 @@ class Perceptron(nn.Sequential):
     """Linear maps, with or without a ReLU behind each: ``nn.Sequential`` with other passes.
 
     On a CPU, in float32, all of them are one native operator, with the bits that torch computes, on
-    the threads of :func:`snnrl.ops.native.use_threads`. Elsewhere, and where a module below has
-    hooks, they are called one by one.
+    the threads of :func:`snnrl.ops.native.use_threads`; it has no second derivatives. Elsewhere,
+    under autocast or compilation, and where there are other modules or hooks, modules are called
+    one by one.
     """
 
     _structure: Structure | None = None
-
-    @classmethod
-    def of(cls, stack: nn.Module) -> Self | None:
-        """Return the same modules as a perceptron; ``None`` if they are others."""
-        if type(stack) is not nn.Sequential or not len(stack):
-            return None
-        modules = list(stack)
-        for i, module in enumerate(modules):
-            follows_map = i > 0 and type(modules[i - 1]) is nn.Linear
-            if type(module) is not nn.Linear and not (type(module) is nn.ReLU and follows_map):
-                return None
-        return cls(*modules)
+    _maps: list[tuple[nn.Linear, bool]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``[B, N]`` of ``x[B, K]``."""
-        if self._structure is None or not self._structure.is_current():
-            self._structure = Structure(self)
-            self._maps = self._find_maps()
-        plain = self._structure.is_plain() and x.dim() == 2
-        if not plain or x.device.type != "cpu" or x.dtype != torch.float32:
+        if torch.compiler.is_compiling() or not self._is_fused(x):
             outputs: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return outputs
+        assert self._maps is not None
         maps = [native.Map(linear.weight, linear.bias, relu) for linear, relu in self._maps]
         return native.perceptron(x, maps)
 
-    def _find_maps(self) -> list[tuple[nn.Linear, bool]]:
-        modules = list(self)
-        behind = [*modules[1:], None]
-        return [
-            (module, isinstance(following, nn.ReLU))
-            for module, following in zip(modules, behind, strict=True)
-            if isinstance(module, nn.Linear)
-        ]
+    def _is_fused(self, x: Tensor) -> bool:
+        if self._structure is None or not self._structure.is_current():
+            self._structure = Structure(self)
+            self._maps = maps_of(self)
+        if self._maps is None or not self._structure.is_plain():
+            return False
+        # Not of a class of its own, such as a tensor without values.
+        usual = type(x) is Tensor and x.dim() == 2 and x.device.type == "cpu"
+        fits = x.shape[-1:] == (self._maps[0][0].in_features,)
+        precise = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return usual and fits and precise
+
+
+def maps_of(stack: nn.Sequential) -> list[tuple[nn.Linear, bool]] | None:
+    """Return the linear maps, and whether a ReLU follows each; ``None``: there are other modules,
+    or widths that do not fit."""
+    maps: list[tuple[nn.Linear, bool]] = []
+    for module in stack:
+        if type(module) is nn.Linear:
+            if maps and maps[-1][0].out_features != module.in_features:
+                return None
+            maps.append((module, False))
+        elif type(module) is nn.ReLU and maps and not maps[-1][1]:
+            maps[-1] = (maps[-1][0], True)
+        else:
+            return None
+    return maps or None
 
 
 def fuse_perceptrons(network: nn.Module) -> None:
-    """Let each stack of linear maps and ReLUs below a network be one :class:`Perceptron`."""
-    fused: dict[nn.Module, nn.Module] = {}
-    for module in list(network.modules()):
-        if (perceptron := Perceptron.of(module)) is not None:
-            fused[module] = perceptron
-    for parent in list(network.modules()):
-        for name, child in parent.named_children():
-            if child in fused:
-                setattr(parent, name, fused[child])
-        # Stable-Baselines3's critics keep theirs in a list, too.
-        for value in vars(parent).values():
-            if isinstance(value, list):
-                value[:] = [fused.get(x, x) if isinstance(x, nn.Module) else x for x in value]
+    """Let each stack of linear maps and ReLUs below a network be a :class:`Perceptron`."""
+    for module in network.modules():
+        if type(module) is nn.Sequential and maps_of(module) is not None:
+            # In its place: its names, hooks and owners stay what they are.
+            module.__class__ = Perceptron

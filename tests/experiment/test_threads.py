@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,8 @@ def test_another_kernel_goes_on_with_its_own(
         (["kernel=native"], "3", (3, 1)),
         (["kernel=native"], "64", (8, 1)),
         (["kernel=native"], "many", (8, 1)),
+        (["kernel=native"], "0", (8, 1)),
+        (["kernel=native"], "4,2", (4, 1)),
         (["kernel=native", "threads=2"], "3", (2, 1)),
         (["kernel=naive"], None, (1, 1)),
         (["kernel=naive", "threads=2"], None, (2, 2)),
@@ -164,3 +167,23 @@ def test_reproducing_does_not_count_it() -> None:
     assert not list(differences(native_then, {**native_then, "threads": 1}))
     (found,) = differences(naive_then, {**naive_then, "threads": 1})
     assert found.what == "threads"
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000", 8), ("200000 100000", 2), ("1600000 100000", 8), ("5000 100000", 1), ("", 8)],
+)
+def test_what_a_container_may_use_counts(
+    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+    assert threads.cores() == 8
+    (tmp_path / "cpu.max").write_text(quota)
+    assert threads.cores() == expected
+
+
+def test_a_large_machine_has_no_more_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 64)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert threads.use_threads(compose_config([]), "native") == threads.MOST

@@ -1,6 +1,7 @@
 """Ordinary networks as one native operator: torch's own bits, hooks included."""
 
 import copy
+from collections import OrderedDict
 from itertools import pairwise
 from typing import Any
 
@@ -21,10 +22,11 @@ def stack(*sizes: int, last: bool = False, bias: bool = True) -> nn.Sequential:
     return nn.Sequential(*(modules if last else modules[:-1]))
 
 
-def fused(network: nn.Sequential) -> Perceptron:
-    perceptron = Perceptron.of(network)
-    assert perceptron is not None
-    return perceptron
+def fused(network: nn.Sequential) -> nn.Sequential:
+    network = copy.deepcopy(network)
+    fuse_perceptrons(network)
+    assert type(network) is Perceptron
+    return network
 
 
 def gradients(network: nn.Module, x: Tensor, by: Tensor) -> list[Tensor | None]:
@@ -43,7 +45,7 @@ def gradients(network: nn.Module, x: Tensor, by: Tensor) -> list[Tensor | None]:
 def test_computes_what_torch_does(network: nn.Sequential, batch: int) -> None:
     last = [module for module in network if isinstance(module, nn.Linear)][-1]
     x, by = torch.randn(batch, network[0].in_features), torch.randn(batch, last.out_features)  # type: ignore[arg-type]
-    expected, found = gradients(copy.deepcopy(network), x, by), gradients(fused(network), x, by)
+    expected, found = gradients(network, x, by), gradients(fused(network), x, by)
     for before, after in zip(expected, found, strict=True):
         torch.testing.assert_close(after, before, rtol=0, atol=0)
 
@@ -76,11 +78,96 @@ def test_hooks_are_called() -> None:
     assert called == [1]
 
 
-def test_replaced_modules_are_used() -> None:
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("arranged", ["transposed", "expanded", "whole"])
+def test_gradients_in_any_order_of_memory(arranged: str, last: bool) -> None:
+    network, x = stack(5, 4, 3, last=last), torch.randn(6, 5)
+    by = {
+        "transposed": torch.randn(3, 6).t(),
+        "expanded": torch.randn(1, 3).expand(6, 3),
+        "whole": torch.randn(6, 3),
+    }[arranged]
+    before = by.clone()
+    expected, found = gradients(network, x, by), gradients(fused(network), x, by)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=0)
+    assert torch.equal(by, before)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def put_last(network: nn.Sequential, module: nn.Module) -> None:
+    network.append(module)
+
+
+def put_first(network: nn.Sequential, module: nn.Module) -> None:
+    network[0] = module
+
+
+def put_between(network: nn.Sequential, module: nn.Module) -> None:
+    network[1] = module
+
+
+@pytest.mark.parametrize(
+    ("put", "module"),
+    [
+        (put_last, nn.Tanh()),
+        (put_last, nn.Linear(1, 4)),
+        (put_first, nn.Linear(2, 3)),
+        (put_first, Doubled(2, 3)),
+        (put_between, nn.Tanh()),
+        (put_between, nn.Identity()),
+    ],
+)
+def test_modules_put_in_later_are_called(put: Any, module: nn.Module) -> None:
+    network, x = stack(2, 3, 1), torch.randn(4, 2)
+    other = fused(network)
+    other(x)
+    for each in (network, other):
+        put(each, module)
+    assert torch.equal(other(x), network(x))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_widths_that_do_not_fit(width: int) -> None:
+    """torch says so; and where a map is replaced by one of another width."""
     network = fused(stack(2, 3, 1))
-    network(torch.ones(1, 2))
-    network[2] = nn.Linear(3, 4)
-    assert network(torch.ones(1, 2)).shape == (1, 4)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        network(torch.randn(300, width))
+    network[0] = nn.Linear(2, 4)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        network(torch.randn(300, 2))
+
+
+def test_outputs_may_be_changed() -> None:
+    network, other = stack(2, 3, 1), fused(stack(2, 3, 1))
+    x = torch.randn(4, 2)
+    for each in (network, other):
+        each(x).mul_(2).sum().backward()
+    assert torch.equal(other[0].weight.grad, network[0].weight.grad)  # type: ignore[union-attr]
+
+
+def test_autocast_is_torchs() -> None:
+    network = stack(2, 3, 1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert fused(network)(torch.randn(4, 2)).dtype == torch.bfloat16
+
+
+def test_nothing_else_of_a_stack_changes() -> None:
+    named = nn.Sequential(OrderedDict(map=nn.Linear(2, 3), active=nn.ReLU()))
+    parent = nn.ModuleDict({"one": named, "two": named})
+    called: list[int] = []
+    named.register_forward_hook(lambda *_: called.append(1))
+    named.eval()
+    names = list(parent.state_dict())
+    fuse_perceptrons(parent)
+    assert parent["one"] is parent["two"] is named and type(named) is Perceptron
+    assert list(parent.state_dict()) == names and not named.training
+    named(torch.randn(1, 2))
+    assert called == [1]
 
 
 @pytest.mark.parametrize(

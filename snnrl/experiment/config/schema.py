@@ -318,8 +318,8 @@ class RunConfig:
     device: str = option("auto, cpu, cuda or cuda:N")
     # Beyond it the system may refuse to start threads, and torch's library aborts the process.
     threads: int | None = option(
-        "CPU threads, null: every core for kernel=native, one for others and in sweeps with "
-        "several runs at a time",
+        "CPU threads, null: every core (at most 8) for kernel=native, one for others and in "
+        "sweeps with several runs at a time",
         minimum=1,
         maximum=1024,
     )

@@ -121,9 +121,15 @@ class SweepLauncher(Launcher):
     def at_once(self, jobs: list[Job]) -> int:
         """Return how many runs this machine executes in parallel: ``n_jobs``, or as many as its
         cores allow."""
-        # More threads than runs would only wait.
-        carried = max(1, cores() // max(job.threads for job in jobs))
-        return min(self.options["n_jobs"] or carried, len(jobs))
+        threads = max(job.threads for job in jobs)
+        carried = max(1, cores() // threads)
+        at_once = min(self.options["n_jobs"] or carried, len(jobs))
+        if at_once * threads > max(cores(), threads):
+            _say(
+                f"n_jobs={at_once}, threads={threads}: there are {cores()} cores, which carry "
+                f"{carried} at a time; more only wait"
+            )
+        return at_once
 
 
 class JoblibLauncher(SweepLauncher):

@@ -266,10 +266,13 @@ class Map(NamedTuple):
 
 
 def perceptron(x: Tensor, maps: Sequence[Map]) -> list[Tensor]:
-    """Return the values behind each map, ``[B, N]``, of ``x[B, K]``."""
+    """Return the values behind each map, ``[B, N]``, of ``x[B, K]``.
+
+    :raises ValueError: widths that do not fit
+    """
     batch = len(x)
     values = [x.new_empty(batch, len(each.weight)) for each in maps]
-    described, _held = _maps(maps, values)
+    described, _held = _maps(x.shape[1], maps, values)
     _call("snn_perceptron", c_int64(batch), pointer(x), len(maps), described)
     return values
 
@@ -277,7 +280,7 @@ def perceptron(x: Tensor, maps: Sequence[Map]) -> list[Tensor]:
 def perceptron_backward(
     x: Tensor,
     maps: Sequence[Map],
-    values: Sequence[Tensor],
+    values: Sequence[Tensor | None],
     gradient: Tensor,
     *,
     of_input: bool,
@@ -286,39 +289,44 @@ def perceptron_backward(
     """Return the gradients of x, of each weight, and of what each map adds up (whose sum over the
     batch is that of its bias), from that of the last values ``[B, N]``.
 
+    :param values: those of :func:`perceptron`; the last may be ``None`` where no ReLU is last
     :param of_input, of_weights: which of them are wanted
     """
     batch = len(x)
-    # The operator writes into it where a ReLU is last.
-    last = gradient.clone() if maps[-1].rectifies else ready(gradient, *gradient.shape)
-    inner = [torch.empty_like(value) for value in values[:-1]]
+    last = ready(gradient, batch, len(maps[-1].weight))
+    if maps[-1].rectifies and last.data_ptr() == gradient.data_ptr():
+        # The operator writes into it.
+        last = last.clone()
+    inner = [x.new_empty(batch, len(each.weight)) for each in maps[:-1]]
     dx = torch.empty_like(x) if of_input else None
     dweights = [
         torch.empty_like(each.weight) if wanted else None
         for each, wanted in zip(maps, of_weights, strict=True)
     ]
-    described, _held = _maps(maps, values, [*inner, last], dweights)
+    described, _held = _maps(x.shape[1], maps, values, [*inner, last], dweights)
     _call("snn_perceptron_back", c_int64(batch), pointer(x), len(maps), described, pointer(dx))
     return dx, dweights, [*inner, last]
 
 
 def _maps(
+    inputs: int,
     maps: Sequence[Map],
-    values: Sequence[Tensor],
+    values: Sequence[Tensor | None],
     gradients: Sequence[Tensor] = (),
     dweights: Sequence[Tensor | None] = (),
 ) -> tuple[Any, list[Any]]:
     """Return the maps as C++ reads them, and what must live as long."""
     described, held = (MapPointers * len(maps))(), list[Any]()
     for i, (to, each) in enumerate(zip(described, maps, strict=True)):
-        outputs, inputs = each.weight.shape
+        outputs = len(each.weight)
         weight = ready(each.weight, outputs, inputs)
         bias = None if each.bias is None else ready(each.bias, outputs)
         to.inputs, to.outputs, to.rectifies = inputs, outputs, each.rectifies
-        to.weight, to.bias, to.values = weight.data_ptr(), pointer(bias), values[i].data_ptr()
+        to.weight, to.bias, to.values = weight.data_ptr(), pointer(bias), pointer(values[i])
         if gradients:
             to.g, to.dweight = gradients[i].data_ptr(), pointer(dweights[i])
         held += [weight, bias]
+        inputs = outputs
     return described, held
 
 

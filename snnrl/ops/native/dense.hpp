@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -17,6 +18,10 @@ typedef void (*Sgemm)(const char* transposes_a, const char* transposes_b, const 
                       const int* ldc);
 Sgemm sgemm = nullptr;
 
+// Sets how many threads BLAS has for the calling thread; returns the number before. BLAS cuts a
+// product by it, so that another number may round differently.
+int (*set_blas_threads)(int) = nullptr;
+
 // Rows of a block: enough for BLAS to be quick, and as many blocks as threads may be.
 inline int64_t rows_of_block(int64_t rows) {
   constexpr int64_t FEWEST = 128, BLOCKS = 8;
@@ -27,7 +32,10 @@ inline int64_t rows_of_block(int64_t rows) {
 inline void multiply(char a_is, char b_is, int m, int n, int k, const float* a, int lda,
                      const float* b, int ldb, float beta, float* c, int ldc) {
   const float alpha = 1;
+  lda = std::max(lda, 1), ldb = std::max(ldb, 1), ldc = std::max(ldc, 1);
+  const int before = set_blas_threads ? set_blas_threads(1) : 0;
   sgemm(&a_is, &b_is, &m, &n, &k, &alpha, a, &lda, b, &ldb, &beta, c, &ldc);
+  if (set_blas_threads) set_blas_threads(before);
 }
 
 // y [R, N] = x [R, K] weight [N, K]^T + bias

@@ -15,7 +15,7 @@
 namespace {
 
 constexpr int COLUMNS = 32;  // outputs in one block of a product with events
-constexpr int ROWS = 128;    // rows in one block of a gradient of weights
+constexpr int ROWS = 128;    // rows in one block
 
 // Where the rows of a matrix of spikes [R, K] are not zero: counts[r] indices from starts[r] on. There
 // is room for R * (K + PADDING) indices.

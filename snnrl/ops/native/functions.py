@@ -219,8 +219,10 @@ class PerceptronFunction(torch.autograd.Function):
         maps = _maps(rectifies, parameters)
         values = calls.perceptron(x, maps)
         ctx.rectifies, ctx.count = rectifies, len(parameters)
-        ctx.save_for_backward(x, *parameters, *values)
-        return values[-1]
+        *inner, last = values
+        # Without a ReLU the gradient does not need the output, which the user may then change.
+        ctx.save_for_backward(x, *parameters, *inner, last if rectifies[-1] else None)
+        return last
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

@@ -23,6 +23,8 @@ STEPS = [OPERATORS / neuron / "step.hpp" for neuron in FUSED_NEURONS]
 
 SURROGATES = OPERATORS / "surrogate" / "derivative.hpp"
 
+SET_BLAS_THREADS = ("MKL_Set_Num_Threads_Local", "openblas_set_num_threads_local")
+
 # Contracted multiply-adds would round differently from the naive operators.
 FLAGS = (
     "-std=c++20",
@@ -88,25 +90,30 @@ def library() -> ctypes.CDLL:
         raise UserError(
             f"kernel=native: {built} cannot be loaded ({problem}); remove it, or use kernel=naive"
         ) from problem
-    operators.snn_use_blas(_sgemm())
+    operators.snn_use_blas(*_blas())
     operators.snn_use_threads(torch.get_num_threads())
     return operators
 
 
-def _sgemm() -> ctypes.c_void_p:
-    """Return the address of torch's product of matrices.
+def _blas() -> tuple[ctypes.c_void_p, ctypes.c_void_p | None]:
+    """Return the addresses of torch's product of matrices, and of what sets the threads that BLAS
+    has for the calling thread; ``None``: it has none of its own.
 
-    :raises UserError: this build of torch has none
+    :raises UserError: this build of torch has no product
     """
     try:
         # Symbols are looked for in the libraries that this one needs, too.
-        function = ctypes.CDLL(torch._C.__file__).sgemm_
+        found = ctypes.CDLL(torch._C.__file__)
+        product = found.sgemm_
     except (AttributeError, OSError) as problem:
         raise UserError(
             f"kernel=native: torch {torch.__version__} has no BLAS that can be found ({problem}); "
             "expected a build of torch with MKL or OpenBLAS, or kernel=naive"
         ) from problem
-    return ctypes.cast(function, ctypes.c_void_p)
+    setters = (getattr(found, name, None) for name in SET_BLAS_THREADS)
+    setter = next((each for each in setters if each is not None), None)
+    address = None if setter is None else ctypes.cast(setter, ctypes.c_void_p)
+    return ctypes.cast(product, ctypes.c_void_p), address
 
 
 def _fingerprint(path: str) -> str:

@@ -1,4 +1,5 @@
-// Normalisation per feature, or per feature and time step, and neurons in one pass over a block of features, forward and backward.
+// Normalisation per feature, or per feature and time step, and neurons in one pass over each sample,
+// forward and backward.
 
 #pragma once
 

@@ -42,7 +42,10 @@ extern "C" {
 
 void snn_use_threads(int number) { threads = number; }
 
-void snn_use_blas(Sgemm function) { sgemm = function; }
+void snn_use_blas(Sgemm product, int (*set_threads)(int)) {
+  sgemm = product;
+  set_blas_threads = set_threads;
+}
 
 // y [R, K] = g [R, N] weight [N, K]
 int snn_product(int64_t R, int K, int N, const float* g, const float* weight, float* y) {

@@ -54,7 +54,7 @@ class Helpers {
       places = wanted;
       announced.fetch_add(1, std::memory_order_release);
     }
-    begun.notify_all();
+    for (int i = 0; i < wanted; ++i) begun.notify_one();
     job.take();
     {
       std::lock_guard<std::mutex> hold(mutex);

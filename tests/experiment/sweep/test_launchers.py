@@ -100,7 +100,15 @@ def job(sweep: Sweep, number: int = 0, threads: int = 1) -> Job:
 
 @pytest.mark.parametrize(
     ("cores", "threads", "n_jobs", "expected"),
-    [(8, 1, None, 8), (8, 3, None, 2), (2, 4, None, 1), (8, 1, 3, 3)],
+    [
+        (8, 1, None, 8),
+        (8, 3, None, 2),
+        (2, 4, None, 1),
+        (8, 1, 3, 3),
+        (2, 1, 4, 4),
+        (8, 4, 8, 8),
+        (8, 4, 2, 2),
+    ],
 )
 def test_as_many_runs_at_a_time_as_the_cores_carry(
     cores: int,
@@ -109,10 +117,13 @@ def test_as_many_runs_at_a_time_as_the_cores_carry(
     expected: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(launchers, "cores", lambda: cores)
     jobs = [job(Sweep(tmp_path), number, threads) for number in range(9)]
     assert JoblibLauncher(n_jobs=n_jobs).at_once(jobs) == expected
+    crowded = expected > 1 and expected * threads > cores
+    assert ("more only wait" in capsys.readouterr().out) == crowded
 
 
 @pytest.mark.slow

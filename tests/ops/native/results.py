@@ -74,4 +74,12 @@ def dense_results() -> list[Tensor]:
         assert dx is not None
         found += [*values, dx, *(d for d in dweights if d is not None), *gradients]
         found.append(calls.product(normal(5, batch, 60), normal(60, 170)))
+    # Shapes that BLAS cuts differently for four threads.
+    x, gradient = normal(256, 23), normal(256, 256)
+    maps = [calls.Map(normal(256, 23), normal(256), False)]
+    dx, dweights, _ = calls.perceptron_backward(
+        x, maps, [None], gradient, of_input=True, of_weights=[True]
+    )
+    assert dx is not None and dweights[0] is not None
+    found += [*calls.perceptron(x, maps), dx, dweights[0]]
     return found

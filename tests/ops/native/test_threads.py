@@ -1,6 +1,8 @@
 """Threads share an operator's work, and its results stay the same bits."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,10 +42,14 @@ def test_any_number_computes_the_same_bits(threads: int) -> None:
     assert all(map(same, before, after))
 
 
+def all_results() -> list[Tensor]:
+    return [*results("lif"), *dense_results()]
+
+
 def test_callers_beside_each_other_get_their_own_results() -> None:
-    expected, found = results("lif"), list[list[Tensor]]()
+    expected, found = all_results(), list[list[Tensor]]()
     native.use_threads(3)
-    callers = [threading.Thread(target=lambda: found.append(results("lif"))) for _ in range(4)]
+    callers = [threading.Thread(target=lambda: found.append(all_results())) for _ in range(4)]
     for caller in callers:
         caller.start()
     for caller in callers:
@@ -53,18 +59,45 @@ def test_callers_beside_each_other_get_their_own_results() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_has_threads_of_its_own() -> None:
-    expected = results("lif")
+    expected = all_results()
     native.use_threads(3)
-    results("lif")
+    all_results()
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            code = 0 if same(expected, results("lif")) and tasks() == 3 else 2
+            code = 0 if same(expected, all_results()) and tasks() == 3 else 2
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert same(expected, results("lif"))
+    assert same(expected, all_results())
+
+
+WITHOUT_A_WORD_FROM_OUTSIDE = """
+import sys
+from tests.ops.native.results import dense_results
+from tests.ops.native.test_threads import same, tasks
+from snnrl.ops import native
+import torch
+torch.set_num_threads(1)
+native.use_threads(1)
+expected, before = dense_results(), tasks()
+native.use_threads(2)
+assert all(same(expected, dense_results()) for _ in range(5)), "other bits"
+assert tasks() <= before + 1, f"{tasks()} threads, {before} before"
+"""
+
+
+def test_blas_has_one_thread_on_each_of_them() -> None:
+    """Whatever it would have by itself: it cuts products by that number."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_WORD_FROM_OUTSIDE],
+        env={**os.environ, "OMP_NUM_THREADS": "4", "MKL_DYNAMIC": "FALSE"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def tasks() -> int:
@@ -74,11 +107,11 @@ def tasks() -> int:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts in /proc")
 def test_threads_are_kept_and_not_made_again() -> None:
     native.use_threads(4)
-    results("lif")
+    all_results()
     before, open_files = tasks(), len(os.listdir("/proc/self/fd"))
     for number in (4, 2, 3, 1, 4) * 3:
         native.use_threads(number)
-        results("lif")
+        all_results()
     assert (tasks(), len(os.listdir("/proc/self/fd"))) == (before, open_files)
 
 
