@@ -18,15 +18,15 @@ from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.native import calls
 from snnrl.ops.native.arguments import InferenceLayer as InferenceLayer
 from snnrl.ops.native.arguments import with_numbers
-from snnrl.ops.native.calls import Map as Map
 from snnrl.ops.native.calls import use_threads as use_threads
+from snnrl.ops.native.dense import Map as Map
+from snnrl.ops.native.dense import perceptron as perceptron
 from snnrl.ops.native.functions import (
     EncodedLinearFunction,
     FireCountsFunction,
     FireLinearFunction,
     NeuronFunction,
     NormalisedNeuronFunction,
-    PerceptronFunction,
     SpikeLinearFunction,
 )
 
@@ -141,21 +141,6 @@ def encoded_linear(
     """
     currents: Tensor = EncodedLinearFunction.apply(drive, weight, bias, time_steps, threshold)  # type: ignore[no-untyped-call]
     return currents
-
-
-def perceptron(x: Tensor, maps: Sequence[Map]) -> Tensor:
-    """Return the outputs ``[B, N]`` of linear maps and ReLUs, of ``x[B, K]``.
-
-    Their products are the BLAS's that torch uses, by blocks of rows: the same bits, on several
-    threads.
-
-    :param maps: at least one
-    :raises UserError: not float32 on a CPU
-    """
-    parameters = [parameter for each in maps for parameter in (each.weight, each.bias)]
-    rectifies = tuple(each.rectifies for each in maps)
-    values: Tensor = PerceptronFunction.apply(x, rectifies, *parameters)  # type: ignore[no-untyped-call]
-    return values
 
 
 def counts(spikes: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import byref, c_float, c_int, c_int64
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from snnrl.ops.native.arguments import (
     Events,
     InferenceLayer,
     LayerPointers,
-    MapPointers,
     described,
     normalisation,
     pointer,
@@ -30,7 +29,7 @@ from snnrl.ops.native.library import library
 COLUMNS = 32  # As in operators.cpp.
 
 
-def _call(name: str, *arguments: Any) -> None:
+def call(name: str, *arguments: Any) -> None:
     """Call an operator.
 
     :raises MemoryError: there is no room for what the operator needs for itself
@@ -75,7 +74,7 @@ def neuron_forward(x: Tensor, dynamics: Dynamics, counts: Tensor | None = None) 
     """
     x = ready(x, *x.shape)
     spikes = torch.empty_like(x)
-    _call(
+    call(
         "snn_neuron_forward",
         byref(described(dynamics)),
         len(x),
@@ -91,7 +90,7 @@ def neuron_backward(x: Tensor, gradient: Tensor, dynamics: Dynamics) -> Tensor:
     """Gradient of the currents from that of the spikes, ``[T, B, ...]``."""
     gradient, stride = _over_time(gradient, x)
     dx = torch.empty_like(x)
-    _call(
+    call(
         "snn_neuron_backward",
         byref(described(dynamics)),
         len(x),
@@ -128,7 +127,7 @@ def normalised_forward(
     norm, (mean, var, *_held) = normalisation(
         mean, var, layer.gamma, layer.beta, layer.eps, (steps, features)
     )
-    _call(
+    call(
         "snn_normalised_forward",
         byref(described(layer.dynamics)),
         steps,
@@ -161,7 +160,7 @@ def normalised_backward(
         *layer.statistics, layer.gamma, layer.beta, layer.eps, (steps, features)
     )
     dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
-    _call(
+    call(
         "snn_normalised_backward",
         byref(described(layer.dynamics)),
         steps,
@@ -183,7 +182,7 @@ def normalised_backward(
 def encode(drive: Tensor, time_steps: int, threshold: float, events: Events) -> None:
     """Return the events of a drive's ``[B, M]`` spikes, of the rows ``[T * B, M]``."""
     drive = ready(drive, len(drive), drive.shape[-1])
-    _call(
+    call(
         "snn_encode",
         time_steps,
         c_int64(len(drive)),
@@ -199,7 +198,7 @@ def find_events(spikes: Tensor) -> Events:
     rows, inputs = spikes.shape
     spikes = ready(spikes, rows, inputs)
     events = Events.room_for(rows, inputs)
-    _call("snn_events", c_int64(rows), inputs, pointer(spikes), byref(events.pointers()))
+    call("snn_events", c_int64(rows), inputs, pointer(spikes), byref(events.pointers()))
     return events
 
 
@@ -211,7 +210,7 @@ def event_product(events: Events, weight: Tensor, bias: Tensor | None) -> Tensor
     y = weight.new_empty(rows, len(weight))
     blocks = -(-len(weight) // COLUMNS)
     scratch = weight.new_empty(inputs * blocks * COLUMNS)
-    _call(
+    call(
         "snn_event_product",
         c_int64(rows),
         inputs,
@@ -230,7 +229,7 @@ def event_gradient(events: Events, gradient: Tensor) -> Tensor:
     rows, inputs = len(events.counts), events.inputs
     gradient = ready(gradient, rows, gradient.shape[-1])
     dweight = gradient.new_empty(gradient.shape[1], inputs)
-    _call(
+    call(
         "snn_event_gradient",
         c_int64(rows),
         inputs,
@@ -240,94 +239,6 @@ def event_gradient(events: Events, gradient: Tensor) -> Tensor:
         pointer(dweight),
     )
     return dweight
-
-
-def product(gradient: Tensor, weight: Tensor) -> Tensor:
-    """Return ``gradient @ weight`` of ``[..., N]`` and ``[N, K]``: ``[..., K]``."""
-    outputs, inputs = weight.shape
-    weight, gradient = ready(weight, outputs, inputs), ready(gradient, *gradient.shape)
-    y = gradient.new_empty(*gradient.shape[:-1], inputs)
-    rows = gradient.numel() // max(outputs, 1)
-    found = (pointer(gradient), pointer(weight), pointer(y))
-    _call("snn_product", c_int64(rows), inputs, outputs, *found)
-    return y
-
-
-class Map(NamedTuple):
-    """A linear map of a perceptron.
-
-    :param weight, bias: ``[N, K]`` and ``[N]``
-    :param rectifies: whether a ReLU follows
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    rectifies: bool
-
-
-def perceptron(x: Tensor, maps: Sequence[Map]) -> list[Tensor]:
-    """Return the values behind each map, ``[B, N]``, of ``x[B, K]``.
-
-    :raises ValueError: widths that do not fit
-    """
-    batch = len(x)
-    values = [x.new_empty(batch, len(each.weight)) for each in maps]
-    described, _held = _maps(x.shape[1], maps, values)
-    _call("snn_perceptron", c_int64(batch), pointer(x), len(maps), described)
-    return values
-
-
-def perceptron_backward(
-    x: Tensor,
-    maps: Sequence[Map],
-    values: Sequence[Tensor | None],
-    gradient: Tensor,
-    *,
-    of_input: bool,
-    of_weights: Sequence[bool],
-) -> tuple[Tensor | None, list[Tensor | None], list[Tensor]]:
-    """Return the gradients of x, of each weight, and of what each map adds up (whose sum over the
-    batch is that of its bias), from that of the last values ``[B, N]``.
-
-    :param values: those of :func:`perceptron`; the last may be ``None`` where no ReLU is last
-    :param of_input, of_weights: which of them are wanted
-    """
-    batch = len(x)
-    last = ready(gradient, batch, len(maps[-1].weight))
-    if maps[-1].rectifies and last.data_ptr() == gradient.data_ptr():
-        # The operator writes into it.
-        last = last.clone()
-    inner = [x.new_empty(batch, len(each.weight)) for each in maps[:-1]]
-    dx = torch.empty_like(x) if of_input else None
-    dweights = [
-        torch.empty_like(each.weight) if wanted else None
-        for each, wanted in zip(maps, of_weights, strict=True)
-    ]
-    described, _held = _maps(x.shape[1], maps, values, [*inner, last], dweights)
-    _call("snn_perceptron_back", c_int64(batch), pointer(x), len(maps), described, pointer(dx))
-    return dx, dweights, [*inner, last]
-
-
-def _maps(
-    inputs: int,
-    maps: Sequence[Map],
-    values: Sequence[Tensor | None],
-    gradients: Sequence[Tensor] = (),
-    dweights: Sequence[Tensor | None] = (),
-) -> tuple[Any, list[Any]]:
-    """Return the maps as C++ reads them, and what must live as long."""
-    described, held = (MapPointers * len(maps))(), list[Any]()
-    for i, (to, each) in enumerate(zip(described, maps, strict=True)):
-        outputs = len(each.weight)
-        weight = ready(each.weight, outputs, inputs)
-        bias = None if each.bias is None else ready(each.bias, outputs)
-        to.inputs, to.outputs, to.rectifies = inputs, outputs, each.rectifies
-        to.weight, to.bias, to.values = weight.data_ptr(), pointer(bias), pointer(values[i])
-        if gradients:
-            to.g, to.dweight = gradients[i].data_ptr(), pointer(dweights[i])
-        held += [weight, bias]
-        inputs = outputs
-    return described, held
 
 
 def infer(
@@ -360,7 +271,7 @@ def infer(
             )
             held.append(values)
     counts = drive.new_empty(len(drive), inputs)
-    _call(
+    call(
         "snn_infer",
         time_steps,
         c_int64(len(drive)),

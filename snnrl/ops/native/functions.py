@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,16 +9,9 @@ from torch import Tensor
 
 from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.native import calls
-from snnrl.ops.native.arguments import Events, ready
-
-
-def _refuse_second_derivatives() -> None:
-    """Refuse ``create_graph=True``: these operators record nothing for second derivatives.
-
-    :raises RuntimeError: it is being computed
-    """
-    if torch.is_grad_enabled():
-        raise RuntimeError("kernel=native: has no second derivatives; use kernel=naive for them")
+from snnrl.ops.native.arguments import Events
+from snnrl.ops.native.dense import product
+from snnrl.ops.native.derivatives import refuse_second_derivatives
 
 
 def _both(spikes: Tensor | None, counts: Tensor | None, x: Tensor) -> Tensor:
@@ -51,7 +43,7 @@ class NeuronFunction(torch.autograd.Function):
     def backward(
         ctx: Any, spikes: Tensor | None, counts: Tensor | None
     ) -> tuple[Tensor, None, None]:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         (x,) = ctx.saved_tensors
         return calls.neuron_backward(x, _both(spikes, counts, x), ctx.dynamics), None, None
 
@@ -99,7 +91,7 @@ class NormalisedNeuronFunction(torch.autograd.Function):
     def backward(
         ctx: Any, spikes: Tensor | None, mean: None, var: None, counts: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         x = ctx.saved_tensors[0]
         return *_through(ctx, _both(spikes, counts, x)), None, None
 
@@ -118,7 +110,7 @@ class FireCountsFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, counts: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         return *_through(ctx, _both(None, counts, ctx.saved_tensors[0])), None
 
 
@@ -149,13 +141,13 @@ class FireLinearFunction(torch.autograd.Function):
     def backward(
         ctx: Any, currents: Tensor | None, mean: None, var: None, counts: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         x, weight = ctx.saved_tensors[0], ctx.saved_tensors[-1]
         spikes = dweight = dbias = None
         if currents is not None:
             needs_weight, needs_bias = ctx.needs_input_grad[3:5]
             dweight, dbias = _of_map(ctx, currents, needs_weight, needs_bias)
-            spikes = calls.product(currents, weight)
+            spikes = product(currents, weight)
         return *_through(ctx, _both(spikes, counts, x)), dweight, dbias, None, None
 
 
@@ -171,11 +163,11 @@ class SpikeLinearFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         weight = ctx.saved_tensors[-1]
         needs_spikes, needs_weight, needs_bias = ctx.needs_input_grad
         dweight, dbias = _of_map(ctx, gradient, needs_weight, needs_bias)
-        return calls.product(gradient, weight) if needs_spikes else None, dweight, dbias
+        return product(gradient, weight) if needs_spikes else None, dweight, dbias
 
 
 class EncodedLinearFunction(torch.autograd.Function):
@@ -199,49 +191,13 @@ class EncodedLinearFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         weight = ctx.saved_tensors[-1]
         needs_drive, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         dweight, dbias = _of_map(ctx, gradient, needs_weight, needs_bias)
         over_time = _over_time(gradient, ctx.threshold) if needs_drive else None
-        ddrive = None if over_time is None else calls.product(over_time, weight)
+        ddrive = None if over_time is None else product(over_time, weight)
         return ddrive, dweight, dbias, None, None
-
-
-class PerceptronFunction(torch.autograd.Function):
-    """Inputs -> outputs of linear maps and ReLUs; see :func:`snnrl.ops.native.perceptron`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, rectifies: tuple[bool, ...], *parameters: Tensor | None
-    ) -> Tensor:
-        x = ready(x, *x.shape)
-        maps = _maps(rectifies, parameters)
-        values = calls.perceptron(x, maps)
-        ctx.rectifies, ctx.count = rectifies, len(parameters)
-        *inner, last = values
-        # Without a ReLU the gradient does not need the output, which the user may then change.
-        ctx.save_for_backward(x, *parameters, *inner, last if rectifies[-1] else None)
-        return last
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        _refuse_second_derivatives()
-        x, *saved = ctx.saved_tensors
-        maps, values = _maps(ctx.rectifies, saved[: ctx.count]), saved[ctx.count :]
-        needs_input, _, *needs = ctx.needs_input_grad
-        dx, dweights, summed = calls.perceptron_backward(
-            x, maps, values, gradient, of_input=needs_input, of_weights=needs[::2]
-        )
-        found: list[Tensor | None] = []
-        for dweight, g, needs_bias in zip(dweights, summed, needs[1::2], strict=True):
-            found += [dweight, g.sum(0) if needs_bias else None]
-        return dx, None, *found
-
-
-def _maps(rectifies: Iterable[bool], parameters: Sequence[Any]) -> list[calls.Map]:
-    pairs = zip(parameters[::2], parameters[1::2], rectifies, strict=True)
-    return [calls.Map(*each) for each in pairs]
 
 
 def _of_map(

@@ -6,7 +6,7 @@ from torch import Tensor
 from snnrl.nn.neurons import make_neuron
 from snnrl.nn.shape import LayerShape
 from snnrl.ops.dynamics import FusedLayer
-from snnrl.ops.native import calls
+from snnrl.ops.native import calls, dense
 from snnrl.ops.native.arguments import Events, InferenceLayer
 
 SHAPES = [(5, 40, 100, 33), (1, 3, 7, 5), (3, 9, 300, 64), (2, 300, 20, 150)]
@@ -64,22 +64,22 @@ def dense_results() -> list[Tensor]:
     for batch in (1, 100, 300):
         x, sizes = normal(batch, 23), [(200, 23), (150, 200), (2, 150)]
         maps = [
-            calls.Map(normal(*size), normal(size[0]), relu)
+            dense.Map(normal(*size), normal(size[0]), relu)
             for size, relu in zip(sizes, (True, False, True), strict=True)
         ]
-        values = calls.perceptron(x, maps)
-        dx, dweights, gradients = calls.perceptron_backward(
+        values = dense.values_of(x, maps)
+        dx, dweights, gradients = dense.gradients_of(
             x, maps, values, normal(batch, 2), of_input=True, of_weights=[True] * 3
         )
         assert dx is not None
         found += [*values, dx, *(d for d in dweights if d is not None), *gradients]
-        found.append(calls.product(normal(5, batch, 60), normal(60, 170)))
+        found.append(dense.product(normal(5, batch, 60), normal(60, 170)))
     # Shapes that BLAS cuts differently for four threads.
     x, gradient = normal(256, 23), normal(256, 256)
-    maps = [calls.Map(normal(256, 23), normal(256), False)]
-    dx, dweights, _ = calls.perceptron_backward(
+    maps = [dense.Map(normal(256, 23), normal(256), False)]
+    dx, dweights, _ = dense.gradients_of(
         x, maps, [None], gradient, of_input=True, of_weights=[True]
     )
     assert dx is not None and dweights[0] is not None
-    found += [*calls.perceptron(x, maps), dx, dweights[0]]
+    found += [*dense.values_of(x, maps), dx, dweights[0]]
     return found
