@@ -55,7 +55,9 @@ def _plain(value: Any) -> Any:
 def heading(found: dict[str, Any]) -> str:
     """Return the facts in four lines."""
     hardware, versions = found["hardware"], found["versions"]
-    machine = hardware["gpu"] if found["device"] == "cuda" else hardware["cpu"]
+    # Two processors of one name may have vectors of other widths.
+    cpu = f"{hardware['cpu']} ({hardware['vectors']})"
+    machine = hardware["gpu"] if found["device"] == "cuda" else cpu
     load = ", ".join(f"{value:.2f}" for value in found["load_average"])
     names = ("torch", "stable_baselines3", *(peer.package for peer in peers("cpu")))
     listed = ", ".join(f"{name} {versions.get(name, 'not installed')}" for name in names)

@@ -31,6 +31,14 @@ def observations(seed: int = 0, batch: int = 32) -> torch.Tensor:
     return torch.randn(batch, 3, generator=torch.Generator().manual_seed(seed))
 
 
+def values_and_gradients(network: SpikingNetwork) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Of a pass of the observations, and of the sum of its values."""
+    network.zero_grad()
+    values = network(observations())
+    values.sum().backward()
+    return values.detach(), [weight.grad.clone() for weight in network.parameters()]
+
+
 CONV = dict(channels=[4, 6], kernels=[3, 2], strides=[1, 2])
 """Of images ``[2, 6, 7]``: 4 channels of 4 x 5, 6 channels of 2 x 2."""
 

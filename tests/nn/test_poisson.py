@@ -9,7 +9,7 @@ from snnrl.nn.encoders.poisson import PoissonEncoder
 from snnrl.nn.norm import recalibrating
 from snnrl.nn.operators import operators
 from snnrl.nn.random_numbers import random_numbers
-from tests.nn.networks import images, observations, tiny, tiny_conv
+from tests.nn.networks import images, observations, tiny, tiny_conv, values_and_gradients
 
 KEPT = {"poisson": PoissonEncoder, "latency": LatencyEncoder}
 
@@ -85,13 +85,8 @@ def test_the_gradient_passes_straight_through_the_draw():
 def test_every_kernel_draws_the_same(kernel, encoder):
     networks = [tiny(encoder=encoder, kernel=each, bn="none") for each in ("naive", kernel)]
     for _ in range(2):  # The second pass has other draws.
-        values = [network(observations()) for network in networks]
+        values, gradients = zip(*map(values_and_gradients, networks), strict=True)
         torch.testing.assert_close(*values)
-        gradients = []
-        for network, value in zip(networks, values, strict=True):
-            network.zero_grad()
-            value.sum().backward()
-            gradients.append([weight.grad.clone() for weight in network.parameters()])
         torch.testing.assert_close(*gradients)
         # Acting, one input at a time.
         with torch.no_grad():

@@ -8,7 +8,7 @@ from snnrl.nn.encoders.population_poisson import PopulationPoissonEncoder
 from snnrl.nn.operators import operators
 from snnrl.nn.random_numbers import random_numbers
 
-from .networks import observations, tiny
+from .networks import observations, tiny, values_and_gradients
 
 
 def make(inputs=3, steps=5, **changes):
@@ -66,15 +66,9 @@ def test_spikes_of_an_observation_are_the_same_in_every_batch():
 def test_every_kernel_draws_the_same(kernel):
     networks = [tiny(encoder="population_poisson", kernel=each) for each in ("naive", kernel)]
     for _ in range(2):  # The second pass has other draws.
-        values = [network(observations()) for network in networks]
+        values, gradients = zip(*map(values_and_gradients, networks), strict=True)
         torch.testing.assert_close(*values)
-        gradients = []
-        for network, value in zip(networks, values, strict=True):
-            network.zero_grad()
-            value.sum().backward()
-            gradients.append([weight.grad.clone() for weight in network.parameters()])
-        for ours, naive in zip(*gradients, strict=True):
-            torch.testing.assert_close(ours, naive, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
     network = networks[1].eval()
     linear = network.layers[0].linear
     ours = network.encoder.known_currents(observations(), linear, operators("native"))

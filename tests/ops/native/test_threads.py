@@ -73,7 +73,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert same(expected, all_results())
 
 
-WITHOUT_A_WORD_FROM_OUTSIDE = """
+ONE_AND_TWO_THREADS = """
 import sys
 from tests.ops.native.results import dense_results
 from tests.ops.native.test_threads import same, tasks
@@ -91,7 +91,7 @@ assert tasks() <= before + 1, f"{tasks()} threads, {before} before"
 def test_blas_has_one_thread_on_each_of_them() -> None:
     """Whatever it would have by itself: it cuts products by that number."""
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_A_WORD_FROM_OUTSIDE],
+        [sys.executable, "-c", ONE_AND_TWO_THREADS],
         env={**os.environ, "OMP_NUM_THREADS": "4", "MKL_DYNAMIC": "FALSE"},
         cwd=Path(__file__).parents[3],
         capture_output=True,
