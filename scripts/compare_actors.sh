@@ -5,13 +5,13 @@
 # start's protocol, which is nobody's published one. They run seed by seed, so that the finished runs
 # can be compared at any time. Run it again to resume.
 #
-#   STEPS=30000 SEEDS=5 scripts/compare_actors.sh [more settings]
+#   STEPS=20000 SEEDS=5 scripts/compare_actors.sh [more settings]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/sweeping.sh
 results=${RESULTS:-results/actors}
 
-use_settings "$*" experiment=quickstart "total_steps=${STEPS:-30000}" tracking=none \
+use_settings "$*" experiment=quickstart "total_steps=${STEPS:-20000}" tracking=none \
     "results_dir=$results" hydra/launcher=joblib
 
 for ((seed = 0; seed < ${SEEDS:-5}; seed++)); do

@@ -116,12 +116,16 @@ def test_rows_that_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_all_actors(tmp_path: Path) -> None:
-    done = script("compare_actors.sh", tmp_path, SEEDS="1", STEPS="100")
+@pytest.mark.parametrize(
+    "name, runs", [("compare_norms.sh", 14), ("compare_actors.sh", 9), ("compare_methods.sh", 8)]
+)
+def test_methods_on_the_quick_starts_task(name: str, runs: int, tmp_path: Path) -> None:
+    done = script(name, tmp_path, SEEDS="1", STEPS="100")
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.rglob("DONE"))) == 9
+    assert len(list(tmp_path.rglob("DONE"))) == runs
     table = (tmp_path / "results" / "table.md").read_text()
-    assert table.count("ann, ") >= 1 and "proxy" in table
+    expected = {"norms": "confidence", "actors": "proxy", "methods": "ahsar"}
+    assert expected[name.split("_")[1].removesuffix(".sh")] in table
 
 
 @pytest.mark.slow

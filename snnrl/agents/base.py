@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import (
@@ -123,6 +124,10 @@ class SpikingAgent(SavedAgent):
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         check_spaces(env)
         return BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        expect("policy", policy_name, self.policy_aliases)
+        return super()._get_policy_from_name(policy_name)
 
     def _setup_model(self) -> None:
         # ``load`` sets its arguments and the saved attributes without calling the setters.

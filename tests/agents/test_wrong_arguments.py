@@ -201,3 +201,22 @@ def test_observations_that_are_not_one_array(algo):
         action_space = gym.spaces.Discrete(2) if algo == "dqn" else gym.spaces.Box(-1, 1, (1,))
 
     refused(r"observations that are one array \(Box\), not Dict", algo, Env())
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_a_misspelt_policy(algo):
+    agent = type(small(algo))
+    with pytest.raises(UserError, match=r"^policy=SpikinPolicy: .*'SpikingPolicy'\?$"):
+        agent("SpikinPolicy", Follow())
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_each_expected_keyword_is_named_once(algo):
+    with pytest.raises(UserError) as caught:
+        small(algo, policy_kwargs=dict(neurn="lif"))
+    listed = str(caught.value).split("one of ")[1].split(";")[0].split(", ")
+    assert len(listed) == len(set(listed))
+
+
+def test_layers_as_the_configuration_names_them():
+    refused("^policy_kwargs=hidden: expected net_arch, ", "td3", policy_kwargs=dict(hidden=[8]))

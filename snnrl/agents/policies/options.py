@@ -52,6 +52,9 @@ N_CRITICS = Parameter("n_critics", int, 2, AtLeast(1), "number of critics")
 """Stable-Baselines3's, whose optimiser fails without one."""
 
 
+NAMED_OTHERWISE = {"hidden": "net_arch"}
+"""Names of the configuration for what is called otherwise here."""
+
 OF_THE_AGENT = ("self", "observation_space", "action_space", "lr_schedule")
 """Arguments of every policy that are none of ``policy_kwargs``."""
 
@@ -304,8 +307,12 @@ def check_keywords(
         found += [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         if all(p.kind != p.VAR_KEYWORD for p in parameters):
             break
-    known = [*others, *(key for key in dict.fromkeys(found) if key not in OF_THE_AGENT)]
+    known = [key for key in dict.fromkeys([*others, *found]) if key not in OF_THE_AGENT]
     for key in given:
+        if key in NAMED_OTHERWISE and key not in known:
+            raise UserError(
+                f"policy_kwargs={key}: expected {NAMED_OTHERWISE[key]}, the name that it has here"
+            )
         if key not in OF_THE_AGENT:
             expect("policy_kwargs", key, known)
 

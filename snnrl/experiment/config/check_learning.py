@@ -52,7 +52,8 @@ def check_replay(cfg: DictConfig) -> None:
     if algo.learning_starts >= cfg.total_steps:
         raise UserError(
             f"algo.learning_starts={algo.learning_starts}: nothing would be learned in "
-            f"total_steps={cfg.total_steps}; expected less than that, or {SHORT}"
+            f"total_steps={cfg.total_steps}; expected less than that, such as "
+            f"algo.learning_starts={cfg.total_steps // 10}, or {SHORT}"
         )
     n_envs = cfg.env.n_envs
     if algo.buffer_size < n_envs:

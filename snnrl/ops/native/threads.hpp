@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -37,8 +38,8 @@ struct Job {
   }
 };
 
-// Threads that help the calling thread. They sleep while there is no work, after some microseconds
-// in which the next operator often comes.
+// Threads that help the calling thread. They sleep while there is no work, after a short time in
+// which the next operator often comes.
 class Helpers {
  public:
   const pid_t process = getpid();
@@ -60,14 +61,14 @@ class Helpers {
       std::lock_guard<std::mutex> hold(mutex);
       current = nullptr;
     }
-    for (int i = 0; i < SPINS && busy.load(std::memory_order_acquire); ++i) pause();
+    watch([&] { return busy.load(std::memory_order_acquire) == 0; });
     std::unique_lock<std::mutex> hold(mutex);
     ended.wait(hold, [&] { return busy == 0; });
     return true;
   }
 
  private:
-  static constexpr int SPINS = 500;
+  static constexpr std::chrono::microseconds AWAKE{500};
 
   std::mutex users, mutex;
   std::condition_variable begun, ended;
@@ -79,7 +80,7 @@ class Helpers {
   void help() {
     int64_t seen = 0;
     for (;;) {
-      for (int i = 0; i < SPINS && announced.load(std::memory_order_acquire) == seen; ++i) pause();
+      watch([&] { return announced.load(std::memory_order_acquire) != seen; });
       std::unique_lock<std::mutex> hold(mutex);
       begun.wait(hold, [&] { return announced.load(std::memory_order_relaxed) != seen; });
       seen = announced.load(std::memory_order_relaxed);
@@ -92,6 +93,18 @@ class Helpers {
       hold.lock();
       if (--busy == 0) ended.notify_one();
     }
+  }
+
+  // Waits awake for a while: to be woken takes longer than what is mostly between two operators.
+  // Whoever else needs the core gets it.
+  template <class F>
+  static void watch(const F& came) {
+    using Clock = std::chrono::steady_clock;
+    for (const auto end = Clock::now() + AWAKE; Clock::now() < end; std::this_thread::yield())
+      for (int i = 0; i < 32; ++i) {
+        if (came()) return;
+        pause();
+      }
   }
 
   static void pause() {
