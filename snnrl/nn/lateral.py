@@ -108,8 +108,8 @@ class OfLaterStep(Surrogate):
         spikes: Tensor = self.surrogate(membrane, threshold, self.first + step)
         return spikes
 
-    def operand(self) -> ops.Surrogate | None:
-        return self.surrogate.known()
+    def operand(self, threshold: float | Tensor) -> ops.Surrogate | None:
+        return self.surrogate.known(threshold)
 
 
 def check_lateral(name: str) -> None:

@@ -124,6 +124,8 @@ class SpikingLayer(nn.Module):
         if self.lateral is not None:
             return self._spikes(self.norm(currents))
         affine = self._affine(currents, ops)
+        if affine is None and not self._computes_neurons(ops):
+            return self._spikes(self.norm(currents))
         if affine is None:
             normalised, constants = self.norm(currents), self._constants()
             if not self._counts:
@@ -177,7 +179,11 @@ class SpikingLayer(nn.Module):
             return None
         if affine.renormalises and not ops.RENORMALISES:
             return None
-        return affine
+        return affine if self._computes_neurons(ops) else None
+
+    def _computes_neurons(self, ops: Operators) -> bool:
+        """Return whether the operators compute its neurons, and not torch."""
+        return ops.LEARNS or not self._constants().learns()
 
     def _fused(self, affine: Affine) -> FusedLayer:
         statistics, gamma, beta, eps, per_step, renormalises = affine

@@ -12,6 +12,7 @@ from snnrl.ops.dynamics import Dynamics, FusedLayer
 class Operators(Protocol):
     """Interface of :mod:`snnrl.ops.native` and :mod:`snnrl.ops.triton`."""
 
+    LEARNS: bool
     NORMALISES_STEPS: bool
     RENORMALISES: bool
 

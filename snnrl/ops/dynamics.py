@@ -43,7 +43,8 @@ class Dynamics(NamedTuple):
     Threshold and scale of the surrogate are operands of a kernel: numbers, or float32 tensors
     without dimensions on the kernel's device, whose value may change between calls. They get no
     gradients from fused kernels, and must keep their values until the gradients of a call are
-    computed.
+    computed. ``native`` alone takes what learns, and computes its gradient: scales of each time
+    step, ``[T]``, of the surrogate ``learnable``, and constants of ``lif``, without dimensions.
 
     :param neuron: one of :data:`FUSED_NEURONS`
     :param threshold: firing threshold; a spike is ``v > threshold``
@@ -56,7 +57,13 @@ class Dynamics(NamedTuple):
     threshold: float | Tensor
     surrogate: Surrogate
     detach_reset: bool
-    constants: tuple[float, ...]
+    constants: tuple[float | Tensor, ...]
+
+    def learns(self) -> bool:
+        """Whether constants or scales are tensors that may get gradients."""
+        scale = self.surrogate.scale
+        per_step = isinstance(scale, Tensor) and scale.dim() > 0
+        return per_step or any(isinstance(each, Tensor) for each in self.constants)
 
 
 class FusedLayer(NamedTuple):

@@ -71,10 +71,37 @@ def test_training_evaluation_and_recalibration(bn, network):
 
 
 @pytest.mark.parametrize("neuron", FUSED_NEURONS)
-@pytest.mark.parametrize("surrogate", FUSED_SURROGATES)
+@pytest.mark.parametrize("surrogate", [*FUSED_SURROGATES, "learnable"])
 def test_neurons(neuron, surrogate):
     changes = dict(neuron=dict(name=neuron, detach_reset=True), surrogate=surrogate)
     assert_same_pass(*pair(**changes))
+
+
+LEARNED = dict(neuron="plif", surrogate="learnable")
+
+
+@pytest.mark.parametrize(
+    "bn", ["none", "layernorm", "bntt", dict(name="renorm", warmup=0)], ids=str
+)
+@pytest.mark.parametrize("network", [POPULATION, CONV])
+def test_what_neurons_and_surrogates_learn(network, bn):
+    naive, native = pair(bn=bn, **LEARNED, **network)
+    assert_same_pass(naive, native)
+    for layer in native.stack():
+        assert layer.neuron.w.grad.abs() > 0
+        assert layer.neuron.surrogate.weight.grad.abs().max() > 0
+    naive.eval(), native.eval()
+    with torch.no_grad():
+        assert_same_pass(naive, native, learns=False)
+
+
+@pytest.mark.parametrize("network", [POPULATION, CONV])
+def test_torch_computes_neurons_that_learn_where_operators_do_not(network, monkeypatch):
+    monkeypatch.setattr(native_operators, "LEARNS", False)
+    for operator in ("neuron", "normalised_neuron", "fire_linear", "fire_counts"):
+        monkeypatch.setattr(native_operators, operator, None)
+    naive, native = pair(**LEARNED, **network)
+    assert_same_pass(naive, native)
 
 
 @pytest.mark.quick_cases(17)

@@ -88,7 +88,7 @@ def test_a_slope_for_each_layer_and_step() -> None:
     weights = [layer.neuron.surrogate.weight for layer in network.layers]
     assert [weight.shape for weight in weights] == [(4,)] * 3
     assert all(weight.grad.abs().max() > 0 for weight in weights)
-    assert network.kernel == "naive"
+    assert network.kernel == "native"
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,9 @@ def test_two_forward_passes_before_one_backward(name):
 
 
 def test_a_surrogate_has_its_published_scale_unless_given():
-    assert make_neuron("lif", "sigmoid").surrogate.known() == Surrogate("sigmoid", 4.0)
+    assert make_neuron("lif", "sigmoid").surrogate.known(0.5) == Surrogate("sigmoid", 4.0)
     narrow = make_neuron("lif", dict(name="rectangular", scale=0.25))
-    assert narrow.surrogate.known() == Surrogate("rectangular", 0.25)
+    assert narrow.surrogate.known(0.5) == Surrogate("rectangular", 0.25)
 
 
 def test_the_scale_reaches_the_gradient():

@@ -8,7 +8,7 @@ from snnrl.errors import UserError
 from snnrl.nn.norm import BatchNorm, make_strategy, norm_layers, recalibrating
 from snnrl.nn.norm.base import Norm
 from snnrl.nn.ordinary import normalised, ordinary_strategy
-from snnrl.nn.registry import component, names, register
+from snnrl.nn.registry import component, names
 
 ALL = names("norm")
 FITTING = [n for n in ALL if n != "none" and component("norm", n).maker.needs_spikes() is None]
@@ -32,8 +32,7 @@ def test_every_normalisation_is_fit_or_says_what_it_needs():
     assert ordinary_strategy("none") is None
 
 
-def test_of_ones_own_without_needs():
-    @register("norm", "doubled of test_ordinary")
+def test_of_ones_own_without_needs(registered):
     class Doubled(Norm):
         linear_bias = False
 
@@ -41,6 +40,7 @@ def test_of_ones_own_without_needs():
             assert x.dim() == 3 and len(x) == 1
             return 2 * x
 
+    registered("norm", "doubled", Doubled)
     plain = stack()
     network = normalised(plain, ordinary_strategy(Doubled), hidden=1)
     assert network.layers[0].linear.bias is None

@@ -13,6 +13,7 @@ from snnrl.nn.activity import activity
 from snnrl.nn.losses import watched
 from snnrl.nn.neurons.ternary import Ternary
 from snnrl.nn.registry import build, names
+from snnrl.nn.surrogates.fixed import Rectangular
 from snnrl.nn.traces import counted, traced
 from snnrl.ops.dynamics import Dynamics
 from snnrl.ops.lif import LIFConstants
@@ -137,7 +138,7 @@ class Mistaken(Ternary):
     """Hands a description to fused operators, which make spikes of 0 or 1."""
 
     def constants(self) -> Dynamics | None:
-        operand = make_neuron("lif").surrogate.known()
+        operand = make_neuron("lif").surrogate.known(0.5)
         assert operand is not None
         return Dynamics("lif", self.threshold.level(), operand, False, LIFConstants(0.75))
 
@@ -151,14 +152,21 @@ def test_a_description_of_other_outputs_is_not_believed() -> None:
         tiny(neuron=Mistaken, kernel="native")
 
 
+class OwnSurrogate(Rectangular):
+    """One with a forward of its own, which its operand does not describe."""
+
+    def forward(self, membrane: Tensor, threshold: float | Tensor, step: int) -> Tensor:
+        return super().forward(membrane, threshold, step)
+
+
 @pytest.mark.parametrize(
     ("neuron", "surrogate", "reason"),
     [
         ("lif", "rectangular", None),
         ("dn_mdcsan", "tanh", None),
-        ("plif", "rectangular", "ParametricLIF: its decay is learned"),
+        ("plif", "learnable", None),
         ("alif", "rectangular", "AdaptiveLIF: its threshold changes"),
-        ("lif", "learnable", "LearnableSurrogate has no fused operator"),
+        ("lif", OwnSurrogate, "OwnSurrogate has no fused operator"),
         (
             dict(name="circulate_firing", K=1, signed=False),
             "rectangular",
@@ -166,12 +174,12 @@ def test_a_description_of_other_outputs_is_not_believed() -> None:
         ),
     ],
 )
-def test_why_there_is_no_fused_operator(neuron: Any, surrogate: str, reason: str | None) -> None:
+def test_why_there_is_no_fused_operator(neuron: Any, surrogate: Any, reason: str | None) -> None:
     network = tiny(neuron=neuron, surrogate=surrogate)
     assert (reason is None) == (network.why_not_fused() is None)
     assert reason is None or reason in str(network.why_not_fused())
 
 
 def test_which_neurons_are_fused() -> None:
-    assert {"lif", "clif", "dn", "dn_mdcsan"} <= set(FUSED_NEURONS)
-    assert not {"plif", "alif", "ternary", "circulate_firing"} & set(FUSED_NEURONS)
+    assert {"lif", "clif", "dn", "dn_mdcsan", "plif"} <= set(FUSED_NEURONS)
+    assert not {"alif", "ternary", "circulate_firing"} & set(FUSED_NEURONS)

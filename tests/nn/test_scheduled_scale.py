@@ -69,15 +69,15 @@ def test_before_the_start_and_beyond_the_end(remaining: float, scale: float) -> 
     network = with_scale("naive", "triangle", scale=0.5, scale_end=3.0)
     go(network, remaining)
     for layer in network.layers:
-        assert layer.neuron.surrogate.operand().scale.item() == pytest.approx(scale)
+        assert layer.neuron.surrogate.operand(0.5).scale.item() == pytest.approx(scale)
 
 
 @pytest.mark.parametrize("name", FUSED_SURROGATES)
 def test_without_an_end_it_is_a_number_as_ever(name: str) -> None:
     surrogate = make_neuron("lif", name).surrogate
-    before = surrogate.operand()
+    before = surrogate.operand(0.5)
     surrogate.set_progress(0.3)
-    assert surrogate.operand() == before and isinstance(before.scale, float)
+    assert surrogate.operand(0.5) == before and isinstance(before.scale, float)
     assert not surrogate.state_dict()
 
 

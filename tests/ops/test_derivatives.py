@@ -26,6 +26,7 @@ SMOOTH_STEPS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "triangle": _triangle,
     "atan": lambda x, k: torch.atan(math.pi / 2 * k * x) / math.pi,
     "fast_sigmoid": lambda x, k: x / (1 + k * x.abs()),
+    "learnable": lambda x, k: torch.tanh(k * x) / 2,
 }
 
 

@@ -85,7 +85,10 @@ class Neuron(nn.Module):
         reason = self.unfused
         if not self.binary:
             reason = "its outputs are not 0 or 1, and fused products add weights where one is 1"
-        elif type(self).constants is not Neuron.constants and self.surrogate.known() is None:
+        elif (
+            type(self).constants is not Neuron.constants
+            and self.surrogate.known(self.threshold.level()) is None
+        ):
             return f"{type(self.surrogate).__name__} has no fused operator"
         return f"{type(self).__name__}: {reason}"
 
@@ -96,11 +99,12 @@ class Neuron(nn.Module):
         """
         return outputs
 
-    def _dynamics(self, operator: str, constants: tuple[float, ...]) -> Dynamics | None:
-        surrogate = self.surrogate.known()
+    def _dynamics(self, operator: str, constants: tuple[float | Tensor, ...]) -> Dynamics | None:
+        threshold = self.threshold.level()
+        surrogate = self.surrogate.known(threshold)
         if surrogate is None:
             return None
-        return Dynamics(operator, self.threshold.level(), surrogate, self.detach_reset, constants)
+        return Dynamics(operator, threshold, surrogate, self.detach_reset, constants)
 
 
 def make_neuron(

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from snnrl.nn.learning_rates import OwnLearningRates
 from snnrl.nn.neurons.base import Neuron
 from snnrl.nn.registry import register
-from snnrl.ops.lif import LIFState
+from snnrl.ops.dynamics import Dynamics
+from snnrl.ops.lif import LIFConstants, LIFState
 from snnrl.ops.plif import PLIFConstants, plif
 from snnrl.parameters import Above, Between
 
@@ -25,8 +26,6 @@ class ParametricLIF(OwnLearningRates, Neuron):
     :param decay: share of the membrane potential kept in a step, at the start
     :param learning_rate: of ``w``, constant; null: that of the weights
     """
-
-    unfused = "its decay is learned, and fused operators have no gradient for it"
 
     def __init__(
         self,
@@ -46,3 +45,7 @@ class ParametricLIF(OwnLearningRates, Neuron):
     def forward(self, x: Tensor, state: LIFState | None = None) -> tuple[Tensor, LIFState]:
         threshold, own = self.threshold.level(), PLIFConstants(self.w)
         return plif(x, state, own, threshold, self.surrogate, self.detach_reset)
+
+    def constants(self) -> Dynamics | None:
+        decay = torch.sigmoid(self.w)
+        return self._dynamics("lif", LIFConstants(decay))  # type: ignore[arg-type]

@@ -31,13 +31,16 @@ class Surrogate(nn.Module):
         """
         raise NotImplementedError
 
-    def operand(self) -> ops.Surrogate | None:
-        """Return the surrogate for the fused operators; ``None`` if they do not support it."""
+    def operand(self, threshold: float | Tensor) -> ops.Surrogate | None:
+        """Return the surrogate for the fused operators; ``None`` if they do not support it.
+
+        :param threshold: current firing threshold
+        """
         return None
 
-    def known(self) -> ops.Surrogate | None:
+    def known(self, threshold: float | Tensor) -> ops.Surrogate | None:
         """Return :meth:`operand` if it still describes :meth:`forward`."""
-        return self.operand() if answers(self, "operand") else None
+        return self.operand(threshold) if answers(self, "operand") else None
 
     @torch.no_grad()
     def project(self) -> None:

@@ -67,9 +67,9 @@ class FixedSurrogate(Surrogate, Scheduled):
             self.scale_now.fill_(self.scale_end + (self.scale - self.scale_end) * left)
 
     def forward(self, membrane: Tensor, threshold: float | Tensor, step: int) -> Tensor:
-        return ops.spike(membrane, threshold, self.operand())
+        return ops.spike(membrane, threshold, self.operand(threshold))
 
-    def operand(self) -> ops.Surrogate:
+    def operand(self, threshold: float | Tensor) -> ops.Surrogate:
         return ops.Surrogate(
             self.derivative, self.scale if self.scale_end is None else self.scale_now
         )

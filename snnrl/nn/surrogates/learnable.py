@@ -13,6 +13,7 @@ from snnrl.errors import UserError
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
 from snnrl.nn.surrogates.base import Surrogate
+from snnrl.ops import surrogate as ops
 from snnrl.parameters import Above
 
 
@@ -65,6 +66,9 @@ class LearnableSurrogate(Surrogate):
         soft = torch.tanh(self.slopes()[step] * distance) / 2
         # The value of the step, the gradients of the soft one.
         return spikes + (soft - soft.detach())
+
+    def operand(self, threshold: float | Tensor) -> ops.Surrogate:
+        return ops.Surrogate("learnable", self.slopes() / threshold)
 
     @torch.no_grad()
     def project(self) -> None:

@@ -23,6 +23,13 @@ struct Neuron {
     lv = through_spike(-carried * v) + carried * (1 - s);
     return lv;
   }
+
+  // What a step adds to the gradient of the decay: `lv` is the gradient of the membrane of the step
+  // after, and `v` and `s` are those of this one.
+  static void constants_back(float (&gradient)[1], const float (&adjoint)[STATES], float v,
+                             float s) {
+    gradient[0] = adjoint[0] * v * (1 - s);
+  }
 };
 
 }  // namespace lif

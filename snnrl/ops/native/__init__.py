@@ -33,6 +33,9 @@ from snnrl.ops.native.functions import (
 NORMALISES_STEPS = True
 """Whether a layer's normalisation may differ between time steps."""
 
+LEARNS = True
+"""Whether constants of neurons and scales of surrogates may get gradients."""
+
 RENORMALISES = True
 """Whether its gradients may be those of the batch's statistics where its values are not."""
 
@@ -52,7 +55,8 @@ def neuron(x: Tensor, dynamics: Dynamics, counts: bool = False) -> Tensor | tupl
     :param counts: return their sum over time ``[B, ...]`` too, with gradients
     :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
     """
-    spikes, counted = NeuronFunction.apply(x, with_numbers(dynamics), counts)  # type: ignore[no-untyped-call]
+    numbers, learned = with_numbers(dynamics)
+    spikes, counted = NeuronFunction.apply(x, learned, numbers, counts)  # type: ignore[no-untyped-call]
     return (spikes, counted) if counts else spikes
 
 
@@ -63,8 +67,9 @@ def normalised_neuron(x: Tensor, layer: FusedLayer, counts: bool = False) -> tup
     :return: spikes ``[T, B, N]``, and the mean and variance that were used, without gradients
     :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
     """
+    numbers, learned = _with_numbers(layer)
     result: tuple[Tensor, ...] = NormalisedNeuronFunction.apply(  # type: ignore[no-untyped-call]
-        x, layer.gamma, layer.beta, _with_numbers(layer), counts
+        x, learned, layer.gamma, layer.beta, numbers, counts
     )
     return result if counts else result[:3]
 
@@ -82,8 +87,9 @@ def fire_linear(
     :return: currents ``[T, B, M]`` of the next layer, and the mean and variance that were used
     :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
     """
+    numbers, learned = _with_numbers(layer)
     result: tuple[Tensor, ...] = FireLinearFunction.apply(  # type: ignore[no-untyped-call]
-        x, layer.gamma, layer.beta, weight, bias, _with_numbers(layer), counts
+        x, learned, layer.gamma, layer.beta, weight, bias, numbers, counts
     )
     return result if counts else result[:3]
 
@@ -94,15 +100,19 @@ def fire_counts(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
     :return: spikes over time ``[B, N]``, and the mean and variance that were used
     :raises UserError: not float32 on a CPU, or a threshold that is to get a gradient
     """
+    numbers, learned = _with_numbers(layer)
     result: tuple[Tensor, Tensor, Tensor] = FireCountsFunction.apply(  # type: ignore[no-untyped-call]
-        x, layer.gamma, layer.beta, _with_numbers(layer)
+        x, learned, layer.gamma, layer.beta, numbers
     )
     return result
 
 
-def _with_numbers(layer: FusedLayer) -> FusedLayer:
-    dynamics = with_numbers(layer.dynamics)
-    return layer if dynamics is layer.dynamics else layer._replace(dynamics=dynamics)
+def _with_numbers(layer: FusedLayer) -> tuple[FusedLayer, Tensor | None]:
+    """See :func:`with_numbers`."""
+    dynamics, learned = with_numbers(layer.dynamics)
+    if dynamics is layer.dynamics:
+        return layer, learned
+    return layer._replace(dynamics=dynamics), learned
 
 
 def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from snnrl.errors import UserError
-from snnrl.ops.dynamics import FUSED_NEURONS, FUSED_SURROGATES, Dynamics
-from snnrl.ops.surrogate import Surrogate
+from snnrl.ops.dynamics import FUSED_NEURONS, FUSED_SURROGATES, OPERATORS, Dynamics
+from snnrl.ops.surrogate import LEARN_SCALES, Surrogate
 
 MOST_INPUTS, MOST_EVENTS = 2**16, 2**31 - 1
 
@@ -28,7 +28,8 @@ class DynamicsPointers(ctypes.Structure):
         ("count", c_int),
         ("constants", POINTER(c_float)),
         ("threshold", c_float),
-        ("scale", c_float),
+        ("scales", POINTER(c_float)),
+        ("scale_stride", c_int),
         ("reset_gradient", c_float),
     )
 
@@ -148,18 +149,50 @@ class LayerPointers(ctypes.Structure):
     )
 
 
-def with_numbers(d: Dynamics) -> Dynamics:
-    """Return a dynamics whose threshold and scale are their current numbers.
+LEARN_CONSTANTS = [
+    neuron
+    for neuron in FUSED_NEURONS
+    if "constants_back" in (OPERATORS / neuron / "step.hpp").read_text()
+]
+"""Neurons whose step has the gradients of their constants."""
 
-    :raises UserError: one of them is to get a gradient
+
+def with_numbers(d: Dynamics) -> tuple[Dynamics, Tensor | None]:
+    """Return a dynamics of numbers, and what learns of it as one tensor: constants, then the
+    surrogate's scale in each time step (where that does not learn, as many as there are).
+
+    :raises UserError: something is to get a gradient that has none here
     """
     threshold, (surrogate, scale) = d.threshold, d.surrogate
+    if d.learns():
+        return _learned(d)
     if not (isinstance(threshold, Tensor) or isinstance(scale, Tensor)):
-        return d
-    return d._replace(
+        return d, None
+    numbers = d._replace(
         threshold=_number("threshold", threshold),
         surrogate=Surrogate(surrogate, _number("scale of a surrogate", scale)),
     )
+    return numbers, None
+
+
+def _learned(d: Dynamics) -> tuple[Dynamics, Tensor | None]:
+    """See :func:`with_numbers`."""
+    threshold, (surrogate, scale) = d.threshold, d.surrogate
+    constants = tuple(
+        each if d.neuron in LEARN_CONSTANTS else _number("constants of a neuron", each)
+        for each in d.constants
+    )
+    if surrogate not in LEARN_SCALES:
+        scale = _number("scale of a surrogate", scale)
+    parts = [torch.as_tensor(each, dtype=torch.float32).view(-1) for each in (*constants, scale)]
+    learned = torch.cat(parts)
+    values = learned.tolist()
+    numbers = d._replace(
+        threshold=_number("threshold", threshold),
+        constants=tuple(values[: len(constants)]),
+        surrogate=Surrogate(surrogate, tuple(values[len(constants) :])),  # type: ignore[arg-type]
+    )
+    return numbers, learned if learned.requires_grad else None
 
 
 def _number(name: str, value: float | Tensor) -> float:
@@ -175,14 +208,18 @@ def _number(name: str, value: float | Tensor) -> float:
 @lru_cache(maxsize=64)
 def described(d: Dynamics) -> DynamicsPointers:
     """Return a dynamics with numbers, as C++ reads it."""
+    scale = d.surrogate.scale
+    scales = scale if isinstance(scale, tuple) else (float(scale),)
+    constants = [float(each) for each in d.constants]
     # The library is compiled with FUSED_NEURONS and FUSED_SURROGATES in their order.
     return DynamicsPointers(
         FUSED_NEURONS.index(d.neuron),
         FUSED_SURROGATES.index(d.surrogate.name),
-        len(d.constants),
-        (c_float * len(d.constants))(*d.constants),
+        len(constants),
+        (c_float * len(constants))(*constants),
         d.threshold,
-        d.surrogate.scale,
+        (c_float * len(scales))(*scales),
+        0 if len(scales) == 1 else 1,
         0.0 if d.detach_reset else 1.0,
     )
 

@@ -86,10 +86,25 @@ def neuron_forward(x: Tensor, dynamics: Dynamics, counts: Tensor | None = None) 
     return spikes
 
 
-def neuron_backward(x: Tensor, gradient: Tensor, dynamics: Dynamics) -> Tensor:
-    """Gradient of the currents from that of the spikes, ``[T, B, ...]``."""
+def _room_for_learned(x: Tensor, dynamics: Dynamics) -> Tensor:
+    """Allocate the gradients of a dynamics' constants and of its scale in each time step of
+    ``x[T, ...]``.
+
+    :raises ValueError: a scale for each of fewer steps
+    """
+    scale = dynamics.surrogate.scale
+    if isinstance(scale, tuple) and 1 < len(scale) < len(x):
+        raise ValueError(f"expected a scale for each of {len(x)} time steps, not {len(scale)}")
+    return x.new_empty(len(dynamics.constants) + len(x))
+
+
+def neuron_backward(
+    x: Tensor, gradient: Tensor, dynamics: Dynamics, *, learns: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gradient of the currents from that of the spikes, ``[T, B, ...]``, and of what learns."""
     gradient, stride = _over_time(gradient, x)
-    dx = torch.empty_like(x)
+    dx, room = torch.empty_like(x), _room_for_learned(x, dynamics)
+    dlearned = room if learns else None
     call(
         "snn_neuron_backward",
         byref(described(dynamics)),
@@ -99,8 +114,9 @@ def neuron_backward(x: Tensor, gradient: Tensor, dynamics: Dynamics) -> Tensor:
         pointer(gradient),
         c_int64(stride),
         pointer(dx),
+        pointer(dlearned),
     )
-    return dx
+    return dx, dlearned
 
 
 def normalised_forward(
@@ -146,12 +162,13 @@ def normalised_forward(
 
 
 def normalised_backward(
-    x: Tensor, layer: FusedLayer, gradient: Tensor, *, of_batch: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of ``x[T, B, N]``, gamma and beta from that of the spikes.
+    x: Tensor, layer: FusedLayer, gradient: Tensor, *, of_batch: bool, learns: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Gradients of ``x[T, B, N]``, gamma, beta and what learns from that of the spikes.
 
     :param layer: with the statistics that were used
     :param of_batch: whether those were the batch's, so that gradients flow through them
+    :param learns: whether something of the dynamics does
     """
     gradient, stride = _over_time(gradient, x)
     steps, batch, features = x.shape
@@ -160,6 +177,8 @@ def normalised_backward(
         *layer.statistics, layer.gamma, layer.beta, layer.eps, (steps, features)
     )
     dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
+    room = _room_for_learned(x, layer.dynamics)
+    dlearned = room if learns else None
     call(
         "snn_normalised_backward",
         byref(described(layer.dynamics)),
@@ -175,8 +194,9 @@ def normalised_backward(
         pointer(dx),
         pointer(dgamma),
         pointer(dbeta),
+        pointer(dlearned),
     )
-    return dx, dgamma, dbeta
+    return dx, dgamma, dbeta, dlearned
 
 
 def encode(drive: Tensor, time_steps: int, threshold: float, events: Events) -> None:
@@ -262,7 +282,7 @@ def infer(
         inputs = len(weight)
         bias = None if layer.bias is None else ready(layer.bias, inputs)
         to.weight, to.bias = weight.data_ptr(), pointer(bias)
-        dynamics = described(with_numbers(layer.dynamics))
+        dynamics = described(with_numbers(layer.dynamics)[0])
         to.dynamics = ctypes.pointer(dynamics)
         held.append((weight, bias, dynamics))
         if layer.normalisation is not None:

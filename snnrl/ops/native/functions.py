@@ -30,11 +30,11 @@ class NeuronFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, dynamics: Dynamics, counts: bool
+        ctx: Any, x: Tensor, learned: Tensor | None, dynamics: Dynamics, counts: bool
     ) -> tuple[Tensor, Tensor | None]:
         x = x.contiguous()
         ctx.save_for_backward(x)
-        ctx.dynamics = dynamics
+        ctx.dynamics, ctx.learned = dynamics, _size(learned)
         ctx.set_materialize_grads(False)
         counted = torch.empty_like(x[0]) if counts else None
         return calls.neuron_forward(x, dynamics, counted), counted
@@ -42,14 +42,33 @@ class NeuronFunction(torch.autograd.Function):
     @staticmethod
     def backward(
         ctx: Any, spikes: Tensor | None, counts: Tensor | None
-    ) -> tuple[Tensor, None, None]:
+    ) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
         (x,) = ctx.saved_tensors
-        return calls.neuron_backward(x, _both(spikes, counts, x), ctx.dynamics), None, None
+        gradient, learns = _both(spikes, counts, x), ctx.learned is not None
+        dx, dlearned = calls.neuron_backward(x, gradient, ctx.dynamics, learns=learns)
+        return dx, _fitting(dlearned, ctx.learned), None, None
+
+
+def _size(learned: Tensor | None) -> int | None:
+    return None if learned is None else len(learned)
+
+
+def _fitting(dlearned: Tensor | None, size: int | None) -> Tensor | None:
+    """Return the gradient of what learns, where the scale may be one for all time steps."""
+    if dlearned is None or size is None:
+        return None
+    # A scale that does not learn takes any gradient.
+    return dlearned[:size]
 
 
 def _keep(
-    ctx: Any, x: Tensor, layer: FusedLayer, used: tuple[Tensor, Tensor], *more: Tensor
+    ctx: Any,
+    x: Tensor,
+    learned: Tensor | None,
+    layer: FusedLayer,
+    used: tuple[Tensor, Tensor],
+    *more: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Save the tensors that a layer's gradient needs, and ``more``; return its mean and
     variance."""
@@ -59,19 +78,22 @@ def _keep(
         mean, var = mean.clone(), var.clone()
     ctx.of_batch, ctx.renormalises = layer.statistics is None, layer.renormalises
     ctx.set_materialize_grads(False)
-    ctx.eps, ctx.dynamics = layer.eps, layer.dynamics
+    ctx.eps, ctx.dynamics, ctx.learned = layer.eps, layer.dynamics, _size(learned)
     ctx.mark_non_differentiable(mean, var)
     ctx.save_for_backward(x, mean, var, layer.gamma, layer.beta, *more)
     return mean, var
 
 
-def _through(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-    """Return gradients of x, gamma and beta from that of the spikes ``[T, B, N]``."""
+def _through(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """Return gradients of x, what learns, gamma and beta from that of the spikes ``[T, B, N]``."""
     x, mean, var, gamma, beta = ctx.saved_tensors[:5]
     layer = FusedLayer(
         (mean, var), gamma, beta, ctx.eps, ctx.dynamics, renormalises=ctx.renormalises
     )
-    return calls.normalised_backward(x, layer, gradient, of_batch=ctx.of_batch)
+    dx, dgamma, dbeta, dlearned = calls.normalised_backward(
+        x, layer, gradient, of_batch=ctx.of_batch, learns=ctx.learned is not None
+    )
+    return dx, _fitting(dlearned, ctx.learned), dgamma, dbeta
 
 
 class NormalisedNeuronFunction(torch.autograd.Function):
@@ -80,12 +102,18 @@ class NormalisedNeuronFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: FusedLayer, counts: bool
+        ctx: Any,
+        x: Tensor,
+        learned: Tensor | None,
+        gamma: Tensor,
+        beta: Tensor,
+        layer: FusedLayer,
+        counts: bool,
     ) -> tuple[Tensor | None, ...]:
         x = x.contiguous()
         spikes, counted = torch.empty_like(x), torch.empty_like(x[0]) if counts else None
         used = calls.normalised_forward(x, layer, spikes=spikes, counts=counted)
-        return spikes, *_keep(ctx, x, layer, used), counted
+        return spikes, *_keep(ctx, x, learned, layer, used), counted
 
     @staticmethod
     def backward(
@@ -101,12 +129,17 @@ class FireCountsFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, layer: FusedLayer
+        ctx: Any,
+        x: Tensor,
+        learned: Tensor | None,
+        gamma: Tensor,
+        beta: Tensor,
+        layer: FusedLayer,
     ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.contiguous()
         counts = torch.empty_like(x[0])
         used = calls.normalised_forward(x, layer, counts=counts)
-        return counts, *_keep(ctx, x, layer, used)
+        return counts, *_keep(ctx, x, learned, layer, used)
 
     @staticmethod
     def backward(ctx: Any, counts: Tensor, *_: None) -> tuple[Tensor | None, ...]:
@@ -122,6 +155,7 @@ class FireLinearFunction(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
+        learned: Tensor | None,
         gamma: Tensor,
         beta: Tensor,
         weight: Tensor,
@@ -133,7 +167,7 @@ class FireLinearFunction(torch.autograd.Function):
         events = Events.room_for(x.shape[0] * x.shape[1], x.shape[2])
         counted = torch.empty_like(x[0]) if counts else None
         used = calls.normalised_forward(x, layer, events=events, counts=counted)
-        mean, var = _keep(ctx, x, layer, used, *events[:3], weight)
+        mean, var = _keep(ctx, x, learned, layer, used, *events[:3], weight)
         currents = calls.event_product(events, weight, bias)
         return currents.view(*x.shape[:2], len(weight)), mean, var, counted
 
@@ -145,7 +179,7 @@ class FireLinearFunction(torch.autograd.Function):
         x, weight = ctx.saved_tensors[0], ctx.saved_tensors[-1]
         spikes = dweight = dbias = None
         if currents is not None:
-            needs_weight, needs_bias = ctx.needs_input_grad[3:5]
+            needs_weight, needs_bias = ctx.needs_input_grad[4:6]
             dweight, dbias = _of_map(ctx, currents, needs_weight, needs_bias)
             spikes = product(currents, weight)
         return *_through(ctx, _both(spikes, counts, x)), dweight, dbias, None, None

@@ -124,11 +124,11 @@ void normalised_forward(const Dynamics& d, int T, int64_t B, int64_t N, bool of_
 // batch's, dx = (gamma dy - sum gamma dy / R - z sum gamma dy z / R) / sd, with the sums over those
 // R rows; where they are constants, the sums are not there. To renormalise is to use the batch's
 // statistics for dx, times r = sd / sd of the constants, of which z and dgamma stay.
-template <class NEURON, int LANES>
+template <class NEURON, int LANES, bool LEARNS>
 void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of_batch,
                          bool renormalises, const float* x, const Normalisation& norm,
                          const float* g, int64_t g_stride, float* dx, float* dgamma,
-                         float* dbeta) {
+                         float* dbeta, float* dlearned) {
   const int each = norm.has_steps() ? T : 1;
   const bool own_statistics = norm.statistics_stride, own_affine = norm.affine_stride;
   const bool through = of_batch || renormalises;  // the batch's statistics
@@ -152,8 +152,10 @@ void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of
   // Sums of dy and of dy z, each [each, W]: of single samples, then of all.
   const int64_t W = blocks_of(N, LANES) * LANES, sums = 2 * each * W;
   const std::unique_ptr<float[]> parts(new float[B * sums]);
+  const LearnedParts<NEURON, LANES> learned_parts(blocks_of(B, SAMPLES), T, dlearned);
   share(blocks_of(B, SAMPLES), [&](int64_t block) {
     const std::unique_ptr<float[]> membranes(new float[int64_t(T) * LANES]);
+    LearnedSums<NEURON, LANES> learned(LEARNS ? T : 0);
     for (int64_t b = block * SAMPLES; b < end_of(block * SAMPLES, SAMPLES, B); ++b) {
       float* own = parts.get() + b * sums;
       std::memset(own, 0, sums * sizeof(float));
@@ -161,8 +163,8 @@ void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of
         const int n = lanes<LANES>(m, N);
         const int64_t at = b * N + m;
         const Maps<LANES> map{&maps[m / LANES * each], each > 1};
-        fire_back<NEURON, LANES>(
-            d, T, B * N, n, x + at, map, g + at, g_stride, dx + at, membranes.get(),
+        fire_back<NEURON, LANES, LEARNS>(
+            d, T, B * N, n, x + at, map, g + at, g_stride, dx + at, membranes.get(), learned,
             [&](int t, const float* dy) {
               float z[LANES];
               load<LANES>(z, x + t * B * N + at, n);
@@ -175,7 +177,9 @@ void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of
             });
       }
     }
+    if (LEARNS) learned.add_to(T, learned_parts.of(block));
   });
+  learned_parts.finish();
   const std::unique_ptr<double[]> total(new double[sums]());
   share(blocks_of(sums, LANES), [&](int64_t block) {
     for (int64_t b = 0; b < B; ++b)

@@ -76,11 +76,14 @@ int snn_neuron_forward(const Dynamics* d, int T, int64_t M, const float* x, floa
   });
 }
 
+// dlearned: null, or the gradients of the constants and of the surrogate's scale in each step.
 int snn_neuron_backward(const Dynamics* d, int T, int64_t M, const float* x, const float* g,
-                        int64_t g_stride, float* dx) {
+                        int64_t g_stride, float* dx, float* dlearned) {
   return guarded([&] {
     choose(*d, M, [&]<class NEURON, int LANES>() {
-      neuron_backward<NEURON, LANES>(*d, T, M, x, g, g_stride, dx);
+      const auto backward =
+          dlearned ? neuron_backward<NEURON, LANES, true> : neuron_backward<NEURON, LANES, false>;
+      backward(*d, T, M, x, g, g_stride, dx, dlearned);
     });
   });
 }
@@ -99,11 +102,13 @@ int snn_normalised_forward(const Dynamics* d, int T, int64_t B, int64_t N, int o
 int snn_normalised_backward(const Dynamics* d, int T, int64_t B, int64_t N, int of_batch,
                             int renormalises, const float* x, const Normalisation* norm,
                             const float* g, int64_t g_stride, float* dx, float* dgamma,
-                            float* dbeta) {
+                            float* dbeta, float* dlearned) {
   return guarded([&] {
     choose(*d, N, [&]<class NEURON, int LANES>() {
-      normalised_backward<NEURON, LANES>(*d, T, B, N, of_batch, renormalises, x, *norm, g,
-                                         g_stride, dx, dgamma, dbeta);
+      const auto backward = dlearned ? normalised_backward<NEURON, LANES, true>
+                                     : normalised_backward<NEURON, LANES, false>;
+      backward(*d, T, B, N, of_batch, renormalises, x, *norm, g, g_stride, dx, dgamma, dbeta,
+               dlearned);
     });
   });
 }

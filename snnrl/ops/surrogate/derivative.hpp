@@ -69,4 +69,10 @@ struct fast_sigmoid {
   }
 };
 
+struct learnable {
+  static float derivative(float distance, float slope) {
+    return slope / 2 * tanh::derivative(distance, slope);
+  }
+};
+
 }  // namespace surrogate

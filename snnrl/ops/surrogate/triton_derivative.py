@@ -47,3 +47,9 @@ def fast_sigmoid(distance, slope):
     """``1 / (1 + k |v - th|)^2``."""
     y = 1 + slope * tl.abs(distance)
     return 1 / (y * y)
+
+
+@triton.jit
+def learnable(distance, slope):
+    """``k / 2 (1 - y^2)`` with ``y = tanh(k (v - th))``."""
+    return slope / 2 * tanh(distance, slope)

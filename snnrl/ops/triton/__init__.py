@@ -15,11 +15,11 @@ from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.triton import register
 from snnrl.ops.triton.requirements import check_device, check_input
 
-NORMALISES_STEPS = False
-RENORMALISES = False
-"""Whether a layer's normalisation may differ between time steps."""
+LEARNS = NORMALISES_STEPS = RENORMALISES = False
+"""See :mod:`snnrl.ops.native`, which does all of it."""
 
 __all__ = [
+    "LEARNS",
     "NORMALISES_STEPS",
     "RENORMALISES",
     "check_device",

@@ -36,6 +36,11 @@ def pack(dynamics: Dynamics, device: torch.device) -> Packed:
     :raises UserError: an operand that is no number of float32 on the device, or is to get a
         gradient
     """
+    if dynamics.learns():
+        raise UserError(
+            "kernel=triton: has no gradient of what a neuron or its surrogate learns; expected "
+            "kernel=native, compile or naive"
+        )
     neuron, threshold, (surrogate, scale), detach_reset, constants = dynamics
     return (
         _operand("threshold", threshold, device),
@@ -43,7 +48,7 @@ def pack(dynamics: Dynamics, device: torch.device) -> Packed:
         neuron,
         surrogate,
         detach_reset,
-        list(constants),
+        [float(constant) for constant in constants],
     )
 
 

@@ -326,9 +326,9 @@ def test_the_length_of_a_run_counts_where_a_schedule_spans_it(
 @pytest.mark.parametrize(
     ("given", "refused"),
     [
-        ("kernel=native surrogate=learnable", "^kernel=native: has no operator for "),
+        ("kernel=native neuron=alif", "^kernel=native: has no operator for "),
         (
-            "kernel=native surrogate=learnable actor=ann critic=spiking",
+            "kernel=native neuron=alif actor=ann critic=spiking",
             "^kernel=native: has no operator for ",
         ),
         ("surrogate=learnable surrogate.scale=20", r"^surrogate\.scale=20\.0: expected between"),

@@ -115,7 +115,7 @@ def test_which_neurons_are_one_function(one: Any, other: Any) -> None:
 def test_which_surrogates_are_one_function() -> None:
     x = torch.linspace(-2, 2, 401, dtype=torch.float64)
     curves = {
-        name: DERIVATIVES[name](x, make_neuron("lif", name).surrogate.operand().scale)
+        name: DERIVATIVES[name](x, make_neuron("lif", name).surrogate.operand(0.5).scale)
         for name in FUSED_SURROGATES
     }
     torch.testing.assert_close(curves["tanh"], curves["sigmoid"], rtol=1e-12, atol=1e-12)

@@ -8,6 +8,7 @@ from snnrl.nn.shape import LayerShape
 from snnrl.ops.dynamics import FusedLayer
 from snnrl.ops.native import calls, dense
 from snnrl.ops.native.arguments import Events, InferenceLayer
+from snnrl.ops.surrogate import Surrogate
 
 SHAPES = [(5, 40, 100, 33), (1, 3, 7, 5), (3, 9, 300, 64), (2, 300, 20, 150)]
 
@@ -28,8 +29,12 @@ def results(kind: str) -> list[Tensor]:
 
         dynamics = make_neuron(kind, "rectangular", LayerShape(features, steps)).known()
         assert dynamics is not None
+        scales = tuple(1 + 0.1 * step for step in range(steps))
+        learned = dynamics._replace(surrogate=Surrogate("learnable", scales))
         x, gradient = normal(steps, batch, features), normal(steps, batch, features)
-        found += [calls.neuron_forward(x, dynamics), calls.neuron_backward(x, gradient, dynamics)]
+        found.append(calls.neuron_forward(x, dynamics))
+        found += calls.neuron_backward(x, gradient, learned, learns=True)
+        found.append(calls.neuron_backward(x, gradient, dynamics, learns=False)[0])
         one, each = (1 + normal(features), normal(features)), normal(2, steps, features).unbind(0)
         for affine in (one, each):
             for per_step in (False, True):
@@ -40,7 +45,12 @@ def results(kind: str) -> list[Tensor]:
                 used = calls.normalised_forward(x, layer, **written)
                 found += [*used, spikes, counts, *events_of(events)]
                 layer = layer._replace(statistics=used)
-                found += calls.normalised_backward(x, layer, gradient, of_batch=True)
+                of_batch = calls.normalised_backward(
+                    x, layer, gradient, of_batch=True, learns=False
+                )
+                found += of_batch[:3]
+                layer = layer._replace(dynamics=learned)
+                found += calls.normalised_backward(x, layer, gradient, of_batch=True, learns=True)
         found += events_of(calls.find_events(spikes.flatten(0, 1)))
         weight, drive = normal(inputs, features), normal(batch, inputs).abs()
         found.append(calls.event_product(events, weight, normal(inputs)))

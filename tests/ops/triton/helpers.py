@@ -19,6 +19,7 @@ SCALES = {
     "triangle": 0.5,
     "atan": 2.0,
     "fast_sigmoid": 10.0,
+    "learnable": 4.0,
 }
 CONSTANTS = {
     "lif": LIFConstants(decay=0.75),
