@@ -127,14 +127,15 @@ class LearnedSums {
       }
     }
     float* own = sums.get() + (CONSTANTS + t) * LANES;
-    const float scale = d.scale(t);
-    for (int k = 0; k < LANES; ++k) own[k] += fired[k] * ((v[k] - d.threshold) / scale);
+    for (int k = 0; k < LANES; ++k) own[k] += fired[k] * (v[k] - d.threshold);
   }
 
   // Adds the sums over all lanes.
-  void add_to(int T, double* total) const {
-    for (int i = 0; i < size(T); ++i)
+  void add_to(int T, const Dynamics& d, double* total) const {
+    for (int i = 0; i < size(T); ++i) {
       for (int k = 0; k < LANES; ++k) total[i] += sums[i * LANES + k];
+      if (i >= CONSTANTS) total[i] /= d.scale(i - CONSTANTS);
+    }
   }
 
  private:
@@ -251,7 +252,7 @@ void neuron_backward(const Dynamics& d, int T, int64_t M, const float* x, const 
       fire_back<NEURON, LANES, LEARNS>(d, T, M, lanes<LANES>(m, M), x + m, Nothing<LANES>(), g + m,
                                        g_stride, dx + m, membranes.get(), learned,
                                        [](int, float*) {});
-    if (LEARNS) learned.add_to(T, parts.of(block));
+    if (LEARNS) learned.add_to(T, d, parts.of(block));
   });
   parts.finish();
 }

@@ -177,7 +177,7 @@ void normalised_backward(const Dynamics& d, int T, int64_t B, int64_t N, bool of
             });
       }
     }
-    if (LEARNS) learned.add_to(T, learned_parts.of(block));
+    if (LEARNS) learned.add_to(T, d, learned_parts.of(block));
   });
   learned_parts.finish();
   const std::unique_ptr<double[]> total(new double[sums]());
