@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,15 @@ class Readout(nn.Module):
     def read(self, counts: Tensor, time_steps: int) -> Tensor:
         """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, N]``."""
         raise NotImplementedError
+
+    def formula(self) -> dict[str, Any] | None:
+        """Return the parameters of :class:`snnrl.deploy.runtime.Readout`, which computes the same
+        without torch; ``None``: it does not."""
+        return None
+
+    def known_formula(self) -> dict[str, Any] | None:
+        """Return :meth:`formula` if it still describes :meth:`forward`."""
+        return self.formula() if self.is_known() and answers(self, "formula") else None
 
     def is_known(self) -> bool:
         """Return whether :meth:`read_steps` or :meth:`read` still describes :meth:`forward`."""
@@ -68,6 +77,9 @@ class PopulationDecoder(PopulationReadout):
     Source: PopSAN (Tang et al. 2020). The bound on actions (tanh) is the caller's.
     """
 
+    def formula(self) -> dict[str, Any]:
+        return dict(kind="population", weight=self.weight, bias=self.bias)
+
     def read(self, counts: Tensor, time_steps: int) -> Tensor:
         """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, A * P]``."""
         rates = (counts / time_steps).unflatten(1, self.weight.shape)
@@ -87,6 +99,9 @@ class SpikeCountReadout(Readout):
     def __init__(self, features: int, outputs: int):
         super().__init__()
         self.linear = nn.Linear(features, outputs)
+
+    def formula(self) -> dict[str, Any]:
+        return dict(kind="linear", weight=self.linear.weight, bias=self.linear.bias)
 
     def read(self, counts: Tensor, time_steps: int) -> Tensor:
         """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, N]``."""
@@ -122,6 +137,10 @@ class MembraneReadout(PopulationReadout):
     def extra_repr(self) -> str:
         """Its parameters, for ``print``."""
         return f"{super().extra_repr()}, value={self.value}, decay={self.decay:g}"
+
+    def formula(self) -> dict[str, Any]:
+        weights = dict(weight=self.weight, bias=self.bias)
+        return dict(weights, kind="membrane", value=self.value, decay=self.decay)
 
     def read_steps(self, spikes: Tensor) -> Tensor:
         """Return values ``[B, A]`` of spikes ``[T, B, A * P]``."""

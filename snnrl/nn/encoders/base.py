@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +94,15 @@ class Encoder(nn.Module):
         :param ops: the fused operators
         """
         return over_steps(linear, self(observation))
+
+    def formula(self) -> dict[str, Any] | None:
+        """Return the parameters of :class:`snnrl.deploy.runtime.Encoder`, which computes the same
+        without torch; ``None``: it does not."""
+        return None
+
+    def known_formula(self) -> dict[str, Any] | None:
+        """Return :meth:`formula` if it still describes :meth:`forward`."""
+        return self.formula() if answers(self, "formula") else None
 
     def known_input(self, observation: Tensor) -> Drive | None:
         """Return :meth:`constant_input` if it still describes :meth:`forward`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from snnrl.nn.encoders.base import Drive, Encoder
@@ -24,6 +26,9 @@ class DirectEncoder(Encoder):
 
     def forward(self, observation: Tensor) -> Tensor:
         return observation.expand(self.time_steps, *observation.shape)
+
+    def formula(self) -> dict[str, Any]:
+        return dict(mean=None, std=None, squash=False, low=None, high=None, threshold=None)
 
     def constant_input(self, observation: Tensor) -> Drive:
         return Drive(observation, None)

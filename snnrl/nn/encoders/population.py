@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,11 @@ class PopulationEncoder(Encoder):
             potential = potential - self.THRESHOLD * spike
             spikes.append(spike)
         return torch.stack(spikes)
+
+    def formula(self) -> dict[str, Any]:
+        low, high = self.input_range or (None, None)
+        fields = dict(mean=self.mean, std=self.std, squash=self.squash)
+        return dict(fields, low=low, high=high, threshold=self.THRESHOLD)
 
     def constant_input(self, observation: Tensor) -> Drive:
         return Drive(self.drive(observation), self.THRESHOLD)

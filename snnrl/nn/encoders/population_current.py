@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from snnrl.nn.encoders.base import Drive, Encoder
@@ -25,6 +27,9 @@ class PopulationCurrentEncoder(PopulationEncoder):
     def forward(self, observation: Tensor) -> Tensor:
         drive = self.drive(observation)
         return drive.expand(self.time_steps, *drive.shape)
+
+    def formula(self) -> dict[str, Any]:
+        return {**super().formula(), "threshold": None}
 
     def constant_input(self, observation: Tensor) -> Drive:
         return Drive(self.drive(observation), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from snnrl.nn.answers import answers
 from snnrl.nn.registry import Spec, build, split_spec
 from snnrl.nn.shape import LayerShape
 from snnrl.nn.surrogates import Surrogate
+from snnrl.nn.surrogates.fixed import Rectangular
 from snnrl.nn.threshold import Threshold
 from snnrl.ops.dynamics import Dynamics
 from snnrl.parameters import parameters_of
@@ -77,6 +79,12 @@ class Neuron(nn.Module):
         Fused operators take and make spikes of 0 or 1 alone.
         """
         return self.constants() if self.binary and answers(self, "constants") else None
+
+    def dynamics(self) -> Dynamics | None:
+        """Return :meth:`known` with another surrogate: spikes do not depend on it."""
+        plain = copy(self)
+        plain._modules = {**self._modules, "surrogate": Rectangular(self.shape)}
+        return plain.known()
 
     def why_not_fused(self) -> str | None:
         """Return why fused operators do not support this neuron; ``None``: they do."""

@@ -31,6 +31,15 @@ class Surrogate(nn.Module):
         """
         raise NotImplementedError
 
+    def level(self, threshold: float) -> float | Tensor:
+        """Return the membrane potential above which it spikes: a number, or one for each neuron
+        ``[N]``.
+
+        :param threshold: current firing threshold
+        :raises UserError: there is none
+        """
+        return threshold
+
     def operand(self, threshold: float | Tensor) -> ops.Surrogate | None:
         """Return the surrogate for the fused operators; ``None`` if they do not support it.
 
