@@ -126,6 +126,60 @@ class Layer(NamedTuple):
         return np.stack(spikes), np.stack(membranes)
 
 
+class IntegerLayer(NamedTuple):
+    """A layer of integers, for inputs that are spikes: ``x[t] = 2^shift W s[t] + bias``.
+
+    Membranes are integers in units of ``unit``. A decay is ``numerator / 4096``, and its product is
+    rounded towards 0.
+
+    :param weight: ``W [N, K]``, 8 bits with a sign
+    :param bias: ``[N]``
+    :param threshold: ``[N]``
+    :param neuron: ``lif`` or ``clif``
+    :param numerators: of the neuron's decays, by name
+    :param shift: bits of a weight behind which a membrane has more
+    :param unit: what 1 stands for
+    """
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    threshold: NDArray[np.int32]
+    neuron: str
+    numerators: Mapping[str, int]
+    shift: int
+    unit: float
+
+    def currents(self, inputs: Array) -> NDArray[np.int64]:
+        """Return ``[T, B, N]`` of spikes ``[T, B, K]``."""
+        # Sums of integers below 2^53 are exact.
+        sums = (inputs.astype(float) @ self.weight.astype(float).T).astype(np.int64)
+        return (sums << self.shift) + self.bias
+
+    def fire(self, currents: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+        """Return spikes and membrane potentials ``[T, B, N]`` of currents, from rest."""
+        v, i = np.zeros_like(currents[0]), np.zeros_like(currents[0])
+        spikes, membranes = [np.zeros(v.shape, np.float32)], []
+        for current in currents:
+            if self.neuron == "clif":
+                i = _share(i, self.numerators["current_decay"]) + current
+            else:
+                i = current
+            v = np.where(spikes[-1] > 0, 0, _share(v, self.numerators["decay"])) + i
+            spikes.append((v > self.threshold).astype(np.float32))
+            membranes.append(v)
+        return np.stack(spikes[1:]), np.stack(membranes)
+
+
+ONE = 4096
+"""Denominator of the decays of integer layers."""
+
+
+def _share(values: NDArray[np.int64], numerator: int) -> NDArray[np.int64]:
+    """Return ``values * numerator / 4096``, rounded towards 0."""
+    product = values * numerator
+    return np.sign(product) * (np.abs(product) // ONE)
+
+
 State = tuple[Array, ...]
 Step = Callable[[State | None, Array, Array, Mapping[str, np.float32]], State]
 
@@ -247,7 +301,7 @@ class Policy(NamedTuple):
     time_steps: int
     normaliser: Normaliser | None
     encoder: Encoder
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer | IntegerLayer, ...]
     readout: Readout
     head: Head
     about: Mapping[str, Any]
@@ -261,7 +315,7 @@ class Policy(NamedTuple):
         observations, single = self.batch(observation)
         spikes = self.encode(observations)
         for layer in self.layers:
-            spikes, _ = layer.fire(layer.currents(spikes))
+            spikes, _ = layer.fire(layer.currents(spikes))  # type: ignore[arg-type]
         actions = self.head.actions(self.readout.read(spikes))
         actions = actions.reshape(len(observations), *self.action_shape)
         found: NDArray[Any] = actions[0] if single else actions
@@ -304,7 +358,7 @@ def save(policy: Policy, path: str | Path) -> None:
 def to_arrays(policy: Policy) -> dict[str, NDArray[Any]]:
     """Return the contents of the file, by name."""
     arrays: dict[str, NDArray[Any]] = {}
-    plain = _taken_apart("policy", policy, arrays)
+    plain = taken_apart("policy", policy, arrays)
     arrays["about"] = np.array(json.dumps({"format": FORMAT, "policy": plain}))
     return arrays
 
@@ -321,7 +375,7 @@ def load(path: str | Path) -> Policy:
         number = written["format"]
         if number != FORMAT:
             raise ValueError(f"its format is {number}, and this file reads {FORMAT}")
-        return _put_together(Policy, written["policy"], arrays)
+        return put_together(Policy, written["policy"], arrays)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected an exported policy (.npz)") from None
     except (OSError, KeyError, TypeError, ValueError, EOFError) as problem:
@@ -329,15 +383,15 @@ def load(path: str | Path) -> Policy:
         raise ValueError(f"{path}: is no exported policy ({reason})") from None
 
 
-def _taken_apart(name: str, value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+def taken_apart(name: str, value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     """Return a value as JSON takes it, with names of arrays in place of arrays."""
     if isinstance(value, np.ndarray):
         arrays[name] = value
         return {"array": name}
     if hasattr(value, "_asdict"):
-        return {key: _taken_apart(f"{name}.{key}", v, arrays) for key, v in value._asdict().items()}
+        return {key: taken_apart(f"{name}.{key}", v, arrays) for key, v in value._asdict().items()}
     if isinstance(value, tuple):
-        return [_taken_apart(f"{name}.{i}", each, arrays) for i, each in enumerate(value)]
+        return [taken_apart(f"{name}.{i}", each, arrays) for i, each in enumerate(value)]
     return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -350,16 +404,19 @@ PARTS: dict[str, Any] = {
 }
 
 
-def _put_together(cls: Any, plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Any:
+def put_together(cls: Any, plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Any:
     values = {}
     for key, value in plain.items():
-        part = PARTS.get(key)
+        part: Any = PARTS.get(key)
         if isinstance(value, dict) and value.keys() == {"array"}:
             value = arrays[value["array"]]
         elif part is not None and isinstance(value, dict):
-            value = _put_together(part, value, arrays)
+            value = put_together(part, value, arrays)
         elif part is not None and isinstance(value, list):
-            value = tuple(_put_together(part, each, arrays) for each in value)
+            value = tuple(
+                put_together(IntegerLayer if "numerators" in each else part, each, arrays)
+                for each in value
+            )
         elif isinstance(value, list):
             value = tuple(value)
         values[key] = value
