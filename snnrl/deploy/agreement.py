@@ -65,7 +65,9 @@ def compare_spikes(agent: SpikingAgent, policy: Policy, observations: NDArray[An
     return Agreement(compared, near, _difference(actions, usual))
 
 
-def _check(name: str, expected: Array, spikes: Array, membranes: Array, threshold: Array) -> int:
+def _check(
+    name: str, expected: Array, spikes: Array, membranes: NDArray[Any], threshold: NDArray[Any]
+) -> int:
     """Return how many neurons ``[B, N]`` differ by rounding.
 
     :raises UserError: one differs otherwise

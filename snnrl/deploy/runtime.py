@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+"""Of single precision, where nothing else is said."""
 
 FORMAT = 1
 """Of the file; another number is another layout."""
@@ -105,21 +106,21 @@ class Layer(NamedTuple):
     neuron: str
     constants: Mapping[str, float]
 
-    def currents(self, inputs: Array) -> Array:
+    def currents(self, inputs: Array) -> NDArray[Any]:
         """Return ``[T, B, N]`` of spikes or currents ``[T, B, K]``."""
         mapped: Array = inputs @ self.weight.T
         if self.gain is not None:
             mapped = mapped * self.gain[:, None]
         return mapped + (self.bias if self.bias.ndim == 1 else self.bias[:, None])
 
-    def fire(self, currents: Array) -> tuple[Array, Array]:
+    def fire(self, currents: NDArray[Any]) -> tuple[Array, NDArray[Any]]:
         """Return spikes and membrane potentials ``[T, B, N]`` of currents, from rest."""
         move = NEURONS[self.neuron]
         constants = {key: np.float32(value) for key, value in self.constants.items()}
-        spike, state = np.zeros_like(currents[0]), ()
+        spike, state = np.zeros_like(currents[0]), None
         spikes, membranes = [], []
         for current in currents:
-            state = move(state or None, spike, current, constants)
+            state = move(state, spike, current, constants)
             spike = (state[0] > self.threshold).astype(np.float32)
             spikes.append(spike)
             membranes.append(state[0])
@@ -149,13 +150,13 @@ class IntegerLayer(NamedTuple):
     shift: int
     unit: float
 
-    def currents(self, inputs: Array) -> NDArray[np.int64]:
+    def currents(self, inputs: Array) -> NDArray[Any]:
         """Return ``[T, B, N]`` of spikes ``[T, B, K]``."""
         # Sums of integers below 2^53 are exact.
         sums = (inputs.astype(float) @ self.weight.astype(float).T).astype(np.int64)
-        return (sums << self.shift) + self.bias
+        return np.asarray((sums << self.shift) + self.bias)
 
-    def fire(self, currents: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    def fire(self, currents: NDArray[Any]) -> tuple[Array, NDArray[Any]]:
         """Return spikes and membrane potentials ``[T, B, N]`` of currents, from rest."""
         v, i = np.zeros_like(currents[0]), np.zeros_like(currents[0])
         spikes, membranes = [np.zeros(v.shape, np.float32)], []
@@ -177,7 +178,7 @@ ONE = 4096
 def _share(values: NDArray[np.int64], numerator: int) -> NDArray[np.int64]:
     """Return ``values * numerator / 4096``, rounded towards 0."""
     product = values * numerator
-    return np.sign(product) * (np.abs(product) // ONE)
+    return np.asarray(np.sign(product) * (np.abs(product) // ONE))
 
 
 State = tuple[Array, ...]
@@ -246,16 +247,15 @@ class Readout(NamedTuple):
         inputs = (populations * self.weight).sum(-1) + self.bias
         membrane, potentials = np.zeros_like(inputs[0]), []
         for step in inputs:
-            membrane = np.float32(self.decay) * membrane + step
+            membrane = np.asarray(np.float32(self.decay) * membrane + step)
             potentials.append(membrane)
         if self.value == "last":
             return membrane
         over_time = np.stack(potentials)
         if self.value == "mean":
-            mean: Array = over_time.mean(0, dtype=np.float32)
-            return mean
+            return np.asarray(over_time.mean(0, dtype=np.float32))
         highest, lowest = over_time.max(0), over_time.min(0)
-        return np.where(np.abs(highest) > np.abs(lowest), highest, lowest)
+        return np.asarray(np.where(np.abs(highest) > np.abs(lowest), highest, lowest))
 
 
 class Head(NamedTuple):
@@ -278,9 +278,9 @@ class Head(NamedTuple):
         """Return actions ``[B, A]``, or ``[B]`` integers for ``argmax``."""
         values = values[:, : self.outputs]
         if self.kind == "argmax":
-            return values.argmax(1)
+            return np.asarray(values.argmax(1))
         if self.kind == "clip":
-            return np.clip(values, self.low, self.high)
+            return np.asarray(np.clip(values, self.low, self.high))
         scaled: Array = self.low + np.float32(0.5) * (np.tanh(values) + 1) * (self.high - self.low)
         return scaled
 
@@ -315,11 +315,10 @@ class Policy(NamedTuple):
         observations, single = self.batch(observation)
         spikes = self.encode(observations)
         for layer in self.layers:
-            spikes, _ = layer.fire(layer.currents(spikes))  # type: ignore[arg-type]
+            spikes, _ = layer.fire(layer.currents(spikes))
         actions = self.head.actions(self.readout.read(spikes))
         actions = actions.reshape(len(observations), *self.action_shape)
-        found: NDArray[Any] = actions[0] if single else actions
-        return found
+        return np.asarray(actions[0] if single else actions)
 
     def encode(self, observations: Array) -> Array:
         """Return the input of the first layer ``[T, B, K]`` of observations ``[B, D]``."""
@@ -352,7 +351,7 @@ class Policy(NamedTuple):
 def save(policy: Policy, path: str | Path) -> None:
     """Write a policy: arrays in one ``.npz``, and everything else as JSON in it."""
     with open(path, "wb") as file:
-        np.savez(file, **to_arrays(policy))
+        np.savez(file, **cast(Any, to_arrays(policy)))
 
 
 def to_arrays(policy: Policy) -> dict[str, NDArray[Any]]:
@@ -375,7 +374,8 @@ def load(path: str | Path) -> Policy:
         number = written["format"]
         if number != FORMAT:
             raise ValueError(f"its format is {number}, and this file reads {FORMAT}")
-        return put_together(Policy, written["policy"], arrays)
+        policy: Policy = put_together(Policy, written["policy"], arrays)
+        return policy
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected an exported policy (.npz)") from None
     except (OSError, KeyError, TypeError, ValueError, EOFError) as problem:
@@ -405,6 +405,7 @@ PARTS: dict[str, Any] = {
 
 
 def put_together(cls: Any, plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Return the value that :func:`taken_apart` took apart."""
     values = {}
     for key, value in plain.items():
         part: Any = PARTS.get(key)

@@ -46,10 +46,12 @@ def _header(policy: Policy, name: str) -> Iterator[str]:
 
 
 def _source(policy: Policy, name: str) -> Iterator[str]:
-    yield f"/* An agent exported by snnrl: {_comment(policy)}\n   Compile with {FLAGS}, link -lm. */"
+    yield f"/* An agent exported by snnrl: {_comment(policy)}"
+    yield f"   Compile with {FLAGS}, link -lm. */"
     yield f'#include "{name}.h"\n\n#include <math.h>\n#include <stdint.h>\n#include <string.h>\n'
-    yield f"enum {{ T = {policy.time_steps}, D = {_observations(policy)}, "
-    yield f"       K = {policy.layers[0].weight.shape[1]}, VALUES = {len(policy.readout.bias)} }};\n"
+    inputs, values = policy.layers[0].weight.shape[1], len(policy.readout.bias)
+    yield f"enum {{ T = {policy.time_steps}, D = {_observations(policy)}, K = {inputs} }};"
+    yield f"enum {{ VALUES = {values} }};\n"
     yield from _encoder(policy)
     for i, layer in enumerate(policy.layers):
         before = "inputs" if i == 0 else f"spikes_{i - 1}"
@@ -113,7 +115,7 @@ def _encoder(policy: Policy) -> Iterator[str]:
 
 def _seen(encoder: Encoder) -> Iterator[str]:
     if encoder.low is not None and encoder.high is not None:
-        factor = _number(np.float32(2 / (encoder.high - encoder.low)))
+        factor = _number(2 / (encoder.high - encoder.low))
         yield f"    seen = (seen - {_number(encoder.low)}) * {factor} - 1;"
     if encoder.squash:
         yield "    seen = tanhf(seen);"

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from snnrl.deploy.runtime import Array, Layer, Policy, put_together, taken_apart
+from snnrl.deploy.runtime import Array, IntegerLayer, Layer, Policy, put_together, taken_apart
 from snnrl.errors import UserError, expect
 
 
@@ -77,12 +78,17 @@ def to_nir(policy: Policy, target: str = "generic") -> bytes:
         ) from None
     nodes: dict[str, Any] = {"input": nir.Input({"input": np.array([_inputs(policy)])})}
     for i, layer in enumerate(policy.layers):
+        if isinstance(layer, IntegerLayer):
+            raise UserError(
+                "--format nir: its neurons are not of integers; expected --format numpy or c with "
+                "--bits"
+            )
         weight, bias, neuron = _node(nir, f"layers.{i}", layer, DIALECTS[target], target)
         nodes[f"linear_{i}"] = nir.Affine(weight=weight, bias=bias)
         nodes[f"neurons_{i}"] = neuron
     nodes["output"] = nir.Output({"output": np.array([len(policy.layers[-1].weight)])})
     names = list(nodes)
-    edges = list(zip(names[:-1], names[1:], strict=True))
+    edges = list(pairwise(names))
     graph = nir.NIRGraph(nodes, edges, metadata=_metadata(policy, target))
     buffer = io.BytesIO()
     nir.write(buffer, graph)
