@@ -17,7 +17,7 @@ PACKAGE = Path(snnrl.__file__).parent
 # From the ground up. Modules directly in the package are commands, except these.
 FLOORS = [
     *("ground", "ops", "nn", "envs", "data", "run_format", "analysis", "agents"),
-    *("experiment", "commands"),
+    *("deploy", "experiment", "commands"),
 ]
 GROUND = (
     *("earlier_names", "errors", "imports", "memory", "output", "parameters", "seeds"),

@@ -9,10 +9,12 @@ normalisations are folded into weights, biases and thresholds (:mod:`snnrl.deplo
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -349,17 +351,18 @@ class Policy(NamedTuple):
 
 
 def save(policy: Policy, path: str | Path) -> None:
-    """Write a policy: arrays in one ``.npz``, and everything else as JSON in it."""
-    with open(path, "wb") as file:
-        np.savez(file, **cast(Any, to_arrays(policy)))
+    """Write a policy."""
+    Path(path).write_bytes(to_bytes(policy))
 
 
-def to_arrays(policy: Policy) -> dict[str, NDArray[Any]]:
-    """Return the contents of the file, by name."""
-    arrays: dict[str, NDArray[Any]] = {}
+def to_bytes(policy: Policy) -> bytes:
+    """Return the file of a policy: arrays in one ``.npz``, and everything else as JSON in it."""
+    arrays: dict[str, Array] = {}
     plain = taken_apart("policy", policy, arrays)
     arrays["about"] = np.array(json.dumps({"format": FORMAT, "policy": plain}))
-    return arrays
+    buffer = io.BytesIO()
+    np.savez(buffer, **cast(Any, arrays))
+    return buffer.getvalue()
 
 
 def load(path: str | Path) -> Policy:
@@ -378,13 +381,17 @@ def load(path: str | Path) -> Policy:
         return policy
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected an exported policy (.npz)") from None
-    except (OSError, KeyError, TypeError, ValueError, EOFError) as problem:
+    except (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile) as problem:
         reason = str(problem).partition("\n")[0]
         raise ValueError(f"{path}: is no exported policy ({reason})") from None
 
 
-def taken_apart(name: str, value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Return a value as JSON takes it, with names of arrays in place of arrays."""
+def taken_apart(name: str, value: Any, arrays: dict[str, Array]) -> Any:
+    """Return a value as JSON takes it, with names of arrays in place of arrays.
+
+    :param name: first part of the names
+    :param arrays: gets the arrays
+    """
     if isinstance(value, np.ndarray):
         arrays[name] = value
         return {"array": name}

@@ -276,7 +276,7 @@ def _observations(policy: Policy) -> int:
 
 def _comment(policy: Policy) -> str:
     said = ", ".join(f"{key} {value}" for key, value in policy.about.items())
-    return re.sub(r"[^ -~]|\*/", "?", said) or "of no name"
+    return re.sub(r"[^ -~]|\*/|/\*", "?", said) or "of no name"
 
 
 def _array(declared: str, values: NDArray[np.generic]) -> str:
