@@ -1,0 +1,1 @@
+"""Trained agents outside of training: folded networks, files for other tools, costs."""
