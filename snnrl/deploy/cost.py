@@ -86,6 +86,16 @@ def cost_of(agent: SpikingAgent, observations: np.ndarray) -> Cost:
     return Cost(layers, len(observations), _notes(network, layers), reference)
 
 
+def check_cost(agent: SpikingAgent) -> None:
+    """Check that the cost of an agent's actions can be counted, before episodes that take minutes.
+
+    :raises UserError: as :func:`cost_of`
+    """
+    space = agent.observation_space
+    assert space.shape is not None
+    cost_of(agent, np.zeros((1, *space.shape), space.dtype))
+
+
 class _Parts(NamedTuple):
     """Modules of a policy, those of critics and targets too, which acting does not call.
 

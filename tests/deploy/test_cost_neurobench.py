@@ -119,7 +119,9 @@ def test_a_footprint() -> None:
 
 def test_another_view_of_graded_spikes() -> None:
     """Of spikes of 2 NeuroBench counts a MAC each, and we two accumulations."""
-    agent, network, env = spiking(neuron=dict(name="circulate_firing", K=3, threshold=0.1), bn="none")()
+    agent, network, env = spiking(
+        neuron=dict(name="circulate_firing", K=3, threshold=0.1), bn="none"
+    )()
     observations = recorded(agent, env)
     layers = [each for each in cost_of(agent, observations).layers if each.kind == "spiking"]
     found = theirs(network, observations)
