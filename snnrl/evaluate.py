@@ -1,4 +1,4 @@
-"""``python -m snnrl.evaluate <run folder>``: returns of a trained agent, and a video."""
+"""``python -m snnrl.evaluate <run folder>``: returns of a trained agent, its cost, and a video."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.experiment.threads import cores, use_threads
 from snnrl.imports import import_named
-from snnrl.run_format.names import VIDEO
+from snnrl.run_format.durable import replace_file
+from snnrl.run_format.names import COST, VIDEO
 from snnrl.run_format.place import check_place
 from snnrl.run_format.settings import measure
 from snnrl.starting import importing
-from snnrl.text import one_line
+from snnrl.text import one_line, printable
 
 if TYPE_CHECKING:
     from snnrl.agents.base import SpikingAgent
@@ -44,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     """Evaluate, print and record; return exit status 0, or 2 for a user error."""
     parser = argparse.ArgumentParser(
         "python -m snnrl.evaluate",
-        description="Returns of a trained agent, and a video. Runs no code of the run folder "
-        "without --module or --unpickle (docs/security.md).",
+        description="Returns of a trained agent, its cost, and a video. Runs no code of the run "
+        "folder without --module or --unpickle (docs/security.md).",
     )
     parser.add_argument("folder", type=Path, help="run folder, .../seed-<s>")
     parser.add_argument("--episodes", type=int, help="episodes to run (default 10)")
@@ -71,6 +72,12 @@ def main(argv: list[str] | None = None) -> int:
         "gamma is below LIMIT thresholds (default 0.1) in every layer; prints the time steps saved "
         "and the return lost in the same episodes",
     )
+    parser.add_argument(
+        "--cost",
+        action="store_true",
+        help="also print what an action costs in these episodes, layer by layer (synaptic "
+        "operations, memory, energy), and write it to cost.csv in the run folder (docs/cost.md)",
+    )
     parser.add_argument("--video", action="store_true", help="write an mp4 of one episode")
     add_module(parser)
     return exit_status(
@@ -81,8 +88,8 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(arguments: argparse.Namespace) -> None:
     """Run what the command line requests.
 
-    :raises UserError: not a run folder, no such model, no way to render here, or no place for the
-        video
+    :raises UserError: not a run folder, no such model, no way to render here, no place for a file,
+        or a network whose cost is unknown
     """
     check_episodes(arguments.episodes, arguments.seed)
     cfg, model = find_model(arguments.folder, arguments.model, arguments.module)
@@ -99,6 +106,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
                 )
     if arguments.video:
         check_place(arguments.folder, "--video", [VIDEO])
+    if arguments.cost:
+        check_place(arguments.folder, "--cost", [COST])
     cfg.kernel.name = arguments.kernel or cfg.kernel.name
     import_named(arguments.module)
     check_code(cfg, arguments.module)
@@ -108,6 +117,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
     # These take seconds to import, which no error that was found by now has to wait for.
     with importing():
+        from snnrl.deploy.cost import check_cost
         from snnrl.experiment.builder import build_evaluator, episode_starts
         from snnrl.experiment.config.check_data import check_data
         from snnrl.experiment.config.check_spaces import check_environment
@@ -127,12 +137,17 @@ def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
     )
     seed = EPISODES_SEED if arguments.seed is None else arguments.seed
     evaluator = build_evaluator(cfg, arguments.episodes or EPISODES, seed)
+    # A refusal comes before episodes that take minutes.
     if arguments.early_exit is not None:
-        # A refusal comes before episodes that take minutes.
         with agent.early_exit(arguments.early_exit):
             pass
+    if arguments.cost:
+        check_cost(agent)
     word = measure(cfg)
-    returns = _print_returns(evaluator.run(agent), word)
+    played = evaluator.run(agent)
+    returns = _print_returns(played, word)
+    if arguments.cost:
+        _write_cost(arguments, agent, played)
     if arguments.early_exit is not None:
         _print_early_exit(agent, arguments.early_exit, returns, evaluator, word)
     if arguments.video:
@@ -161,6 +176,36 @@ def _print_returns(played: Sequence[Episode], word: str) -> list[float]:
     else:
         print(f"return {mean:.2f}, sd {deviation:.2f}, 95 % interval [{low:.2f}, {high:.2f}]")
     return returns
+
+
+def _write_cost(
+    arguments: argparse.Namespace, agent: SpikingAgent, played: Sequence[Episode]
+) -> None:
+    """Print what an action costs on the observations of episodes, and write it into the run folder.
+
+    :raises UserError: the file cannot be written
+    """
+    import numpy as np
+
+    from snnrl.deploy.cost import cost_of
+    from snnrl.deploy.cost_layers import ENERGIES
+    from snnrl.deploy.cost_table import to_csv, to_text
+
+    observations = np.concatenate([episode.observations for episode in played])
+    cost = cost_of(agent, observations)
+    print(printable(to_text(cost), keep="\n"), end="")
+    if arguments.early_exit is not None:
+        with agent.early_exit(arguments.early_exit) as taken:
+            total = cost_of(agent, observations).total
+        energies = ", ".join(f"{total.energy(each):.2f} nJ ({each.name})" for each in ENERGIES)
+        macs = total.macs + total.normalisation_macs
+        print(f"early exit, {taken} time steps: {total.acs:,.0f} ACs, {macs:,.0f} MACs, {energies}")
+    path = arguments.folder / COST
+    try:
+        replace_file(path, to_csv(cost).encode())
+    except OSError as problem:
+        raise UserError(f"--cost: expected to write {path} ({problem})") from None
+    print(one_line(f"wrote {path}"))
 
 
 def _print_early_exit(

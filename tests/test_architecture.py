@@ -234,6 +234,7 @@ def is_file(name: str) -> bool:
         ("nn/encoders/direct.py", "def late():\n    import snnrl.agents", "snnrl.agents"),
         ("nn/convolution.py", "import ale_py", "ale_py"),
         ("agents/td3.py", "from snnrl.compare import main", "snnrl.compare"),
+        ("agents/td3.py", "from snnrl.deploy.cost import cost_of", "snnrl.deploy.cost"),
         ("envs/make.py", "from snnrl.agents import DQN", "snnrl.agents"),
         (
             "agents/base.py",

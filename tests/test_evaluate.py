@@ -236,6 +236,53 @@ def test_early_exit(bntt_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.quick_cases(1)
+def test_what_an_action_costs(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(copy), "--episodes", "2", "--cost"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == f"wrote {copy / 'cost.csv'}"
+    lengths = [int(n) for n in re.findall(r"in (\d+) steps", out)]
+    assert f"cost of an action, mean over {sum(lengths):,} observations\n" in out
+    with (copy / "cost.csv").open(newline="") as file:
+        *layers, total, reference = csv.DictReader(file)
+    names = [row["layer"] for row in layers]
+    # Of one hidden layer of 8 neurons; a readout of spike counts has no layer before it.
+    assert names in (
+        ["encoder", "layers.0", "decoder"],
+        ["encoder", "layers.0", "layers.1", "decoder"],
+    )
+    assert (total["layer"], reference["layer"]) == ("total", "ordinary 8")
+    for column in ("acs", "macs", "updates", "parameters", "energy_45nm_nj", "bytes_8bit"):
+        assert sum(float(row[column]) for row in layers) == pytest.approx(float(total[column]))
+    first, inputs = layers[1], int(layers[0]["inputs"])
+    dense = int(first["inputs"]) * 8 * int(first["time_steps"])
+    assert float(first["dense"]) == dense >= float(first["acs"]) + float(first["effective_macs"])
+    assert 0 <= float(first["firing_rate"]) <= 1
+    outputs = int(layers[-1]["outputs"])
+    assert float(reference["macs"]) == inputs * 8 + 8 * outputs
+    assert float(reference["energy_measured_nj"]) == pytest.approx(
+        3.97e-3 * float(reference["macs"])
+    )
+
+
+@pytest.mark.quick_cases(1)
+def test_a_folder_in_the_place_of_the_costs(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "cost.csv").mkdir()
+    assert main([str(copy), "--episodes", "1", "--cost"]) == 2
+    assert_one_line(capsys, f"--cost: expected to write the file {copy / 'cost.csv'}")
+
+
+def test_what_an_action_costs_with_early_exit(
+    bntt_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(bntt_run), "--episodes", "1", "--cost", "--early-exit=2"]) == 0
+    out = capsys.readouterr().out
+    (early,) = re.findall(r"early exit, 1 time steps: 0 ACs, (\S+) MACs, ", out)
+    (whole,) = (line.split() for line in out.splitlines() if line.startswith("total "))
+    # Direct coding: a product for each input and step.
+    assert 0 < int(early.replace(",", "")) < int(whole[4].replace(",", ""))
+
+
 def test_early_exit_that_saves_nothing_says_why(
     bntt_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

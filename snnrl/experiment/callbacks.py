@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from snnrl.agents.base import SpikingAgent
-from snnrl.errors import Interrupted, NonFiniteError, RunFailed
+from snnrl.errors import Interrupted, NonFiniteError, RunFailed, UserError
 from snnrl.experiment.accuracy import AccuracyEvaluator
 from snnrl.experiment.checkpoint.save import (
     Checkpoints,
@@ -28,7 +28,7 @@ from snnrl.experiment.checkpoint.save import (
     save_model,
 )
 from snnrl.experiment.config.choices import rollout_size
-from snnrl.experiment.diagnostics import activity, errors_of_statistics
+from snnrl.experiment.diagnostics import activity, costs, errors_of_statistics
 from snnrl.experiment.evaluation import Episode, EvaluationStopped, Evaluator
 from snnrl.experiment.folder.run_folder import TABLES, RunFolder
 from snnrl.experiment.progress import Progress
@@ -121,6 +121,7 @@ class Supervisor(BaseCallback):
         self.waits = False
         self.obstacle: str | None = None
         self.saturated = False
+        self.uncounted = False
         self.clocks = {name: Clock(every[name], position.clocks[name]) for name in every}
         self.tables = {name: folder.table(name) for name in TABLES}
         self.best = position.best
@@ -284,7 +285,18 @@ class Supervisor(BaseCallback):
             self.tables["statistics_error"].append({"timesteps": step, **row} for row in rows)
         for row in rows:
             self.tracker.log(step, statistics_values(row))
-        return activity(self.model, observations)
+        return {**activity(self.model, observations), **self._costs(observations)}
+
+    def _costs(self, observations: np.ndarray) -> dict[str, float]:
+        """Return what an action costs; say once if it is unknown, which is no reason to stop."""
+        if self.uncounted:
+            return {}
+        try:
+            return costs(self.model, observations)
+        except UserError as problem:
+            self.uncounted = True
+            self.progress.say(f"{problem}; progress.csv has no costs")
+            return {}
 
     def _warn_of_saturation(self, step: int, values: dict[str, float]) -> None:
         """Warn once if most inputs of a code are beyond what it tells apart: where the tanh that

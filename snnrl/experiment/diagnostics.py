@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingAgent, Statistics
 from snnrl.agents.policies.part import AgentPart
+from snnrl.deploy.cost import cost_of
+from snnrl.deploy.cost_layers import ENERGIES
 from snnrl.nn.norm import norm_layers
 from snnrl.nn.norm.error import statistics_error
 
@@ -68,6 +70,27 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
             for path, found in layers.items():
                 values |= {f"{key}/{short(name, path)}": value for key, value in found.items()}
     return values
+
+
+def costs(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
+    """Return what an action costs, of an agent whose actor spikes, for the progress table: synaptic
+    operations (accumulations and MACs) of each spiking layer and of
+    all parts, and the energy. An ordinary actor always costs the same.
+
+    :param observations: ``[n, ...]``, those of the evaluation episodes, as the policy saw them
+    :raises UserError: a network whose operations are unknown
+    """
+    if agent.acting_network() is None:
+        return {}
+    limit = min(_limit(observations), BATCH)
+    cost = cost_of(agent, _thinned(observations, limit))
+    values = {
+        f"synaptic_operations/{short('actor', layer.name)}": layer.acs + layer.macs
+        for layer in cost.layers
+        if layer.kind == "spiking"
+    }
+    values["cost/synaptic_operations"] = cost.total.acs + cost.total.macs
+    return values | {f"cost/energy_{e.name}_nj": cost.total.energy(e) for e in ENERGIES}
 
 
 def short(part: str, path: str) -> str:

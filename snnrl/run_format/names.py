@@ -17,6 +17,7 @@ BEST_MODEL = "best_model.zip"
 VIDEO = "video.mp4"
 CONVERSION = "conversion.csv"
 CONVERSION_CURVE = "conversion.png"
+COST = "cost.csv"
 POLICY = "policy"
 """Exported agent, without the ending that its format has."""
 

@@ -18,6 +18,8 @@ class DirectEncoder(Encoder):
     Source: CaRe-BN (arXiv 2509.23791), discrete control.
     """
 
+    spikes = False
+
     takes_images = True
 
     def extra_repr(self) -> str:

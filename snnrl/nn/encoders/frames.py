@@ -16,6 +16,8 @@ class FramesEncoder(Encoder):
     polarity. In front of convolutions they keep their shape.
     """
 
+    spikes = False
+
     takes_images = True
     takes_time = True
 
