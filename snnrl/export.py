@@ -8,7 +8,7 @@ import snnrl.starting  # noqa: F401  # before imports that take seconds
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,18 @@ from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.experiment.threads import cores, use_threads
 from snnrl.imports import import_named
 from snnrl.run_format.durable import replace_file
-from snnrl.run_format.names import POLICY
+from snnrl.run_format.names import (
+    BEST_MODEL,
+    CARD,
+    CONFIG,
+    COST,
+    CURVE,
+    HUB,
+    OVERRIDES,
+    POLICY,
+    PROVENANCE,
+    REPLAY,
+)
 from snnrl.run_format.place import check_place
 from snnrl.starting import importing
 from snnrl.text import one_line
@@ -41,8 +52,12 @@ FORMATS = {
     "onnx": ("onnx",),
     "numpy": ("npz",),
     "c": ("c", "h"),
+    "hub": (),
 }
 """Format -> endings of its files."""
+
+HUB_FILES = (CARD, f"{POLICY}.npz", BEST_MODEL, CONFIG, OVERRIDES, PROVENANCE, CURVE, COST, REPLAY)
+"""Files of ``--format hub``."""
 
 INTEGER_FORMATS = ("numpy", "c")
 """Formats of policies with ``--bits``."""
@@ -61,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         "--format",
         required=True,
         help="nir (graph for neuromorphic tools), onnx, numpy (run by snnrl.deploy.runtime, which "
-        "needs numpy alone) or c (C99, without allocation)",
+        "needs numpy alone), c (C99, without allocation) or hub (a folder with a model card)",
     )
     parser.add_argument(
         "--target",
@@ -72,6 +87,12 @@ def main(argv: list[str] | None = None) -> int:
         "--bits",
         type=int,
         help="with --format numpy or c: 8, weights of 8 bits and integer membranes",
+    )
+    parser.add_argument(
+        "--upload",
+        metavar="USER/NAME",
+        help="with --format hub: create this repository on the hub of Hugging Face if it is not "
+        "there, and upload the folder; needs the extra hub and a login",
     )
     parser.add_argument(
         "--episodes",
@@ -87,7 +108,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_model(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the files (default: the run folder)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the files (default: the run folder; of --format hub its folder hub)",
     )
     add_module(parser)
     return exit_status(
@@ -102,6 +126,7 @@ def export(arguments: argparse.Namespace) -> None:
         folder, no such model, an agent that the format does not express, or no place for the files
     """
     # Torch stays out until the command line and the run are known to be right.
+    from snnrl.deploy.hub import check_upload, upload
     from snnrl.deploy.targets import check_target
     from snnrl.errors import expect
 
@@ -113,6 +138,12 @@ def export(arguments: argparse.Namespace) -> None:
                 f"--target {arguments.target}: is for --format nir; expected no --target"
             )
         check_target(arguments.target)
+    if arguments.upload is not None:
+        if arguments.format != "hub":
+            raise UserError(
+                f"--upload {arguments.upload}: is for --format hub; expected no --upload"
+            )
+        check_upload(arguments.upload)
     if arguments.bits is not None and arguments.format not in INTEGER_FORMATS:
         raise UserError(
             f"--bits {arguments.bits}: is for --format {' or '.join(INTEGER_FORMATS)}; expected no "
@@ -128,19 +159,24 @@ def export(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{folder}: actor={cfg.actor.name} has no spikes; expected a run of actor=spiking"
         )
-    out: Path = folder if arguments.out is None else arguments.out
+    hub = arguments.format == "hub"
+    usual = folder / HUB if hub else folder
+    out: Path = usual if arguments.out is None else arguments.out
     stem = POLICY if arguments.bits is None else f"{POLICY}_{arguments.bits}bit"
-    names = [f"{stem}.{ending}" for ending in FORMATS[arguments.format]]
+    names = HUB_FILES if hub else [f"{stem}.{each}" for each in FORMATS[arguments.format]]
     check_place(out, f"--out {out}", names)
     import_named(arguments.module)
     check_code(cfg, arguments.module)
-    _write(out, dict(zip(names, _contents(arguments, cfg, model, stem), strict=True)))
+    _write(out, _contents(arguments, cfg, model, stem))
+    if arguments.upload is not None:
+        upload(out, arguments.upload)
+        print(one_line(f"uploaded to https://huggingface.co/{arguments.upload}"))
 
 
 def _contents(
     arguments: argparse.Namespace, cfg: DictConfig, model: Path, stem: str
-) -> Sequence[bytes]:
-    """Return the contents of the files; print what was compared.
+) -> Mapping[str, bytes]:
+    """Return the files; print what was compared.
 
     :param stem: name of the files without their endings
     """
@@ -152,6 +188,7 @@ def _contents(
         from snnrl.experiment.config.check_spaces import check_environment
         from snnrl.experiment.evaluation import Evaluator
         from snnrl.experiment.exported import play
+        from snnrl.experiment.hub_files import hub_files
         from snnrl.experiment.trained import load_trained
 
     check_environment(cfg)
@@ -180,6 +217,8 @@ def _contents(
         strict=False,
     ):
         print(f"{name}: {_return(returns)}")
+    if arguments.format == "hub":
+        contents = {**contents, **hub_files(arguments, cfg, model, agent, played, unfinished)}
     return contents
 
 
@@ -192,19 +231,20 @@ def _return(returns: list[float]) -> str:
     return f"return {mean:.2f}, sd {deviation:.2f}, 95 % interval [{low:.2f}, {high:.2f}]"
 
 
-def _encoded(policy: Policy, kind: str, target: str, stem: str) -> Sequence[bytes]:
+def _encoded(policy: Policy, kind: str, target: str, stem: str) -> dict[str, bytes]:
     from snnrl.deploy.runtime import to_bytes
     from snnrl.deploy.to_c import to_c
     from snnrl.deploy.to_nir import to_nir
     from snnrl.deploy.to_onnx import to_onnx
 
     if kind == "nir":
-        return [to_nir(policy, target)]
+        return {f"{stem}.nir": to_nir(policy, target)}
     if kind == "onnx":
-        return [to_onnx(policy)]
+        return {f"{stem}.onnx": to_onnx(policy)}
     if kind == "c":
-        return [text.encode() for text in to_c(policy, stem)]
-    return [to_bytes(policy)]
+        source, header = to_c(policy, stem)
+        return {f"{stem}.c": source.encode(), f"{stem}.h": header.encode()}
+    return {f"{stem}.npz": to_bytes(policy)}
 
 
 def _write(out: Path, contents: Mapping[str, bytes]) -> None:

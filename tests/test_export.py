@@ -6,11 +6,13 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from snnrl.deploy.runtime import load
+from snnrl.evaluate import main as evaluate
 from snnrl.export import FORMATS, main
 from snnrl.run_format.done import check_sealed
 from tests.experiment.helpers import folder_of, train
@@ -32,7 +34,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "seed-0"))
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "hub"])
 def test_each_format(kind: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if kind in EXTRA:
         pytest.importorskip(EXTRA[kind])
@@ -61,6 +63,35 @@ def test_8_bits(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert policy.about["of"] == f"Pendulum-v1, td3, {steps} steps"
 
 
+def test_a_folder_for_a_hub(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent: list[tuple[str, str]] = []
+    api = SimpleNamespace(
+        create_repo=lambda name, exist_ok: None,
+        upload_folder=lambda repo_id, folder_path, commit_message: sent.append(
+            (repo_id, folder_path)
+        ),
+    )
+    package = SimpleNamespace(get_token=lambda: "token", HfApi=lambda: api)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", package)
+    arguments = ["--format", "hub", "--upload", "me/agent", "--episodes", "1"]
+    assert main([str(copy), *arguments]) == 0
+    hub = copy / "hub"
+    assert {path.name for path in hub.iterdir()} >= {
+        *("README.md", "policy.npz", "best_model.zip", "config.yaml", "provenance.json"),
+        *("cost.csv", "curve.png"),
+    }
+    text = (hub / "README.md").read_text()
+    assert "TD3, lif, bn=carebn on Pendulum-v1" in text and "policy.npz" in text
+    assert sent == [("me/agent", str(hub))]
+    assert "uploaded to https://huggingface.co/me/agent" in capsys.readouterr().out
+    assert load(hub / "policy.npz").observation_shape == (3,)
+    # The folder is one that the other commands read.
+    assert evaluate([str(hub), "--episodes", "1"]) == 0
+    check_sealed(copy)
+
+
 def refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     out, err = capsys.readouterr()
@@ -72,11 +103,15 @@ def refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--format", "nirr"], "--format=nirr: expected one of nir, onnx, numpy, c; did you mean"),
+        (
+            ["--format", "nirr"],
+            "--format=nirr: expected one of nir, onnx, numpy, c, hub; did you mean",
+        ),
         (["--format", "c", "--target", "norse"], "--target norse: is for --format nir"),
         (["--format", "nir", "--target", "nors"], "did you mean 'norse'?"),
         (["--format", "nir", "--target", "rockpool"], "--target rockpool: its neurons lose"),
         (["--format", "onnx", "--bits", "8"], "--bits 8: is for --format numpy or c"),
+        (["--format", "c", "--upload", "me/x"], "--upload me/x: is for --format hub"),
         (["--format", "c", "--bits", "4"], "--bits 4: expected 8"),
         (["--format", "c", "--episodes", "0"], "--episodes 0: expected at least 1"),
         (["--format", "c", "--seed", "-1"], "--seed -1: expected at least 0"),

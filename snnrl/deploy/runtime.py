@@ -255,7 +255,7 @@ class Readout(NamedTuple):
             return membrane
         over_time = np.stack(potentials)
         if self.value == "mean":
-            return np.asarray(over_time.mean(0, dtype=np.float32))
+            return np.asarray(np.mean(over_time, 0))
         highest, lowest = over_time.max(0), over_time.min(0)
         return np.asarray(np.where(np.abs(highest) > np.abs(lowest), highest, lowest))
 

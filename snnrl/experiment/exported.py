@@ -45,11 +45,13 @@ class Played(NamedTuple):
     :param agent: returns of the agent
     :param policies: returns of each policy, in the same episodes
     :param agreement: of the first policy's spikes with the agent's, on its observations
+    :param observations: of the agent's episodes, as the policy sees them
     """
 
     agent: list[float]
     policies: list[list[float]]
     agreement: Agreement
+    observations: np.ndarray
 
 
 def play(agent: SpikingAgent, policies: list[Policy], evaluator: Evaluator) -> Played:
@@ -58,7 +60,7 @@ def play(agent: SpikingAgent, policies: list[Policy], evaluator: Evaluator) -> P
     :param policies: the first one has the agent's own numbers
     :raises UserError: its spikes are not the agent's
     """
-    usual = [episode.total_reward for episode in evaluator.run(agent)]
+    usual = evaluator.run(agent)
     returns, observations = [], []
     for policy in policies:
         acting = ExportedAgent(policy, agent.observation_space, agent.num_timesteps)
@@ -67,4 +69,9 @@ def play(agent: SpikingAgent, policies: list[Policy], evaluator: Evaluator) -> P
         observations.append(np.concatenate([episode.observations for episode in episodes]))
     shown = observations[0]
     shown = shown[:: -(-len(shown) // COMPARED)]
-    return Played(usual, returns, compare_spikes(agent, policies[0], shown))
+    return Played(
+        [episode.total_reward for episode in usual],
+        returns,
+        compare_spikes(agent, policies[0], shown),
+        np.concatenate([episode.observations for episode in usual]),
+    )

@@ -21,6 +21,13 @@ COST = "cost.csv"
 POLICY = "policy"
 """Exported agent, without the ending that its format has."""
 
+HUB = "hub"
+"""Folder of what a model hub shows of the run."""
+
+CARD = "README.md"
+REPLAY = "replay.mp4"
+"""Card and film in it, by the names that hubs look for."""
+
 CHECKPOINT = "checkpoint"
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
