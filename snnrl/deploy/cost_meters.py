@@ -51,10 +51,9 @@ class Inputs:
         """
         each = rows(self.module, x)
         if self.spikes is None:
-            amount = (pooled(self.module, each) != 0).double()
+            total = (pooled(self.module, each) != 0).sum(0).double()
         else:
-            amount = sizes(each, self.spikes)
-        total = amount.sum(0)
+            total = sizes(each, self.spikes).sum(0, dtype=torch.float64)
         self.total = total if self.total is None else self.total + total
         self.calls += len(each)
 
@@ -83,13 +82,13 @@ def sizes(spikes: Tensor, sender: str) -> Tensor:
     :param sender: name of what sent them
     :raises UserError: they are no whole numbers, which no accumulations can stand for
     """
-    if (spikes != spikes.round()).any():
+    if not torch.equal(spikes, spikes.round()):
         raise UserError(
             f"cost: {sender} sends out spikes that are no whole numbers, which take no known "
             "number of accumulations; expected 0, 1, -1, 2 ..., or an encoder of currents "
             "(spikes = False)"
         )
-    return spikes.abs().double()
+    return spikes.abs()
 
 
 class Meter:
@@ -225,7 +224,7 @@ class SpikingMeter(Meter):
             self.seen.see(inputs[0])
 
         def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            self.fired = self.fired + self.layer.fired(output).double().sum().cpu()
+            self.fired = self.fired + self.layer.fired(output).sum(dtype=torch.float64).cpu()
 
         return [
             self.layer.linear.register_forward_pre_hook(see),
@@ -270,7 +269,7 @@ class LateralMeter(Meter):
 
     def attach(self) -> list[RemovableHandle]:
         def see(module: nn.Module, inputs: Any) -> None:
-            self.total = self.total + sizes(inputs[0], self.spikes).sum(0)
+            self.total = self.total + sizes(inputs[0], self.spikes).sum(0, dtype=torch.float64)
             self.calls += len(inputs[0])
 
         return [self.lateral.register_forward_pre_hook(see)]
@@ -332,8 +331,8 @@ class PopulationMeter(Meter):
     def attach(self) -> list[RemovableHandle]:
         def see(module: nn.Module, inputs: Any) -> None:
             each = inputs[0]
-            self.total = self.total + sizes(each, self.spikes).sum((0, 1))
-            self.active = self.active + (each.sum(0) != 0).double().sum(0)
+            self.total = self.total + sizes(each, self.spikes).sum((0, 1), dtype=torch.float64)
+            self.active = self.active + (each.sum(0) != 0).sum(0)
             self.steps, self.calls = len(each), self.calls + each.shape[1]
 
         return [self.decoder.register_forward_pre_hook(see)]

@@ -14,6 +14,7 @@ from snnrl.errors import UserError
 from snnrl.experiment import callbacks
 from snnrl.experiment.callbacks import Supervisor
 from snnrl.experiment.diagnostics import costs
+from snnrl.experiment.reproduction.compare import compare_results, compare_tables, is_same
 from tests.agents.helpers import small
 from tests.experiment.helpers import folder_of, rows_of, train
 
@@ -32,6 +33,23 @@ def test_columns_of_a_run(tmp_path: Path) -> None:
         assert float(row["cost/synaptic_operations"]) > sum(operations) > 0
         energies = [float(row[f"cost/energy_{name}_nj"]) for name in ("45nm", "measured")]
         assert energies[0] > energies[1] > 0
+
+
+def test_training_does_not_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ["encoder=population_poisson", "bn.recalibrate_every=20"]
+    folders = []
+    for name in ("with", "without"):
+        assert train(tmp_path / name, *settings) == 0
+        folders.append(folder_of(tmp_path / name, *settings))
+        monkeypatch.setattr(callbacks, "costs", lambda *_: {})
+    columns = [set(rows_of(folder, "progress")[0]) for folder in folders]
+    assert {name.partition("/")[0] for name in columns[0] - columns[1]} == {
+        "cost",
+        "synaptic_operations",
+    }
+    paths = [folder.path for folder in folders]
+    assert is_same(compare_results(*paths))
+    assert compare_tables(*paths, "progress.csv").same
 
 
 def test_an_ordinary_run_has_none(tmp_path: Path) -> None:
