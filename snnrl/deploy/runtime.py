@@ -247,7 +247,8 @@ class Readout(NamedTuple):
             return values
         populations = spikes.reshape(*spikes.shape[:2], *self.weight.shape)
         inputs = (populations * self.weight).sum(-1) + self.bias
-        membrane, potentials = np.zeros_like(inputs[0]), []
+        membrane: Array = np.zeros_like(inputs[0])
+        potentials: list[Array] = []
         for step in inputs:
             membrane = np.asarray(np.float32(self.decay) * membrane + step)
             potentials.append(membrane)
