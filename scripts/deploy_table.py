@@ -1,9 +1,9 @@
-"""Measure what trained agents return and cost outside of training: a spiking agent by torch, by numpy,
-as C and as C with 8-bit integers, beside an ordinary one. Write a table.
+"""Measure what trained agents return and cost outside of training: a spiking agent by torch, by
+numpy, as C and as C with 8-bit integers, beside an ordinary one. Write a table.
 
-    python -m scripts.deploy_table results/deploy SPIKING_RUN ORDINARY_RUN [SPIKING_RUN ORDINARY_RUN ...]
+    python -m scripts.deploy_table FOLDER SPIKING_RUN ORDINARY_RUN [SPIKING_RUN ORDINARY_RUN ...]
 
-Runs are of the same task. Needs a C compiler. Times are of one action, the median of many, on one
+The two runs of a pair are of one task. Needs a C compiler. Times are of one action, the median of many, on one
 thread: nothing else should run.
 """
 
