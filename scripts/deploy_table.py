@@ -3,8 +3,8 @@ numpy, as C and as C with 8-bit integers, beside an ordinary one. Write a table.
 
     python -m scripts.deploy_table FOLDER SPIKING_RUN ORDINARY_RUN [SPIKING_RUN ORDINARY_RUN ...]
 
-The two runs of a pair are of one task. Needs a C compiler. Times are of one action, the median of many, on one
-thread: nothing else should run.
+The two runs of a pair are of one task. Needs a C compiler. Times are of one action, the median of
+many, on one thread: nothing else should run.
 """
 
 from __future__ import annotations
