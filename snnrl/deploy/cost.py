@@ -47,8 +47,8 @@ def cost_of(agent: SpikingAgent, observations: np.ndarray) -> Cost:
 
     :param agent: an agent with a spiking or an ordinary actor (DQN: Q-network)
     :param observations: as the policy sees them, ``[n, ...]``, such as those of episodes
-    :raises UserError: no observation or one that is not finite, an agent without an actor, or a
-        module that acts and whose operations are unknown
+    :raises UserError: no observation, or some of another shape or not finite, an agent without an
+        actor, or a module that acts and whose operations are unknown
     """
     if not isinstance(agent, SpikingAgent) or not isinstance(
         getattr(agent, "policy", None), nn.Module
@@ -59,6 +59,12 @@ def cost_of(agent: SpikingAgent, observations: np.ndarray) -> Cost:
         )
     if len(observations) == 0:
         raise UserError("cost: no observations; expected some, over which spikes are averaged")
+    shape = agent.observation_space.shape
+    if observations.shape[1:] != shape:
+        raise UserError(
+            f"cost: observations of shape {observations.shape}; expected (n, "
+            f"{', '.join(map(str, shape or ()))}), as the policy sees them"
+        )
     if not np.isfinite(observations).all():
         raise UserError("cost: an observation is NaN or infinite; expected finite numbers")
     policy = agent.policy

@@ -371,9 +371,12 @@ def test_the_agent_stays_as_it_is(variant: str) -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in agent.policy.modules())
 
 
-def test_no_observations() -> None:
+def test_observations_that_do_not_fit() -> None:
     with pytest.raises(UserError, match="no observations"):
         cost_of(actor(), seen(0))
+    for shown in (seen()[0], seen(size=3), seen().reshape(7, 1, 2)):
+        with pytest.raises(UserError, match=r"expected \(n, 2\), as the policy sees them"):
+            cost_of(actor(), shown)
     broken = seen()
     broken[2, 1] = math.nan
     with pytest.raises(UserError, match="NaN"):
