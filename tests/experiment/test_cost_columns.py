@@ -79,6 +79,4 @@ def test_a_cost_that_is_unknown_is_said_once(monkeypatch: pytest.MonkeyPatch) ->
     )
     for _ in range(2):
         assert Supervisor._costs(supervisor, np.zeros((1, 2))) == {}
-    assert lines == [
-        "cost: decoder (Mine): its operations are unknown; progress.csv has no costs"
-    ]
+    assert lines == ["cost: decoder (Mine): its operations are unknown; progress.csv has no costs"]
