@@ -25,13 +25,15 @@ from snnrl.deploy.cost_meters import (
 from snnrl.deploy.cost_reference import reference_of
 from snnrl.errors import UserError
 from snnrl.nn.eager import eager
+from snnrl.nn.encoders.direct import DirectEncoder
+from snnrl.nn.encoders.frames import FramesEncoder
 from snnrl.nn.encoders.population import PopulationEncoder
 from snnrl.nn.encoders.unit_drive import UnitDriveEncoder
 from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.ordinary import NormalisedLayer
-from snnrl.nn.readouts import PopulationReadout, SpikeCountReadout
+from snnrl.nn.readouts import READOUTS, PopulationReadout, SpikeCountReadout
 
 BATCH = 256
 """Observations of one pass."""
@@ -146,14 +148,16 @@ class _Parts(NamedTuple):
             if layer.lateral is not None:
                 self.meters.append(LateralMeter(f"{path}.lateral", layer.lateral, spikes))
         decoder = network.decoder
-        if isinstance(decoder, SpikeCountReadout):
+        if not _is_readout(decoder):
+            self.unknown[decoder] = "decoder"
+        elif isinstance(decoder, SpikeCountReadout):
             known |= set(decoder.modules())
             self.meters.append(MapMeter("decoder", decoder.linear, kind="readout"))
         elif isinstance(decoder, PopulationReadout):
             known.add(decoder)
             self.meters.append(PopulationMeter("decoder", decoder, spikes or f"encoder ({kind})"))
         for path, module in network.named_modules():
-            if module not in known and (_computes(module) or module is decoder):
+            if module not in known and _computes(module):
                 self.unknown[module] = path
 
     def refusal(self, module: nn.Module) -> Callable[[nn.Module, Any], None]:
@@ -174,6 +178,16 @@ class _Parts(NamedTuple):
 def _is_plain(layer: SpikingLayer) -> bool:
     """Return whether a layer is a map, a normalisation and neurons as its class has them."""
     return type(layer).forward is SpikingLayer.forward and is_map(layer.linear)
+
+
+def _is_readout(decoder: nn.Module) -> bool:
+    """Return whether a readout is one of the package's, or computes the same."""
+    methods = ("forward", "read", "read_steps")
+    return any(
+        isinstance(decoder, kind)
+        and all(getattr(type(decoder), m) is getattr(kind, m) for m in methods)
+        for kind in READOUTS.values()
+    )
 
 
 def _computes(module: nn.Module) -> bool:
@@ -216,6 +230,8 @@ def _notes(network: SpikingNetwork | None, layers: Sequence[LayerCost]) -> list[
         )
     elif isinstance(encoder, UnitDriveEncoder):
         notes.append("encoder: its draws, comparisons and the tanh in front are left out")
+    elif not isinstance(encoder, DirectEncoder | FramesEncoder):
+        notes.append(f"encoder ({type(encoder).__name__}): its arithmetic is unknown and left out")
     if not encoder.spikes and not encoder.takes_time:
         notes.append(
             "the first layer's input is the same in every step and is multiplied in every step; "
