@@ -112,7 +112,10 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
 def test_there_are_commands_on_every_page_that_should_have_some():
     pages = {parameters.values[0] for parameters in commands()}
-    assert pages >= {"README.md", "reproducing.md", "sweeping.md", "converting.md", "exporting.md"}
+    assert pages >= {
+        *("README.md", "reproducing.md", "sweeping.md", "converting.md", "exporting.md"),
+        "cost.md",
+    }
 
 
 @pytest.mark.quick_cases(1)

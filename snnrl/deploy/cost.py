@@ -25,13 +25,15 @@ from snnrl.deploy.cost_meters import (
 from snnrl.deploy.cost_reference import reference_of
 from snnrl.errors import UserError
 from snnrl.nn.eager import eager
+from snnrl.nn.encoders.direct import DirectEncoder
+from snnrl.nn.encoders.frames import FramesEncoder
 from snnrl.nn.encoders.population import PopulationEncoder
 from snnrl.nn.encoders.unit_drive import UnitDriveEncoder
 from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.ordinary import NormalisedLayer
-from snnrl.nn.readouts import PopulationReadout, SpikeCountReadout
+from snnrl.nn.readouts import READOUTS, PopulationReadout, SpikeCountReadout
 
 BATCH = 256
 """Observations of one pass."""
@@ -47,8 +49,8 @@ def cost_of(agent: SpikingAgent, observations: np.ndarray) -> Cost:
 
     :param agent: an agent with a spiking or an ordinary actor (DQN: Q-network)
     :param observations: as the policy sees them, ``[n, ...]``, such as those of episodes
-    :raises UserError: no observation or one that is not finite, an agent without an actor, or a
-        module that acts and whose operations are unknown
+    :raises UserError: no observation, or some of another shape or not finite, an agent without an
+        actor, or a module that acts and whose operations are unknown
     """
     if not isinstance(agent, SpikingAgent) or not isinstance(
         getattr(agent, "policy", None), nn.Module
@@ -59,6 +61,12 @@ def cost_of(agent: SpikingAgent, observations: np.ndarray) -> Cost:
         )
     if len(observations) == 0:
         raise UserError("cost: no observations; expected some, over which spikes are averaged")
+    shape = agent.observation_space.shape
+    if observations.shape[1:] != shape:
+        raise UserError(
+            f"cost: observations of shape {observations.shape}; expected (n, "
+            f"{', '.join(map(str, shape or ()))}), as the policy sees them"
+        )
     if not np.isfinite(observations).all():
         raise UserError("cost: an observation is NaN or infinite; expected finite numbers")
     policy = agent.policy
@@ -140,14 +148,16 @@ class _Parts(NamedTuple):
             if layer.lateral is not None:
                 self.meters.append(LateralMeter(f"{path}.lateral", layer.lateral, spikes))
         decoder = network.decoder
-        if isinstance(decoder, SpikeCountReadout):
+        if not _is_readout(decoder):
+            self.unknown[decoder] = "decoder"
+        elif isinstance(decoder, SpikeCountReadout):
             known |= set(decoder.modules())
             self.meters.append(MapMeter("decoder", decoder.linear, kind="readout"))
         elif isinstance(decoder, PopulationReadout):
             known.add(decoder)
             self.meters.append(PopulationMeter("decoder", decoder, spikes or f"encoder ({kind})"))
         for path, module in network.named_modules():
-            if module not in known and (_computes(module) or module is decoder):
+            if module not in known and _computes(module):
                 self.unknown[module] = path
 
     def refusal(self, module: nn.Module) -> Callable[[nn.Module, Any], None]:
@@ -168,6 +178,16 @@ class _Parts(NamedTuple):
 def _is_plain(layer: SpikingLayer) -> bool:
     """Return whether a layer is a map, a normalisation and neurons as its class has them."""
     return type(layer).forward is SpikingLayer.forward and is_map(layer.linear)
+
+
+def _is_readout(decoder: nn.Module) -> bool:
+    """Return whether a readout is one of the package's, or computes the same."""
+    methods = ("forward", "read", "read_steps")
+    return any(
+        isinstance(decoder, kind)
+        and all(getattr(type(decoder), m) is getattr(kind, m) for m in methods)
+        for kind in READOUTS.values()
+    )
 
 
 def _computes(module: nn.Module) -> bool:
@@ -210,6 +230,8 @@ def _notes(network: SpikingNetwork | None, layers: Sequence[LayerCost]) -> list[
         )
     elif isinstance(encoder, UnitDriveEncoder):
         notes.append("encoder: its draws, comparisons and the tanh in front are left out")
+    elif not isinstance(encoder, DirectEncoder | FramesEncoder):
+        notes.append(f"encoder ({type(encoder).__name__}): its arithmetic is unknown and left out")
     if not encoder.spikes and not encoder.takes_time:
         notes.append(
             "the first layer's input is the same in every step and is multiplied in every step; "

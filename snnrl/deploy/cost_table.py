@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from textwrap import fill
 from typing import Any
 
 from snnrl.deploy.cost_layers import ENERGIES, MEMORY, Cost, LayerCost
 
 ALIGNED_LEFT = "layer"
+
+WIDTH = 100
+"""Characters of a line of notes."""
 
 
 def to_csv(cost: Cost) -> str:
@@ -36,9 +40,8 @@ def to_text(cost: Cost) -> str:
         return "  ".join(cells).rstrip()
 
     head = f"cost of an action, mean over {cost.observations:,} observations"
-    return "\n".join(
-        [head, line({name: name for name in names}), *map(line, table), *cost.notes, ""]
-    )
+    notes = (fill(note, WIDTH, subsequent_indent="  ") for note in cost.notes)
+    return "\n".join([head, line({name: name for name in names}), *map(line, table), *notes, ""])
 
 
 def _rows(cost: Cost) -> list[LayerCost]:

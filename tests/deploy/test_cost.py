@@ -18,10 +18,12 @@ from snnrl.data import DataSet, DataStream, Split
 from snnrl.deploy.cost import cost_of
 from snnrl.deploy.cost_layers import ENERGIES, Cost, Energy
 from snnrl.errors import UserError
+from snnrl.nn.encoders import Encoder
 from snnrl.nn.lateral import LATERALS
 from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import Norm
+from snnrl.nn.readouts import PopulationDecoder
 from snnrl.nn.registry import names
 from tests.agents.helpers import small
 from tests.envs import Follow, Match, MatchImage
@@ -371,9 +373,12 @@ def test_the_agent_stays_as_it_is(variant: str) -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in agent.policy.modules())
 
 
-def test_no_observations() -> None:
+def test_observations_that_do_not_fit() -> None:
     with pytest.raises(UserError, match="no observations"):
         cost_of(actor(), seen(0))
+    for shown in (seen()[0], seen(size=3), seen().reshape(7, 1, 2)):
+        with pytest.raises(UserError, match=r"expected \(n, 2\), as the policy sees them"):
+            cost_of(actor(), shown)
     broken = seen()
     broken[2, 1] = math.nan
     with pytest.raises(UserError, match="NaN"):
@@ -450,6 +455,28 @@ class Strange(SpikingLayer):
         return super().forward(x).flip(0)
 
 
+class Doubled(PopulationDecoder):
+    """Reads something else than its class."""
+
+    def read(self, counts: Tensor, time_steps: int) -> Tensor:
+        return super().read(2 * counts, time_steps)
+
+
+class Halved(Encoder):
+    """Sends currents, with arithmetic of its own."""
+
+    spikes = False
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return (observation / 2).expand(self.time_steps, *observation.shape)
+
+
+def test_an_encoder_of_ones_own() -> None:
+    cost = cost_of(actor(encoder=Halved), seen())
+    assert cost.layers[1].macs == 2 * 16 * STEPS
+    assert "encoder (Halved): its arithmetic is unknown and left out" in cost.notes
+
+
 def test_parts_that_are_not_known_are_named() -> None:
     with pytest.raises(UserError, match=r"layers\.0\.neuron \(Halves\) sends out spikes that are"):
         cost_of(actor(neuron=Halves), seen())
@@ -468,6 +495,10 @@ def test_parts_that_are_not_known_are_named() -> None:
     layer = network.layers[1]
     network.layers[1] = Strange(layer.linear, layer.norm, layer.neuron)
     with pytest.raises(UserError, match=r"layers\.1\.linear \(Linear\): its operations"):
+        cost_of(agent, seen())
+    agent = actor()
+    agent.acting_network().decoder.__class__ = Doubled
+    with pytest.raises(UserError, match=r"decoder \(Doubled\): its operations"):
         cost_of(agent, seen())
     agent = actor()
     agent.acting_network().decoder = nn.Flatten(2)
