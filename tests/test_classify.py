@@ -168,7 +168,7 @@ def test_a_longer_run_is_the_same_as_one_that_was_asked_for_at_first(
         (["conv=nature"], "conv.kernels=[8, 4, 3]: layer 2 sees images of 1 x 1"),
         (["conv=minatar", "encoder=population"], "encoder=population: takes a vector"),
         (["actor=ann", "loss=rate"], "loss=rate: has no effect with actor=ann"),
-        (["surrogate=learnable", "kernel=native"], "kernel=native: "),
+        (["neuron=alif", "kernel=native"], "kernel=native: "),
         (["seed=0,1"], "seed=0,1: has several values; expected -m for a sweep"),
     ],
 )
