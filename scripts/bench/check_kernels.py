@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from snnrl.errors import UserError, exit_status
+from snnrl.nn.norm.confidence import ConfidenceUpdate, CorrectedConfidenceUpdate, KalmanUpdate
 from snnrl.ops.clif import CLIFConstants
+from snnrl.ops.confidence import Variant
 from snnrl.ops.dynamic import DynamicConstants
 from snnrl.ops.dynamics import Dynamics, run
 from snnrl.ops.lif import LIFConstants
@@ -202,10 +204,60 @@ def encoder_case(
     return Case("encode", shape, dtype, ours, naive)
 
 
+def statistics_case(features: int, variant: Variant, device: torch.device, operators: Any) -> Case:
+    """Return the case of three layers whose moving statistics follow two batches."""
+    makers = {
+        "published": ConfidenceUpdate,
+        "corrected": CorrectedConfidenceUpdate,
+        "kalman": KalmanUpdate,
+    }
+    sizes, n = (features, features // 2 + 1, 3), 255.0
+
+    def seen(step: int, size: int) -> tuple[Tensor, Tensor]:
+        first = 2 * step + size
+        return normal((size,), first, device), normal((size,), first + 1, device).square()
+
+    def layers() -> list[tuple[ConfidenceUpdate, tuple[Tensor, Tensor]]]:
+        return [
+            (
+                makers[variant]((size,), 0.8, n).to(device),
+                (torch.zeros(size, device=device), torch.ones(size, device=device)),
+            )
+            for size in sizes
+        ]
+
+    def state(of: list[tuple[ConfidenceUpdate, tuple[Tensor, Tensor]]]) -> Run:
+        buffers = [value.float() for rule, _ in of for value in rule.buffers()]
+        return Run([], [value for _, moving in of for value in moving] + buffers)
+
+    def ours() -> Run:
+        made = layers()
+        for step in range(2):
+            known = [
+                rule.known_fused(moving, seen(step, len(moving[0])), 1) for rule, moving in made
+            ]
+            fused = [each for each in known if each is not None]
+            operators.move_statistics([layer for _, layer in fused], fused[0][0])
+        return state(made)
+
+    def naive() -> Run:
+        made = layers()
+        for step in range(2):
+            for rule, moving in made:
+                rule(*moving, *seen(step, len(moving[0])), 1)
+        return state(made)
+
+    return Case(f"statistics ({variant})", (features,), torch.float32, ours, naive)
+
+
 def cases(
     device: torch.device, operators: Any, shapes: tuple[tuple[int, ...], ...] = SHAPES
 ) -> Iterator[Case]:
-    """Yield cases of every operator: each neuron at each shape, each surrogate at the odd one."""
+    """Yield cases of every operator: each rule of statistics, each neuron at each shape, each
+    surrogate at the odd one."""
+    variants: tuple[Variant, ...] = ("published", "corrected", "kalman")
+    for variant in variants:
+        yield statistics_case(shapes[0][2], variant, device, operators)
     for dtype in LIMITS:
         for shape in shapes:
             for neuron in NEURONS:

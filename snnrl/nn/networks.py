@@ -20,6 +20,7 @@ from snnrl.nn.lateral import IntraLayer, check_effect, check_lateral
 from snnrl.nn.layers import LayerParts, SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy
+from snnrl.nn.norm.together import moved_together
 from snnrl.nn.operators import Operators, operators
 from snnrl.nn.readouts import Readout, check_time_steps, make_readout, readout_name
 from snnrl.nn.registry import Spec, build, component, split_spec
@@ -207,7 +208,11 @@ class SpikingNetwork(Compilable):
 
     def _pass(self, x: Tensor) -> Tensor:
         if self.kernel in FUSED:
-            return self._fused_pass(x, operators(self.kernel))
+            ops = operators(self.kernel)
+            if not ops.MOVES_STATISTICS:
+                return self._fused_pass(x, ops)
+            with moved_together((layer.norm for layer in self.stack()), ops):
+                return self._fused_pass(x, ops)
         if self.kernel == "naive":
             return _eager_pass(self, x)
         with held([layer.neuron.threshold for layer in self.stack()]):

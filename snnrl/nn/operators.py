@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, cast, overload
 
 from torch import Tensor
 
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer
 from snnrl.ops.dynamics import Dynamics, FusedLayer
 
 
@@ -14,6 +16,7 @@ class Operators(Protocol):
 
     NORMALISES_STEPS: bool
     RENORMALISES: bool
+    MOVES_STATISTICS: bool
 
     @overload
     def neuron(self, x: Tensor, dynamics: Dynamics) -> Tensor: ...
@@ -52,6 +55,9 @@ class Operators(Protocol):
         self, drive: Tensor, time_steps: int, threshold: float, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
         """Drive ``[B, K]`` -> currents ``[T, B, N]``."""
+
+    def move_statistics(self, layers: Sequence[MovedLayer], rule: ConfidenceRule) -> None:
+        """Move the statistics of several layers in place; only where ``MOVES_STATISTICS``."""
 
     def counts(self, spikes: Tensor) -> Tensor:
         """Spikes ``[T, B, N]`` -> ``[B, N]``."""

@@ -36,6 +36,9 @@ NORMALISES_STEPS = True
 RENORMALISES = True
 """Whether its gradients may be those of the batch's statistics where its values are not."""
 
+MOVES_STATISTICS = False
+"""Whether one operator moves the statistics of all layers of a network."""
+
 FEWEST_ROWS = 16
 """Rows from which a single product is event-driven: it first transposes the weights, which does not
 pay for a batch of one observation."""

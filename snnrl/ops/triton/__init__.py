@@ -6,11 +6,13 @@ one number a channel. On a CPU each raises :class:`snnrl.errors.UserError`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, overload
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer
 from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.triton import register
 from snnrl.ops.triton.requirements import check_device, check_input
@@ -19,7 +21,11 @@ NORMALISES_STEPS = False
 RENORMALISES = False
 """Whether a layer's normalisation may differ between time steps."""
 
+MOVES_STATISTICS = True
+"""Whether :func:`move_statistics` moves those of all layers of a network at once."""
+
 __all__ = [
+    "MOVES_STATISTICS",
     "NORMALISES_STEPS",
     "RENORMALISES",
     "check_device",
@@ -28,6 +34,7 @@ __all__ = [
     "encoded_linear",
     "fire_counts",
     "fire_linear",
+    "move_statistics",
     "neuron",
     "normalised_neuron",
     "spike_linear",
@@ -125,3 +132,12 @@ def fire_counts(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
     """
     _, mean, var, counted = normalised_neuron(x, layer, counts=True)
     return counted, mean, var
+
+
+def move_statistics(layers: Sequence[MovedLayer], rule: ConfidenceRule) -> None:
+    """Move the statistics of several layers by one rule, in place.
+
+    :raises UserError: they are on no CUDA device, or of a type beyond float32
+    """
+    check_input(layers[0].moving[0])
+    register.move_statistics(layers, rule)

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from snnrl.errors import UserError
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer
 from snnrl.ops.dynamics import Dynamics
 
 Packed = tuple[Tensor, Tensor, str, str, bool, list[float]]
@@ -91,7 +93,7 @@ def _loaded(module: str, function: str) -> Callable[..., Any]:
 
 def _launch(module: str, function: str, *args: Any) -> Any:
     # Triton launches on the current device, which need not be the tensors'.
-    device = next(arg.device for arg in args if isinstance(arg, Tensor))
+    device = next(arg.device for arg in tree_leaves(args) if isinstance(arg, Tensor))
     with torch.cuda.device(device):
         return _loaded(module, function)(*args)
 
@@ -300,3 +302,24 @@ def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
     """Return the spikes ``[T, B, M]`` of a drive ``[B, M]``: integrate, spike, soft reset."""
     spikes: Tensor = torch.ops.snnrl.triton_encode(drive, time_steps, threshold)
     return spikes
+
+
+# Moving statistics.
+
+
+_define(
+    "triton_move_statistics(Tensor(a!)[] changed, Tensor[] batch, str variant, float smoothing, "
+    "float n, float? process_noise) -> ()",
+    "confidence",
+    "move_statistics",
+    lambda *_: None,
+)
+
+
+def move_statistics(layers: Sequence[MovedLayer], rule: ConfidenceRule) -> None:
+    """Move the statistics of all layers by one rule, in place."""
+    changed = [tensor for layer in layers for tensor in layer.changed()]
+    batch = [value for layer in layers for value in layer.batch]
+    torch.ops.snnrl.triton_move_statistics(changed, batch, *rule)
+    # A pass whose gradients are still to be computed may have kept them.
+    torch.autograd.graph.increment_version(changed)

@@ -73,7 +73,7 @@ def test_each_part(agent):
         "next actions": 24,
         "targets": 17,
         "critics": 45,
-        "actor": 158,
+        "actor": 81,
         "target networks": 5,
     }
 

@@ -39,6 +39,11 @@ def some_statistics():
     return normal(N, seed=4, scale=0.3), normal(N, seed=5).abs() + 0.5
 
 
+def moved(posterior=False):
+    state = [normal(N, seed=seed).abs() for seed in range(8 if posterior else 6)]
+    return [*state, torch.tensor(True)] if posterior else state
+
+
 def operator_calls():
     x, gamma, beta = make()
     g, plain = normal(T, B, N, seed=1), [value.detach() for value in (gamma, beta)]
@@ -78,6 +83,21 @@ def operator_calls():
         ),
         "encode": (ops.triton_encode, (torch.rand(B, N, requires_grad=True), T, 0.999)),
         "encode_backward": (ops.triton_encode_backward, (g, 0.999)),
+        "move_statistics": (
+            ops.triton_move_statistics,
+            (moved(), list(some_statistics()), "published", 0.8, 255.0, None),
+        ),
+        "move_statistics of two layers": (
+            ops.triton_move_statistics,
+            (
+                moved(posterior=True) + moved(posterior=True),
+                [*some_statistics(), *some_statistics()],
+                "kalman",
+                0.8,
+                255.0,
+                0.1,
+            ),
+        ),
     }
 
 

@@ -21,6 +21,9 @@ with pytest.MonkeyPatch.context() as patch:
     patch.setattr(torch.library.Library, "impl", for_the_cpu)
     from snnrl.ops.triton import register
 
+from snnrl.nn.norm.confidence import ConfidenceUpdate  # noqa: E402
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer  # noqa: E402
+
 from ..helpers import (  # noqa: E402
     EPS,
     NEURONS,
@@ -81,6 +84,39 @@ def test_encode(launches):
     drive, g = torch.rand(3, 7, requires_grad=True), normal(5, 3, 7, seed=1)
     check(register.encode(drive, 5, 0.999), naive_encode(drive, 5, 0.999), g, drive)
     assert launches == ["encode_forward", "encode_backward"]
+
+
+def test_move_statistics(launches):
+    layers = [
+        MovedLayer(*pairs(size), posterior=(), batch=(normal(size), normal(size).abs()))
+        for size in (7, 3)
+    ]
+    rule = ConfidenceUpdate((7,), 0.8, 9.0)
+    mean, var = torch.zeros(7), torch.ones(7)
+    rule(mean, var, *layers[0].batch, 1)
+    register.move_statistics(layers, ConfidenceRule("published", 0.8, 9.0))
+    for one, other in zip(layers[0].moving, (mean, var), strict=True):
+        torch.testing.assert_close(one, other)
+    assert launches == ["move_statistics"]
+
+
+def pairs(size):
+    zeros = [torch.zeros(size) for _ in range(5)]
+    return (zeros[0], torch.ones(size)), (zeros[1], zeros[2]), (zeros[3], zeros[4])
+
+
+@pytest.mark.parametrize("also", ["mean", "var"])
+def test_statistics_that_move_before_the_gradient_are_refused(also):
+    layer = MovedLayer(*pairs(7), posterior=(), batch=(normal(7), normal(7).abs()))
+    x, affine = normal(5, 3, 7).requires_grad_(), (torch.ones(7), torch.ones(7))
+    statistics = dict(zip(("mean", "var"), layer.moving, strict=True))
+    kept = {name: value.clone() for name, value in statistics.items()} | {also: statistics[also]}
+    spikes, *_ = register.normalised_neuron(
+        x, tuple(kept.values()), *affine, EPS, make_dynamics("lif")
+    )
+    register.move_statistics([layer], ConfidenceRule("published", 0.8, 9.0))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        spikes.sum().backward()
 
 
 @pytest.mark.parametrize("statistics", ["none", "batch", "given"])
