@@ -204,6 +204,66 @@ def encoder_case(
     return Case("encode", shape, dtype, ours, naive)
 
 
+def fields_case(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, operators: Any
+) -> Case:
+    """Return the case of the encoder by receptive fields, eight of each number.
+
+    Spikes are compared of neurons whose potential is never close to the threshold: torch rounds the
+    exponential in another way. Gradients do not depend on spikes.
+    """
+    numbers = max(shape[2] // 8, 1)
+    seen = (normal((shape[1], numbers), 0, device) * 0.5).to(dtype)
+    mean, std = normal((numbers, 8), 1, device), normal((numbers, 8), 2, device).abs() + 0.2
+    g = normal((shape[0], shape[1], 8 * numbers), 3, device)
+
+    def activations(o: Tensor, m: Tensor, s: Tensor) -> Tensor:
+        return torch.exp(-((o.unsqueeze(-1) - m) ** 2) / (2 * s**2)).flatten(1)
+
+    fired = naive_encode(activations(seen.float(), mean, std), shape[0])
+    gained = activations(seen.float(), mean, std) * torch.arange(
+        1, shape[0] + 1, device=device
+    ).view(-1, 1, 1)
+    potentials = gained - THRESHOLD * (fired.cumsum(0) - fired)
+    far = ((potentials - THRESHOLD).abs() > 1e-4).all(0)
+
+    def ours() -> Run:
+        leaves = [value.clone().requires_grad_() for value in (seen, mean, std)]
+        spikes = operators.encode_fields(*leaves, shape[0], THRESHOLD)
+        return Run([spikes * far], differentiate(spikes, g, *leaves))
+
+    def naive() -> Run:
+        leaves = [value.float().requires_grad_() for value in (seen, mean, std)]
+        spikes = naive_encode(activations(*leaves), shape[0])
+        return Run([spikes.detach() * far], differentiate(spikes, g, *leaves))
+
+    return Case("encode by fields", shape, dtype, ours, naive)
+
+
+def decoder_case(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, operators: Any
+) -> Case:
+    """Return the case of the readout of rates, of two outputs."""
+    population = max(shape[2] // 2, 1)
+    spikes = normal((shape[0], shape[1], 2 * population), 0, device) > 0.5
+    counts = spikes.sum(0).to(dtype)
+    weight, bias = normal((2, population), 1, device), normal((2,), 2, device)
+    g = normal((shape[1], 2), 3, device)
+
+    def ours() -> Run:
+        leaves = [value.clone().requires_grad_() for value in (counts, weight, bias)]
+        values = operators.decode(*leaves, shape[0])
+        return Run([], [values.detach(), *differentiate(values, g, *leaves)])
+
+    def naive() -> Run:
+        leaves = [value.float().requires_grad_() for value in (counts, weight, bias)]
+        rates = (leaves[0] / shape[0]).unflatten(1, weight.shape)
+        values = (rates * leaves[1]).sum(-1) + leaves[2]
+        return Run([], [values.detach(), *differentiate(values, g, *leaves)])
+
+    return Case("decode", shape, dtype, ours, naive)
+
+
 def statistics_case(features: int, variant: Variant, device: torch.device, operators: Any) -> Case:
     """Return the case of three layers whose moving statistics follow two batches."""
     makers = {
@@ -266,6 +326,8 @@ def cases(
                 for given, counts in product((False, True), repeat=2):
                     yield normalised_case(shape, dtype, dynamics, device, operators, given, counts)
             yield encoder_case(shape, dtype, device, operators)
+            yield fields_case(shape, dtype, device, operators)
+            yield decoder_case(shape, dtype, device, operators)
         for neuron in NEURONS:
             for surrogate in SCALES:
                 for detach_reset in (False, True):

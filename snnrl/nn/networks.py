@@ -283,11 +283,14 @@ class SpikingNetwork(Compilable):
         by_counts = self.decoder.reads_counts()
         if by_counts and (counts := self._acting_counts(x, stack)) is not None:
             return self.decoder.read(counts, self.encoder.time_steps)
-        currents = self.encoder.known_currents(x, stack[0].linear, ops)[: self.taken]
+        currents = self.encoder.known_currents(x, stack[0].linear, ops)
+        if self.taken is not None:
+            currents = currents[: self.taken]
         for layer, following in pairwise(stack):
             currents = layer.fire_into(following, currents, ops)
         if by_counts:
-            return self.decoder.read(stack[-1].fire_counts(currents, ops), self.encoder.time_steps)
+            counts = stack[-1].fire_counts(currents, ops)
+            return self.decoder.read_by(ops, counts, self.encoder.time_steps)
         spikes = stack[-1].fire(currents, ops)
         values = self.decoder(_with_silent_steps(spikes, self.encoder.time_steps))
         return values

@@ -36,6 +36,9 @@ NORMALISES_STEPS = True
 RENORMALISES = True
 """Whether its gradients may be those of the batch's statistics where its values are not."""
 
+CODES_POPULATIONS = False
+"""Whether receptive fields and the readout of rates are operators."""
+
 MOVES_STATISTICS = False
 """Whether one operator moves the statistics of all layers of a network."""
 

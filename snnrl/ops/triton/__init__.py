@@ -21,17 +21,23 @@ NORMALISES_STEPS = False
 RENORMALISES = False
 """Whether a layer's normalisation may differ between time steps."""
 
+CODES_POPULATIONS = True
+"""Whether :func:`fields_linear` and :func:`decode` exist."""
+
 MOVES_STATISTICS = True
 """Whether :func:`move_statistics` moves those of all layers of a network at once."""
 
 __all__ = [
+    "CODES_POPULATIONS",
     "MOVES_STATISTICS",
     "NORMALISES_STEPS",
     "RENORMALISES",
     "check_device",
     "counts",
+    "decode",
     "encode",
     "encoded_linear",
+    "fields_linear",
     "fire_counts",
     "fire_linear",
     "move_statistics",
@@ -107,6 +113,35 @@ def encoded_linear(
     :raises UserError: ``drive`` is on no CUDA device, or of a type beyond float32
     """
     return F.linear(encode(drive, time_steps, threshold), weight, bias)
+
+
+def fields_linear(
+    seen: Tensor,
+    fields: tuple[Tensor, Tensor],
+    time_steps: int,
+    threshold: float,
+    weight: Tensor,
+    bias: Tensor | None,
+) -> Tensor:
+    """Apply a linear map to the spikes ``[T, B, D * P]`` of observations ``[B, D]``, of which each
+    number drives P neurons by ``exp(-(o - mean)^2 / (2 std^2))``.
+
+    :param fields: mean and std, ``[D, P]``
+    :raises UserError: ``seen`` is on no CUDA device, or of a type beyond float32
+    """
+    check_input(seen)
+    spikes = register.encode_fields(seen, *fields, time_steps, threshold)
+    return F.linear(spikes, weight, bias)
+
+
+def decode(counts: Tensor, weight: Tensor, bias: Tensor, time_steps: int) -> Tensor:
+    """Return values ``[B, A]``, ``sum_p (n_p / T) w_p + b``, of spikes over time ``[B, A * P]``.
+
+    :param weight: ``[A, P]``
+    :raises UserError: ``counts`` are on no CUDA device, or of a type beyond float32
+    """
+    check_input(counts)
+    return register.decode(counts, weight, bias, time_steps)
 
 
 def fire_linear(

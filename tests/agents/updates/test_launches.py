@@ -16,6 +16,9 @@ from tests.ops.triton.reference import register_for_a_cpu
 
 register_for_a_cpu()
 
+MOST = 130
+"""Launches of a whole step; more would wait longer for launches than for memory."""
+
 
 @pytest.fixture(scope="module")
 def agent():
@@ -70,10 +73,10 @@ def parts(agent):
 
 def test_each_part(agent):
     assert parts(agent) == {
-        "next actions": 24,
+        "next actions": 14,
         "targets": 17,
         "critics": 45,
-        "actor": 81,
+        "actor": 48,
         "target networks": 5,
     }
 
@@ -82,7 +85,7 @@ def test_a_step_is_its_parts(agent):
     batch, of_part = agent.replay_buffer.sample(agent.batch_size), parts(agent)
     whole = counted(partial(agent._whole_step, batch)).total
     critic = counted(partial(agent._critic_step, batch)).total
-    assert whole == sum(of_part.values())
+    assert whole == sum(of_part.values()) <= MOST
     assert critic == sum(of_part[name] for name in ("next actions", "targets", "critics"))
 
 

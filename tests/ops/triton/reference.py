@@ -63,6 +63,22 @@ def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
     return torch.stack(spikes).to(drive.dtype)
 
 
+def encode_fields(
+    seen: Tensor, mean: Tensor, std: Tensor, time_steps: int, threshold: float
+) -> Tensor:
+    """The same of ``a = exp(-(o - mean)^2 / (2 std^2))``, of observations ``[B, D]``."""
+    distance = as_state(seen).unsqueeze(-1) - mean
+    drive = torch.exp(-(distance**2) / (2 * std**2)).flatten(1)
+    return encode(drive, time_steps, threshold).to(torch.promote_types(seen.dtype, mean.dtype))
+
+
+def decode(counts: Tensor, weight: Tensor, bias: Tensor, time_steps: int) -> Tensor:
+    """``sum_p (n_p / T) w_p + b``: values ``[B, A]`` of ``counts[B, A * P]``."""
+    rates = (as_state(counts) / time_steps).unflatten(1, weight.shape)
+    values = (rates * weight).sum(-1) + bias
+    return values.to(torch.promote_types(counts.dtype, weight.dtype))
+
+
 def move_statistics(
     changed: list[Tensor],
     batch: list[Tensor],
@@ -124,6 +140,10 @@ def register_for_a_cpu() -> None:
         "triton_normalised_neuron": unpacking(normalised_neuron),
         "triton_normalised_neuron_backward": unpacking(reference_backward.normalised_neuron),
         "triton_encode": encode,
+        "triton_encode_fields": encode_fields,
+        "triton_encode_fields_backward": reference_backward.encode_fields,
+        "triton_decode": decode,
+        "triton_decode_backward": reference_backward.decode,
         "triton_move_statistics": move_statistics,
         "triton_encode_backward": reference_backward.encode,
     }.items():

@@ -22,6 +22,7 @@ with pytest.MonkeyPatch.context() as patch:
     from snnrl.ops.triton import register
 
 from snnrl.nn.norm.confidence import ConfidenceUpdate  # noqa: E402
+from snnrl.nn.readouts import PopulationDecoder  # noqa: E402
 from snnrl.ops.confidence import ConfidenceRule, MovedLayer  # noqa: E402
 
 from ..helpers import (  # noqa: E402
@@ -84,6 +85,30 @@ def test_encode(launches):
     drive, g = torch.rand(3, 7, requires_grad=True), normal(5, 3, 7, seed=1)
     check(register.encode(drive, 5, 0.999), naive_encode(drive, 5, 0.999), g, drive)
     assert launches == ["encode_forward", "encode_backward"]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_encode_fields(launches, frozen):
+    seen, g = normal(3, 2, scale=0.5).requires_grad_(), normal(5, 3, 8, seed=1)
+    mean, std = normal(2, 4, seed=2), normal(2, 4, seed=3).abs() + 0.2
+    of = [seen] if frozen else [seen, mean.requires_grad_(), std.requires_grad_()]
+    distance = seen.unsqueeze(-1) - mean
+    drive = torch.exp(-(distance**2) / (2 * std**2)).flatten(1)
+    ours = register.encode_fields(seen, mean, std, 5, 0.999)
+    check(ours, naive_encode(drive, 5, 0.999), g, *of)
+    assert launches == ["fields_forward", "fields_backward"]
+
+
+def test_decode(launches):
+    counts = torch.randint(0, 6, (3, 8)).float().requires_grad_()
+    decoder, g = PopulationDecoder(2, 4), normal(3, 2, seed=1)
+    ours = register.decode(counts, decoder.weight, decoder.bias, 5)
+    naive = decoder.read(counts, 5)
+    torch.testing.assert_close(ours, naive)
+    of = (counts, decoder.weight, decoder.bias)
+    for one, other in zip(gradients(ours, g, *of), gradients(naive, g, *of), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert launches == ["decode_forward", "decode_backward"]
 
 
 def test_move_statistics(launches):
