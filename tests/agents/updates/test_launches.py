@@ -10,6 +10,8 @@ import snnrl.ops.backend
 import snnrl.ops.triton
 from scripts.bench.agents import spiking
 from scripts.bench.options import Options
+from snnrl.agents.off_policy import gathering
+from snnrl.agents.replay.on_device import OnDeviceTransitions
 from snnrl.agents.updates.cuda_graphs import EAGER_STEPS, CapturedSteps
 from tests.agents.updates.launches import Launches
 from tests.ops.triton.reference import register_for_a_cpu
@@ -46,8 +48,17 @@ class Replays:
         work()
         return self.replay
 
+    def keep(self, value):
+        return value.clone()
+
     def replay(self):
         self.replayed += 1
+
+
+def minibatch(agent):
+    """Where a minibatch is, as on CUDA."""
+    buffer = agent.replay_buffer
+    return OnDeviceTransitions(buffer, agent.device).places(np.arange(agent.batch_size))
 
 
 def counted(work):
@@ -58,11 +69,13 @@ def counted(work):
 
 def parts(agent):
     """The launches of each part of a whole step."""
-    batch = agent.replay_buffer.sample(agent.batch_size)
+    places = minibatch(agent)
+    batch = places.gathered()
     with torch.no_grad():
         next_actions = counted(partial(agent._next_actions, batch.next_observations)).total
         targets = agent._target_values(batch)
     return {
+        "minibatch": counted(places.gathered).total,
         "next actions": next_actions,
         "targets": counted(partial(agent._target_values, batch)).total - next_actions,
         "critics": counted(partial(agent._update_critic, batch, targets)).total,
@@ -73,20 +86,21 @@ def parts(agent):
 
 def test_each_part(agent):
     assert parts(agent) == {
+        "minibatch": 3,
         "next actions": 14,
         "targets": 17,
         "critics": 45,
         "actor": 48,
-        "target networks": 5,
+        "target networks": 3,
     }
 
 
 def test_a_step_is_its_parts(agent):
-    batch, of_part = agent.replay_buffer.sample(agent.batch_size), parts(agent)
-    whole = counted(partial(agent._whole_step, batch)).total
-    critic = counted(partial(agent._critic_step, batch)).total
+    places, of_part = minibatch(agent), parts(agent)
+    whole = counted(partial(gathering(agent._whole_step), places)).total
+    critic = counted(partial(gathering(agent._critic_step), places)).total
     assert whole == sum(of_part.values()) <= MOST
-    assert critic == sum(of_part[name] for name in ("next actions", "targets", "critics"))
+    assert critic == sum(of_part.values()) - of_part["actor"] - of_part["target networks"]
 
 
 def test_an_action_is_one_replay(agent, monkeypatch):
