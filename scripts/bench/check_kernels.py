@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from snnrl.errors import UserError, exit_status
+from snnrl.nn.norm.confidence import ConfidenceUpdate, CorrectedConfidenceUpdate, KalmanUpdate
 from snnrl.ops.clif import CLIFConstants
+from snnrl.ops.confidence import Variant
 from snnrl.ops.dynamic import DynamicConstants
 from snnrl.ops.dynamics import Dynamics, run
 from snnrl.ops.lif import LIFConstants
@@ -203,10 +205,120 @@ def encoder_case(
     return Case("encode", shape, dtype, ours, naive)
 
 
+def fields_case(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, operators: Any
+) -> Case:
+    """Return the case of the encoder by receptive fields, eight of each number.
+
+    Spikes are compared of neurons whose potential is never close to the threshold: torch rounds the
+    exponential in another way. Gradients do not depend on spikes.
+    """
+    numbers = max(shape[2] // 8, 1)
+    seen = (normal((shape[1], numbers), 0, device) * 0.5).to(dtype)
+    mean, std = normal((numbers, 8), 1, device), normal((numbers, 8), 2, device).abs() + 0.2
+    g = normal((shape[0], shape[1], 8 * numbers), 3, device)
+
+    def activations(o: Tensor, m: Tensor, s: Tensor) -> Tensor:
+        return torch.exp(-((o.unsqueeze(-1) - m) ** 2) / (2 * s**2)).flatten(1)
+
+    fired = naive_encode(activations(seen.float(), mean, std), shape[0])
+    gained = activations(seen.float(), mean, std) * torch.arange(
+        1, shape[0] + 1, device=device
+    ).view(-1, 1, 1)
+    potentials = gained - THRESHOLD * (fired.cumsum(0) - fired)
+    far = ((potentials - THRESHOLD).abs() > 1e-4).all(0)
+
+    def ours() -> Run:
+        leaves = [value.clone().requires_grad_() for value in (seen, mean, std)]
+        spikes = operators.encode_fields(*leaves, shape[0], THRESHOLD)
+        return Run([spikes * far], differentiate(spikes, g, *leaves))
+
+    def naive() -> Run:
+        leaves = [value.float().requires_grad_() for value in (seen, mean, std)]
+        spikes = naive_encode(activations(*leaves), shape[0])
+        return Run([spikes.detach() * far], differentiate(spikes, g, *leaves))
+
+    return Case("encode by fields", shape, dtype, ours, naive)
+
+
+def decoder_case(
+    shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, operators: Any
+) -> Case:
+    """Return the case of the readout of rates, of two outputs."""
+    population = max(shape[2] // 2, 1)
+    spikes = normal((shape[0], shape[1], 2 * population), 0, device) > 0.5
+    counts = spikes.sum(0).to(dtype)
+    weight, bias = normal((2, population), 1, device), normal((2,), 2, device)
+    g = normal((shape[1], 2), 3, device)
+
+    def ours() -> Run:
+        leaves = [value.clone().requires_grad_() for value in (counts, weight, bias)]
+        values = operators.decode(*leaves, shape[0])
+        return Run([], [values.detach(), *differentiate(values, g, *leaves)])
+
+    def naive() -> Run:
+        leaves = [value.float().requires_grad_() for value in (counts, weight, bias)]
+        rates = (leaves[0] / shape[0]).unflatten(1, weight.shape)
+        values = (rates * leaves[1]).sum(-1) + leaves[2]
+        return Run([], [values.detach(), *differentiate(values, g, *leaves)])
+
+    return Case("decode", shape, dtype, ours, naive)
+
+
+def statistics_case(features: int, variant: Variant, device: torch.device, operators: Any) -> Case:
+    """Return the case of three layers whose moving statistics follow two batches."""
+    makers = {
+        "published": ConfidenceUpdate,
+        "corrected": CorrectedConfidenceUpdate,
+        "kalman": KalmanUpdate,
+    }
+    sizes, n = (features, features // 2 + 1, 3), 255.0
+
+    def seen(step: int, size: int) -> tuple[Tensor, Tensor]:
+        first = 2 * step + size
+        return normal((size,), first, device), normal((size,), first + 1, device).square()
+
+    def layers() -> list[tuple[ConfidenceUpdate, tuple[Tensor, Tensor]]]:
+        return [
+            (
+                makers[variant]((size,), 0.8, n).to(device),
+                (torch.zeros(size, device=device), torch.ones(size, device=device)),
+            )
+            for size in sizes
+        ]
+
+    def state(of: list[tuple[ConfidenceUpdate, tuple[Tensor, Tensor]]]) -> Run:
+        buffers = [value.float() for rule, _ in of for value in rule.buffers()]
+        return Run([], [value for _, moving in of for value in moving] + buffers)
+
+    def ours() -> Run:
+        made = layers()
+        for step in range(2):
+            known = [
+                rule.known_fused(moving, seen(step, len(moving[0])), 1) for rule, moving in made
+            ]
+            fused = [each for each in known if each is not None]
+            operators.move_statistics([layer for _, layer in fused], fused[0][0])
+        return state(made)
+
+    def naive() -> Run:
+        made = layers()
+        for step in range(2):
+            for rule, moving in made:
+                rule(*moving, *seen(step, len(moving[0])), 1)
+        return state(made)
+
+    return Case(f"statistics ({variant})", (features,), torch.float32, ours, naive)
+
+
 def cases(
     device: torch.device, operators: Any, shapes: tuple[tuple[int, ...], ...] = SHAPES
 ) -> Iterator[Case]:
-    """Yield cases of every operator: each neuron at each shape, each surrogate at the odd one."""
+    """Yield cases of every operator: each rule of statistics, each neuron at each shape, each
+    surrogate at the odd one."""
+    variants: tuple[Variant, ...] = ("published", "corrected", "kalman")
+    for variant in variants:
+        yield statistics_case(shapes[0][2], variant, device, operators)
     for dtype in LIMITS:
         for shape in shapes:
             for neuron in NEURONS:
@@ -215,6 +327,8 @@ def cases(
                 for given, counts in product((False, True), repeat=2):
                     yield normalised_case(shape, dtype, dynamics, device, operators, given, counts)
             yield encoder_case(shape, dtype, device, operators)
+            yield fields_case(shape, dtype, device, operators)
+            yield decoder_case(shape, dtype, device, operators)
         for neuron in NEURONS:
             for surrogate in SCALES:
                 for detach_reset in (False, True):

@@ -61,7 +61,7 @@ def steps(algo: str, kernel: str, options: Options, findings: Findings) -> None:
         findings.note(f"{kind}: launch of the replay, us", launch(step._replay, options))
     one = partial(agent.train, gradient_steps=1, batch_size=agent.batch_size)
     findings.note(f"{name}: gradient step, us", blocks(one, options))
-    sample = partial(agent.replay_buffer.sample, agent.batch_size)
+    sample = partial(agent._minibatch, agent.batch_size)
     findings.note(f"{name}: sampling, us", blocks(sample, options))
     findings.note(f"{name}: sampling, host, us", blocks(sample, options, wait_at_end=False))
     for key, step in (agent.captured._steps if agent.captured else {}).items():

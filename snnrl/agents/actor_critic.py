@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
-from snnrl.agents.off_policy import ReplayAgent, squared_errors
+from snnrl.agents.off_policy import Minibatch, ReplayAgent, squared_errors
 from snnrl.agents.policies.proxy import TARGETS, Proxy
 from snnrl.agents.replay.buffer import random_transitions
 from snnrl.agents.updates.frozen import Frozen
@@ -97,7 +97,7 @@ class ActorCriticAgent(ReplayAgent):
         modules, tensors = super()._get_torch_save_params()
         return [*modules, *(["proxy.optimizer"] if self.proxy is not None else [])], tensors
 
-    def _minibatch(self, batch_size: int) -> ReplayBufferSamples:
+    def _minibatch(self, batch_size: int) -> Minibatch:
         """Return a new minibatch for a gradient step, the last that the proxy has imitated on."""
         batch = super()._minibatch(batch_size)
         if (proxy := self.proxy) is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
+from functools import reduce, wraps
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from snnrl.agents.minibatches import MinibatchAgent
 from snnrl.agents.normalization import ObservationNormalizer
 from snnrl.agents.policies.modes import Pass, QuickModes
 from snnrl.agents.replay.buffer import ReplayBuffer, random_transitions
+from snnrl.agents.replay.on_device import Places
 from snnrl.agents.updates.cuda_graphs import CapturedSteps, CudaRecorder, Recorder, Seen, Step
 from snnrl.agents.updates.optimizers import can_be_captured
 from snnrl.agents.updates.targets import TargetNetworks
@@ -27,10 +28,23 @@ from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.structure import Structure
 from snnrl.seeds import SEEDINGS
 
+Minibatch = ReplayBufferSamples | Places
+"""What a gradient step learns from, or where it is."""
+
 
 def squared_errors(values: Iterable[Tensor], targets: Tensor) -> Tensor:
     """Return the mean squared error of each critic's values ``[B, 1]``, summed over critics."""
     return reduce(torch.add, (F.mse_loss(value, targets) for value in values))
+
+
+def gathering(step: Step) -> Step:
+    """Return a step that gathers its minibatch from its :class:`Places`."""
+
+    @wraps(step)
+    def gathered(places: Places) -> Tensor | None:
+        return step(places.gathered())
+
+    return gathered
 
 
 class ReplayAgent(MinibatchAgent, OffPolicyAlgorithm):
@@ -133,17 +147,26 @@ class ReplayAgent(MinibatchAgent, OffPolicyAlgorithm):
         self._take(step, self._minibatch(batch_size))
         self.followers.draw_anew()
 
-    def _minibatch(self, batch_size: int) -> ReplayBufferSamples:
-        """Return a new minibatch for a gradient step."""
-        assert self.replay_buffer is not None
-        return self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+    def _minibatch(self, batch_size: int) -> Minibatch:
+        """Return a new minibatch for a gradient step, which a captured step gathers itself."""
+        buffer, env = self.replay_buffer, self._vec_normalize_env
+        assert buffer is not None
+        if self.captured is not None and isinstance(buffer, ReplayBuffer):
+            places = buffer.places(batch_size, env)
+            if places is not None:
+                return places
+        return buffer.sample(batch_size, env=env)
 
-    def _take(self, step: Step, batch: ReplayBufferSamples) -> None:
+    def _take(self, step: Step, batch: Minibatch) -> None:
         """Take a step on a minibatch, captured where steps are."""
         if self.captured is None:
             step(batch)
+            return
+        baked = tuple(getattr(self, name) for name in self.baked_in)
+        if isinstance(batch, Places):
+            self.captured(gathering(step), batch, (*baked, batch.transitions))
         else:
-            self.captured(step, batch, tuple(getattr(self, name) for name in self.baked_in))
+            self.captured(step, batch, baked)
 
     def _store_transition(
         self,

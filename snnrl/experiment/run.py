@@ -31,7 +31,8 @@ from snnrl.experiment.checkpoint.save import (
 )
 from snnrl.experiment.config.choices import classifies, rollout_size, spiking_parts
 from snnrl.experiment.config.plugins import check_unchanged
-from snnrl.experiment.config.validate import kernel_for, validate
+from snnrl.experiment.config.validate import asks_for_repeatable, kernel_for, validate
+from snnrl.experiment.determinism import repeatable_kernels
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.folder.failures import is_machine_failure
 from snnrl.experiment.folder.run_folder import TABLES, RunFolder
@@ -118,7 +119,7 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
         )
     if not folder.has_its_own_name:
         print(f"using the existing folder of these settings: {folder.path.parent}")
-    with stop_on_signals() as stop, folder.locked():
+    with stop_on_signals() as stop, folder.locked(), repeatable_kernels(cfg):
         _train(cfg, folder, overrides, stop)
     print(f"run folder: {folder.path}")
     print(f"curve:      {folder.curve}")
@@ -154,7 +155,8 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             if threads > cores():
                 print(f"threads={threads}: there are {cores()} cores, more threads only wait")
             tracker = make_tracker(cfg, folder)
-            facts = provenance.collect(kernel, threads, cfg.seed, cfg.plugins)
+            repeatable = asks_for_repeatable(cfg)
+            facts = provenance.collect(kernel, threads, cfg.seed, cfg.plugins, repeatable)
             begun = agent
             folder.begin(overrides, facts, fresh=checkpoint is None)
             for table, (rows, _) in position.tables.items():

@@ -20,6 +20,7 @@ from snnrl.nn.lateral import IntraLayer, check_effect, check_lateral
 from snnrl.nn.layers import LayerParts, SpikingLayer
 from snnrl.nn.neurons import Neuron
 from snnrl.nn.norm import NormStrategy
+from snnrl.nn.norm.together import moved_together
 from snnrl.nn.operators import Operators, operators
 from snnrl.nn.readouts import Readout, check_time_steps, make_readout, readout_name
 from snnrl.nn.registry import Spec, build, component, split_spec
@@ -207,7 +208,11 @@ class SpikingNetwork(Compilable):
 
     def _pass(self, x: Tensor) -> Tensor:
         if self.kernel in FUSED:
-            return self._fused_pass(x, operators(self.kernel))
+            ops = operators(self.kernel)
+            if not ops.MOVES_STATISTICS:
+                return self._fused_pass(x, ops)
+            with moved_together((layer.norm for layer in self.stack()), ops):
+                return self._fused_pass(x, ops)
         if self.kernel == "naive":
             return _eager_pass(self, x)
         with held([layer.neuron.threshold for layer in self.stack()]):
@@ -278,11 +283,14 @@ class SpikingNetwork(Compilable):
         by_counts = self.decoder.reads_counts()
         if by_counts and (counts := self._acting_counts(x, stack)) is not None:
             return self.decoder.read(counts, self.encoder.time_steps)
-        currents = self.encoder.known_currents(x, stack[0].linear, ops)[: self.taken]
+        currents = self.encoder.known_currents(x, stack[0].linear, ops)
+        if self.taken is not None:
+            currents = currents[: self.taken]
         for layer, following in pairwise(stack):
             currents = layer.fire_into(following, currents, ops)
         if by_counts:
-            return self.decoder.read(stack[-1].fire_counts(currents, ops), self.encoder.time_steps)
+            counts = stack[-1].fire_counts(currents, ops)
+            return self.decoder.read_by(ops, counts, self.encoder.time_steps)
         spikes = stack[-1].fire(currents, ops)
         values = self.decoder(_with_silent_steps(spikes, self.encoder.time_steps))
         return values

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, cast, overload
 
 from torch import Tensor
 
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer
 from snnrl.ops.dynamics import Dynamics, FusedLayer
 
 
@@ -15,6 +17,8 @@ class Operators(Protocol):
     LEARNS: bool
     NORMALISES_STEPS: bool
     RENORMALISES: bool
+    CODES_POPULATIONS: bool
+    MOVES_STATISTICS: bool
 
     @overload
     def neuron(self, x: Tensor, dynamics: Dynamics) -> Tensor: ...
@@ -53,6 +57,25 @@ class Operators(Protocol):
         self, drive: Tensor, time_steps: int, threshold: float, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
         """Drive ``[B, K]`` -> currents ``[T, B, N]``."""
+
+    def fields_linear(
+        self,
+        seen: Tensor,
+        fields: tuple[Tensor, Tensor],
+        time_steps: int,
+        threshold: float,
+        weight: Tensor,
+        bias: Tensor | None,
+    ) -> Tensor:
+        """Observations ``[B, D]`` -> currents ``[T, B, N]`` through receptive fields, mean and std
+        ``[D, P]``; only where ``CODES_POPULATIONS``."""
+
+    def decode(self, counts: Tensor, weight: Tensor, bias: Tensor, time_steps: int) -> Tensor:
+        """Spikes over time ``[B, A * P]`` -> values ``[B, A]``; only where
+        ``CODES_POPULATIONS``."""
+
+    def move_statistics(self, layers: Sequence[MovedLayer], rule: ConfidenceRule) -> None:
+        """Move the statistics of several layers in place; only where ``MOVES_STATISTICS``."""
 
     def counts(self, spikes: Tensor) -> Tensor:
         """Spikes ``[T, B, N]`` -> ``[B, N]``."""

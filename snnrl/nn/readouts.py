@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from snnrl.errors import UserError, expect
 from snnrl.nn.answers import answers
+from snnrl.nn.operators import Operators
 from snnrl.nn.registry import Spec, split_spec
 from snnrl.parameters import Between, check_parameters, parameters_of
 
@@ -33,6 +34,10 @@ class Readout(nn.Module):
     def read(self, counts: Tensor, time_steps: int) -> Tensor:
         """Return values ``[B, A]`` of each neuron's spikes in all time steps ``[B, N]``."""
         raise NotImplementedError
+
+    def read_by(self, ops: Operators, counts: Tensor, time_steps: int) -> Tensor:
+        """Return :meth:`read`, by a fused operator where there is one."""
+        return self.read(counts, time_steps)
 
     def formula(self) -> dict[str, Any] | None:
         """Return the parameters of :class:`snnrl.deploy.runtime.Readout`, which computes the same
@@ -85,6 +90,11 @@ class PopulationDecoder(PopulationReadout):
         rates = (counts / time_steps).unflatten(1, self.weight.shape)
         values: Tensor = (rates * self.weight).sum(-1) + self.bias
         return values
+
+    def read_by(self, ops: Operators, counts: Tensor, time_steps: int) -> Tensor:
+        if ops.CODES_POPULATIONS and answers(self, "read_by", "read"):
+            return ops.decode(counts, self.weight, self.bias, time_steps)
+        return self.read(counts, time_steps)
 
 
 class SpikeCountReadout(Readout):

@@ -15,6 +15,7 @@ NOT_SETTINGS = (
     "experiment_name",
     "device",
     "threads",
+    "deterministic",
     "log_every",
     "retry",
     "epochs",

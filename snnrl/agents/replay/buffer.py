@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-from snnrl.agents.replay.on_device import OnDeviceTransitions
+from snnrl.agents.replay.on_device import OnDeviceTransitions, Places
 
 
 class ReplayBuffer(buffers.ReplayBuffer):
@@ -52,16 +52,36 @@ class ReplayBuffer(buffers.ReplayBuffer):
         """Return a random minibatch."""
         if self.replacement:
             return super().sample(batch_size, env)
-        rows = random.sample(range(self.size()), min(batch_size, self.size()))
-        return self._get_samples(np.array(rows), env)
+        return self._get_samples(self._rows(batch_size), env)
+
+    def places(self, batch_size: int, env: VecNormalize | None = None) -> Places | None:
+        """Return a random minibatch that a step gathers itself on the device, by the same draws.
+
+        ``None``: nothing was drawn, and :meth:`sample` makes it, as the transitions are not on the
+        device, an environment must process them, or a derived class samples in its own way.
+        """
+        own = (type(self).sample, type(self)._get_samples)
+        if env is not None or own != (ReplayBuffer.sample, ReplayBuffer._get_samples):
+            return None
+        if self.optimize_memory_usage or (on_device := self._transitions_on_device()) is None:
+            return None
+        return on_device.places(self._index(self._rows(batch_size)))
+
+    def _rows(self, batch_size: int) -> np.ndarray:
+        if self.replacement:
+            return np.random.randint(0, self.size(), size=batch_size)
+        return np.array(random.sample(range(self.size()), min(batch_size, self.size())))
+
+    def _index(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``row * n_envs + environment``, with an environment drawn for each row."""
+        return rows * self.n_envs + np.random.randint(0, high=self.n_envs, size=(len(rows),))
 
     def _get_samples(
         self, batch_inds: np.ndarray, env: VecNormalize | None = None
     ) -> ReplayBufferSamples:
         if self.optimize_memory_usage:
             return super()._get_samples(batch_inds, env)
-        environments = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))
-        index = batch_inds * self.n_envs + environments
+        index = self._index(batch_inds)
         if env is None and (on_device := self._transitions_on_device()) is not None:
             return on_device.gather(index)
 

@@ -44,6 +44,9 @@ class Recorder(Protocol):
     def capture(self, work: Work) -> Work:
         """Capture the step without running it; return a function that runs it."""
 
+    def keep(self, value: Tensor) -> Tensor:
+        """Return a copy on the device, which the step reads."""
+
     def fresh(self) -> Self:
         """Return another recorder like this one, for another agent."""
 
@@ -86,6 +89,10 @@ class CudaRecorder:
             torch._C._cuda_clearCublasWorkspaces()
         return graph.replay
 
+    def keep(self, value: Tensor) -> Tensor:
+        """Return a copy on the device."""
+        return value.to(self._device, copy=True)
+
     def fresh(self) -> CudaRecorder:
         """Return a recorder with its own stream."""
         return CudaRecorder(self._device)
@@ -99,13 +106,14 @@ class CapturedStep:
 
     :param step: the step; its shapes, Python numbers and branches must not depend on values on the
         device, and it must change tensors in place
-    :param batch: a named tuple of tensors with the shapes and dtypes of all later batches
+    :param batch: a named tuple of tensors with the shapes and dtypes of all later batches, on the
+        device or in pinned memory of the host; what else is in it is that of all later ones too
     :param recorder: captures the steps
     """
 
     def __init__(self, step: Step, batch: Any, recorder: Recorder):
         self._static = type(batch)._make(
-            value.clone() if isinstance(value, Tensor) else value for value in batch
+            recorder.keep(value) if isinstance(value, Tensor) else value for value in batch
         )
         self._step = step
         self._result: Tensor | None = None
@@ -115,7 +123,7 @@ class CapturedStep:
 
     def __call__(self, batch: Any) -> Tensor | None:
         """Take one step."""
-        torch._foreach_copy_(_tensors(self._static), _tensors(batch))
+        torch._foreach_copy_(_tensors(self._static), _tensors(batch), non_blocking=True)
         if self._eager_steps < EAGER_STEPS:
             self._eager_steps += 1
             self._recorder.run(self._work)
@@ -144,7 +152,7 @@ class CapturedSteps:
         """Take one step.
 
         :param step: a function or a method of the agent, one for each name
-        :param batch: the minibatch, a named tuple, on the device
+        :param batch: the minibatch, a named tuple, on the device or in pinned memory of the host
         :param baked: Python numbers that become constants of the graph; when one changes, the step
             is captured again
         """

@@ -40,12 +40,18 @@ class TargetNetworks:
         self._statistics["hard"][0].extend(online_stats)
         self._statistics["hard"][1].extend(target_stats)
         self._numbers: list[RandomNumbers] = []
+        moved: set[Tensor] = set()
         for online, target in networks:
             weights: list[Tensor] = list(online.parameters())
             targets: list[Tensor] = list(target.parameters())
             if len(weights) != len(targets):
                 raise ValueError(f"{len(targets)} tensors cannot follow {len(weights)}")
-            self._weights.append((weights, targets))
+            # A features extractor that two networks share moves twice, once with each.
+            if not self._weights or not moved.isdisjoint(targets):
+                self._weights.append(([], []))
+            self._weights[-1][0].extend(weights)
+            self._weights[-1][1].extend(targets)
+            moved.update(targets)
             self._numbers += random_numbers(target)
             if isinstance(online, AgentPart):
                 pair = self._statistics[online.norm.target_stats]
@@ -65,7 +71,6 @@ class TargetNetworks:
     @torch.no_grad()
     def update(self, tau: float) -> None:
         """Move every target by ``target <- (1 - tau) target + tau online``."""
-        # One network at a time: a features extractor that two share then moves twice.
         for online, targets in self._weights:
             torch._foreach_mul_(targets, 1 - tau)
             torch._foreach_add_(targets, online, alpha=tau)

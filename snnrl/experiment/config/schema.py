@@ -323,6 +323,10 @@ class RunConfig:
         minimum=1,
         maximum=1024,
     )
+    deterministic: bool = option(
+        "whether torch uses only kernels that compute the same bits each time, on CUDA; on a CPU "
+        "all do"
+    )
     log_every: int = option("environment steps between rows of progress.csv", minimum=1)
     results_dir: str = option("folder of the run folders")
     experiment_name: str | None = option(

@@ -51,6 +51,7 @@ ALIASES = {
     "log_every": "log_interval log_freq",
     "results_dir": "out outdir out_dir output output_dir log_dir logdir save_dir results dir",
     "threads": "num_threads n_threads cores cpus",
+    "deterministic": "torch_deterministic cudnn_deterministic deterministic_torch reproducible",
     "device": "cuda gpu use_cuda",
     "seed": "seeds random_seed random_state",
     "tracking=tensorboard": "tensorboard tb",

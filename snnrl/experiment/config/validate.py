@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from snnrl.errors import UserError
 from snnrl.experiment.config.check_data import check_data
+from snnrl.experiment.config.check_repeatable import check_repeatable
 from snnrl.experiment.config.check_settings import check_settings
 from snnrl.experiment.config.check_spaces import check_environment
 from snnrl.experiment.config.choices import classifies, normalisations, spiking_parts
@@ -30,6 +31,8 @@ def validate(cfg: DictConfig) -> None:
         check_effect(actor.lateral, actor.time_steps, actor.population, prefix="actor.")
     _check_regulation(cfg)
     kernel_for(cfg)
+    if asks_for_repeatable(cfg):
+        check_repeatable(cfg)
     if classifies(cfg):
         check_data(cfg)
     else:
@@ -47,6 +50,15 @@ def kernel_for(cfg: DictConfig) -> str:
     neuron, surrogate = (_as_spec(cfg[group]) for group in ("neuron", "surrogate"))
     fused = has_fused(neuron, surrogate, norms)
     return resolve_kernel(cfg.kernel.name, device, cfg.total_steps, fused)
+
+
+def asks_for_repeatable(cfg: DictConfig) -> bool:
+    """Return whether torch is to use only repeatable kernels; on a CPU all are.
+
+    :raises UserError: the device is missing
+    """
+    # Runs of earlier versions have no such setting.
+    return bool(cfg.get("deterministic")) and resolve_device(cfg.device).type == "cuda"
 
 
 def _check_encoder(cfg: DictConfig) -> None:

@@ -52,13 +52,20 @@ def installable(versions: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def collect(kernel: str, threads: int, seed: int, plugins: Iterable[str] = ()) -> dict[str, Any]:
+def collect(
+    kernel: str,
+    threads: int,
+    seed: int,
+    plugins: Iterable[str] = (),
+    deterministic: bool = False,
+) -> dict[str, Any]:
     """Return facts about this process for ``provenance.json``.
 
     :param kernel: kernel of the network, after ``auto`` was resolved
     :param threads: CPU threads
     :param seed: seed of the run
     :param plugins: imported modules of its components
+    :param deterministic: whether torch uses only repeatable kernels on CUDA
     """
     sources = digests(plugins)
     return {
@@ -68,6 +75,7 @@ def collect(kernel: str, threads: int, seed: int, plugins: Iterable[str] = ()) -
         "seed": seed,
         "kernel": kernel,
         "threads": threads,
+        "deterministic": deterministic,
         "versions": _versions(),
         "git": record_source(),
         "hardware": _hardware(),

@@ -138,6 +138,7 @@ def _faults(facts: Mapping[str, Any]) -> Iterator[str]:
         ("command", [], list),
         ("kernel", "", str),
         ("threads", 1, int),
+        ("deterministic", False, bool),
     ):
         if not isinstance(facts.get(name, usual), kind):
             yield f"{name}: expected a {kind.__name__}"

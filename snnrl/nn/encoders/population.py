@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnrl.errors import UserError
+from snnrl.nn.answers import answers
 from snnrl.nn.encoders.base import Drive, Encoder, StraightThrough, scaled
 from snnrl.nn.operators import Operators
 from snnrl.nn.registry import register
@@ -124,6 +125,11 @@ class PopulationEncoder(Encoder):
     def currents(self, observation: Tensor, linear: nn.Module, ops: Operators) -> Tensor:
         if not isinstance(linear, nn.Linear):
             return super().currents(observation, linear, ops)
+        if ops.CODES_POPULATIONS and answers(self, "currents", "drive"):
+            seen, fields = self._seen(observation), (self.mean, self.std)
+            return ops.fields_linear(
+                seen, fields, self.time_steps, self.THRESHOLD, linear.weight, linear.bias
+            )
         return ops.encoded_linear(
             self.drive(observation), self.time_steps, self.THRESHOLD, linear.weight, linear.bias
         )

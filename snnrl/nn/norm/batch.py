@@ -15,6 +15,7 @@ from snnrl.nn.norm.effective_n import bounded, var_of_means
 from snnrl.nn.norm.rules import Rule, Variant, make_rule
 from snnrl.nn.registry import register
 from snnrl.nn.shape import LayerShape
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer
 from snnrl.parameters import Above, AtLeast, Between
 
 
@@ -57,6 +58,10 @@ class BatchNorm(Norm):
 
     moving_mean: Tensor
     moving_var: Tensor
+
+    waiting: list[tuple[ConfidenceRule, MovedLayer]] | None = None
+    """Moves of the pass that wait for its end; ``None``: none waits. See
+    :func:`snnrl.nn.norm.together.moved_together`."""
 
     made_of = ("statistics", "normalise_by_batch", "scale_and_shift", "affine")
 
@@ -156,7 +161,13 @@ class BatchNorm(Norm):
 
         :param var_of_means: of these inputs, where :meth:`measures_n`
         """
-        self.update(self.moving_mean, self.moving_var, mean, var, batch_size, var_of_means)
+        moving = (self.moving_mean, self.moving_var)
+        if self.waiting is not None and isinstance(self.update, ConfidenceUpdate):
+            fused = self.update.known_fused(moving, (mean, var), batch_size)
+            if fused is not None:
+                self.waiting.append(fused)
+                return
+        self.update(*moving, mean, var, batch_size, var_of_means)
 
     def measures_n(self) -> bool:
         """Return whether the update rule needs the variance of the inputs' means."""

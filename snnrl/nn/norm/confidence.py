@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from snnrl.nn.answers import answers
 from snnrl.nn.norm.effective_n import sample_size
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer
 
 
 class ConfidenceUpdate(nn.Module):
@@ -73,9 +75,40 @@ class ConfidenceUpdate(nn.Module):
             assert var_of_means is not None
             n = sample_size(var, var_of_means, batch_size)
         else:
-            n = max(batch_size - 1, 1) if self.effective_n is None else self.effective_n
+            n = self._given_n(batch_size)
         self._fuse(moving_mean, mean, var / n, "mean")
         self._fuse(moving_var, var, 2 * var * var / n, "var")
+
+    def fused(self, n: float) -> ConfidenceRule:
+        """Return the rule as a fused operator takes it, with this sample size."""
+        return ConfidenceRule("published", self.smoothing, n)
+
+    def known_fused(
+        self, moving: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor], batch_size: int
+    ) -> tuple[ConfidenceRule, MovedLayer] | None:
+        """Return :meth:`fused` if it still describes :meth:`forward`, and what it moves.
+
+        ``None``: each feature has a sample size of its own, or the tensors are not float32 and
+        contiguous.
+
+        :param moving, batch: mean and variance, moving and of the batch
+        """
+        if self.effective_n == "auto" or not answers(self, "fused", "_gain", "_fuse"):
+            return None
+        prior, gain = (self.prior_mean, self.prior_var), (self.gain_mean, self.gain_var)
+        layer = MovedLayer(moving, prior, gain, self._posterior(), (batch[0], batch[1]))
+        numbers = (*moving, *prior, *gain, *layer.posterior[:2])
+        if not all(t.dtype == torch.float32 and t.is_contiguous() for t in numbers):
+            return None
+        return self.fused(self._given_n(batch_size)), layer
+
+    def _posterior(self) -> tuple[Tensor, ...]:
+        """Return the state that only a Kalman filter has."""
+        return ()
+
+    def _given_n(self, batch_size: int) -> float:
+        assert self.effective_n != "auto"
+        return max(batch_size - 1, 1) if self.effective_n is None else self.effective_n
 
     def gains(self) -> dict[str, Tensor]:
         """Return the gains of the last update, of the shape of the statistics."""
@@ -109,6 +142,9 @@ class CorrectedConfidenceUpdate(ConfidenceUpdate):
     batches), and the gain is 0.19 on average. The mean square error of the mean is then 0.25 R,
     against 0.47 R of the published rule and ``m / (2 - m)`` R of a moving average with momentum m.
     """
+
+    def fused(self, n: float) -> ConfidenceRule:
+        return ConfidenceRule("corrected", self.smoothing, n)
 
     def _gain(self, smoothed: Tensor, observation: Tensor, of: str) -> Tensor:
         return _weight((smoothed - observation).clamp(min=0), observation)
@@ -166,6 +202,12 @@ class KalmanUpdate(ConfidenceUpdate):
     ) -> None:
         super().forward(moving_mean, moving_var, mean, var, batch_size, var_of_means)
         self.started.fill_(True)
+
+    def fused(self, n: float) -> ConfidenceRule:
+        return ConfidenceRule("kalman", self.smoothing, n, self.process_noise)
+
+    def _posterior(self) -> tuple[Tensor, ...]:
+        return self.posterior_mean, self.posterior_var, self.started
 
     def _gain(self, smoothed: Tensor, observation: Tensor, of: str) -> Tensor:
         posterior = self._statistic("posterior", of)

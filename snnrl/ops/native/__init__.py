@@ -39,6 +39,12 @@ LEARNS = True
 RENORMALISES = True
 """Whether its gradients may be those of the batch's statistics where its values are not."""
 
+CODES_POPULATIONS = False
+"""Whether receptive fields and the readout of rates are operators."""
+
+MOVES_STATISTICS = False
+"""Whether one operator moves the statistics of all layers of a network."""
+
 FEWEST_ROWS = 16
 """Rows from which a single product is event-driven: it first transposes the weights, which does not
 pay for a batch of one observation."""

@@ -6,11 +6,13 @@ one number a channel. On a CPU each raises :class:`snnrl.errors.UserError`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, overload
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer
 from snnrl.ops.dynamics import Dynamics, FusedLayer
 from snnrl.ops.triton import register
 from snnrl.ops.triton.requirements import check_device, check_input
@@ -18,16 +20,27 @@ from snnrl.ops.triton.requirements import check_device, check_input
 LEARNS = NORMALISES_STEPS = RENORMALISES = False
 """See :mod:`snnrl.ops.native`, which does all of it."""
 
+CODES_POPULATIONS = True
+"""Whether :func:`fields_linear` and :func:`decode` exist."""
+
+MOVES_STATISTICS = True
+"""Whether :func:`move_statistics` moves those of all layers of a network at once."""
+
 __all__ = [
+    "CODES_POPULATIONS",
     "LEARNS",
+    "MOVES_STATISTICS",
     "NORMALISES_STEPS",
     "RENORMALISES",
     "check_device",
     "counts",
+    "decode",
     "encode",
     "encoded_linear",
+    "fields_linear",
     "fire_counts",
     "fire_linear",
+    "move_statistics",
     "neuron",
     "normalised_neuron",
     "spike_linear",
@@ -102,6 +115,35 @@ def encoded_linear(
     return F.linear(encode(drive, time_steps, threshold), weight, bias)
 
 
+def fields_linear(
+    seen: Tensor,
+    fields: tuple[Tensor, Tensor],
+    time_steps: int,
+    threshold: float,
+    weight: Tensor,
+    bias: Tensor | None,
+) -> Tensor:
+    """Apply a linear map to the spikes ``[T, B, D * P]`` of observations ``[B, D]``, of which each
+    number drives P neurons by ``exp(-(o - mean)^2 / (2 std^2))``.
+
+    :param fields: mean and std, ``[D, P]``
+    :raises UserError: ``seen`` is on no CUDA device, or of a type beyond float32
+    """
+    check_input(seen)
+    spikes = register.encode_fields(seen, *fields, time_steps, threshold)
+    return F.linear(spikes, weight, bias)
+
+
+def decode(counts: Tensor, weight: Tensor, bias: Tensor, time_steps: int) -> Tensor:
+    """Return values ``[B, A]``, ``sum_p (n_p / T) w_p + b``, of spikes over time ``[B, A * P]``.
+
+    :param weight: ``[A, P]``
+    :raises UserError: ``counts`` are on no CUDA device, or of a type beyond float32
+    """
+    check_input(counts)
+    return register.decode(counts, weight, bias, time_steps)
+
+
 def fire_linear(
     x: Tensor,
     layer: FusedLayer,
@@ -125,3 +167,12 @@ def fire_counts(x: Tensor, layer: FusedLayer) -> tuple[Tensor, Tensor, Tensor]:
     """
     _, mean, var, counted = normalised_neuron(x, layer, counts=True)
     return counted, mean, var
+
+
+def move_statistics(layers: Sequence[MovedLayer], rule: ConfidenceRule) -> None:
+    """Move the statistics of several layers by one rule, in place.
+
+    :raises UserError: they are on no CUDA device, or of a type beyond float32
+    """
+    check_input(layers[0].moving[0])
+    register.move_statistics(layers, rule)

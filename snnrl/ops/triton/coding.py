@@ -14,12 +14,9 @@ BLOCK = 512
 
 
 @triton.jit
-def encode_kernel(drive_ptr, spikes_ptr, threshold, plane, T: tl.constexpr, BLOCK: tl.constexpr):
-    """``p = p + a``; ``s = 1{p > th}``; ``p = p - th s``; from ``p = 0``."""
-    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = offsets < plane
-    drive = load(drive_ptr, offsets, mask)
-    potential = tl.zeros((BLOCK,), tl.float32)
+def integrate(spikes_ptr, drive, offsets, mask, threshold, plane, T: tl.constexpr):
+    """Write ``p = p + a``; ``s = 1{p > th}``; ``p = p - th s``; from ``p = 0``."""
+    potential = tl.zeros(drive.shape, tl.float32)
     for _ in range(T):
         potential += drive
         spikes = (potential > threshold).to(tl.float32)
@@ -29,9 +26,7 @@ def encode_kernel(drive_ptr, spikes_ptr, threshold, plane, T: tl.constexpr, BLOC
 
 
 @triton.jit
-def encode_backward_kernel(
-    g_ptr, ddrive_ptr, threshold, plane, last, T: tl.constexpr, BLOCK: tl.constexpr
-):
+def drive_gradient(g_ptr, offsets, mask, threshold, plane, last, T: tl.constexpr):
     """``dL/da`` from ``g[t] = dL/ds[t]``, straight through the threshold.
 
     ``lam[t]``, the adjoint of p before the reset, has two ways on: p after it, by 1, and the
@@ -41,16 +36,34 @@ def encode_backward_kernel(
 
     :param last: offset of the last time step
     """
-    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = offsets < plane
     at = offsets + last
-    adjoint = tl.zeros((BLOCK,), tl.float32)
-    total = tl.zeros((BLOCK,), tl.float32)
+    adjoint = tl.zeros(offsets.shape, tl.float32)
+    total = tl.zeros(offsets.shape, tl.float32)
     for _ in range(T):
         g = load(g_ptr, at, mask)
         adjoint = adjoint + (g - adjoint * threshold)
         total += adjoint
         at -= plane
+    return total
+
+
+@triton.jit
+def encode_kernel(drive_ptr, spikes_ptr, threshold, plane, T: tl.constexpr, BLOCK: tl.constexpr):
+    """Spikes of a drive, see :func:`integrate`."""
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < plane
+    drive = load(drive_ptr, offsets, mask)
+    integrate(spikes_ptr, drive, offsets, mask, threshold, plane, T)
+
+
+@triton.jit
+def encode_backward_kernel(
+    g_ptr, ddrive_ptr, threshold, plane, last, T: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Gradient of a drive, see :func:`drive_gradient`."""
+    offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < plane
+    total = drive_gradient(g_ptr, offsets, mask, threshold, plane, last, T)
     tl.store(ddrive_ptr + offsets, total, mask=mask)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from snnrl.errors import UserError
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer
 from snnrl.ops.dynamics import Dynamics
 
 Packed = tuple[Tensor, Tensor, str, str, bool, list[float]]
@@ -96,7 +98,7 @@ def _loaded(module: str, function: str) -> Callable[..., Any]:
 
 def _launch(module: str, function: str, *args: Any) -> Any:
     # Triton launches on the current device, which need not be the tensors'.
-    device = next(arg.device for arg in args if isinstance(arg, Tensor))
+    device = next(arg.device for arg in tree_leaves(args) if isinstance(arg, Tensor))
     with torch.cuda.device(device):
         return _loaded(module, function)(*args)
 
@@ -305,3 +307,113 @@ def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
     """Return the spikes ``[T, B, M]`` of a drive ``[B, M]``: integrate, spike, soft reset."""
     spikes: Tensor = torch.ops.snnrl.triton_encode(drive, time_steps, threshold)
     return spikes
+
+
+def _keep_fields(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, _, ctx.threshold = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _fields_gradient(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    of_seen, *of_fields = ctx.needs_input_grad[:3]
+    dseen, dmean, dstd = torch.ops.snnrl.triton_encode_fields_backward(
+        g, *ctx.saved_tensors, ctx.threshold, of_seen, any(of_fields)
+    )
+    fields = (dmean, dstd) if any(of_fields) else (None, None)
+    return dseen if of_seen else None, *fields, None, None
+
+
+_define(
+    "triton_encode_fields(Tensor seen, Tensor mean, Tensor std, SymInt time_steps, "
+    "float threshold) -> Tensor",
+    "receptive_fields",
+    "fields_forward",
+    lambda seen, mean, std, time_steps, _: seen.new_empty(
+        (time_steps, seen.shape[0], mean.shape[0] * mean.shape[1]),
+        dtype=torch.promote_types(seen.dtype, mean.dtype),
+    ),
+)
+_define(
+    "triton_encode_fields_backward(Tensor g, Tensor seen, Tensor mean, Tensor std, "
+    "float threshold, bool of_seen, bool of_fields) -> (Tensor, Tensor, Tensor)",
+    "receptive_fields",
+    "fields_backward",
+    lambda g, seen, mean, std, threshold, of_seen, of_fields: (
+        _like(seen) if of_seen else seen.new_empty(0),
+        *(_like(field) if of_fields else field.new_empty(0) for field in (mean, std)),
+    ),
+)
+torch.library.register_autograd(
+    "snnrl::triton_encode_fields", _fields_gradient, setup_context=_keep_fields, lib=_LIBRARY
+)
+
+
+def encode_fields(
+    seen: Tensor, mean: Tensor, std: Tensor, time_steps: int, threshold: float
+) -> Tensor:
+    """Return the spikes ``[T, B, D * P]`` of observations ``[B, D]``, whose numbers drive P neurons
+    each by ``exp(-(o - mean)^2 / (2 std^2))``; mean and std ``[D, P]``."""
+    spikes: Tensor = torch.ops.snnrl.triton_encode_fields(seen, mean, std, time_steps, threshold)
+    return spikes
+
+
+def _keep_counts(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    counts, weight, _, ctx.time_steps = inputs
+    ctx.save_for_backward(counts, weight)
+
+
+def _decode_gradient(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    gradients = torch.ops.snnrl.triton_decode_backward(g, *ctx.saved_tensors, ctx.time_steps)
+    return *gradients, None
+
+
+_define(
+    "triton_decode(Tensor counts, Tensor weight, Tensor bias, int time_steps) -> Tensor",
+    "decoding",
+    "decode_forward",
+    lambda counts, weight, *_: counts.new_empty(
+        (counts.shape[0], weight.shape[0]),
+        dtype=torch.promote_types(counts.dtype, weight.dtype),
+    ),
+)
+_define(
+    "triton_decode_backward(Tensor g, Tensor counts, Tensor weight, int time_steps) "
+    "-> (Tensor, Tensor, Tensor)",
+    "decoding",
+    "decode_backward",
+    lambda g, counts, weight, _: (
+        _like(counts),
+        _like(weight),
+        weight.new_empty(weight.shape[:1]),
+    ),
+)
+torch.library.register_autograd(
+    "snnrl::triton_decode", _decode_gradient, setup_context=_keep_counts, lib=_LIBRARY
+)
+
+
+def decode(counts: Tensor, weight: Tensor, bias: Tensor, time_steps: int) -> Tensor:
+    """Return values ``[B, A]``, ``sum_p (n_p / T) w_p + b``, of spikes over time ``[B, A * P]``."""
+    values: Tensor = torch.ops.snnrl.triton_decode(counts, weight, bias, time_steps)
+    return values
+
+
+# Moving statistics.
+
+
+_define(
+    "triton_move_statistics(Tensor(a!)[] changed, Tensor[] batch, str variant, float smoothing, "
+    "float n, float? process_noise) -> ()",
+    "confidence",
+    "move_statistics",
+    lambda *_: None,
+)
+
+
+def move_statistics(layers: Sequence[MovedLayer], rule: ConfidenceRule) -> None:
+    """Move the statistics of all layers by one rule, in place."""
+    changed = [tensor for layer in layers for tensor in layer.changed()]
+    batch = [value for layer in layers for value in layer.batch]
+    torch.ops.snnrl.triton_move_statistics(changed, batch, *rule)
+    # A pass whose gradients are still to be computed may have kept them.
+    torch.autograd.graph.increment_version(changed)

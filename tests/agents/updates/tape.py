@@ -40,6 +40,10 @@ class Tape(TorchDispatchMode):
             self._calls.append((func, args, kwargs, results))
         return results
 
+    def names(self) -> list[str]:
+        """Return the operators in their order."""
+        return [func._schema.name for func, *_ in self._calls]
+
     @torch.no_grad()
     def undo(self) -> None:
         for tensor, before in reversed(self._before):
@@ -59,6 +63,7 @@ class TapeRecorder:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.tapes: list[Tape] = []
 
     def run(self, work: Callable[[], None]) -> None:
         self.events.append("run")
@@ -70,6 +75,7 @@ class TapeRecorder:
         with Tape() as tape:
             work()
         tape.undo()
+        self.tapes.append(tape)
         torch.set_rng_state(generator)
 
         def replay() -> None:
@@ -77,6 +83,9 @@ class TapeRecorder:
             tape.replay()
 
         return replay
+
+    def keep(self, value: Tensor) -> Tensor:
+        return value.clone()
 
     def fresh(self) -> TapeRecorder:
         return TapeRecorder()

@@ -69,6 +69,13 @@ def test_workspaces_are_cleared_where_capture_fails(log):
     assert log[-1] == "workspaces cleared"
 
 
+def test_what_a_step_reads_is_kept_on_the_device(log):
+    value = torch.ones(3)
+    kept = CudaRecorder(torch.device("cpu")).keep(value)
+    assert torch.equal(kept, value) and kept.data_ptr() != value.data_ptr()
+    assert CudaRecorder(torch.device("meta")).keep(value).device.type == "meta"
+
+
 def test_another_one_has_a_stream_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(object(), []))
     one = CudaRecorder(torch.device("cuda"))

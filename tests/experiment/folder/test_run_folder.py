@@ -225,6 +225,7 @@ def test_what_does_not_change_learning_does_not_change_the_folder() -> None:
         "experiment_name",
         "device",
         "threads",
+        "deterministic",
         "log_every",
         "retry",
     }

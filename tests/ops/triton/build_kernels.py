@@ -15,7 +15,14 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from snnrl.ops.dynamics import Dynamics
-from snnrl.ops.triton import coding, neurons, normalised
+from snnrl.ops.triton import (
+    coding,
+    confidence,
+    decoding,
+    neurons,
+    normalised,
+    receptive_fields,
+)
 from snnrl.ops.triton.normalised_backward import normalised_backward
 
 from .helpers import EPS, make_dynamics
@@ -65,6 +72,32 @@ def launch_all(dynamics: Dynamics, shape: tuple[int, int, int], dtype: torch.dty
                 normalised_backward(*upstream, x, *statistics, EPS, pooled, *compiled(dynamics))
     coding.encode_forward(x[0], len(x), 0.999)
     coding.encode_backward(x, 0.999)
+    code_all(x)
+    move_all(shape[2])
+
+
+def code_all(x: torch.Tensor) -> None:
+    for population in (1, 10):
+        fields = [torch.ones(3, population) for _ in range(2)]
+        seen, g = x[0, :, :3], x[:, :, :1].expand(*x.shape[:2], 3 * population)
+        receptive_fields.fields_forward(seen, *fields, len(x), 0.999)
+        receptive_fields.fields_backward(g, seen, *fields, 0.999, True, True)
+        decoding.decode_forward(g[0], fields[0], fields[0][:, 0], len(x))
+        decoding.decode_backward(seen, g[0], fields[0], len(x))
+
+
+def move_all(features: int) -> None:
+    batch = [torch.ones(features) for _ in range(4)]
+    for variant, width, noises in (
+        ("published", 6, (None,)),
+        ("corrected", 6, (None,)),
+        ("kalman", 8, (None, 0.1)),
+    ):
+        layer = [torch.ones(features) for _ in range(width)]
+        if variant == "kalman":
+            layer.append(torch.tensor(True))
+        for noise in noises:
+            confidence.move_statistics(layer * 2, batch, variant, 0.8, 255.0, noise)
 
 
 def main() -> None:

@@ -63,6 +63,60 @@ def encode(drive: Tensor, time_steps: int, threshold: float) -> Tensor:
     return torch.stack(spikes).to(drive.dtype)
 
 
+def encode_fields(
+    seen: Tensor, mean: Tensor, std: Tensor, time_steps: int, threshold: float
+) -> Tensor:
+    """The same of ``a = exp(-(o - mean)^2 / (2 std^2))``, of observations ``[B, D]``."""
+    distance = as_state(seen).unsqueeze(-1) - mean
+    drive = torch.exp(-(distance**2) / (2 * std**2)).flatten(1)
+    return encode(drive, time_steps, threshold).to(torch.promote_types(seen.dtype, mean.dtype))
+
+
+def decode(counts: Tensor, weight: Tensor, bias: Tensor, time_steps: int) -> Tensor:
+    """``sum_p (n_p / T) w_p + b``: values ``[B, A]`` of ``counts[B, A * P]``."""
+    rates = (as_state(counts) / time_steps).unflatten(1, weight.shape)
+    values = (rates * weight).sum(-1) + bias
+    return values.to(torch.promote_types(counts.dtype, weight.dtype))
+
+
+def move_statistics(
+    changed: list[Tensor],
+    batch: list[Tensor],
+    variant: str,
+    smoothing: float,
+    n: float,
+    process_noise: float | None,
+) -> None:
+    """The modules' rules, of each layer in turn."""
+    width = 2 * len(changed) // len(batch)
+    for i in range(len(batch) // 2):
+        moving, prior, gain, *posterior = batched(changed[width * i : width * (i + 1)])
+        mean, var = batch[2 * i : 2 * i + 2]
+        for k, (seen, observed) in enumerate(((mean, var / n), (var, 2 * var * var / n))):
+            delta = seen - moving[k]
+            prior[k].lerp_(delta * delta, 1 - smoothing)
+            weight = prior[k]
+            if variant == "corrected":
+                weight = (weight - observed).clamp(min=0)
+            if variant == "kalman":
+                drift = (weight - observed - posterior[0][k]).clamp(min=0)
+                given = process_noise is not None
+                weight = posterior[0][k] + (process_noise * observed if given else drift)
+            total = weight + observed
+            gain[k].copy_(torch.where(total > 0, weight / total, 0.0))
+            if variant == "kalman":
+                gain[k].copy_(torch.where(posterior[1][0], gain[k], 1.0))
+                posterior[0][k].copy_(gain[k] * observed)
+            moving[k].add_(gain[k] * delta)
+        if variant == "kalman":
+            posterior[1][0].fill_(True)
+
+
+def batched(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """Pairs of tensors; the last may be alone."""
+    return [tensors[i : i + 2] for i in range(0, len(tensors), 2)]
+
+
 def unpacking(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function(..., dynamics)`` as an operator calls it."""
 
@@ -86,6 +140,11 @@ def register_for_a_cpu() -> None:
         "triton_normalised_neuron": unpacking(normalised_neuron),
         "triton_normalised_neuron_backward": unpacking(reference_backward.normalised_neuron),
         "triton_encode": encode,
+        "triton_encode_fields": encode_fields,
+        "triton_encode_fields_backward": reference_backward.encode_fields,
+        "triton_decode": decode,
+        "triton_decode_backward": reference_backward.decode,
+        "triton_move_statistics": move_statistics,
         "triton_encode_backward": reference_backward.encode,
     }.items():
         register._LIBRARY.impl(name, function, "CPU")

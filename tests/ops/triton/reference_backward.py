@@ -103,3 +103,36 @@ def encode(g: Tensor, threshold: float) -> Tensor:
         adjoint = adjoint + (step - threshold * adjoint)
         total = total + adjoint
     return total.to(g.dtype)
+
+
+def encode_fields(
+    g: Tensor,
+    seen: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    threshold: float,
+    of_seen: bool,
+    of_fields: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``dL/do``, ``dL/dmean`` and ``dL/dstd``, empty where they are not wanted."""
+    distance = as_state(seen).unsqueeze(-1) - mean
+    drive = torch.exp(-(distance**2) / (2 * std**2))
+    slope = encode(as_state(g), threshold).view_as(drive) * drive * distance / std**2
+    wanted = (of_seen, of_fields, of_fields)
+    found = (-slope.sum(-1), slope.sum(0), (slope * distance / std).sum(0))
+    return tuple(
+        gradient.to(of.dtype) if want else of.new_empty(0)
+        for gradient, of, want in zip(found, (seen, mean, std), wanted, strict=True)
+    )
+
+
+def decode(
+    g: Tensor, counts: Tensor, weight: Tensor, time_steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``dL/dn``, ``dL/dw`` and ``dL/db``."""
+    rates = (as_state(counts) / time_steps).unflatten(1, weight.shape)
+    g = as_state(g).unsqueeze(-1)
+    found = ((g * weight / time_steps).flatten(1), (g * rates).sum(0), g.sum((0, 2)))
+    return tuple(
+        gradient.to(of.dtype) for gradient, of in zip(found, (counts, weight, weight), strict=True)
+    )

@@ -30,7 +30,7 @@ def script():
 
 
 def operators(**replaced):
-    names = ("neuron", "normalised_neuron", "encode")
+    names = ("neuron", "normalised_neuron", "encode", "encode_fields", "decode", "move_statistics")
     return SimpleNamespace(**{name: getattr(register, name) for name in names} | replaced)
 
 
@@ -38,7 +38,7 @@ def test_correct_operators_pass(script, capsys):
     assert script.check(script.cases(CPU, operators(), SMALL)) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     surrogates = len(FUSED_SURROGATES)
-    assert len(lines) == 2 * (3 * (3 * 5 + 1) + 3 * (2 * surrogates + 2))
+    assert len(lines) == 3 + 2 * (3 * (3 * 5 + 3) + 3 * (2 * surrogates + 2))
     assert not any("MISMATCH" in line for line in lines)
 
 
@@ -76,6 +76,10 @@ def different_each_time(*arguments):
     return spikes, mean, var * (1 + torch.rand(()) * 1e-5), counts
 
 
+def statistics_that_stay(layers, rule):
+    pass
+
+
 def one_spike_too_many(*arguments):
     spikes, mean, var, counts = register.normalised_neuron(*arguments)
     return spikes, mean, var, counts + 1
@@ -89,10 +93,23 @@ def one_spike_too_many(*arguments):
         {"neuron": other_gradient},
         {"normalised_neuron": not_a_number},
         {"encode": lambda drive, time_steps, _: register.encode(drive, time_steps, 0.9)},
+        {"encode_fields": lambda *of: register.encode_fields(*of[:-1], 0.9)},
+        {"decode": lambda *of: register.decode(*of[:-1], of[-1] + 1)},
         {"normalised_neuron": different_each_time},
         {"normalised_neuron": one_spike_too_many},
+        {"move_statistics": statistics_that_stay},
     ],
-    ids=["threshold", "gradient", "nan", "encoder", "repeat", "counts"],
+    ids=[
+        "threshold",
+        "gradient",
+        "nan",
+        "encoder",
+        "fields",
+        "decoder",
+        "repeat",
+        "counts",
+        "statistics",
+    ],
 )
 def test_a_wrong_operator_is_found(script, capsys, wrong):
     assert script.check(script.cases(CPU, operators(**wrong), SMALL[:1])) > 0

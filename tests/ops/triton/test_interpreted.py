@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "interpreted"
-GROUPS = ["coding", "neuron", "normalised", "register"]
+GROUPS = ["coding", "confidence", "neuron", "normalised", "population", "register"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from snnrl.errors import UserError
 from snnrl.nn.encoders.population import PopulationEncoder
+from snnrl.nn.readouts import PopulationDecoder
 from snnrl.ops.triton import register
 
 from .helpers import (
@@ -37,6 +38,16 @@ def make(seed=0):
 
 def some_statistics():
     return normal(N, seed=4, scale=0.3), normal(N, seed=5).abs() + 0.5
+
+
+def some_fields():
+    """Observations [B, N], and mean and deviation of two receptive fields for each number."""
+    return normal(B, N, scale=0.5), normal(N, 2, seed=1), normal(N, 2, seed=2).abs() + 0.2
+
+
+def moved(posterior=False):
+    state = [normal(N, seed=seed).abs() for seed in range(8 if posterior else 6)]
+    return [*state, torch.tensor(True)] if posterior else state
 
 
 def operator_calls():
@@ -78,6 +89,35 @@ def operator_calls():
         ),
         "encode": (ops.triton_encode, (torch.rand(B, N, requires_grad=True), T, 0.999)),
         "encode_backward": (ops.triton_encode_backward, (g, 0.999)),
+        "encode_fields": (ops.triton_encode_fields, (*leaves(*some_fields()), T, 0.999)),
+        "encode_fields_backward": (
+            ops.triton_encode_fields_backward,
+            (normal(T, B, 2 * N), *some_fields(), 0.999, True, True),
+        ),
+        "encode_fields_backward of the fields": (
+            ops.triton_encode_fields_backward,
+            (normal(T, B, 2 * N), *some_fields(), 0.999, False, True),
+        ),
+        "decode": (ops.triton_decode, (*leaves(g[0].abs(), normal(2, N // 2), normal(2)), T)),
+        "decode_backward": (
+            ops.triton_decode_backward,
+            (normal(B, 2), g[0].abs(), normal(2, N // 2), T),
+        ),
+        "move_statistics": (
+            ops.triton_move_statistics,
+            (moved(), list(some_statistics()), "published", 0.8, 255.0, None),
+        ),
+        "move_statistics of two layers": (
+            ops.triton_move_statistics,
+            (
+                moved(posterior=True) + moved(posterior=True),
+                [*some_statistics(), *some_statistics()],
+                "kalman",
+                0.8,
+                255.0,
+                0.1,
+            ),
+        ),
     }
 
 
@@ -183,6 +223,30 @@ def test_encode_is_the_encoder():
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_fields_are_the_encoder(frozen):
+    encoder, observation = PopulationEncoder(3, T, 4).requires_grad_(not frozen), normal(B, 3)
+    observation.requires_grad_()
+    spikes = encoder(observation)
+    ours = register.encode_fields(
+        torch.tanh(observation), encoder.mean, encoder.std, T, encoder.THRESHOLD
+    )
+    assert torch.equal(ours, spikes)
+    g, parameters = normal(T, B, 12, seed=1), tuple(encoder.parameters())
+    of = (observation, *(() if frozen else parameters))
+    for one, other in zip(gradients(ours, g, *of), gradients(spikes, g, *of), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_decode_is_the_readout():
+    decoder, counts = PopulationDecoder(2, 3), normal(B, 6).abs().requires_grad_()
+    ours, theirs = register.decode(counts, decoder.weight, decoder.bias, T), decoder.read(counts, T)
+    torch.testing.assert_close(ours, theirs)
+    g, of = normal(B, 2, seed=1), (counts, decoder.weight, decoder.bias)
+    for one, other in zip(gradients(ours, g, *of), gradients(theirs, g, *of), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_types(dtype):
     x, gamma, beta = make()
@@ -200,7 +264,10 @@ def everything(x, gamma, beta, drive):
     given = (torch.zeros(N), torch.ones(N))
     pooled, mean, *_ = register.normalised_neuron(x, None, gamma, beta, EPS, LIF)
     fixed, *_, counts = register.normalised_neuron(x, given, gamma, beta, EPS, LIF, counts=True)
-    return (spikes + pooled + fixed * 2).mean(0) + mean + counts * 0.1
+    coded = register.encode_fields(drive, gamma.unsqueeze(1), beta.unsqueeze(1), T, 0.999)
+    decoded = register.decode(counts, gamma.view(2, -1), beta[:2], T)
+    summed = (spikes + pooled + fixed * 2 + coded).mean(0) + mean + counts * 0.1
+    return summed + decoded.sum(1, keepdim=True)
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
@@ -272,3 +339,6 @@ def test_nothing_is_saved_but_x_and_vectors():
             shapes = saved_shapes(lambda: register.normalised_neuron(x, statistics, *affine))  # noqa: B023
             assert shapes == [(T, B, N), *vectors, *operands]
     assert saved_shapes(lambda: register.encode(drive, T, 0.999)) == []
+    fields = leaves(*some_fields())
+    shapes = saved_shapes(lambda: register.encode_fields(*fields, T, 0.999))
+    assert shapes == [(B, N), (N, 2), (N, 2)]

@@ -21,6 +21,10 @@ with pytest.MonkeyPatch.context() as patch:
     patch.setattr(torch.library.Library, "impl", for_the_cpu)
     from snnrl.ops.triton import register
 
+from snnrl.nn.norm.confidence import ConfidenceUpdate  # noqa: E402
+from snnrl.nn.readouts import PopulationDecoder  # noqa: E402
+from snnrl.ops.confidence import ConfidenceRule, MovedLayer  # noqa: E402
+
 from ..helpers import (  # noqa: E402
     EPS,
     NEURONS,
@@ -81,6 +85,63 @@ def test_encode(launches):
     drive, g = torch.rand(3, 7, requires_grad=True), normal(5, 3, 7, seed=1)
     check(register.encode(drive, 5, 0.999), naive_encode(drive, 5, 0.999), g, drive)
     assert launches == ["encode_forward", "encode_backward"]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_encode_fields(launches, frozen):
+    seen, g = normal(3, 2, scale=0.5).requires_grad_(), normal(5, 3, 8, seed=1)
+    mean, std = normal(2, 4, seed=2), normal(2, 4, seed=3).abs() + 0.2
+    of = [seen] if frozen else [seen, mean.requires_grad_(), std.requires_grad_()]
+    distance = seen.unsqueeze(-1) - mean
+    drive = torch.exp(-(distance**2) / (2 * std**2)).flatten(1)
+    ours = register.encode_fields(seen, mean, std, 5, 0.999)
+    check(ours, naive_encode(drive, 5, 0.999), g, *of)
+    assert launches == ["fields_forward", "fields_backward"]
+
+
+def test_decode(launches):
+    counts = torch.randint(0, 6, (3, 8)).float().requires_grad_()
+    decoder, g = PopulationDecoder(2, 4), normal(3, 2, seed=1)
+    ours = register.decode(counts, decoder.weight, decoder.bias, 5)
+    naive = decoder.read(counts, 5)
+    torch.testing.assert_close(ours, naive)
+    of = (counts, decoder.weight, decoder.bias)
+    for one, other in zip(gradients(ours, g, *of), gradients(naive, g, *of), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert launches == ["decode_forward", "decode_backward"]
+
+
+def test_move_statistics(launches):
+    layers = [
+        MovedLayer(*pairs(size), posterior=(), batch=(normal(size), normal(size).abs()))
+        for size in (7, 3)
+    ]
+    rule = ConfidenceUpdate((7,), 0.8, 9.0)
+    mean, var = torch.zeros(7), torch.ones(7)
+    rule(mean, var, *layers[0].batch, 1)
+    register.move_statistics(layers, ConfidenceRule("published", 0.8, 9.0))
+    for one, other in zip(layers[0].moving, (mean, var), strict=True):
+        torch.testing.assert_close(one, other)
+    assert launches == ["move_statistics"]
+
+
+def pairs(size):
+    zeros = [torch.zeros(size) for _ in range(5)]
+    return (zeros[0], torch.ones(size)), (zeros[1], zeros[2]), (zeros[3], zeros[4])
+
+
+@pytest.mark.parametrize("also", ["mean", "var"])
+def test_statistics_that_move_before_the_gradient_are_refused(also):
+    layer = MovedLayer(*pairs(7), posterior=(), batch=(normal(7), normal(7).abs()))
+    x, affine = normal(5, 3, 7).requires_grad_(), (torch.ones(7), torch.ones(7))
+    statistics = dict(zip(("mean", "var"), layer.moving, strict=True))
+    kept = {name: value.clone() for name, value in statistics.items()} | {also: statistics[also]}
+    spikes, *_ = register.normalised_neuron(
+        x, tuple(kept.values()), *affine, EPS, make_dynamics("lif")
+    )
+    register.move_statistics([layer], ConfidenceRule("published", 0.8, 9.0))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        spikes.sum().backward()
 
 
 @pytest.mark.parametrize("statistics", ["none", "batch", "given"])
