@@ -30,7 +30,7 @@ def find_model(folder: Path, which: str, modules: Collection[str]) -> tuple[Dict
     check_bounds(cfg)
     model = folder / MODELS[which]
     if not model.is_file():
-        raise UserError(f"{model}: not there; {_why_no_model(folder, which)}")
+        raise UserError(f"{model}: not there; {_why_no_model(folder, which, cfg)}")
     if is_done(folder):
         check_sealed(folder, [CONFIG, model.name])
     if not is_whole_model(model):
@@ -46,7 +46,7 @@ def progress_of(folder: Path, cfg: DictConfig) -> str:
     return f" (the run of {cfg.total_steps:,} steps {state})"
 
 
-def _why_no_model(folder: Path, which: str) -> str:
+def _why_no_model(folder: Path, which: str, cfg: DictConfig) -> str:
     if is_done(folder):
         return (
             "the run is done and its models were not stored, as in recorded results; "
@@ -56,8 +56,13 @@ def _why_no_model(folder: Path, which: str) -> str:
         return f"the run failed before it saved one; {FAILED} says why"
     other = next((name for name in MODELS if (folder / MODELS[name]).is_file()), None)
     instead = f"; --model {other} is there" if other else ""
+    # Pandas takes half a second to import, for which only this error has to wait.
+    from snnrl.run_format.progress import last_logged_step
+
+    steps = last_logged_step(folder, "unfinished")
+    unfinished = f"the run is unfinished ({steps:,} of {cfg.total_steps:,} steps)"
     if which == "last":
-        return f"the run is unfinished and saves it at its end{instead}"
+        return f"{unfinished} and saves it at its end{instead}"
     if (folder / EVALUATIONS).exists():
-        return f"the run is unfinished, and this one was not stored with its tables{instead}"
-    return f"the run is unfinished and saves it at its first evaluation{instead}"
+        return f"{unfinished}, and this one was not stored with its tables{instead}"
+    return f"{unfinished} and saves it at its first evaluation{instead}"
