@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from snnrl.experiment.inspection import Played
 
 STEPS = 200
-"""Most steps of the film: with all time steps of five, a thousand columns of spikes."""
+"""Steps of the film: ten seconds, and a GIF of about a megabyte."""
 
 NO_FILM = "none"
 
@@ -60,7 +60,10 @@ def main(argv: list[str] | None = None) -> int:
         "--seed", type=int, default=EPISODES_SEED, help="seed of the episode (default 10000)"
     )
     parser.add_argument(
-        "--steps", type=int, default=STEPS, help=f"most steps of the episode (default {STEPS})"
+        "--steps",
+        type=int,
+        default=STEPS,
+        help=f"steps of the episode, or of several short ones (default {STEPS})",
     )
     parser.add_argument(
         "--film",
@@ -134,12 +137,7 @@ def _measured(
     print(one_line(head))
     films = arguments.film != NO_FILM and can_render(cfg)
     played = play(agent, cfg, episode_starts(cfg, arguments.seed), arguments.steps, film=films)
-    steps = len(played.observations)
-    episode = (
-        f"{steps:,} steps of an episode, return {played.returns[-1]:.2f}"
-        f"{'' if played.ended else ' so far: --steps asks for no more'}"
-    )
-    print(episode)
+    print(played.in_words())
     layers = inspect_layers(agent, played.observations, str(arguments.folder))
     layers = _over_training(arguments, cfg, agent, layers, played)
     notes = layer_warnings(layers)
@@ -151,7 +149,7 @@ def _measured(
     page = to_html(
         Inspection(
             title=f"{cfg.env.id}, {label(cfg)}, seed {cfg.seed}",
-            facts=[f"{head}.", f"{episode} (--seed {arguments.seed})."],
+            facts=[f"{head}.", f"{played.in_words()} (--seed {arguments.seed})."],
             warnings=notes,
             layers=layers,
             film=next(iter(content.values()), None),
@@ -219,7 +217,7 @@ def _film(
     from snnrl.experiment.video import mp4
 
     seconds = seconds_of(played.fps)
-    pictures = list(film(played.frames, played.returns, layers, cfg.env.id))
+    pictures = list(film(played.frames, played.moments, layers, cfg.env.id))
     content = gif(pictures, seconds) if kind == "gif" else mp4(pictures, 1 / seconds, "--film mp4")
     return {INSPECTION_FILMS[kind]: content}
 

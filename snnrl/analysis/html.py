@@ -109,15 +109,17 @@ def settings_list(settings: Mapping[str, str]) -> str:
     return f'<ul class="settings">{"".join(lines)}</ul>' if settings else "<p>None.</p>"
 
 
-def picture(alternative: str, content: bytes, kind: str = "png") -> str:
+def picture(alternative: str, content: bytes, kind: str = "png", width: int | None = None) -> str:
     """Return a picture as a part of the page.
 
     :param alternative: text in its place
     :param content: the file
     :param kind: ``png`` or ``gif``
+    :param width: in pixels of the page, if there is room; ``None``: the picture's own
     """
     data = base64.b64encode(content).decode()
-    return f'<p><img alt="{escape(alternative)}" src="data:image/{kind};base64,{data}"></p>'
+    wide = "" if width is None else f' width="{width}"'
+    return f'<p><img alt="{escape(alternative)}"{wide} src="data:image/{kind};base64,{data}"></p>'
 
 
 def bullets(lines: Iterable[str]) -> str:

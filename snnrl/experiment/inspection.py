@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.agents.record import layer_name
-from snnrl.analysis.inspection.layers import LayerSeen, Statistics
+from snnrl.analysis.inspection.layers import LayerSeen, Moment, Statistics
 from snnrl.errors import UserError
 from snnrl.experiment.builder import build_environment
 from snnrl.experiment.diagnostics import short
@@ -41,20 +41,30 @@ SAMPLE = 50_000
 
 
 class Played(NamedTuple):
-    """An episode, or its first steps.
+    """Consecutive steps: of an episode, or of several short ones.
 
     :param observations: at which the agent acted, as its policy sees them, ``[n, ...]``
-    :param returns: undiscounted return after each action ``[n]``
+    :param moments: episode, step and return so far, after each action ``[n]``
     :param frames: a picture ``[H, W, 3]`` (bytes) of each observation; none without a film
     :param fps: pictures per second that the environment asks for; 0 without a film
-    :param ended: whether the episode ended with the last action
+    :param ended: whether the last episode ended with the last action
     """
 
     observations: np.ndarray
-    returns: np.ndarray
+    moments: list[Moment]
     frames: list[np.ndarray]
     fps: float
     ended: bool
+
+    def in_words(self) -> str:
+        """Return how long was played, and the return of the first episode."""
+        first = [moment for moment in self.moments if moment.episode == 1][-1]
+        episodes = self.moments[-1].episode
+        if episodes > 1:
+            what, which = f"{episodes:,} episodes", "the first one's return"
+        else:
+            what, which = "an episode", "return" if self.ended else "return so far"
+        return f"{len(self.moments):,} steps of {what}, {which} {first.total_reward:.2f}"
 
 
 def can_render(cfg: DictConfig) -> bool:
@@ -68,8 +78,11 @@ def play(
 ) -> Played:
     """Play the first of these episodes with the deterministic policy.
 
+    Where it ends early the environment starts the next one by itself, as what short episodes show
+    would be too little.
+
     :param cfg: the run's configuration
-    :param steps: most steps
+    :param steps: number of steps
     :param film: whether to draw each observation
     :raises UserError: a package or a library for rendering is missing
     """
@@ -91,20 +104,24 @@ def _play(
     film: bool,
 ) -> Played:
     observation, _ = starts.begin(env, 0)
-    shown, returns, frames = [], [], []
-    total, ended = 0.0, False
-    while not ended and len(shown) < steps:
+    shown: list[np.ndarray] = []
+    moments: list[Moment] = []
+    frames: list[np.ndarray] = []
+    now, ended = Moment(1, 0, 0.0), False
+    while len(shown) < steps:
+        if ended:
+            observation, now = np.asarray(env.reset()[0]), Moment(now.episode + 1, 0, 0.0)
         if film:
             frames.append(frame_of(env, "--film"))
         seen = agent.normalize(maybe_transpose(observation[None], agent.observation_space))
         shown.append(seen[0].copy())
         actions, _ = agent.predict(seen, deterministic=True)
         observation, reward, terminated, truncated, _ = env.step(actions[0])
-        total += float(reward)
-        returns.append(total)
-        ended = terminated or truncated or len(shown) == limit
+        now = Moment(now.episode, now.step + 1, now.total_reward + float(reward))
+        moments.append(now)
+        ended = bool(terminated or truncated) or now.step == limit
     fps = float(env.metadata.get("render_fps") or 0) if film else 0.0
-    return Played(np.stack(shown), np.array(returns), frames, fps, ended)
+    return Played(np.stack(shown), moments, frames, fps, ended)
 
 
 def network_of(agent: SpikingAgent, asked: str) -> SpikingNetwork:
@@ -242,8 +259,14 @@ class _Seen:
             window=window_of(self.layer),
             of_membranes=self.norm is not None and self.norm.of_membranes,
             statistics=self._statistics(),
-            **{kind: np.concatenate(parts) for kind, parts in self.values.items()},
+            membranes=np.concatenate(self.values["membranes"]),
+            before=self._values("before"),
+            after=self._values("after"),
         )
+
+    def _values(self, kind: str) -> np.ndarray | None:
+        parts = self.values.get(kind)
+        return None if parts is None else np.concatenate(parts)
 
     def _statistics(self) -> Statistics | None:
         if not isinstance(self.norm, BatchNorm):

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from snnrl.analysis.figures import COLOURS, shown
-from snnrl.analysis.inspection.layers import LayerSeen
+from snnrl.analysis.inspection.layers import LayerSeen, Moment
 from snnrl.analysis.inspection.plots import raster_observations, raster_title
 
 SIZE = (8.0, 3.6)
@@ -33,6 +33,9 @@ LONGEST = 0.5
 
 COLOURS_OF_A_GIF = 128
 
+ROUGH = 8
+"""Colours that differ by at most this are black, white or orange themselves."""
+
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 _red, _green, _blue = (round(255 * part) for part in to_rgb(COLOURS[1]))
 ORANGE = (_red, _green, _blue)
@@ -48,7 +51,7 @@ def seconds_of(fps: float) -> float:
 
 def film(
     frames: Sequence[np.ndarray],
-    returns: np.ndarray,
+    moments: Sequence[Moment],
     layers: Sequence[LayerSeen],
     environment: str,
 ) -> Iterator[np.ndarray]:
@@ -58,10 +61,10 @@ def film(
     (:func:`raster_observations`): so neighbouring pictures hardly differ, and a GIF is small.
 
     :param frames: a picture of each observation, bytes ``[H, W, 3]``
-    :param returns: return after each action
+    :param moments: where each is
     :param environment: its name, for the title
     """
-    yield from _Screen(layers, environment).pictures(frames, returns)
+    yield from _Screen(layers, environment).pictures(frames, moments)
 
 
 class _Screen:
@@ -77,12 +80,13 @@ class _Screen:
         observations, self.steps, _ = self.layers[0].raster.shape
         self.span = min(raster_observations(self.steps), observations)
         self.figure = Figure(figsize=SIZE, dpi=100, layout="constrained")
-        self.canvas = FigureCanvasAgg(self.figure)
-        left, right = self.figure.subfigures(1, 2, width_ratios=(1, 1.25))
+        self.canvas: Any = FigureCanvasAgg(self.figure)
+        halves: Any = self.figure.subfigures(1, 2, width_ratios=(1, 1.25))
+        left, right = halves
         self.view = left.add_subplot()
         self.view.set_axis_off()
         # An empty one keeps the place of the title, which moves.
-        self.view.set_title(" ", fontsize=9)
+        self.view.set_title(" \n ", fontsize=9)
         self.title = self.view.text(
             0.5, 1.02, "", transform=self.view.transAxes, ha="center", fontsize=9, animated=True
         )
@@ -101,14 +105,20 @@ class _Screen:
             panel.tick_params(labelsize=7)
         self.panels[-1].set_xlabel(f"environment step ({self.steps} time steps each)", fontsize=8)
 
-    def pictures(self, frames: Sequence[np.ndarray], returns: np.ndarray) -> Iterator[np.ndarray]:
+    def pictures(
+        self, frames: Sequence[np.ndarray], moments: Sequence[Moment]
+    ) -> Iterator[np.ndarray]:
         """Yield each picture."""
-        for number, (frame, total) in enumerate(zip(frames, returns, strict=True)):
+        several = moments[-1].episode > 1
+        for number, (frame, moment) in enumerate(zip(frames, moments, strict=True)):
             within = number % self.span
             if within == 0:
                 background = self._background(number)
             self.canvas.restore_region(background)
-            self.title.set_text(f"{self.environment}, step {number + 1}, return {total:.4g}")
+            episode = f"episode {moment.episode}, " if several else ""
+            self.title.set_text(
+                f"{self.environment}\n{episode}step {moment.step}, return {moment.total_reward:.4g}"
+            )
             self.view.draw_artist(self.title)
             picture = Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3])
             _paste(picture, frame, self._place(self.view), keep_shape=True)
@@ -180,7 +190,13 @@ def gif(pictures: Sequence[np.ndarray], seconds: float) -> bytes:
     few = {0, len(images) // 2, len(images) - 1}
     sheet = Image.fromarray(np.concatenate([pictures[i] for i in sorted(few)]))
     # One palette for all, without dithering: what stays the same stays the same bytes.
-    palette = sheet.quantize(COLOURS_OF_A_GIF)
+    found = np.array(sheet.quantize(COLOURS_OF_A_GIF).getpalette() or [])[: 3 * COLOURS_OF_A_GIF]
+    colours = found.reshape(-1, 3)
+    # Pillow averages similar colours, and looks for the nearest one only roughly.
+    for exact in (BLACK, WHITE, ORANGE):
+        colours[np.abs(colours - exact).max(1) <= ROUGH] = exact
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*colours.flatten().tolist(), *BLACK, *WHITE, *ORANGE])
     first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     content = io.BytesIO()
     first.save(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,18 @@ a ten thousandth."""
 FEW_INSIDE = 0.01
 """Share of membrane potentials inside the surrogate's window below which a layer is named: hardly
 any spike has a gradient then."""
+
+
+class Moment(NamedTuple):
+    """Where a step is.
+
+    :param episode, step: both from 1
+    :param total_reward: undiscounted return of the episode after this step
+    """
+
+    episode: int
+    step: int
+    total_reward: float
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
+
 from snnrl.analysis.figures import png
 from snnrl.analysis.html import (
     document,
@@ -32,6 +34,8 @@ from snnrl.analysis.inspection.plots import (
     plot_rates,
     plot_training,
 )
+
+PIXELS_PER_INCH = 96
 
 FILM = (
     "Left the environment, right the spikes of the agent's layers: a line for each neuron, black "
@@ -116,10 +120,10 @@ def _body(seen: Inspection) -> Iterator[str]:
         yield _text(FILM)
         yield _film(seen.film, seen.film_kind)
     yield _text(RASTER)
-    yield picture("Spike raster", png(plot_raster(seen.layers)))
+    yield _figure("Spike raster", plot_raster(seen.layers))
     yield "<h2>Dead and saturated neurons, and the surrogate's window</h2>"
     yield _text(LAYERS)
-    yield picture("Shares of neurons", png(plot_health(seen.layers)))
+    yield _figure("Shares of neurons", plot_health(seen.layers))
     yield table(layers_grid(seen.layers))
     yield "<h2>Firing rates over training</h2>"
     training = plot_training(seen.layers)
@@ -127,17 +131,17 @@ def _body(seen: Inspection) -> Iterator[str]:
         yield _text("The run has logged no firing rates.")
     else:
         yield _text(TRAINING)
-        yield picture("Firing rates over training", png(training))
+        yield _figure("Firing rates over training", training)
     yield _text(RATES)
-    yield picture("Histograms of firing rates", png(plot_rates(seen.layers)))
+    yield _figure("Histograms of firing rates", plot_rates(seen.layers))
     yield "<h2>Before and after normalisation</h2>"
     yield _text(DISTRIBUTIONS)
     for missing in _without_statistics(seen.layers):
         yield _text(missing)
-    yield picture("Distributions", png(plot_distributions(seen.layers)))
+    yield _figure("Distributions", plot_distributions(seen.layers))
     yield "<h2>Gradients</h2>"
     yield _text(GRADIENTS)
-    yield picture("Gradient norms", png(plot_gradients(seen.layers)))
+    yield _figure("Gradient norms", plot_gradients(seen.layers))
     yield "<h2>Settings of the run</h2>"
     yield settings_list(seen.settings)
     yield "<h2>How it was made</h2>"
@@ -147,6 +151,11 @@ def _body(seen: Inspection) -> Iterator[str]:
 
 def _text(sentence: str) -> str:
     return f"<p>{escape(sentence)}</p>"
+
+
+def _figure(alternative: str, figure: Figure) -> str:
+    # All with letters of one size.
+    return picture(alternative, png(figure), width=round(PIXELS_PER_INCH * figure.get_figwidth()))
 
 
 def _film(content: bytes, kind: str) -> str:

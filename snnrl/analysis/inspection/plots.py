@@ -12,7 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from snnrl.analysis.figures import COLOURS, STEPS, decorate, line_styles, log_scale, panels
+from snnrl.analysis.figures import (
+    COLOURS,
+    STEPS,
+    LineStyle,
+    decorate,
+    line_styles,
+    log_scale,
+    panels,
+)
 from snnrl.analysis.inspection.layers import LayerSeen
 
 BLUE, ORANGE, GREEN, BLACK = COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[5]
@@ -24,7 +32,8 @@ OUTERMOST = 0.001
 """Share of values at each end of a distribution that its picture leaves out: single values far out
 would make all others a line."""
 
-MODEL_ALPHA = 0.35
+OF_MODELS = (COLOURS[4], BLACK, BLUE)
+"""Colours of the models over training: start, best and last, or two of them."""
 
 
 def raster_observations(time_steps: int) -> int:
@@ -70,17 +79,17 @@ def raster_title(layer: LayerSeen) -> str:
 def plot_rates(layers: Sequence[LayerSeen]) -> Figure:
     """Plot how many neurons fire how often, a panel for each layer and a line for each model."""
     names = list(layers[0].rates_by_model)
-    chosen = line_styles(names)
-    styles = {name: chosen[name] for name in names}
+    styles = {name: LineStyle(color, "-") for name, color in zip(names, OF_MODELS, strict=False)}
     figure, grid = panels(len(layers), "on the recorded observations", styles)
     for axes, layer in zip(grid, layers, strict=True):
         decorate(axes, layer.name, "firing rate (spikes per time step)", "neurons")
         edges = np.linspace(0, 1, 21)
         for name, rates in layer.rates_by_model.items():
-            color, linestyle = styles[name]
             counts, _ = np.histogram(rates.clip(0, 1), edges)
-            axes.stairs(counts, edges, color=color, linestyle=linestyle, linewidth=1.8)
-            axes.stairs(counts, edges, color=color, fill=True, alpha=MODEL_ALPHA / len(names))
+            color, number = styles[name].color, names.index(name)
+            # The earlier, the wider: of equal ones all can be seen.
+            axes.stairs(counts, edges, color=color, linewidth=1.5 + 1.5 * (2 - number))
+            axes.stairs(counts, edges, color=color, fill=True, alpha=0.15)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(0)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
