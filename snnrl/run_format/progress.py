@@ -70,19 +70,6 @@ def read_firing_rates(folder: Path, status: Status) -> pd.DataFrame:
     return rates.rename(columns=lambda name: name.removeprefix(FIRING_RATE)).dropna(how="all")
 
 
-def last_logged_step(folder: Path, status: Status) -> int:
-    """Return the environment steps of the last row of progress.csv; 0 without one.
-
-    :raises UserError: progress.csv is half-written or has no steps
-    """
-    file = folder / PROGRESS
-    if not file.exists():
-        return 0
-    steps = as_numbers(read_frame(file, ["timesteps"], status)["timesteps"])
-    check_steps(steps, file)
-    return 0 if steps.empty else int(steps.max())
-
-
 def add_up_restarts(seconds: pd.Series) -> pd.Series:
     """Return seconds since the first start, given those since the last one (by environment
     steps)."""

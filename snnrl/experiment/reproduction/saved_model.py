@@ -12,6 +12,7 @@ from snnrl.errors import UserError
 from snnrl.experiment.config.check_settings import check_bounds
 from snnrl.experiment.reproduction.remake import read_typed_config
 from snnrl.run_format.done import check_sealed
+from snnrl.run_format.last_step import last_logged_step
 from snnrl.run_format.model import is_whole_model
 from snnrl.run_format.names import BEST_MODEL, CONFIG, EVALUATIONS, FAILED, MODEL
 from snnrl.run_format.status import has_failed, is_done
@@ -56,11 +57,9 @@ def _why_no_model(folder: Path, which: str, cfg: DictConfig) -> str:
         return f"the run failed before it saved one; {FAILED} says why"
     other = next((name for name in MODELS if (folder / MODELS[name]).is_file()), None)
     instead = f"; --model {other} is there" if other else ""
-    # Pandas takes half a second to import, for which only this error has to wait.
-    from snnrl.run_format.progress import last_logged_step
-
-    steps = last_logged_step(folder, "unfinished")
-    unfinished = f"the run is unfinished ({steps:,} of {cfg.total_steps:,} steps)"
+    unfinished = (
+        f"the run is unfinished ({last_logged_step(folder):,} of {cfg.total_steps:,} steps)"
+    )
     if which == "last":
         return f"{unfinished} and saves it at its end{instead}"
     if (folder / EVALUATIONS).exists():
