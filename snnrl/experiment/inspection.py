@@ -112,7 +112,7 @@ def _play(
         if ended:
             observation, now = np.asarray(env.reset()[0]), Moment(now.episode + 1, 0, 0.0)
         if film:
-            frames.append(frame_of(env, "--film"))
+            frames.append(frame_of(env, "--film", "; --film none makes a page without one"))
         seen = agent.normalize(maybe_transpose(observation[None], agent.observation_space))
         shown.append(seen[0].copy())
         actions, _ = agent.predict(seen, deterministic=True)

@@ -88,10 +88,11 @@ def video_writer(option: str) -> Any:
     return imageio
 
 
-def frame_of(env: Any, option: str) -> np.ndarray:
+def frame_of(env: Any, option: str, instead: str = "") -> np.ndarray:
     """Return a picture of an environment, bytes ``[H, W, 3]``.
 
     :param option: that asked for it, for the error
+    :param instead: what works without, for the error
     :raises UserError: a package or a library for rendering is missing
     """
     try:
@@ -100,7 +101,7 @@ def frame_of(env: Any, option: str) -> np.ndarray:
         reason = str(problem).split("\n")[0]
         raise UserError(
             f"{option}: cannot render here ({reason}); MuJoCo needs libEGL without a display "
-            "(Debian: apt-get install libegl1 libgl1)"
+            f"(Debian: apt-get install libegl1 libgl1){instead}"
         ) from problem
     return np.asarray(frame)
 
