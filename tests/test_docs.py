@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from snnrl import classify, compare, convert, evaluate, reproduce, train
+from snnrl import classify, compare, convert, evaluate, inspect, reproduce, train
 from snnrl.run_format.names import OWN_RUNS
 
 TOP = Path(__file__).parent.parent
@@ -112,7 +112,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
 def test_there_are_commands_on_every_page_that_should_have_some():
     pages = {parameters.values[0] for parameters in commands()}
-    assert pages >= {"README.md", "reproducing.md", "sweeping.md", "converting.md"}
+    assert pages >= {"README.md", "reproducing.md", "sweeping.md", "converting.md", "inspecting.md"}
 
 
 @pytest.mark.quick_cases(1)
@@ -156,6 +156,8 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
         assert evaluate.main([a if a != "20" else "2" for a in arguments]) == 0
     elif module == "snnrl.convert":
         assert convert.main(arguments) == 0
+    elif module == "snnrl.inspect":
+        assert inspect.main([*arguments, "--steps", "5"]) == 0
     elif module == "snnrl.reproduce":
         assert reproduce.main(arguments) == 0
     else:
