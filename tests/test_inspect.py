@@ -91,6 +91,7 @@ def test_a_page_and_a_film(copy: Path, capsys: pytest.CaptureFixture[str]) -> No
     check_sealed(copy)
 
 
+@pytest.mark.slow
 def test_the_same_twice_elsewhere_without_a_film(copy: Path, tmp_path: Path) -> None:
     before, out = files(copy), tmp_path / "new" / "place"
     pages = []
@@ -130,6 +131,7 @@ def make_saturated(network: Any) -> None:
     network.layers[1].norm.beta.fill_(5)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -244,6 +246,9 @@ def test_no_way_to_render(
     monkeypatch.setattr("gymnasium.wrappers.PassiveEnvChecker.render", render)
     assert main([str(copy), "--steps", "3"]) == 2
     assert_one_line(capsys, "--film", "libEGL.so.1", "apt-get install libegl1", "--film none")
+    monkeypatch.setattr("gymnasium.wrappers.PassiveEnvChecker.render", lambda *_: None)
+    assert main([str(copy), "--steps", "3"]) == 2
+    assert_one_line(capsys, "--film", "render() returned NoneType", "--film none")
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert main([str(copy), "--film", "mp4"]) == 2
     assert_one_line(capsys, "--film mp4", "imageio_ffmpeg", "snnrl[video]")

@@ -64,7 +64,8 @@ class Played(NamedTuple):
             what, which = f"{episodes:,} episodes", "the first one's return"
         else:
             what, which = "an episode", "return" if self.ended else "return so far"
-        return f"{len(self.moments):,} steps of {what}, {which} {first.total_reward:.2f}"
+        steps = "1 step" if len(self.moments) == 1 else f"{len(self.moments):,} steps"
+        return f"{steps} of {what}, {which} {first.total_reward:.2f}"
 
 
 def can_render(cfg: DictConfig) -> bool:

@@ -93,7 +93,7 @@ def frame_of(env: Any, option: str, instead: str = "") -> np.ndarray:
 
     :param option: that asked for it, for the error
     :param instead: what works without, for the error
-    :raises UserError: a package or a library for rendering is missing
+    :raises UserError: a package or a library for rendering is missing, or it is no such picture
     """
     try:
         frame = env.render()
@@ -103,7 +103,12 @@ def frame_of(env: Any, option: str, instead: str = "") -> np.ndarray:
             f"{option}: cannot render here ({reason}); MuJoCo needs libEGL without a display "
             f"(Debian: apt-get install libegl1 libgl1){instead}"
         ) from problem
-    return np.asarray(frame)
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.shape[2:] != (3,):
+        raise UserError(
+            f"{option}: render() returned {type(frame).__name__}; expected a picture of uint8 "
+            f"[H, W, 3]{instead}"
+        )
+    return frame
 
 
 def mp4(pictures: Iterable[np.ndarray], fps: float, option: str) -> bytes:
