@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from snnrl import classify, compare, convert, evaluate, export, reproduce, train
+from snnrl import classify, compare, convert, evaluate, export, inspect, reproduce, train
 from snnrl.run_format.names import OWN_RUNS
 
 TOP = Path(__file__).parent.parent
@@ -114,7 +114,7 @@ def test_there_are_commands_on_every_page_that_should_have_some():
     pages = {parameters.values[0] for parameters in commands()}
     assert pages >= {
         *("README.md", "reproducing.md", "sweeping.md", "converting.md", "exporting.md"),
-        "cost.md",
+        *("cost.md", "inspecting.md"),
     }
 
 
@@ -163,6 +163,8 @@ def test_command(page, line, run_folder, tmp_path, monkeypatch):
         for package in {"nir", "onnx"} & set(arguments):
             pytest.importorskip(package)
         assert export.main(arguments) == 0
+    elif module == "snnrl.inspect":
+        assert inspect.main([*arguments, "--steps", "5"]) == 0
     elif module == "snnrl.reproduce":
         assert reproduce.main(arguments) == 0
     else:

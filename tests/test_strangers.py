@@ -392,7 +392,11 @@ def test_nothing_that_is_shown_moves_the_cursor(
     [
         ("DONE", ("model.zip", "best_model.zip"), "its models were not stored, as in recorded"),
         ("FAILED", ("model.zip", "best_model.zip"), "the run failed before it saved one"),
-        (None, ("model.zip", "best_model.zip"), "unfinished, and this one was not stored with its"),
+        (
+            None,
+            ("model.zip", "best_model.zip"),
+            "(30 of 30 steps), and this one was not stored with its",
+        ),
         (None, ("best_model.zip", "evaluations.csv"), "saves it at its first evaluation; --model"),
         (None, ("best_model.zip",), "--model last is there"),
     ],

@@ -51,25 +51,14 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
         versions wrote them; that runs code of the file
     :raises UserError: no run of this configuration wrote the file
     """
-    cfg = deepcopy(cfg)
-    cfg.device, cfg.env.n_envs = "cpu", 1
-    if cfg.kernel.name == "triton":
-        cfg.kernel.name = "auto"
     weights, steps, statistics = read_model(path)
-    # An agent that only acts needs no replay memory.
-    small = {"n_steps": 2, "batch_size": 2} if on_policy(cfg) else {"buffer_size": 1}
-    if classifies(cfg):
-        small = {}
     _check_sizes(cfg, weights, path)
-    with closing(build_training_env(cfg)) as env:
-        try:
-            agent = build_agent(cfg, env, **small)
-        except (MemoryError, RuntimeError) as problem:
-            if not is_memory_error(problem):
-                raise
-            raise _mismatch_error(
-                path, f"too large for this machine: {one_line(problem)}"
-            ) from problem
+    try:
+        agent = initial_agent(cfg)
+    except (MemoryError, RuntimeError) as problem:
+        if not is_memory_error(problem):
+            raise
+        raise _mismatch_error(path, f"too large for this machine: {one_line(problem)}") from problem
     _load_weights(agent, weights, path)
     agent.num_timesteps = steps
     normalization = agent.get_vec_normalize_env()
@@ -85,6 +74,25 @@ def load_trained(cfg: DictConfig, path: Path, *, unpickle: bool = False) -> Spik
                 "versions wrote them; if you trust the file, --unpickle reads it"
             )
     return agent
+
+
+def initial_agent(cfg: DictConfig) -> SpikingAgent:
+    """Return the agent with which a run of this configuration begins: its seed draws the weights.
+
+    It is on the CPU, for acting on any machine.
+
+    :param cfg: a configuration of this version, checked
+    """
+    cfg = deepcopy(cfg)
+    cfg.device, cfg.env.n_envs = "cpu", 1
+    if cfg.kernel.name == "triton":
+        cfg.kernel.name = "auto"
+    # An agent that only acts needs no replay memory.
+    small = {"n_steps": 2, "batch_size": 2} if on_policy(cfg) else {"buffer_size": 1}
+    if classifies(cfg):
+        small = {}
+    with closing(build_training_env(cfg)) as env:
+        return build_agent(cfg, env, **small)
 
 
 def _check_sizes(cfg: DictConfig, weights: dict[str, Tensor], path: Path) -> None:

@@ -17,6 +17,8 @@ BEST_MODEL = "best_model.zip"
 VIDEO = "video.mp4"
 CONVERSION = "conversion.csv"
 CONVERSION_CURVE = "conversion.png"
+INSPECTION = "inspection.html"
+INSPECTION_FILMS = {"gif": "inspection.gif", "mp4": "inspection.mp4"}
 COST = "cost.csv"
 POLICY = "policy"
 """Exported agent, without the ending that its format has."""

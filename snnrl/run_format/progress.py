@@ -19,6 +19,10 @@ RETURN, LENGTH = "evaluation/return", "evaluation/length"
 """Columns of means over the episodes of an evaluation."""
 
 
+FIRING_RATE = "firing_rate/"
+"""Start of the columns of mean firing rates, in front of the layer's name."""
+
+
 def is_clock(column: str) -> bool:
     """Return whether a column measures time, which differs between identical runs."""
     return column.startswith("time/")
@@ -49,6 +53,21 @@ def read_clock(folder: Path, status: Status) -> pd.Series:
         raise UserError(f"{file}: column '{TIME_ELAPSED}': expected finite numbers")
     check_steps(columns["timesteps"], file)
     return add_up_restarts(columns.groupby("timesteps")[TIME_ELAPSED].max())
+
+
+def read_firing_rates(folder: Path, status: Status) -> pd.DataFrame:
+    """Return mean firing rates from progress.csv, indexed by environment steps, a column for each
+    layer and encoder; empty if there are none.
+
+    :raises UserError: progress.csv is half-written or has no steps
+    """
+    file = folder / PROGRESS
+    if not file.exists():
+        return pd.DataFrame()
+    table = read_frame(file, ["timesteps"], status).apply(as_numbers)
+    check_steps(table["timesteps"], file)
+    rates = table.set_index("timesteps").filter(regex=f"^{FIRING_RATE}")
+    return rates.rename(columns=lambda name: name.removeprefix(FIRING_RATE)).dropna(how="all")
 
 
 def add_up_restarts(seconds: pd.Series) -> pd.Series:

@@ -12,6 +12,7 @@ from snnrl.errors import UserError
 from snnrl.experiment.config.check_settings import check_bounds
 from snnrl.experiment.reproduction.remake import read_typed_config
 from snnrl.run_format.done import check_sealed
+from snnrl.run_format.last_step import last_logged_step
 from snnrl.run_format.model import is_whole_model
 from snnrl.run_format.names import BEST_MODEL, CONFIG, EVALUATIONS, FAILED, MODEL
 from snnrl.run_format.status import has_failed, is_done
@@ -30,7 +31,7 @@ def find_model(folder: Path, which: str, modules: Collection[str]) -> tuple[Dict
     check_bounds(cfg)
     model = folder / MODELS[which]
     if not model.is_file():
-        raise UserError(f"{model}: not there; {_why_no_model(folder, which)}")
+        raise UserError(f"{model}: not there; {_why_no_model(folder, which, cfg)}")
     if is_done(folder):
         check_sealed(folder, [CONFIG, model.name])
     if not is_whole_model(model):
@@ -46,7 +47,7 @@ def progress_of(folder: Path, cfg: DictConfig) -> str:
     return f" (the run of {cfg.total_steps:,} steps {state})"
 
 
-def _why_no_model(folder: Path, which: str) -> str:
+def _why_no_model(folder: Path, which: str, cfg: DictConfig) -> str:
     if is_done(folder):
         return (
             "the run is done and its models were not stored, as in recorded results; "
@@ -56,8 +57,11 @@ def _why_no_model(folder: Path, which: str) -> str:
         return f"the run failed before it saved one; {FAILED} says why"
     other = next((name for name in MODELS if (folder / MODELS[name]).is_file()), None)
     instead = f"; --model {other} is there" if other else ""
+    unfinished = (
+        f"the run is unfinished ({last_logged_step(folder):,} of {cfg.total_steps:,} steps)"
+    )
     if which == "last":
-        return f"the run is unfinished and saves it at its end{instead}"
+        return f"{unfinished} and saves it at its end{instead}"
     if (folder / EVALUATIONS).exists():
-        return f"the run is unfinished, and this one was not stored with its tables{instead}"
-    return f"the run is unfinished and saves it at its first evaluation{instead}"
+        return f"{unfinished}, and this one was not stored with its tables{instead}"
+    return f"{unfinished} and saves it at its first evaluation{instead}"
