@@ -50,7 +50,7 @@ class Row(NamedTuple):
     :param way: what computes the action
     :param returns: of the episodes
     :param seconds: of one action, median
-    :param size: bytes of what acts, without its program; ``None``: not a file
+    :param size: bytes of numbers; of C those of the compiled library; ``None``: not measured
     :param cost: of an action; ``None``: that of the row above
     """
 

@@ -167,9 +167,12 @@ def export(arguments: argparse.Namespace) -> None:
     check_place(out, f"--out {out}", names)
     import_named(arguments.module)
     check_code(cfg, arguments.module)
-    _write(out, _contents(arguments, cfg, model, stem))
+    if hub and out.is_symlink():
+        raise UserError(f"--out {out}: is a link; expected a folder of its own for a hub")
+    files = _contents(arguments, cfg, model, stem)
+    _write(out, files)
     if arguments.upload is not None:
-        upload(out, arguments.upload)
+        upload(out, arguments.upload, files)
         print(one_line(f"uploaded to https://huggingface.co/{arguments.upload}"))
 
 

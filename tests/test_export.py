@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -66,15 +67,20 @@ def test_8_bits(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_folder_for_a_hub(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sent: list[tuple[str, str]] = []
+    sent: list[tuple[str, str, list[str]]] = []
     api = SimpleNamespace(
         create_repo=lambda name, exist_ok: None,
-        upload_folder=lambda repo_id, folder_path, commit_message: sent.append(
-            (repo_id, folder_path)
+        upload_folder=lambda repo_id, folder_path, allow_patterns, commit_message: sent.append(
+            (repo_id, folder_path, allow_patterns)
         ),
     )
     package = SimpleNamespace(get_token=lambda: "token", HfApi=lambda: api)
     monkeypatch.setitem(sys.modules, "huggingface_hub", package)
+    provenance = json.loads((copy / "provenance.json").read_text())
+    provenance["git"] = {"revision": "abc", "diff": "PASSWORD", "untracked": {"a": "PASSWORD"}}
+    (copy / "provenance.json").write_text(json.dumps(provenance))
+    (copy / "hub").mkdir()
+    (copy / "hub" / ".env").write_text("PASSWORD")
     arguments = ["--format", "hub", "--upload", "me/agent", "--episodes", "1"]
     assert main([str(copy), *arguments]) == 0
     hub = copy / "hub"
@@ -84,12 +90,31 @@ def test_a_folder_for_a_hub(
     }
     text = (hub / "README.md").read_text()
     assert "TD3, lif, bn=carebn on Pendulum-v1" in text and "policy.npz" in text
-    assert sent == [("me/agent", str(hub))]
+    ((name, folder, files),) = sent
+    assert (name, folder) == ("me/agent", str(hub))
+    assert set(files) == {path.name for path in hub.iterdir()} - {".env"}
+    for file in files:
+        content = (hub / file).read_bytes()
+        assert b"PASSWORD" not in content and str(copy.parent).encode() not in content, file
+    assert "Revision abc" in text
     assert "uploaded to https://huggingface.co/me/agent" in capsys.readouterr().out
     assert load(hub / "policy.npz").observation_shape == (3,)
     # The folder is one that the other commands read.
     assert evaluate([str(hub), "--episodes", "1"]) == 0
-    check_sealed(copy)
+
+
+def test_a_link_is_not_published(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "private").mkdir()
+    (copy / "hub").symlink_to(tmp_path / "private")
+    refused([str(copy), "--format", "hub"], "is a link; expected a folder of its own", capsys)
+    (copy / "hub").unlink()
+    (copy / "best_model.zip").rename(tmp_path / "model.zip")
+    (copy / "best_model.zip").symlink_to(tmp_path / "model.zip")
+    assert main([str(copy), "--format", "hub", "--episodes", "1"]) == 2
+    assert "best_model.zip: is a link" in capsys.readouterr().err
+    assert not (copy / "hub").exists()
 
 
 def refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import shlex
 from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import yaml
 
 from snnrl.deploy.cost_layers import ENERGIES, Cost
-from snnrl.text import one_line
+from snnrl.text import as_markdown, one_line
 
 TAGS = ("reinforcement-learning", "deep-reinforcement-learning", "spiking-neural-network", "snnrl")
 
@@ -28,6 +29,7 @@ class CardFacts(NamedTuple):
     :param overrides: the command's settings
     :param versions: packages
     :param revision: of the code; ``None``: unknown
+    :param model: file of the agent
     :param has_picture: whether the learning curve is beside the card
     :param has_film: whether a film is
     :param unfinished: how far a run is that is not done; empty if it is
@@ -44,6 +46,7 @@ class CardFacts(NamedTuple):
     overrides: Sequence[str]
     versions: Mapping[str, str]
     revision: str | None
+    model: str
     has_picture: bool
     has_film: bool
     unfinished: str = ""
@@ -54,10 +57,11 @@ def card(facts: CardFacts) -> str:
     return "".join(["---\n", _metadata(facts), "---\n\n", *_text(facts)])
 
 
-def _mean(returns: Sequence[float]) -> tuple[float, float]:
-    mean = sum(returns) / len(returns)
-    spread = sum((each - mean) ** 2 for each in returns)
-    return mean, math.sqrt(spread / (len(returns) - 1)) if len(returns) > 1 else 0.0
+def _mean(returns: Sequence[float]) -> tuple[float, float | None]:
+    """Return mean and sample deviation; ``None``: of one episode."""
+    if len(returns) == 1:
+        return returns[0], None
+    return mean(returns), stdev(returns)
 
 
 def _metadata(facts: CardFacts) -> str:
@@ -65,14 +69,15 @@ def _metadata(facts: CardFacts) -> str:
 
     Source: its model card specification, "model-index".
     """
-    mean, deviation = _mean(facts.returns)
+    average, deviation = _mean(facts.returns)
+    value = f"{average:.2f}" if deviation is None else f"{average:.2f} +/- {deviation:.2f}"
     result = {
         "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
         "dataset": {"name": facts.env, "type": facts.env},
         "metrics": [
             {
                 "type": "mean_reward",
-                "value": f"{mean:.2f} +/- {deviation:.2f}",
+                "value": value,
                 "name": "mean_reward",
                 "verified": False,
             }
@@ -88,14 +93,15 @@ def _metadata(facts: CardFacts) -> str:
 
 
 def _text(facts: CardFacts) -> list[str]:
-    mean, deviation = _mean(facts.returns)
+    average, deviation = _mean(facts.returns)
     total = facts.cost.total
-    episodes = f"{len(facts.returns)} episodes"
+    episodes = f"{len(facts.returns)} episodes" if deviation is not None else "one episode"
+    spread = "" if deviation is None else f", sample deviation {deviation:.2f}"
     said = [
         f"# {facts.label} on {facts.env}\n\n",
         f"A spiking agent, trained by snnrl with {facts.algo.upper()} for {facts.steps:,} "
         f"environment steps, seed {facts.seed}{facts.unfinished}.\n\n",
-        f"**Return {mean:.2f}**, sample deviation {deviation:.2f}, {episodes} of the deterministic "
+        f"**Return {average:.2f}**{spread}, {episodes} of the deterministic "
         f"policy (seed {facts.episodes_seed}). One seed of training: it says nothing of how "
         "others end.\n\n",
     ]
@@ -119,13 +125,14 @@ def _text(facts: CardFacts) -> list[str]:
         )
     said += ["\n", *(f"- {note}\n" for note in facts.cost.notes), "\n"]
     said += ["## How it was made\n\n", "```\npython -m snnrl.train"]
-    said += [f" {one_line(each)}" for each in facts.overrides]
+    said += [f" {shlex.quote(one_line(each))}" for each in facts.overrides]
     said.append("\n```\n\n")
     if facts.revision is not None:
-        said.append(f"Revision {one_line(facts.revision)}. ")
-    said.append(", ".join(f"{one_line(k)} {one_line(v)}" for k, v in facts.versions.items()))
-    said.append(".\n\n`config.yaml` has every setting, `provenance.json` the rest.\n\n")
-    said += ["## How to use it\n\n", USE]
+        said.append(f"Revision {as_markdown(str(facts.revision))}. ")
+    versions = (f"{as_markdown(str(k))} {as_markdown(str(v))}" for k, v in facts.versions.items())
+    said.append(", ".join(versions))
+    said.append(".\n\n`config.yaml` has every setting, `provenance.json` the versions.\n\n")
+    said += ["## How to use it\n\n", USE.format(model=facts.model)]
     return said
 
 
@@ -137,7 +144,7 @@ from snnrl.deploy.runtime import load
 action = load("policy.npz").act(observation)
 ```
 
-`best_model.zip` is the agent itself. `python -m snnrl.evaluate FOLDER` plays it, and runs no code
+`{model}` is the agent itself. `python -m snnrl.evaluate FOLDER` plays it, and runs no code
 of the folder.
 """
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from torch import Tensor, nn
 
 from snnrl.agents.base import SpikingAgent
@@ -22,9 +23,11 @@ from snnrl.deploy.runtime import (
     Readout,
 )
 from snnrl.errors import UserError
+from snnrl.nn.answers import answers
 from snnrl.nn.layers import SpikingLayer
 from snnrl.nn.modes import evaluation_mode
 from snnrl.nn.networks import SpikingNetwork
+from snnrl.nn.structure import Structure
 
 
 @torch.no_grad()
@@ -46,8 +49,7 @@ def fold(agent: SpikingAgent, about: Mapping[str, Any] | None = None) -> Policy:
             "fold: the actor is an ordinary network, which has no spikes; expected actor=spiking, "
             "or snnrl.agents.conversion.convert(agent) for one that spikes"
         )
-    if is_image_space(agent.observation_space):
-        raise UserError("fold: observations are images; expected vectors")
+    _check_plain(agent, network)
     with evaluation_mode(network):
         return Policy(
             observation_shape=tuple(agent.observation_space.shape or ()),
@@ -62,8 +64,34 @@ def fold(agent: SpikingAgent, about: Mapping[str, Any] | None = None) -> Policy:
         )
 
 
+def _check_plain(agent: SpikingAgent, network: SpikingNetwork) -> None:
+    """Refuse what acts beside the parts that are folded."""
+    if is_image_space(agent.observation_space):
+        raise UserError("fold: observations are images; expected vectors")
+    extractors = [
+        module for module in agent.policy.modules() if isinstance(module, BaseFeaturesExtractor)
+    ]
+    for each in extractors:
+        if type(each) is not FlattenExtractor:
+            raise UserError(
+                f"fold: {type(each).__name__} extracts features by code of its own; expected "
+                "FlattenExtractor"
+            )
+    if network.taken is not None:
+        raise UserError("fold: the agent leaves early; expected fold outside of early_exit()")
+    if type(network).forward is not SpikingNetwork.forward:
+        raise UserError(
+            f"fold: {type(network).__name__} has a forward of its own; expected SpikingNetwork"
+        )
+    structure = Structure(network)
+    if not structure.is_plain():
+        raise UserError(f"fold: {structure.why_not_plain()}, which is not exported")
+
+
 def _stack(network: SpikingNetwork) -> list[SpikingLayer]:
     stack = network.stack()
+    if not stack:
+        raise UserError("fold: the network has no spiking layer; expected one or more")
     if any(not layer.is_dense for layer in stack):
         raise UserError(
             "fold: the network has convolutions, which no exported format has yet; expected "
@@ -105,6 +133,9 @@ def _layer(name: str, layer: SpikingLayer) -> Layer:
             "expected neuron=lif, clif, dn, dn_mdcsan or plif"
         )
     linear = layer.linear
+    if type(linear).forward is not nn.Linear.forward or not answers(layer, "fire"):
+        kind = linear if answers(layer, "fire") else layer
+        raise UserError(f"fold: {name}: {type(kind).__name__} has a forward of its own")
     assert isinstance(linear, nn.Linear)
     weight = linear.weight.double()
     bias = torch.zeros(len(weight)).double() if linear.bias is None else linear.bias.double()
@@ -121,7 +152,7 @@ def _layer(name: str, layer: SpikingLayer) -> Layer:
         if gain.dim() == 1:
             weight, gain = weight * gain.unsqueeze(1), None
     try:
-        level = layer.neuron.surrogate.level(float(dynamics.threshold))
+        level = layer.neuron.surrogate.known_level(float(dynamics.threshold))
     except UserError as problem:
         raise UserError(f"fold: {name}: {problem}") from None
     return Layer(
@@ -143,9 +174,7 @@ def _normaliser(agent: SpikingAgent) -> Normaliser | None:
         return None
     moments: Any = found.obs_rms
     std = np.sqrt(np.asarray(moments.var) + found.epsilon)
-    return Normaliser(
-        np.asarray(moments.mean, np.float32), std.astype(np.float32), float(found.clip_obs)
-    )
+    return Normaliser(np.asarray(moments.mean, float), std, float(found.clip_obs))
 
 
 def _head(agent: SpikingAgent) -> Head:
@@ -175,5 +204,5 @@ def _plain(value: Any) -> Any:
 
 
 def _array(values: Tensor) -> Array:
-    found: Array = values.detach().cpu().contiguous().numpy().astype(np.float32)
-    return found
+    # A copy: the agent may learn on.
+    return np.array(values.detach().cpu().float().numpy())

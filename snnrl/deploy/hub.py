@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,20 @@ def check_upload(repository: str) -> None:
         raise UserError(f"--upload {repository}: expected a login (hf auth login), or HF_TOKEN")
 
 
-def upload(folder: Path, repository: str) -> None:
-    """Create the repository if it is not there, and upload the folder as one commit.
+def upload(folder: Path, repository: str, files: Collection[str]) -> None:
+    """Create the repository if it is not there, and upload files of a folder as one commit.
 
+    :param files: names of what is uploaded, and nothing else of the folder
     :raises UserError: the hub refuses, or cannot be reached
     """
     api = _package().HfApi()
     try:
         api.create_repo(repository, exist_ok=True)
         api.upload_folder(
-            repo_id=repository, folder_path=str(folder), commit_message="An agent of snnrl"
+            repo_id=repository,
+            folder_path=str(folder),
+            allow_patterns=sorted(files),
+            commit_message="An agent of snnrl",
         )
     # The package raises its own, its HTTP library's and the system's.
     except Exception as problem:

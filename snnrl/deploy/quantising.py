@@ -50,6 +50,8 @@ def _layer(name: str, layer: Layer | IntegerLayer, time_steps: int) -> IntegerLa
             f"--bits 8: {name} is normalised otherwise in each time step; expected one set of "
             "constants, such as bn=carebn"
         )
+    if not all(np.isfinite(each).all() for each in (layer.weight, layer.bias, layer.threshold)):
+        raise UserError(f"--bits 8: {name} has a weight that is not finite; expected finite ones")
     largest = float(np.abs(layer.weight).max())
     scale = largest / LARGEST if largest > 0 else 1.0
     unit = scale / 2**SHIFT

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -29,7 +31,7 @@ FORMAT = 1
 class Normaliser(NamedTuple):
     """Observations as z-scores, clipped: ``clip((o - mean) / std, -clip, clip)``.
 
-    :param mean, std: of the observation's shape
+    :param mean, std: of the observation's shape, in double precision
     :param clip: bound
     """
 
@@ -70,7 +72,7 @@ class Encoder(NamedTuple):
             return seen
         distance = seen[:, :, None] - self.mean
         fields: Array = np.exp(-(distance**2) / (2 * self.std**2))
-        return fields.reshape(len(seen), -1)
+        return fields.reshape(len(seen), self.mean.size)
 
     def steps(self, observations: Array, time_steps: int) -> Array:
         """Return spikes or currents ``[T, B, K]`` of observations ``[B, D]``."""
@@ -242,7 +244,9 @@ class Readout(NamedTuple):
             counts: Array = spikes.sum(0)
             return counts @ self.weight.T + self.bias
         if self.kind == "population":
-            rates = (spikes.sum(0) / np.float32(len(spikes))).reshape(-1, *self.weight.shape)
+            rates = (spikes.sum(0) / np.float32(len(spikes))).reshape(
+                spikes.shape[1], *self.weight.shape
+            )
             values: Array = (rates * self.weight).sum(-1) + self.bias
             return values
         populations = spikes.reshape(*spikes.shape[:2], *self.weight.shape)
@@ -332,15 +336,17 @@ class Policy(NamedTuple):
         if self.normaliser is None:
             return observations
         mean, std, clip = self.normaliser
-        scores: Array = (observations - mean.ravel()) / std.ravel()
-        return np.clip(scores, np.float32(-clip), np.float32(clip))
+        scores = np.clip((observations - mean.ravel()) / std.ravel(), -clip, clip)
+        return np.asarray(scores, np.float32)
 
     def batch(self, observation: Any) -> tuple[Array, bool]:
         """Return observations ``[B, D]``, and whether a single one was given.
 
         :raises ValueError: of another shape
         """
-        given = np.asarray(observation, dtype=np.float32)
+        # A mean far from 0 is subtracted before there is anything to round.
+        precision = np.float32 if self.normaliser is None else np.float64
+        given = np.asarray(observation, dtype=precision)
         dims = len(self.observation_shape)
         if given.shape[given.ndim - dims :] != self.observation_shape or given.ndim > dims + 1:
             raise ValueError(
@@ -348,7 +354,8 @@ class Policy(NamedTuple):
                 "several of them"
             )
         single = given.ndim == dims
-        return given.reshape(1 if single else len(given), -1), single
+        size = math.prod(self.observation_shape)
+        return given.reshape(1 if single else len(given), size), single
 
 
 def save(policy: Policy, path: str | Path) -> None:
@@ -379,12 +386,33 @@ def load(path: str | Path) -> Policy:
         if number != FORMAT:
             raise ValueError(f"its format is {number}, and this file reads {FORMAT}")
         policy: Policy = put_together(Policy, written["policy"], arrays)
+        _check(policy)
         return policy
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected an exported policy (.npz)") from None
-    except (OSError, KeyError, TypeError, ValueError, EOFError, BadZipFile) as problem:
+    except (OSError, EOFError, BadZipFile, zlib.error, *WRONG) as problem:
         reason = str(problem).partition("\n")[0]
         raise ValueError(f"{path}: is no exported policy ({reason})") from None
+
+
+WRONG = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
+"""What comes of contents of another form."""
+
+MOST_TIME_STEPS = 10_000
+
+
+def _check(policy: Policy) -> None:
+    """:raises ValueError: something of another kind or size than it has"""
+    parts = (policy.encoder, Encoder), (policy.readout, Readout), (policy.head, Head)
+    if not all(isinstance(part, kind) for part, kind in parts) or not policy.layers:
+        raise ValueError("a part is missing")
+    if not 1 <= policy.time_steps <= MOST_TIME_STEPS:
+        raise ValueError(f"{policy.time_steps} time steps")
+    for layer in policy.layers:
+        if layer.neuron not in NEURONS:
+            raise ValueError(f"its neurons are {layer.neuron}")
+        if not layer.threshold.shape == layer.bias.shape[-1:] == layer.weight.shape[:1]:
+            raise ValueError("a layer's arrays are not of one size")
 
 
 def taken_apart(name: str, value: Any, arrays: dict[str, Array]) -> Any:

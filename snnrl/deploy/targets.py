@@ -1,9 +1,12 @@
-"""Tools that read NIR graphs, and what each makes of one."""
+"""What the readers of exported files make of them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
+from snnrl.deploy.runtime import Normaliser
 from snnrl.errors import UserError, expect
 
 
@@ -44,3 +47,22 @@ def check_target(target: str) -> None:
             f"--target {target}: {REFUSED[target]}; expected one of {', '.join(DIALECTS)}"
         )
     expect("--target", target, DIALECTS)
+
+
+FARTHEST = 1e3
+"""Largest mean, in standard deviations, of observations in single precision: they are then told
+apart to 1e-4 deviations."""
+
+
+def check_single_precision(normaliser: Normaliser, kind: str) -> None:
+    """Check that observations in single precision can be normalised.
+
+    :param kind: the format
+    :raises UserError: a dimension is so far from 0 that they cannot
+    """
+    distance = np.abs(normaliser.mean / normaliser.std).ravel()
+    if (farthest := int(distance.argmax())) >= 0 and distance[farthest] > FARTHEST:
+        raise UserError(
+            f"--format {kind}: observation {farthest} is {distance[farthest]:.3g} standard "
+            "deviations from 0, which single precision does not tell apart; expected --format numpy"
+        )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnrl.deploy.runtime import ONE, Encoder, Head, IntegerLayer, Layer, Policy, Readout
+from snnrl.deploy.targets import check_single_precision
 from snnrl.errors import UserError
 
 FLAGS = "-std=c99 -O2 -ffp-contract=off"
@@ -40,7 +41,8 @@ def _header(policy: Policy, name: str) -> Iterator[str]:
     yield f"#define {name.upper()}_OBSERVATIONS {_observations(policy)}"
     yield f"#define {name.upper()}_ACTIONS {1 if discrete else policy.head.outputs}\n"
     what = "the number of the action" if discrete else "the action"
-    yield f"/* Reads an observation and writes {what}. Keeps nothing from call to call. */"
+    yield f"/* Reads an observation and writes {what}. Keeps nothing from call to call, but works"
+    yield "   in memory of its own: for one thread at a time. */"
     yield f"void {name}_step(const float *observation, float *action);\n"
     yield "#endif"
 
@@ -69,6 +71,7 @@ def _encoder(policy: Policy) -> Iterator[str]:
     spikes = encoder.threshold is not None
     yield "static uint8_t inputs[T][K];" if spikes else "static float inputs[1][K];"
     if policy.normaliser is not None:
+        check_single_precision(policy.normaliser, "c")
         yield _array("static const float observed_mean[D]", policy.normaliser.mean)
         yield _array("static const float observed_std[D]", policy.normaliser.std)
     if encoder.mean is not None and encoder.std is not None:
@@ -84,9 +87,10 @@ def _encoder(policy: Policy) -> Iterator[str]:
     yield "  for (d = 0; d < D; d++) {"
     yield "    float seen = observation[d];"
     if policy.normaliser is not None:
-        clip = _number(policy.normaliser.clip)
         yield "    seen = (seen - observed_mean[d]) / observed_std[d];"
-        yield f"    seen = seen < -{clip} ? -{clip} : seen > {clip} ? {clip} : seen;"
+        if np.isfinite(policy.normaliser.clip):
+            clip = _number(policy.normaliser.clip)
+            yield f"    seen = seen < -{clip} ? -{clip} : seen > {clip} ? {clip} : seen;"
     yield from _seen(encoder)
     to = "drive" if spikes else "inputs[0]"
     if encoder.mean is None:
@@ -296,5 +300,5 @@ def _number(value: float) -> str:
     """Return a number of single precision as C reads it, exactly."""
     single = np.float32(value)
     if not np.isfinite(single):
-        raise UserError(f"--format c: a weight is {single}; expected finite ones")
+        raise UserError(f"--format c: a number is {single}; expected finite ones")
     return f"{float(single).hex()}f"

@@ -135,7 +135,11 @@ def ends_of(path: str) -> Policy:
     """
     import nir
 
-    metadata = nir.read(path).metadata
+    try:
+        metadata = nir.read(path).metadata
+    except (OSError, KeyError, ValueError) as problem:
+        reason = str(problem).partition("\n")[0]
+        raise UserError(f"{path}: is no NIR file ({reason})") from None
     if "snnrl" not in metadata:
         raise UserError(f"{path}: has no metadata of snnrl; expected a file of snnrl.export")
     said = metadata["snnrl"]

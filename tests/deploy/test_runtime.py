@@ -65,8 +65,12 @@ def test_a_file_holds_every_number(integers: bool, tmp_path: Path) -> None:
         assert type(one) is type(other)
         for key, value in one._asdict().items():
             np.testing.assert_array_equal(np.asarray(value), np.asarray(getattr(other, key)))
-    assert again._replace(layers=(), encoder=policy.encoder, readout=policy.readout) is not None
-    assert again.head.kind == policy.head.kind and again.time_steps == policy.time_steps
+    for part in ("encoder", "readout", "head"):
+        ours, theirs = getattr(policy, part), getattr(again, part)
+        assert type(ours) is type(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert again[:4] == policy[:4] and dict(again.about) == dict(policy.about)
 
 
 def changed(path: Path, **arrays: Any) -> Path:
@@ -94,6 +98,42 @@ def test_a_file_that_is_none(damage: str, tmp_path: Path) -> None:
         load(path)
     assert str(refused.value).startswith(f"{path}: is no exported policy (")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(policy=[]),
+        dict(policy="x"),
+        dict(encoder=None),
+        dict(layers=[]),
+        dict(time_steps=10**15),
+        dict(time_steps="5"),
+        dict(neuron="other"),
+        dict(threshold={"array": "policy.encoder.mean"}),
+    ],
+    ids=str,
+)
+def test_contents_that_are_none(changes: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "policy.npz"
+    save(policy_of(), path)
+    with np.load(path) as file:
+        about = json.loads(str(file["about"]))
+    for key, value in changes.items():
+        if key == "policy":
+            about["policy"] = value
+        elif key in ("neuron", "threshold"):
+            about["policy"]["layers"][0][key] = value
+        else:
+            about["policy"][key] = value
+    changed(path, about=np.array(json.dumps(about)))
+    with pytest.raises(ValueError, match=r"is no exported policy \("):
+        load(path)
+
+
+def test_nothing_to_act_on() -> None:
+    policy = policy_of()
+    assert policy.act(np.zeros((0, *policy.observation_shape))).shape == (0, *policy.action_shape)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_weight_that_is_not_finite() -> None:
     bias = policy.layers[0].bias.copy()
     bias[0] = np.nan
     layers = (policy.layers[0]._replace(bias=bias), *policy.layers[1:])
-    with pytest.raises(UserError, match=r"^--format c: a weight is nan; expected finite ones$"):
+    with pytest.raises(UserError, match=r"^--format c: a number is nan; expected finite ones$"):
         to_c(policy._replace(layers=layers))
 
 

@@ -132,6 +132,15 @@ def test_thresholds_of_single_neurons(tmp_path: Path) -> None:
     np.testing.assert_allclose(graph.nodes["neurons_1"].v_threshold, policy.layers[1].threshold)
 
 
+@pytest.mark.parametrize("content", [None, b"text"])
+def test_no_nir_file(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "policy.nir"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"policy\.nir: is no NIR file \("):
+        ends_of(str(path))
+
+
 def test_a_graph_of_others_has_no_ends(tmp_path: Path) -> None:
     graph = nir.NIRGraph.from_list(nir.Affine(np.ones((2, 2)), np.zeros(2)))
     nir.write(tmp_path / "other.nir", graph)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,9 @@ class Encoder(nn.Module):
     spikes = True
     """False if its outputs are currents rather than spikes, of which there is no firing rate."""
 
+    drive_of: ClassVar[tuple[str, ...]] = ()
+    """Methods that ``forward`` is made of, and that :meth:`formula` describes with it."""
+
     compiles = True
     """False if it cannot be part of compiled code, which is then called with its spikes."""
 
@@ -102,7 +105,7 @@ class Encoder(nn.Module):
 
     def known_formula(self) -> dict[str, Any] | None:
         """Return :meth:`formula` if it still describes :meth:`forward`."""
-        return self.formula() if answers(self, "formula") else None
+        return self.formula() if answers(self, "formula", *self.drive_of) else None
 
     def known_input(self, observation: Tensor) -> Drive | None:
         """Return :meth:`constant_input` if it still describes :meth:`forward`."""

@@ -42,6 +42,8 @@ class PopulationEncoder(Encoder):
 
     THRESHOLD = 0.999
 
+    drive_of = ("drive", "_seen")
+
     scales = True
 
     FLAT = 0.99

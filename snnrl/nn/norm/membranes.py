@@ -34,7 +34,8 @@ class OfNormalised(Surrogate):
                 f"{type(self.norm).__name__} has a gamma of 0 or below in {below} of "
                 f"{gamma.numel()} places, where spikes come below a membrane potential"
             )
-        return mean + (threshold - beta) * torch.sqrt(var + constant.eps) / gamma
+        inner = self.surrogate.known_level(threshold)
+        return mean + (inner - beta) * torch.sqrt(var + constant.eps) / gamma
 
     def forward(self, membrane: Tensor, threshold: float | Tensor, step: int) -> Tensor:
         normalised = self.norm(membrane.unsqueeze(0)).squeeze(0)

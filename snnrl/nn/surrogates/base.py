@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from snnrl.errors import UserError
 from snnrl.nn.answers import answers
 from snnrl.nn.shape import LayerShape
 from snnrl.ops import surrogate as ops
@@ -39,6 +40,19 @@ class Surrogate(nn.Module):
         :raises UserError: there is none
         """
         return threshold
+
+    def known_level(self, threshold: float) -> float | Tensor:
+        """Return :meth:`level` if it still describes :meth:`forward`, or that has an
+        :meth:`operand`, whose spikes are those above the threshold.
+
+        :raises UserError: as :meth:`level`, or a ``forward`` that nothing describes
+        """
+        if answers(self, "level") or answers(self, "operand"):
+            return self.level(threshold)
+        raise UserError(
+            f"{type(self).__name__} makes spikes in a forward of its own; expected one whose "
+            "level(threshold) says above which membrane potential"
+        )
 
     def operand(self, threshold: float | Tensor) -> ops.Surrogate | None:
         """Return the surrogate for the fused operators; ``None`` if they do not support it.
