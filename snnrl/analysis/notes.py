@@ -38,6 +38,7 @@ def make_notes(groups: Groups, keys: Sequence[str]) -> list[str]:
         *_interval_notes(groups),
         *_seeding_notes(runs),
         *_environment_version_notes(runs),
+        *_source_notes(runs),
         *_version_notes(runs),
         *_hardware_notes(runs),
         *_clock_notes(runs),
@@ -238,6 +239,36 @@ def _version_notes(runs: Sequence[Run]) -> list[str]:
     if unknown:
         notes.append(f"versions unknown: {_names(unknown)}")
     return notes
+
+
+def _source_notes(runs: Sequence[Run]) -> list[str]:
+    """Return notes on modules of the user's own that are not the same in all runs that have them,
+    or of which that is unknown."""
+    notes = []
+    for module in sorted({name for run in runs for name in run.sources}):
+        having: dict[str, list[str]] = {}
+        for run in runs:
+            if module in run.sources:
+                having.setdefault(run.sources[module], []).append(run.name)
+        if len(having) > 1:
+            each = "; ".join(f"{digest} in {_names(names)}" for digest, names in having.items())
+            notes.append(
+                f"the source of {module} differs, so these runs are of different code: {each}"
+            )
+    unknown = [(run.name, name) for run in runs for name in _modules(run) - run.sources.keys()]
+    if unknown:
+        modules = ", ".join(sorted({module for _, module in unknown}))
+        names = _names(list(dict.fromkeys(name for name, _ in unknown)))
+        notes.append(f"source not recorded, so it may differ: {modules} in {names}")
+    return notes
+
+
+def _modules(run: Run) -> set[str]:
+    """Return the modules that a run's settings name: its plugins and that of its environment."""
+    plugins = run.settings.get("plugins")
+    named = {str(name) for name in plugins} if isinstance(plugins, list) else set()
+    module, _, _ = run.environment.rpartition(":")
+    return {*named, *([module] if module else [])}
 
 
 def _hardware_notes(runs: Sequence[Run]) -> list[str]:

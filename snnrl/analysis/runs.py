@@ -40,6 +40,7 @@ class Run:
     :param statistics_error: one row per layer, evaluation, data and phase; None if unknown
     :param versions: of the packages, the code and the kernel; empty if unknown
     :param hardware: processor and accelerator; empty if unknown
+    :param sources: module of the user's own -> digest of its source, as far as it is recorded
     """
 
     name: str
@@ -51,6 +52,7 @@ class Run:
     statistics_error: pd.DataFrame | None = None
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> dict[str, Any]:

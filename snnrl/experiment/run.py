@@ -30,13 +30,13 @@ from snnrl.experiment.checkpoint.save import (
     save_model,
 )
 from snnrl.experiment.config.choices import classifies, rollout_size, spiking_parts
-from snnrl.experiment.config.plugins import check_unchanged
 from snnrl.experiment.config.validate import kernel_for, validate
 from snnrl.experiment.estimate import in_words, seconds_for
 from snnrl.experiment.folder.failures import is_machine_failure
 from snnrl.experiment.folder.run_folder import TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.reproduction import provenance
+from snnrl.experiment.reproduction.own_code import check_unchanged, code_of
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.threads import check_resumed, cores, use_threads
 from snnrl.experiment.time_left import TimeLeft
@@ -97,6 +97,7 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     finished = folder.finished_steps()
     if finished is not None and finished >= cfg.total_steps:
         gone = folder.check_done()
+        check_unchanged(folder.last_start(), code_of(cfg.plugins, cfg), folder.path)
         result = _result(folder, trained=False)
         lacking = f"; it has no {', '.join(gone)} any more" if gone else ""
         done = f"already done ({finished:,} steps)"
@@ -140,7 +141,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             checkpoint = find_checkpoint(folder.checkpoint)
             folder.check(fresh=checkpoint is None)
             if checkpoint is not None:
-                check_unchanged(folder.last_start().get("plugins", {}), cfg.plugins, folder.path)
+                check_unchanged(folder.last_start(), code_of(cfg.plugins, cfg), folder.path)
             with _explain_memory_errors(cfg):
                 seconds = None if checkpoint is not None else _print_estimate(cfg)
                 start = _start(cfg, env) if checkpoint is None else _resume(folder, env)
@@ -154,7 +155,8 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             if threads > cores():
                 print(f"threads={threads}: there are {cores()} cores, more threads only wait")
             tracker = make_tracker(cfg, folder)
-            facts = provenance.collect(kernel, threads, cfg.seed, cfg.plugins)
+            code = code_of(cfg.plugins, cfg)
+            facts = provenance.collect(kernel, threads, cfg.seed, code)
             begun = agent
             folder.begin(overrides, facts, fresh=checkpoint is None)
             for table, (rows, _) in position.tables.items():
