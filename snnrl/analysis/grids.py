@@ -24,7 +24,8 @@ DEFINITIONS = (
     "return: the mean over an evaluation's episodes; mean ± sample deviation over seeds "
     "[95 % interval of the mean, Student's t]; of a data set: the accuracy on its test split in %",
     f"final: last evaluation; last 10: mean of the last {LAST} evaluations; max of each seed: "
-    "maximum over training, then mean over seeds; max of mean curve: mean over seeds, then maximum",
+    "maximum over all evaluations, then mean over seeds; max of mean curve: mean over seeds, then "
+    "maximum; all evaluations are those of the untrained network too, such as at step 0",
     "both maxima are biased upwards, the more so the more evaluations there are",
     "IQM: interquartile mean, of the seeds without the lowest and highest quarter, rounded down "
     "(below four seeds it is the mean)",
@@ -57,7 +58,8 @@ def returns_grid(rows: Sequence[Row]) -> Grid:
     cells = [
         [
             row.group,
-            *map(str, (len(row.seeds), row.failed, row.unfinished)),
+            count_seeds(row.seeds),
+            *map(str, (row.failed, row.unfinished)),
             steps(row.steps),
             *(estimate(row.estimates[metric]) for metric in LABELS),
         ]
@@ -160,6 +162,12 @@ def gain(value: Interval | None) -> str:
     return _digits(value, "{:+.1f}")
 
 
+def count_seeds(of_runs: Sequence[int]) -> str:
+    """Return the number of seeds, and that of runs where several have one seed."""
+    different = len(set(of_runs))
+    return str(different) if different == len(of_runs) else f"{different} ({len(of_runs)} runs)"
+
+
 def steps(numbers: Sequence[int]) -> str:
     """Return one number of steps, or the range."""
     if not numbers:
@@ -211,7 +219,7 @@ def _ours(entry: Published, rows: Sequence[Row]) -> list[str]:
     return [
         "; ".join(row.group for row in found),
         "; ".join(_deviation(row.estimates["max_of_seeds"]) for row in found),
-        "; ".join(str(len(row.seeds)) for row in found),
+        "; ".join(count_seeds(row.seeds) for row in found),
         "; ".join(steps(row.steps) for row in found),
     ]
 

@@ -97,6 +97,16 @@ class Run:
         return seed
 
     @property
+    def untrained_until(self) -> int:
+        """Return the last step at which its network cannot have been updated yet: 0, or one at the
+        end of random actions or within the first rollout."""
+        rollout, environments = (self.settings.get(key) for key in ("algo.n_steps", "env.n_envs"))
+        if isinstance(rollout, int) and isinstance(environments, int):
+            return rollout * environments - 1
+        starts = self.settings.get("algo.learning_starts")
+        return starts if isinstance(starts, int) else 0
+
+    @property
     def has_result(self) -> bool:
         """Return whether the run enters means: it was evaluated and did not fail."""
         return self.status != "failed" and not self.evaluations.empty
