@@ -207,6 +207,28 @@ def test_of_an_earlier_run_nothing_false_is_said(
     assert "was not recorded" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("method", "refused"),
+    [
+        ("", "neuron=leaking: has no forward; expected forward(x[T, B, N, ...], state=None)"),
+        ("def forward(self, x, state=None): return x.mean(2), None", "forward returned spikes ["),
+        (
+            "def forward(self, x, state=None): return 1 / 0",
+            "ZeroDivisionError: division by zero, ",
+        ),
+    ],
+)
+def test_a_plugin_that_does_not_work_is_refused_before_there_is_a_folder(
+    lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str, refused: str
+) -> None:
+    head, _, _ = PARTS.partition("    def forward")
+    (lab / "parts.py").write_text(f"{head}    {method or 'pass'}\n")
+    assert run(tmp_path / "runs", *PLUGIN, status=2) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: neuron=leaking: ") and refused in line
+    assert not (tmp_path / "runs").exists()
+
+
 def test_installed_packages_are_known_by_their_version() -> None:
     code = code_of([], {"env": {"id": "minatar:Own-v0", "wrappers": ["torch.nn:Wrap", "Clip"]}})
     assert code.all() == {}
