@@ -114,6 +114,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+REFUSED += [
+    (dict(neuron=dict), r"^neuron=dict: is no Neuron; expected a class derived from snnrl.nn.neur"),
+    (dict(neuron=Misshapen), r"^neuron=Misshapen: is no Neuron; expected a class derived from"),
+    (dict(bn=NoPair), r"^bn=NoPair: is no Norm; expected a class derived from snnrl.nn.norm.Norm$"),
+    (dict(neuron=dict(name=Misshapen)), r"^neuron=Misshapen: is no Neuron"),
+]
+
+
 @pytest.mark.parametrize(
     ("given", "refused"),
     REFUSED,
