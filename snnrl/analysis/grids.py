@@ -20,6 +20,9 @@ LABELS = {
 }
 NOTHING = "-"
 
+NO_WIDTH = "(!)"
+"""Mark of a bootstrap interval without width."""
+
 DEFINITIONS = (
     "return: the mean over an evaluation's episodes; mean ± sample deviation over seeds "
     "[95 % interval of the mean, Student's t]; of a data set: the accuracy on its test split in %",
@@ -29,8 +32,9 @@ DEFINITIONS = (
     "both maxima are biased upwards, the more so the more evaluations there are",
     "IQM: interquartile mean, of the seeds without the lowest and highest quarter, rounded down "
     "(below four seeds it is the mean)",
-    "P(better): probability that a seed returns more than a seed of the baseline, ties half; if "
-    "every seed does, its interval has no width, which does not mean certainty",
+    "P(better): probability that a seed returns more than a seed of the baseline, ties half; "
+    f"{NO_WIDTH}: every seed does, or none, so its interval has no width, which does not mean "
+    "certainty",
     "APG: average performance gain, mean over environments of return / the baseline's - 1; "
     "IQM / baseline: of all seeds' returns, each divided by the baseline's mean return in its "
     "environment",
@@ -153,8 +157,9 @@ def interval(value: Interval | None) -> str:
 
 
 def probability(value: Interval | None) -> str:
-    """Return an interval with two digits."""
-    return _digits(value, "{:.2f}")
+    """Return an interval with two digits, marked where every resample has the same value."""
+    mark = f" {NO_WIDTH}" if value is not None and value.low == value.high else ""
+    return f"{_digits(value, '{:.2f}')}{mark}"
 
 
 def gain(value: Interval | None) -> str:

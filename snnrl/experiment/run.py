@@ -280,7 +280,10 @@ def _learn(
     first = agent.num_timesteps
     left = TimeLeft(cfg.total_steps, cfg.algo.get("learning_starts", 0), first, seconds)
     name = f"{cfg.env.id} {folder.setting}"
-    progress = Progress(name, cfg.total_steps, first, left, measure(cfg))
+    # Whole rollouts: a run may end a little later than asked for.
+    size = rollout_size(cfg)
+    last = -(-cfg.total_steps // size) * size
+    progress = Progress(name, last, first, left, measure(cfg))
     if tracker.message:
         progress.say(tracker.message)
     evaluator = build_evaluator(cfg)

@@ -389,6 +389,16 @@ def test_runs_and_seeds_are_counted_apart(tmp_path: Path) -> None:
     assert "carebn: 2 (6 runs); " in text and "vanilla: 3" in text
 
 
+def test_an_interval_without_width_is_marked(tmp_path: Path) -> None:
+    tops = {"carebn": [5, 6], "vanilla": [1, 2], "none": [1, 7]}
+    runs = [run for bn, values in tops.items() for run in seeds(tmp_path / bn, values, bn=bn)]
+    text = to_markdown(compare_runs(runs, ["bn.name"], "vanilla"))
+    rows = [line for line in text.splitlines() if line.startswith("|") and "(!)" in line]
+    assert {row.split("|")[1].strip() for row in rows} == {"carebn"}
+    assert rows[0].count("1.00 [1.00, 1.00] (!)") == 3
+    assert "(!): every seed" in text
+
+
 def test_seeds_that_share_evaluation_episodes_are_noted(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / str(seed), 1, seed) for seed in (0, 1, 2)]
     assert not any("share up to" in note for note in make_notes({"carebn": runs}, ["bn.name"]))
