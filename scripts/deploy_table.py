@@ -223,7 +223,7 @@ def main(arguments: list[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.csv").write_text(text.getvalue())
     (out / "table.md").write_text(markdown(rows))
-    facts = collect("native", 1, SEED, [])
+    facts = collect("native", 1, SEED)
     (out / "provenance.json").write_text(json.dumps(facts, indent=1) + "\n")
     return 0
 

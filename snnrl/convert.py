@@ -23,6 +23,7 @@ from snnrl.experiment.reproduction.arguments import (
     add_module,
     check_episodes,
 )
+from snnrl.experiment.reproduction.own_code import changes_since
 from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.experiment.threads import cores, use_threads
@@ -158,6 +159,8 @@ def _measured(
         from snnrl.seeds import child_seed
 
     check_environment(cfg)
+    for line in changes_since(arguments.folder, cfg):
+        print(one_line(line))
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
     use_threads(cfg, agent.kernel, most=cores())
     unfinished = progress_of(arguments.folder, cfg)

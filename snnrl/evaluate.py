@@ -24,12 +24,13 @@ from snnrl.experiment.reproduction.arguments import (
     add_module,
     check_episodes,
 )
+from snnrl.experiment.reproduction.own_code import changes_since
 from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.experiment.threads import cores, use_threads
 from snnrl.imports import import_named
 from snnrl.run_format.durable import replace_file
-from snnrl.run_format.names import COST, VIDEO
+from snnrl.run_format.names import COST, MODEL, VIDEO
 from snnrl.run_format.place import check_place
 from snnrl.run_format.settings import measure
 from snnrl.starting import importing
@@ -126,12 +127,17 @@ def _play(arguments: argparse.Namespace, cfg: DictConfig, model: Path) -> None:
 
     check = check_data if classifies(cfg) else check_environment
     check(cfg)
+    for line in changes_since(arguments.folder, cfg):
+        print(one_line(line))
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)
     use_threads(cfg, agent.kernel, most=cores())
     unfinished = progress_of(arguments.folder, cfg)
+    untrained = ", an untrained network" if agent.num_timesteps == 0 else ""
+    if untrained and (arguments.folder / MODEL).exists():
+        untrained += " (--model last: the trained one)"
     print(
         one_line(
-            f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps, "
+            f"{cfg.env.id}, {model.name} after {agent.num_timesteps:,} steps{untrained}, "
             f"kernel {agent.kernel}{unfinished}"
         )
     )
@@ -228,8 +234,8 @@ def _print_early_exit(
             largest = relative_gammas(network).amax(0)
             step = int(largest.argmin())
             print(
-                f"  gamma is lowest in step {step + 1}: {largest[step]:.2f} thresholds in the "
-                f"layer where it is highest; the {word} is that above"
+                f"  no step is left out: in step {step + 1}, the nearest to it, one layer has a "
+                f"mean gamma of {largest[step]:.2f} thresholds; the {word} is the one above"
             )
             return
         early = _print_returns(evaluator.run(agent), word)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import site
+import sys
 import sysconfig
 from collections.abc import Collection, Iterator
+from functools import cache
 from importlib import import_module, metadata
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -78,13 +81,44 @@ def _is_installed(module: str) -> bool:
         return False
     if spec is None:
         return False
-    # A namespace package has several places, and one of them may be the current folder.
-    places = [Path(p).resolve() for p in spec.submodule_search_locations or [spec.origin or ""]]
-    homes = _site_folders()
+    places, homes = _places(spec), _site_folders()
     editable = set(_editable_homes(name, homes))
     return bool(places) and all(
         place.parent in editable or any(home in place.parents for home in homes) for place in places
     )
+
+
+def is_own(module: str) -> bool:
+    """Return whether the source of a module can change without a version that tells: it is neither
+    this package's nor Python's, nor that of a package that was installed as a copy.
+
+    Nothing is imported.
+    """
+    return _is_own(module.partition(".")[0])
+
+
+@cache
+def _is_own(top: str) -> bool:
+    if top == __name__.partition(".")[0] or top in sys.stdlib_module_names:
+        return False
+    spec = PathFinder.find_spec(top)
+    homes = _site_folders()
+    return spec is None or not all(
+        any(home in place.parents for home in homes) for place in _places(spec)
+    )
+
+
+def installed_versions(module: str) -> dict[str, str]:
+    """Return the version of each distribution that brings the package of a module, by the name of
+    the distribution."""
+    top = module.partition(".")[0]
+    found = metadata.packages_distributions().get(top, [])
+    return {name: metadata.version(name) for name in found}
+
+
+def _places(spec: ModuleSpec) -> list[Path]:
+    # A namespace package has several places, and one of them may be the current folder.
+    return [Path(p).resolve() for p in spec.submodule_search_locations or [spec.origin or ""]]
 
 
 def _site_folders() -> list[Path]:

@@ -23,6 +23,7 @@ from snnrl.experiment.reproduction.arguments import (
     add_module,
     check_episodes,
 )
+from snnrl.experiment.reproduction.own_code import changes_since
 from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import MODELS, find_model, progress_of
 from snnrl.experiment.threads import cores, use_threads
@@ -128,6 +129,8 @@ def _measured(
         from snnrl.experiment.video import video_writer
 
     check_environment(cfg)
+    for line in changes_since(arguments.folder, cfg):
+        print(one_line(line))
     if arguments.film == "mp4":
         video_writer("--film mp4")
     agent = load_trained(cfg, model, unpickle=arguments.unpickle)

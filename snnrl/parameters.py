@@ -88,6 +88,16 @@ class Parameter(NamedTuple):
             self.bounds.check(key, value)
 
 
+TYPES = {
+    "shape": "shape: LayerShape (of snnrl.nn.shape)",
+    "threshold": "threshold: float",
+    "inputs": "inputs: int",
+    "time_steps": "time_steps: int",
+    "layers": "layers: int",
+}
+"""Parameters that a network hands to its components, as they are declared."""
+
+
 def parameters_of(maker: Callable[..., Any]) -> dict[str, Parameter]:
     """Return the keyword parameters of a function, or of a class and its base classes.
 
@@ -108,7 +118,10 @@ def parameters_of(maker: Callable[..., Any]) -> dict[str, Parameter]:
             ):
                 continue
             if name not in hints:
-                raise TypeError(f"{owner.__name__}: parameter {name} has no type")
+                usual = TYPES.get(name, f"{name}: float")
+                raise TypeError(
+                    f"{owner.__name__}: parameter {name} has no type; expected one, such as {usual}"
+                )
             kind, bounds = _split(hints[name])
             meaning = meanings.get(name, "")
             found[name] = Parameter(name, kind, parameter.default, bounds, meaning)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from snnrl.errors import UserError, exit_status, with_short_errors
 from snnrl.experiment.config.plugins import loaded
 from snnrl.experiment.reproduction.arguments import add_module
+from snnrl.experiment.reproduction.own_code import code_of
 from snnrl.experiment.reproduction.provenance import Difference, collect, differences, installable
 from snnrl.experiment.reproduction.remake import (
     Recorded,
@@ -156,7 +157,7 @@ def _compare_facts(recorded: Recorded, cfg: DictConfig | None) -> Iterator[tuple
                 facts.get("kernel", ""),
                 facts.get("threads", 0),
                 recorded.config["seed"],
-                loaded(recorded.config),
+                code_of(loaded(recorded.config), recorded.config),
             )
         try:
             found = list(differences(facts, here))

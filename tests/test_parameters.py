@@ -6,8 +6,11 @@ import inspect
 from typing import Annotated, Any, Literal
 
 import pytest
+import torch
+from torch import Tensor
 
 from snnrl.errors import UserError
+from snnrl.nn.losses import LossTerm, Pass
 from snnrl.nn.registry import GROUPS, build, component, names, register
 from snnrl.parameters import Above, AtLeast, Between, Bounds, parameters_of
 
@@ -120,11 +123,15 @@ def test_a_class_is_the_choice_that_it_is_registered_as() -> None:
 
 
 def test_a_parameter_without_a_default_must_be_given() -> None:
-    class Needy:
+    class Needy(LossTerm):
         """:param strength: of it"""
 
         def __init__(self, strength: float):
+            super().__init__()
             self.strength = strength
+
+        def forward(self, seen: Pass) -> Tensor:
+            return torch.tensor(self.strength)
 
     with pytest.raises(UserError, match=r"^loss\.strength: has no value$"):
         build("loss", Needy)
@@ -136,3 +143,12 @@ def test_a_name_belongs_to_one_class() -> None:
         register("neuron", "lif")(Derived)
     with pytest.raises(UserError, match=r"^register=neurn: .*'neuron'\?$"):
         register("neurn", "mine")
+
+
+def test_a_parameter_without_a_type_is_told_one() -> None:
+    class Untyped:
+        def __init__(self, shape, size=1):  # type: ignore[no-untyped-def]
+            """Has none."""
+
+    with pytest.raises(TypeError, match=r"^Untyped: parameter shape has no type; .*: LayerShape"):
+        parameters_of(Untyped)

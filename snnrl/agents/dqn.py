@@ -207,11 +207,11 @@ class DQN(ReplayAgent, stable_baselines3.DQN):
             policy_kwargs = {**(policy_kwargs or {}), "common_mode": True}
         if not replacement:
             replay_buffer_kwargs = {**(replay_buffer_kwargs or {}), "replacement": False}
-        super().__init__(  # type: ignore[misc]
+        super().__init__(
             policy,
             env,
             *args,
-            max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
+            max_grad_norm=max_grad_norm,
             policy_kwargs=policy_kwargs,
             replay_buffer_kwargs=replay_buffer_kwargs,
             **kwargs,

@@ -20,16 +20,21 @@ LABELS = {
 }
 NOTHING = "-"
 
+NO_WIDTH = "(!)"
+"""Mark of a bootstrap interval without width."""
+
 DEFINITIONS = (
     "return: the mean over an evaluation's episodes; mean ± sample deviation over seeds "
     "[95 % interval of the mean, Student's t]; of a data set: the accuracy on its test split in %",
     f"final: last evaluation; last 10: mean of the last {LAST} evaluations; max of each seed: "
-    "maximum over training, then mean over seeds; max of mean curve: mean over seeds, then maximum",
+    "maximum over all evaluations, then mean over seeds; max of mean curve: mean over seeds, then "
+    "maximum; all evaluations are those of the untrained network too, such as at step 0",
     "both maxima are biased upwards, the more so the more evaluations there are",
     "IQM: interquartile mean, of the seeds without the lowest and highest quarter, rounded down "
     "(below four seeds it is the mean)",
-    "P(better): probability that a seed returns more than a seed of the baseline, ties half; if "
-    "every seed does, its interval has no width, which does not mean certainty",
+    "P(better): probability that a seed returns more than a seed of the baseline, ties half; "
+    f"{NO_WIDTH}: every seed does, or none, so its interval has no width, which does not mean "
+    "certainty",
     "APG: average performance gain, mean over environments of return / the baseline's - 1; "
     "IQM / baseline: of all seeds' returns, each divided by the baseline's mean return in its "
     "environment",
@@ -57,7 +62,8 @@ def returns_grid(rows: Sequence[Row]) -> Grid:
     cells = [
         [
             row.group,
-            *map(str, (len(row.seeds), row.failed, row.unfinished)),
+            count_seeds(row.seeds),
+            *map(str, (row.failed, row.unfinished)),
             steps(row.steps),
             *(estimate(row.estimates[metric]) for metric in LABELS),
         ]
@@ -151,13 +157,20 @@ def interval(value: Interval | None) -> str:
 
 
 def probability(value: Interval | None) -> str:
-    """Return an interval with two digits."""
-    return _digits(value, "{:.2f}")
+    """Return an interval with two digits, marked where every resample has the same value."""
+    mark = f" {NO_WIDTH}" if value is not None and value.low == value.high else ""
+    return f"{_digits(value, '{:.2f}')}{mark}"
 
 
 def gain(value: Interval | None) -> str:
     """Return an interval of percentages with signs."""
     return _digits(value, "{:+.1f}")
+
+
+def count_seeds(of_runs: Sequence[int]) -> str:
+    """Return the number of seeds, and that of runs where several have one seed."""
+    different = len(set(of_runs))
+    return str(different) if different == len(of_runs) else f"{different} ({len(of_runs)} runs)"
 
 
 def steps(numbers: Sequence[int]) -> str:
@@ -211,7 +224,7 @@ def _ours(entry: Published, rows: Sequence[Row]) -> list[str]:
     return [
         "; ".join(row.group for row in found),
         "; ".join(_deviation(row.estimates["max_of_seeds"]) for row in found),
-        "; ".join(str(len(row.seeds)) for row in found),
+        "; ".join(count_seeds(row.seeds) for row in found),
         "; ".join(steps(row.steps) for row in found),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from snnrl.analysis.runs import Run
 from snnrl.errors import UserError, nearest
@@ -124,15 +125,32 @@ def mixed_keys(runs: Sequence[Run]) -> list[str]:
 def shared_settings(runs: Sequence[Run]) -> dict[str, str]:
     """Return settings that have the same value in all runs, in alphabetical order.
 
-    Settings of a run's files and tracking, and its seed, are left out.
+    Settings of a run's files and tracking, and its seed, are left out, as are those of a choice
+    that is ``none`` and of an empty place (``critic.bn.eps`` where ``critic.bn`` is null). Values
+    are written as in ``config.yaml``.
     """
     first, *others = [run.settings for run in runs]
     return {
-        key: str(value)
+        key: _as_written(value)
         for key, value in sorted(first.items())
         if (key in LENGTH_AND_PLACE or key.split(".")[0] not in NOT_SETTINGS)
+        and _in_use(key, first)
         and all(key in settings and str(settings[key]) == str(value) for settings in others)
     }
+
+
+def _in_use(key: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether what a setting belongs to is chosen."""
+    place, _, name = key.rpartition(".")
+    if not place or name == "name":
+        return True
+    return settings.get(f"{place}.name") != "none" and settings.get(place, "") is not None
+
+
+def _as_written(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def confounded_keys(groups: Groups, keys: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 from snnrl.analysis.bootstrap import COVERAGE, FEW_SEEDS
+from snnrl.analysis.grids import count_seeds
 from snnrl.analysis.grouping import Groups, by_environment, confounded_keys, mixed_keys
 from snnrl.analysis.published import comparable_results
 from snnrl.analysis.runs import Run
@@ -33,11 +34,13 @@ def make_notes(groups: Groups, keys: Sequence[str]) -> list[str]:
     return [
         *notes,
         *_short_notes(groups),
+        *_untrained_notes(runs),
         *_pooling_notes(groups),
         *_confounding_notes(groups, keys),
         *_interval_notes(groups),
         *_seeding_notes(runs),
         *_environment_version_notes(runs),
+        *_source_notes(runs),
         *_version_notes(runs),
         *_hardware_notes(runs),
         *_clock_notes(runs),
@@ -154,6 +157,22 @@ def _short_notes(groups: Groups) -> list[str]:
     return [f"'last {LAST}' is over fewer, as there are no more evaluations: {'; '.join(short)}"]
 
 
+def _untrained_notes(runs: Iterable[Run]) -> list[str]:
+    named = []
+    for run in results(runs):
+        curve = mean_returns(run.evaluations)
+        untrained = curve[curve.index <= run.untrained_until]
+        trained = curve[curve.index > run.untrained_until]
+        if not untrained.empty and (trained.empty or trained.max() <= untrained.max()):
+            named.append(run.name)
+    if not named:
+        return []
+    return [
+        "no evaluation is above those of the untrained network, whose best counts in the maxima: "
+        f"{_names(named)}"
+    ]
+
+
 def _pooling_notes(groups: Groups) -> list[str]:
     return [
         f"{name}: pools runs that differ in {', '.join(mixed)}"
@@ -173,12 +192,16 @@ def _confounding_notes(groups: Groups, keys: Sequence[str]) -> list[str]:
 
 def _interval_notes(groups: Groups) -> list[str]:
     table = [
-        (f"{environment}, {name}", len({run.seed for run in results(runs)}))
+        (f"{environment}, {name}", [run.seed for run in results(runs)])
         for environment, cells in by_environment(groups).items()
         for name, runs in cells.items()
     ]
-    single = [label for label, seeds in table if seeds == 1]
-    few = [f"{label}: {seeds}" for label, seeds in table if 1 < seeds < FEW_SEEDS]
+    single = [label for label, seeds in table if len(set(seeds)) == 1]
+    few = [
+        f"{label}: {count_seeds(seeds)}"
+        for label, seeds in table
+        if 1 < len(set(seeds)) < FEW_SEEDS
+    ]
     notes = []
     if single:
         notes.append(f"one seed, so no interval: {'; '.join(single)}")
@@ -238,6 +261,36 @@ def _version_notes(runs: Sequence[Run]) -> list[str]:
     if unknown:
         notes.append(f"versions unknown: {_names(unknown)}")
     return notes
+
+
+def _source_notes(runs: Sequence[Run]) -> list[str]:
+    """Return notes on modules of the user's own that are not the same in all runs that have them,
+    or of which that is unknown."""
+    notes = []
+    for module in sorted({name for run in runs for name in run.sources}):
+        having: dict[str, list[str]] = {}
+        for run in runs:
+            if module in run.sources:
+                having.setdefault(run.sources[module], []).append(run.name)
+        if len(having) > 1:
+            each = "; ".join(f"{digest} in {_names(names)}" for digest, names in having.items())
+            notes.append(
+                f"the source of {module} differs, so these runs are of different code: {each}"
+            )
+    unknown = [(run.name, name) for run in runs for name in _modules(run) - run.sources.keys()]
+    if unknown:
+        modules = ", ".join(sorted({module for _, module in unknown}))
+        names = _names(list(dict.fromkeys(name for name, _ in unknown)))
+        notes.append(f"source not recorded, so it may differ: {modules} in {names}")
+    return notes
+
+
+def _modules(run: Run) -> set[str]:
+    """Return the modules that a run's settings name: its plugins and that of its environment."""
+    plugins = run.settings.get("plugins")
+    named = {str(name) for name in plugins} if isinstance(plugins, list) else set()
+    module, _, _ = run.environment.rpartition(":")
+    return {*named, *([module] if module else [])}
 
 
 def _hardware_notes(runs: Sequence[Run]) -> list[str]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from snnrl.run_format.provenance import own_sources
 from snnrl.text import shortened
 
 HARDWARE = ("cpu", "cpus", "gpu")
@@ -34,6 +35,17 @@ def hardware_of(starts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """
     found = (facts.get("hardware", {}) for facts in starts)
     return _merge_values({name: each[name] for name in HARDWARE if name in each} for each in found)
+
+
+def sources_of(starts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the digest of the source of each module of the user's own; of a run that was resumed
+    with others, all.
+
+    :param starts: see :func:`snnrl.run_format.provenance.read_provenance`
+    """
+    return _merge_values(
+        {name: str(digest)[:8] for name, digest in own_sources(facts).items()} for facts in starts
+    )
 
 
 def _code(facts: Mapping[str, Any]) -> dict[str, str]:

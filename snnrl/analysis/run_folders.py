@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from snnrl.analysis.run_facts import hardware_of, versions_of
+from snnrl.analysis.run_facts import hardware_of, sources_of, versions_of
 from snnrl.analysis.runs import Run
 from snnrl.analysis.shown_config import shown_config
 from snnrl.errors import UserError, nearest
@@ -55,6 +55,7 @@ def load_run(folder: str | Path) -> Run:
         statistics_error=None if failed else read_statistics_error(folder, status),
         versions=versions_of(starts),
         hardware=hardware_of(starts),
+        sources=sources_of(starts),
     )
     _ = run.environment, run.seed
     return run

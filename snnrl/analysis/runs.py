@@ -40,6 +40,7 @@ class Run:
     :param statistics_error: one row per layer, evaluation, data and phase; None if unknown
     :param versions: of the packages, the code and the kernel; empty if unknown
     :param hardware: processor and accelerator; empty if unknown
+    :param sources: module of the user's own -> digest of its source, as far as it is recorded
     """
 
     name: str
@@ -51,6 +52,7 @@ class Run:
     statistics_error: pd.DataFrame | None = None
     versions: dict[str, str] = field(default_factory=dict)
     hardware: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -93,6 +95,16 @@ class Run:
         if not isinstance(seed, int):
             raise UserError(f"{self.name}: seed={seed}: expected an integer")
         return seed
+
+    @property
+    def untrained_until(self) -> int:
+        """Return the last step at which its network cannot have been updated yet: 0, or one at the
+        end of random actions or within the first rollout."""
+        rollout, environments = (self.settings.get(key) for key in ("algo.n_steps", "env.n_envs"))
+        if isinstance(rollout, int) and isinstance(environments, int):
+            return rollout * environments - 1
+        starts = self.settings.get("algo.learning_starts")
+        return starts if isinstance(starts, int) else 0
 
     @property
     def has_result(self) -> bool:

@@ -24,6 +24,7 @@ from snnrl.experiment.config.equal_functions import check_functions
 from snnrl.experiment.config.explain import explain
 from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.label import folder_name, settings_hash
+from snnrl.experiment.config.no_effect import without_effect
 from snnrl.experiment.config.nodes import Root, register, setting_types
 from snnrl.experiment.config.overrides import check_overrides, expand, is_sweep
 from snnrl.experiment.config.written import written
@@ -127,6 +128,9 @@ def _compose_and_check(root: Root, jobs: list[list[str]]) -> dict[tuple[str, ...
 
     for cfg in {id(cfg): cfg for cfg in composed.values()}.values():
         validate(cfg)
+    found = [line for job in jobs for line in without_effect(composed[_split_seed(job)[1]], job)]
+    for line in dict.fromkeys(found):
+        print(one_line(line), file=sys.stderr)
     return composed
 
 

@@ -30,7 +30,6 @@ from snnrl.experiment.checkpoint.save import (
     save_model,
 )
 from snnrl.experiment.config.choices import classifies, rollout_size, spiking_parts
-from snnrl.experiment.config.plugins import check_unchanged
 from snnrl.experiment.config.validate import asks_for_repeatable, kernel_for, validate
 from snnrl.experiment.determinism import repeatable_kernels
 from snnrl.experiment.estimate import in_words, seconds_for
@@ -38,6 +37,7 @@ from snnrl.experiment.folder.failures import is_machine_failure
 from snnrl.experiment.folder.run_folder import TABLES, RunFolder
 from snnrl.experiment.progress import Progress
 from snnrl.experiment.reproduction import provenance
+from snnrl.experiment.reproduction.own_code import check_unchanged, code_of
 from snnrl.experiment.signals import StopRequest, stop_on_signals
 from snnrl.experiment.threads import check_resumed, cores, use_threads
 from snnrl.experiment.time_left import TimeLeft
@@ -98,6 +98,7 @@ def run(cfg: DictConfig, overrides: list[str]) -> Result:
     finished = folder.finished_steps()
     if finished is not None and finished >= cfg.total_steps:
         gone = folder.check_done()
+        check_unchanged(folder.last_start(), code_of(cfg.plugins, cfg), folder.path)
         result = _result(folder, trained=False)
         lacking = f"; it has no {', '.join(gone)} any more" if gone else ""
         done = f"already done ({finished:,} steps)"
@@ -141,7 +142,7 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
             checkpoint = find_checkpoint(folder.checkpoint)
             folder.check(fresh=checkpoint is None)
             if checkpoint is not None:
-                check_unchanged(folder.last_start().get("plugins", {}), cfg.plugins, folder.path)
+                check_unchanged(folder.last_start(), code_of(cfg.plugins, cfg), folder.path)
             with _explain_memory_errors(cfg):
                 seconds = None if checkpoint is not None else _print_estimate(cfg)
                 start = _start(cfg, env) if checkpoint is None else _resume(folder, env)
@@ -156,7 +157,8 @@ def _train(cfg: DictConfig, folder: RunFolder, overrides: list[str], stop: StopR
                 print(f"threads={threads}: there are {cores()} cores, more threads only wait")
             tracker = make_tracker(cfg, folder)
             repeatable = asks_for_repeatable(cfg)
-            facts = provenance.collect(kernel, threads, cfg.seed, cfg.plugins, repeatable)
+            code = code_of(cfg.plugins, cfg)
+            facts = provenance.collect(kernel, threads, cfg.seed, code, repeatable)
             begun = agent
             folder.begin(overrides, facts, fresh=checkpoint is None)
             for table, (rows, _) in position.tables.items():
@@ -280,7 +282,10 @@ def _learn(
     first = agent.num_timesteps
     left = TimeLeft(cfg.total_steps, cfg.algo.get("learning_starts", 0), first, seconds)
     name = f"{cfg.env.id} {folder.setting}"
-    progress = Progress(name, cfg.total_steps, first, left, measure(cfg))
+    # Whole rollouts: a run may end a little later than asked for.
+    size = rollout_size(cfg)
+    last = -(-cfg.total_steps // size) * size
+    progress = Progress(name, last, first, left, measure(cfg))
     if tracker.message:
         progress.say(tracker.message)
     evaluator = build_evaluator(cfg)

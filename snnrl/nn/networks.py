@@ -98,6 +98,7 @@ class SpikingNetwork(Compilable):
         regulation: Spec | None = None,
     ):
         super().__init__()
+        regulation = None if regulation == "none" else regulation
         of_population = readout_name(readout) != "linear"
         check_lateral(lateral)
         if lateral != "none" and not of_population:

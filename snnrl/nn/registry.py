@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NamedTuple, TypeVar
 
 from snnrl.errors import UserError, expect, nearest
+from snnrl.nn.trial import check_kind, try_component
 from snnrl.parameters import check_parameters, parameters_of
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -102,6 +104,7 @@ def component(kind: str, name: str | type) -> Component:
     :raises UserError: unknown name, or a class that is several choices, none with its own defaults
     """
     if isinstance(name, type):
+        check_kind(f"{GROUPS[kind]}={name.__name__}", kind, name)
         known_as = [each for each in _components[kind].values() if each.maker is name]
         known_as = [each for each in known_as if not each.presets] or known_as
         if len(known_as) > 1:
@@ -116,7 +119,9 @@ def component(kind: str, name: str | type) -> Component:
         known = sorted(_components[kind])
         hint = nearest(str(name), known) or "; for one of your own, first import its module"
         raise UserError(f"{GROUPS[kind]}={name}: expected one of {', '.join(known)}{hint}")
-    return _components[kind][name]
+    found = _components[kind][name]
+    check_kind(f"{GROUPS[kind]}={name}", kind, found.maker)
+    return found
 
 
 def split_spec(spec: Spec, kind: str) -> tuple[Any, dict[str, Any]]:
@@ -144,14 +149,18 @@ def build(kind: str, spec: Spec, **context: Any) -> Any:
     :param spec: a name or a class, or a mapping with it and with parameters
     :param context: arguments that do not come from a person: those that the constructor names are
         handed on
-    :raises UserError: unknown name or parameter, another type or a value out of bounds
+    :raises UserError: unknown name or parameter, another type or a value out of bounds, or one of
+        the user's own that does not do what its kind does
     """
     name, given = split_spec(spec, kind)
     chosen = component(kind, name)
     parameters = {**chosen.presets, **given}
     check_parameters(GROUPS[kind], chosen.name, chosen.maker, parameters, context=context)
     takes = parameters_of(chosen.maker)
-    return chosen.maker(**parameters, **{k: v for k, v in context.items() if k in takes})
+    given = {k: v for k, v in context.items() if k in takes}
+    make = partial(chosen.maker, **parameters, **given)
+    try_component(f"{GROUPS[kind]}={chosen.name}", kind, chosen.maker, make, context)
+    return make()
 
 
 def import_folder(package: str, path: Iterable[str]) -> None:

@@ -88,9 +88,22 @@ class Table:
 
         :param timesteps: environment steps when they were all
         """
+        return self.difference(known, timesteps) is None
+
+    def difference(self, known: Fingerprint, timesteps: int) -> str | None:
+        """Return in words why :meth:`holds` is false, such as ``it lacks 2 of the 9 rows that it
+        had``; ``None``: it is not."""
         rows, _ = known
         later = self._rows[rows:]
-        return self.fingerprint(rows) == known and not any(_step(r) < timesteps for r in later)
+        if self.fingerprint(rows) == known and not any(_step(r) < timesteps for r in later):
+            return None
+        there = sum(_step(row) <= timesteps for row in self._rows)
+        if there < rows:
+            return f"it lacks {rows - there} of the {rows} rows that it had"
+        if there > rows:
+            many = "1 row" if there == rows + 1 else f"{there - rows} rows"
+            return f"it has {many} more than the {rows} that it had"
+        return f"not all of its {rows} rows are those that it had"
 
     def count_before(self, timesteps: int) -> int:
         """Return the number of rows of earlier steps, all at the beginning.

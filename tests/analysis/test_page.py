@@ -125,6 +125,28 @@ def test_settings_that_are_shared(tmp_path: Path) -> None:
     assert not {"experiment_name", "log_every", "seed", "results_dir"} & alone.keys()
 
 
+def test_shared_settings_are_those_in_use_as_they_are_written(tmp_path: Path) -> None:
+    run = load_run(
+        write_run(
+            tmp_path / "one",
+            {0: [1.0]},
+            settings={
+                "loss.name": "none",
+                "regulation.name": "ahsar",
+                "critic.bn": None,
+                "actor.hidden": [8, 8],
+                "algo.joint_pass": True,
+            },
+        )
+    )
+    shown = shared_settings([run])
+    assert shown["critic.bn"] == "null" and shown["algo.joint_pass"] == "true"
+    assert shown["actor.hidden"] == "[8, 8]" and shown["loss.name"] == "none"
+    unused = ("critic.bn.", "critic.loss.", "conv.p", "loss.s")
+    assert not [key for key in shown if key.startswith(unused)]
+    assert {"encoder.std", "seeding"} <= shown.keys()
+
+
 def console(page: Path, folder: Path) -> tuple[str, str]:
     """What a headless browser says of a page: its log, and the document as it understood it."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)

@@ -272,7 +272,7 @@ def test_equal_groups_of_ten_seeds_need_no_note(tmp_path: Path) -> None:
         bn: [
             make_run(
                 tmp_path / f"{bn}-{seed}",
-                seed,
+                seed + 1,
                 seed,
                 bn=bn,
                 versions={"torch": "2.13.0"},
@@ -343,7 +343,60 @@ def test_seeds_that_stand_twice_are_few(tmp_path: Path) -> None:
     twice = [make_run(tmp_path / f"{n}", n, seed=n % 2) for n in range(20)]
     notes = make_notes({"carebn": twice}, ["bn.name"])
     (few,) = [note for note in notes if note.startswith("fewer than 10 seeds")]
-    assert few.endswith("HalfCheetah-v4, carebn: 2")
+    assert few.endswith("HalfCheetah-v4, carebn: 2 (20 runs)")
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings"),
+    [
+        ("td3", {"algo.learning_starts": 200}),
+        ("ppo", {"algo.n_steps": 150, "env.n_envs": 2}),
+    ],
+)
+def test_runs_whose_best_is_that_of_the_untrained_network_are_named(
+    tmp_path: Path, algo: str, settings: dict[str, Any]
+) -> None:
+    returns = {
+        "worse": {0: [1.0], 200: [9.0], 300: [2.0], 400: [8.0]},
+        "equal": {0: [9.0], 300: [9.0]},
+        "better": {0: [1.0], 200: [5.0], 300: [6.0], 400: [2.0]},
+        "not trained": {0: [1.0], 200: [5.0]},
+    }
+    runs = [
+        load_run(write_run(tmp_path / name, of, seed=n, algo=algo, settings=settings))
+        for n, (name, of) in enumerate(returns.items())
+    ]
+    (note,) = [n for n in make_notes({"carebn": runs}, ["bn.name"]) if "untrained" in n]
+    assert "counts in the maxima" in note
+    assert [name in note for name in returns] == [True, True, False, True]
+    assert not any("untrained" in n for n in make_notes({"carebn": runs[2:3]}, ["bn.name"]))
+
+
+def test_runs_and_seeds_are_counted_apart(tmp_path: Path) -> None:
+    groups = {
+        "carebn": [
+            make_run(tmp_path / f"{neuron}-{seed}", 1, seed, settings={"neuron.name": neuron})
+            for neuron in ("lif", "clif", "dn")
+            for seed in range(2)
+        ],
+        "vanilla": seeds(tmp_path / "b", [1, 2, 3], bn="vanilla"),
+    }
+    runs = [run for members in groups.values() for run in members]
+    comparison = compare_runs(runs, ["bn.name"])
+    text = to_markdown(comparison)
+    assert "| carebn  | 2 (6 runs) |" in text
+    assert "| vanilla |          3 |" in text
+    assert "carebn: 2 (6 runs); " in text and "vanilla: 3" in text
+
+
+def test_an_interval_without_width_is_marked(tmp_path: Path) -> None:
+    tops = {"carebn": [5, 6], "vanilla": [1, 2], "none": [1, 7]}
+    runs = [run for bn, values in tops.items() for run in seeds(tmp_path / bn, values, bn=bn)]
+    text = to_markdown(compare_runs(runs, ["bn.name"], "vanilla"))
+    rows = [line for line in text.splitlines() if line.startswith("|") and "(!)" in line]
+    assert {row.split("|")[1].strip() for row in rows} == {"carebn"}
+    assert rows[0].count("1.00 [1.00, 1.00] (!)") == 3
+    assert "(!): every seed" in text
 
 
 def test_seeds_that_share_evaluation_episodes_are_noted(tmp_path: Path) -> None:

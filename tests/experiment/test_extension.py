@@ -182,7 +182,7 @@ def test_rows_of_before_an_end_are_missed_at_either_length(
     file.write_text(file.read_text().rpartition("50,")[0])
     for total in (70, 130):
         assert train(tmp_path, f"total_steps={total}") == 2
-        assert f"{file}: damaged (it lacks the" in capsys.readouterr().err
+        assert f"{file}: damaged (" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from snnrl.experiment.sweep.job import Job, perform_in_subprocess
 from snnrl.experiment.sweep.launchers import JoblibLauncher
 from snnrl.experiment.sweep.outcomes import Outcome, Sweep, distinguish
 from snnrl.experiment.time_left import TimeLeft
+from tests.experiment.helpers import train
 
 
 class Clock:
@@ -170,3 +171,12 @@ def test_nothing_begins_after_a_signal(
     JoblibLauncher(n_jobs=1).do([Job(str(tmp_path), 0, ["seed=0"], "runs/0", 1, ".")], sweep)
     assert "seed=0: started" not in capsys.readouterr().out
     perform_in_subprocess(Job(str(tmp_path), 0, [], "", 1, "."), print)
+
+
+def test_a_run_of_whole_rollouts_has_no_more_steps_than_its_total(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["env=pendulum", "evaluation.episodes=1", "tracking=none", "algo.batch_size=8"]
+    assert train(tmp_path, "algo=ppo", "total_steps=40", "env.n_envs=2", *short) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if is_evaluation(line)]
+    assert lines[-1].split(":")[0].split() == ["64", "of", "64", "steps"]

@@ -11,10 +11,12 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from snnrl.errors import UserError
 from snnrl.experiment.config import facts, plugins
 from snnrl.experiment.config.choice_files import (
+    CONFIG_DIR,
     SEARCH_PATH,
     choices,
     environment_ids,
@@ -32,6 +34,7 @@ from snnrl.experiment.config.suggest import (
     suggest_choice,
     suggest_environment,
     suggest_number,
+    suggest_option,
     suggest_setting,
 )
 
@@ -52,6 +55,7 @@ def check_overrides(texts: Iterable[str], root: Root = TRAIN) -> list[str]:
     texts = list(texts)
     load_extensions(texts)
     checked = list(dict.fromkeys(check_override(text, root) for text in texts))
+    _check_launcher_options(checked)
     first: dict[tuple[str, str | None], str] = {}
     for text in checked:
         override = _parse(text)
@@ -135,6 +139,33 @@ def load_extensions(overrides: list[str]) -> list[str]:
         if choice not in files(group):
             add_choice_without_file(group, choice)
     return named
+
+
+def _check_launcher_options(texts: Iterable[str]) -> None:
+    """Check that the chosen launcher has the options that are given it; those of a launcher of the
+    user's own are Hydra's concern."""
+    given = [_parse(text) for text in texts]
+    launchers = [str(o.value()) for o in given if o.key_or_group == "hydra/launcher"]
+    launcher = launchers[0] if launchers else "basic"
+    folder = CONFIG_DIR / "hydra" / "launcher"
+    options_of = {
+        file.stem: [str(key) for key in load_yaml(file) if key != "_target_"]
+        for file in sorted(folder.glob("*.yaml"))
+    }
+    if launcher not in ("basic", *options_of):
+        return
+    for override in given:
+        prefix, _, name = override.key_or_group.rpartition(".")
+        if prefix == "hydra.launcher" and name not in options_of.get(launcher, []):
+            said = suggest_option(launcher, name, options_of)
+            raise UserError(f"{override.key_or_group}: {said}")
+
+
+def load_yaml(file: Path) -> dict[str, Any]:
+    """Return a configuration file of one level."""
+    values = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def list_value(overrides: list[str], key: str) -> list[str]:

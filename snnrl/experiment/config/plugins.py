@@ -5,11 +5,9 @@ Importing one runs its code, so only modules named on the command line are impor
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -100,30 +98,6 @@ def check_named(config: Mapping[str, Any], named: Collection[str]) -> None:
             )
 
 
-def digests(modules: Iterable[str]) -> dict[str, str]:
-    """Return the SHA-256 of each plugin's source: its file, or all files of a package.
-
-    :param modules: imported modules
-    :raises UserError: one has no file
-    """
-    return {module: _digest(module) for module in modules}
-
-
-def check_unchanged(then: Mapping[str, Any], modules: Iterable[str], folder: Path) -> None:
-    """Check that plugins have not changed since a run was last started.
-
-    :param then: digests at that start
-    :param folder: run folder
-    :raises UserError: one has changed
-    """
-    for module, digest in digests(modules).items():
-        if then.get(module) != digest:
-            raise UserError(
-                f"{KEY}: the source of {module} has changed since {folder} was trained; expected "
-                "the earlier source, or another results_dir"
-            )
-
-
 def _add_registered(plugin: str) -> None:
     # These import torch, which a command without plugins may not need.
     from snnrl.experiment.config.describe import describe
@@ -168,19 +142,3 @@ def _imports(plugin: str, module: str) -> bool:
             if isinstance(found, str) and found in sys.modules:
                 pending.append(found)
     return False
-
-
-def _digest(module: str) -> str:
-    found = sys.modules[module]
-    file = getattr(found, "__file__", None)
-    if file is None:
-        raise UserError(
-            f"{KEY}=[{module}]: has no file; expected a module, or a package with __init__"
-        )
-    top = Path(file)
-    files = sorted(top.parent.rglob("*.py")) if hasattr(found, "__path__") else [top]
-    content = hashlib.sha256()
-    for path in files:
-        content.update(f"{path.relative_to(top.parent)}\0".encode())
-        content.update(hashlib.sha256(path.read_bytes()).digest())
-    return content.hexdigest()

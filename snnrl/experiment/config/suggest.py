@@ -105,13 +105,16 @@ def suggest_setting(key: str, known: Collection[str], groups: Iterable[str]) -> 
         return _suggest_within_group(name, group, own, known, _aliases(known, groups))
     named: dict[str, str] = {each: f"{each}=..." for each in groups}
     for each in sorted(
-        known, key=lambda k: (-k.count("."), k.startswith("algo."), k != "algo.tau")
+        known,
+        key=lambda k: (-k.count("."), k.startswith(("algo.", "actor.")), k != "algo.tau"),
     ):
         named[each.rpartition(".")[2]] = each
     del named["name"]
     if (meant := named.get(name) or _alias(name, _aliases(known, groups))) is not None:
         return _did_you_mean(meant)
     close = difflib.get_close_matches(name.lower(), named, n=1, cutoff=ALIKE)
+    # One wrong letter of two is half of the name.
+    close = close or [each for each in groups if len(each) == len(name) == 2 and _share(each, name)]
     return _did_you_mean(named[close[0]]) if close else "; --help lists all"
 
 
@@ -203,6 +206,34 @@ def suggest_number(key: str, value: str) -> str:
     if match := re.fullmatch(r"[\[(]\s*(\d+(?:\s*,\s*\d+)*)\s*[\])]", value):
         return f'; did you mean -m "{key}={match[1].replace(" ", "")}"?'
     return ""
+
+
+def _share(one: str, other: str) -> bool:
+    """Return whether two names have a letter at the same place."""
+    return any(a == b for a, b in zip(one, other.lower(), strict=True))
+
+
+def suggest_option(launcher: str, name: str, options_of: dict[str, list[str]]) -> str:
+    """Return what to write for an option that a launcher does not have.
+
+    :param launcher: the chosen one
+    :param name: of the option
+    :param options_of: launcher -> names of its options
+    """
+    own = options_of.get(launcher, [])
+    prefix = "hydra.launcher."
+    close = difflib.get_close_matches(name, own, n=1, cutoff=ALIKE)
+    if close:
+        return f"no such option{_did_you_mean(f'{prefix}{close[0]}')}"
+    if own:
+        return f"no such option; hydra/launcher={launcher} has {', '.join(own)}"
+    every = list(dict.fromkeys(option for options in options_of.values() for option in options))
+    for option in difflib.get_close_matches(name, every, n=1, cutoff=ALIKE):
+        having = [f"hydra/launcher={each}" for each, its in options_of.items() if option in its]
+        if option == name:
+            return f"expected only with {' or '.join(having)}"
+        return f"no such option; did you mean '{prefix}{option}' with {' or '.join(having)}?"
+    return f"no such option; hydra/launcher={launcher} has none"
 
 
 def _plain(name: str) -> str:

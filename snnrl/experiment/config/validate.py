@@ -30,6 +30,7 @@ def validate(cfg: DictConfig) -> None:
         actor = cfg.actor
         check_effect(actor.lateral, actor.time_steps, actor.population, prefix="actor.")
     _check_regulation(cfg)
+    _check_loss(cfg)
     kernel_for(cfg)
     if asks_for_repeatable(cfg):
         check_repeatable(cfg)
@@ -78,6 +79,13 @@ def _check_regulation(cfg: DictConfig) -> None:
             build("regulation", _as_spec(node), layers=1)
         except UserError as problem:
             raise UserError(f"{place}{problem}") from None
+
+
+def _check_loss(cfg: DictConfig) -> None:
+    """Refuse loss terms that cannot be made, or of the user's own that are no number."""
+    for node in (cfg.loss, cfg.critic.get("loss")):
+        if node is not None and node.name != "none":
+            build("loss", _as_spec(node))
 
 
 def _as_spec(component: DictConfig) -> Any:

@@ -89,11 +89,10 @@ class RunFolder:
         """
         for name, expected in fingerprints.items():
             table = self.table(name)
-            if not table.holds(expected, step):
+            if (difference := table.difference(expected, step)) is not None:
                 raise UserError(
-                    f"{table.path}: damaged (it lacks the {expected[0]} rows that it had at the "
-                    f"checkpoint of step {step:,}); expected them restored, or the run folder "
-                    "removed to start over"
+                    f"{table.path}: damaged ({difference} at the checkpoint of step {step:,}); "
+                    "expected it restored, or the run folder removed to start over"
                 )
 
     def finished_steps(self) -> int | None:

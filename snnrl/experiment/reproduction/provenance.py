@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import snnrl
-from snnrl.experiment.config.plugins import digests
+from snnrl.experiment.reproduction.own_code import Code
 from snnrl.experiment.reproduction.source import in_words, record_source, same_source
+from snnrl.run_format.provenance import PLUGINS, SOURCES, own_sources
 
 PACKAGES = (
     "torch",
@@ -33,6 +34,9 @@ PACKAGES = (
     "triton",
 )
 
+
+LONGEST_DIGEST = 12
+"""Characters of a digest that are shown."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 VERSION = re.compile(r"[0-9][A-Za-z0-9.+-]{0,63}")
@@ -56,7 +60,7 @@ def collect(
     kernel: str,
     threads: int,
     seed: int,
-    plugins: Iterable[str] = (),
+    code: Code | None = None,
     deterministic: bool = False,
 ) -> dict[str, Any]:
     """Return facts about this process for ``provenance.json``.
@@ -64,19 +68,20 @@ def collect(
     :param kernel: kernel of the network, after ``auto`` was resolved
     :param threads: CPU threads
     :param seed: seed of the run
-    :param plugins: imported modules of its components
+    :param code: its own modules; ``None``: it has none
     :param deterministic: whether torch uses only repeatable kernels on CUDA
     """
-    sources = digests(plugins)
+    code = Code({}, {}, {}) if code is None else code
     return {
-        **({"plugins": sources} if sources else {}),
+        **({PLUGINS: code.plugins} if code.plugins else {}),
+        SOURCES: code.further,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": seed,
         "kernel": kernel,
         "threads": threads,
         "deterministic": deterministic,
-        "versions": _versions(),
+        "versions": {**_versions(), **code.versions},
         "git": record_source(),
         "hardware": _hardware(),
     }
@@ -110,13 +115,18 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Dif
         yield Difference("code", in_words(code), in_words(now["git"]))
     for group, absent in (("versions", "not installed"), ("hardware", "none")):
         for name, value in (then.get(group) or {}).items():
-            here = now[group].get(name)
-            if value != here:
-                yield Difference(name, str(value or absent), str(here or absent))
-    for name, digest in (then.get("plugins") or {}).items():
-        here = now.get("plugins", {}).get(name)
-        if digest != here:
-            yield Difference(f"source of {name}", str(digest)[:8], str(here or "none")[:8])
+            present = now[group].get(name)
+            if value != present:
+                yield Difference(name, str(value or absent), str(present or absent))
+    there, here = own_sources(then), own_sources(now)
+    for name in {**there, **here}:
+        if there.get(name) != here.get(name):
+            absent = "none" if SOURCES in then else "not recorded"
+            yield Difference(
+                f"source of {name}",
+                str(there.get(name, absent))[:LONGEST_DIGEST],
+                str(here.get(name, "none"))[:LONGEST_DIGEST],
+            )
     # The native kernel computes the same bits with any number of threads.
     rounding = ("kernel",) if then.get("kernel") == "native" else ("kernel", "threads")
     for name in rounding:

@@ -135,6 +135,7 @@ def _faults(facts: Mapping[str, Any]) -> Iterator[str]:
         ("versions", None, dict),
         ("hardware", {}, dict),
         ("plugins", {}, dict),
+        ("sources", {}, dict),
         ("command", [], list),
         ("kernel", "", str),
         ("threads", 1, int),

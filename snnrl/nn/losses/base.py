@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from snnrl.nn.traces import Rates, Trace, counted, traced
@@ -33,6 +34,14 @@ class LossTerm(nn.Module):
     def forward(self, seen: Pass) -> Tensor:
         """Return the term, ``[]``, weight included."""
         raise NotImplementedError
+
+    def example(self) -> Pass:
+        """Return what it reads of a random pass of two steps, three inputs and one layer of four
+        neurons."""
+        shape = (2, 3, 4)
+        spikes = torch.rand(shape).round()
+        trace = Trace(torch.randn(shape), torch.randn(shape), spikes, spikes)
+        return Pass({"layers.0": trace.rates}, {"layers.0": trace} if self.needs_traces else {})
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from snnrl.errors import UserError, expect
@@ -12,6 +13,7 @@ from snnrl.nn.norm.batch import BatchNorm
 from snnrl.nn.norm.rules import ONLY_WITH_RULE
 from snnrl.nn.registry import CONTEXT, GROUPS, Spec, component, split_spec
 from snnrl.nn.shape import LayerShape
+from snnrl.nn.trial import try_component
 from snnrl.parameters import Above, AtLeast, check_given, parameters_of
 
 
@@ -80,7 +82,9 @@ class NormStrategy:
 
     def make(self, shape: LayerShape, threshold: float) -> Norm:
         """Return the layer to place before neurons with this threshold."""
-        return self.layer(shape, threshold, **self.parameters)
+        make = partial(self.layer, shape, threshold, **self.parameters)
+        try_component(f"{GROUPS['norm']}={self.name}", "norm", self.layer, make, {"shape": shape})
+        return make()
 
 
 def make_strategy(spec: Spec) -> NormStrategy:

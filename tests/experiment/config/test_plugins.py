@@ -22,7 +22,7 @@ from snnrl.experiment.config.help import help_text
 from snnrl.experiment.config.label import settings_hash
 from snnrl.experiment.config.nodes import NODES, setting_types
 from snnrl.experiment.config.overrides import check_overrides
-from snnrl.experiment.config.plugins import check_unchanged, digests
+from snnrl.experiment.reproduction.own_code import check_unchanged, code_of
 from snnrl.experiment.reproduction.provenance import collect, differences
 from snnrl.experiment.reproduction.remake import Recorded, remake
 from snnrl.experiment.run import run
@@ -340,15 +340,16 @@ def test_plugins_of_a_strangers_run_that_are_no_modules(tmp_path: Path) -> None:
 
 def test_another_source_is_another_run(plugin: str, tmp_path: Path) -> None:
     compose_config([plugin])
-    then = collect("naive", 1, 0, ["my_lab"])
-    check_unchanged(then["plugins"], ["my_lab"], tmp_path)
+    then = collect("naive", 1, 0, code_of(["my_lab"], {}))
+    check_unchanged(then, code_of(["my_lab"], {}), tmp_path)
     (tmp_path / "modules" / "my_lab.py").write_text(f"{SOURCE}\n# Changed.\n")
     with pytest.raises(UserError, match=r"^plugins: the source of my_lab has changed since "):
-        check_unchanged(then["plugins"], ["my_lab"], tmp_path)
-    now = {**then, "plugins": digests(["my_lab"])}
+        check_unchanged(then, code_of(["my_lab"], {}), tmp_path)
+    now = collect("naive", 1, 0, code_of(["my_lab"], {}))
     assert [found.what for found in differences(then, now)] == ["source of my_lab"]
+    # A run that began without its plugin, or whose record lost it.
     with pytest.raises(UserError, match=r"^plugins: the source of my_lab has changed"):
-        check_unchanged({}, ["my_lab"], tmp_path)
+        check_unchanged({"sources": {}}, code_of(["my_lab"], {}), tmp_path)
 
 
 def test_all_files_of_a_package_are_its_source(
@@ -360,9 +361,9 @@ def test_all_files_of_a_package_are_its_source(
     (package / "parts" / "one.py").write_text("A = 1")
     monkeypatch.syspath_prepend(tmp_path)
     plugins.load(["lab_package"])
-    before = digests(["lab_package"])
+    before = code_of(["lab_package"], {}).plugins
     (package / "parts" / "one.py").write_text("A = 2")
-    assert digests(["lab_package"]) != before
+    assert code_of(["lab_package"], {}).plugins != before
 
 
 def test_a_file_of_a_choice_in_a_folder_of_ones_own(plugin: str, own_folder: Path) -> None:

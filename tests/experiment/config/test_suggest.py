@@ -9,7 +9,7 @@ from snnrl.envs import nearest_id
 from snnrl.errors import UserError
 from snnrl.experiment.config.choice_files import choices
 from snnrl.experiment.config.nodes import NODES, setting_types
-from snnrl.experiment.config.overrides import check_override
+from snnrl.experiment.config.overrides import check_override, check_overrides
 from snnrl.experiment.config.suggest import ALIASES, CHOICES, suggest_number
 from snnrl.train import main
 
@@ -35,6 +35,11 @@ SUGGESTIONS = {
     "surrogate.alpha=2": "'surrogate.scale'",
     "evaluation.freq=100": "'evaluation.every'",
     "checkpoint.freq=100": "'checkpoint.every'",
+    # a part that every run has, and names of two letters
+    "time_steps=3": "'actor.time_steps'",
+    "hidden=[8]": "'actor.hidden'",
+    "bm=carebn": "'bn=...'",
+    "vn=carebn": "'bn=...'",
     # what others call it
     "lr=1e-3": "'algo.learning_rate'",
     "LR=1e-3": "'algo.learning_rate'",
@@ -178,3 +183,24 @@ def test_a_registered_id_of_ones_own() -> None:
     gymnasium.register("MyLab/Track-v0", "no_such_module:Track")
     with pytest.raises(UserError, match=r"did you mean 'env\.id=MyLab/Track-v0'\?$"):
         check_override("env=track")
+
+
+def test_a_launcher_s_option_is_checked_with_the_launcher() -> None:
+    joblib = "hydra/launcher=joblib"
+    given = [joblib, "hydra.launcher.n_jobs=2", "hydra.sweep.dir=x", "seed=1"]
+    assert check_overrides(given) == given
+    either = "expected only with hydra/launcher=joblib or hydra/launcher=submitit_local"
+    with pytest.raises(UserError, match=rf"^hydra.launcher.n_jobs: {either}$"):
+        check_overrides(["hydra.launcher.n_jobs=2"])
+    meant = r"did you mean 'hydra.launcher.n_jobs' with .*=joblib or .*=submitit_local\?$"
+    with pytest.raises(UserError, match=rf"^hydra.launcher.njobs: no such option; {meant}"):
+        check_overrides(["hydra.launcher.njobs=2"])
+    with pytest.raises(
+        UserError, match=r"partion: .*'hydra.launcher.partition' with .*=submitit_slurm"
+    ):
+        check_overrides(["hydra/launcher=basic", "hydra.launcher.partion=x"])
+    with pytest.raises(UserError, match=r"njobs: .* did you mean 'hydra.launcher.n_jobs'\?$"):
+        check_overrides([joblib, "hydra.launcher.njobs=2"])
+    with pytest.raises(UserError, match=r"x_y: no such option; .*=joblib has n_jobs$"):
+        check_overrides([joblib, "hydra.launcher.x_y=2"])
+    assert check_overrides(["hydra/launcher=their_own", "hydra.launcher.x_y=2"])
