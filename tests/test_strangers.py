@@ -446,7 +446,7 @@ def test_a_film_is_not_written_where_a_link_leads(
     for name in (".video.mp4.tmp.mp4", "video.mp4"):
         (folder / name).symlink_to(mine)
     picture = np.zeros((32, 32, 3), np.uint8)
-    monkeypatch.setattr("snnrl.experiment.video._frame", lambda env: picture)
+    monkeypatch.setattr("snnrl.experiment.video.frame_of", lambda *_: picture)
     assert ask(evaluate.main, folder, "--episodes", "1", "--video") == 0
     assert mine.read_text() == "mine"
     assert not (folder / "video.mp4").is_symlink()

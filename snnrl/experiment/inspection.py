@@ -215,7 +215,7 @@ class _Seen:
         self.norm = norm_of(layer)
         self.true = Accumulation(self.norm.statistics) if isinstance(self.norm, BatchNorm) else None
         self.size = -(-SAMPLE // batches)
-        self.generator = np.random.default_rng(0)
+        self.generator = stream(0, "inspection")
         self.fired: list[Tensor] = []
         self.inside: list[float] = []
         self.gradients: list[Tensor] = []
