@@ -28,7 +28,7 @@ from snnrl.nn.networks import SpikingNetwork
 from snnrl.nn.norm import BatchNorm
 from snnrl.nn.norm.accumulation import Accumulation
 from snnrl.nn.traces import counted
-from snnrl.seeds import child_seed, own_global_generators
+from snnrl.seeds import child_seed, own_global_generators, stream
 
 CHUNK = 32
 """Most observations of a pass: with gradients, all time steps of all layers are in memory."""
