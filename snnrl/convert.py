@@ -28,9 +28,8 @@ from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.experiment.threads import cores, use_threads
 from snnrl.imports import import_named
-from snnrl.run_format.durable import replace_file
 from snnrl.run_format.names import CONVERSION, CONVERSION_CURVE
-from snnrl.run_format.place import check_place
+from snnrl.run_format.place import check_place, write_files
 from snnrl.starting import importing
 from snnrl.text import one_line, shortened
 
@@ -198,12 +197,7 @@ def _write(cfg: DictConfig, out: Path, rows: list[Conversion]) -> None:
         CONVERSION: to_csv(rows).encode(),
         CONVERSION_CURVE: png(plot_conversion(rows, cfg.env.id)),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, each in content.items():
-            replace_file(out / name, each)
-    except OSError as problem:
-        raise UserError(f"--out {out}: expected a folder to write to ({problem})") from None
+    write_files(out, content)
     for name in content:
         print(one_line(f"wrote {out / name}"))
 

@@ -28,7 +28,6 @@ from snnrl.experiment.reproduction.remake import check_code
 from snnrl.experiment.reproduction.saved_model import find_model, progress_of
 from snnrl.experiment.threads import cores, use_threads
 from snnrl.imports import import_named
-from snnrl.run_format.durable import replace_file
 from snnrl.run_format.names import (
     BEST_MODEL,
     CARD,
@@ -41,7 +40,7 @@ from snnrl.run_format.names import (
     PROVENANCE,
     REPLAY,
 )
-from snnrl.run_format.place import check_place
+from snnrl.run_format.place import check_place, write_files
 from snnrl.starting import importing
 from snnrl.text import one_line
 
@@ -258,12 +257,7 @@ def _write(out: Path, contents: Mapping[str, bytes]) -> None:
 
     :raises UserError: they cannot be written
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, each in contents.items():
-            replace_file(out / name, each)
-    except OSError as problem:
-        raise UserError(f"--out {out}: expected a folder to write to ({problem})") from None
+    write_files(out, contents)
     for name, each in contents.items():
         print(one_line(f"wrote {out / name} ({len(each):,} bytes)"))
 

@@ -29,9 +29,8 @@ from snnrl.experiment.reproduction.saved_model import MODELS, find_model, progre
 from snnrl.experiment.threads import cores, use_threads
 from snnrl.imports import import_named
 from snnrl.run_format.config import flatten
-from snnrl.run_format.durable import replace_file
 from snnrl.run_format.names import INSPECTION, INSPECTION_FILMS
-from snnrl.run_format.place import check_place
+from snnrl.run_format.place import check_place, write_files
 from snnrl.run_format.status import status_of
 from snnrl.starting import importing
 from snnrl.text import one_line
@@ -237,12 +236,7 @@ def _write(out: Path, content: dict[str, bytes]) -> None:
 
     :raises UserError: they cannot be written
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, each in content.items():
-            replace_file(out / name, each)
-    except OSError as problem:
-        raise UserError(f"--out {out}: expected a folder to write to ({problem})") from None
+    write_files(out, content)
     for name in content:
         print(one_line(f"wrote {out / name}"))
 

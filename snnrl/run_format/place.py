@@ -1,12 +1,13 @@
-"""Whether a folder can be written to, before work that takes minutes."""
+"""Whether a folder can be written to, before work that takes minutes, and writing to it after."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from snnrl.errors import UserError
+from snnrl.run_format.durable import replace_file
 
 
 def check_place(path: Path, given: str, files: Iterable[str] = ()) -> None:
@@ -26,3 +27,17 @@ def check_place(path: Path, given: str, files: Iterable[str] = ()) -> None:
     for name in files:
         if (path / name).is_dir():
             raise UserError(f"{given}: expected to write the file {path / name}, which is a folder")
+
+
+def write_files(out: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files that are complete, each at once, into the folder that ``--out`` names.
+
+    :param contents: by name
+    :raises UserError: they cannot be written
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, each in contents.items():
+            replace_file(out / name, each)
+    except OSError as problem:
+        raise UserError(f"--out {out}: expected a folder to write to ({problem})") from None
