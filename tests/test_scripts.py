@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snnrl.ops.native.library import compiler
 from tests.experiment.helpers import SMALL
 
 TOP = Path(__file__).parent.parent
@@ -126,6 +127,16 @@ def test_methods_on_the_quick_starts_task(name: str, runs: int, tmp_path: Path) 
     table = (tmp_path / "results" / "table.md").read_text()
     expected = {"norms": "confidence", "actors": "proxy", "methods": "ahsar"}
     assert expected[name.split("_")[1].removesuffix(".sh")] in table
+
+
+@pytest.mark.slow
+def test_deployed_agents(tmp_path: Path) -> None:
+    if compiler() is None:
+        pytest.skip("no C compiler")
+    done = script("deploy_table.sh", tmp_path, STEPS="100")
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "results" / "table.md").read_text().splitlines()[2:]
+    assert len(rows) == 14 and sum("8 bits" in row for row in rows) == 4
 
 
 @pytest.mark.slow
