@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from ctypes import CDLL, c_void_p
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from snnrl.deploy.folding import fold
 from snnrl.deploy.quantising import quantise
 from snnrl.deploy.runtime import Policy, to_bytes
 from snnrl.deploy.to_c import FLAGS, to_c
-from snnrl.experiment.builder import build_evaluator
+from snnrl.experiment.builder import build_environment, build_evaluator
 from snnrl.experiment.evaluation import Evaluator
 from snnrl.experiment.exported import ExportedAgent
 from snnrl.experiment.reproduction.provenance import collect
@@ -73,7 +74,11 @@ def median_time(act: Callable[[np.ndarray], Any], observations: np.ndarray) -> f
     return float(np.median(times[WARM:]))
 
 
-def compiled(policy: Policy, folder: Path, name: str) -> tuple[Callable[[np.ndarray], Any], int]:
+Act = Callable[[np.ndarray], np.ndarray]
+"""An observation -> an action, or observations ``[B, ...]`` -> actions ``[B, ...]``."""
+
+
+def compiled(policy: Policy, folder: Path, name: str) -> tuple[Act, int]:
     """Return a policy's C function, and the bytes of its constants and code."""
     source, header = to_c(policy, name)
     (folder / f"{name}.c").write_text(source)
@@ -93,24 +98,14 @@ def compiled(policy: Policy, folder: Path, name: str) -> tuple[Callable[[np.ndar
     return act, made.stat().st_size
 
 
-class Compiled(NamedTuple):
-    """A C function as an evaluation plays it."""
+def one_by_one(act: Act, shape: tuple[int, ...]) -> Act:
+    """Return the function that acts for observations ``[B, ...]`` by one for a single one.
 
-    act: Callable[[np.ndarray], Any]
-    policy: Policy
-    observation_space: Any
-    num_timesteps: int
-
-    def normalize(self, observations: np.ndarray) -> np.ndarray:
-        """Return the observations as they are."""
-        return observations
-
-    def predict(
-        self, observation: Any, state: Any, episode_start: Any, deterministic: bool
-    ) -> tuple[np.ndarray, None]:
-        """Return the actions of observations ``[B, ...]``."""
-        actions = [np.array(self.act(each)) for each in observation]
-        return np.stack(actions).reshape(len(actions), *self.policy.action_shape), None
+    :param shape: of an action
+    """
+    return lambda observations: np.stack([act(each).copy() for each in observations]).reshape(
+        len(observations), *shape
+    )
 
 
 def measured(spiking: Path, ordinary: Path) -> Iterator[Row]:
@@ -129,33 +124,27 @@ def measured(spiking: Path, ordinary: Path) -> Iterator[Row]:
     cost = cost_of(agent, shown).total
     seconds = median_time(lambda each: agent.predict(each, deterministic=True), shown)
     task, size = str(cfg.env.id), 4 * cost.parameters
-    yield Row(task, "spiking, torch (native kernel)", returns, seconds, size, cost)
-    policy = fold(agent)
+    yield Row(task, f"spiking, torch ({agent.kernel} kernel)", returns, seconds, size, cost)
+    policy, space = fold(agent), agent.observation_space
     with TemporaryDirectory() as folder:
         for each, way in ((policy, ""), (quantise(policy), ", 8 bits")):
-            acting = ExportedAgent(each, agent.observation_space, agent.num_timesteps)
+            acts = partial(ExportedAgent, observation_space=space, num_timesteps=0)
             seconds = median_time(each.act, shown)
-            yield Row(task, f"numpy{way}", play(acting), seconds, len(to_bytes(each)), None)
-            name = f"policy{len(way)}"
-            act, size = compiled(each, Path(folder), name)
-            program = Compiled(act, each, agent.observation_space, agent.num_timesteps)
+            yield Row(task, f"numpy{way}", play(acts(each.act)), seconds, len(to_bytes(each)), None)
+            act, size = compiled(each, Path(folder), f"policy{len(way)}")
+            program = acts(one_by_one(act, each.action_shape))
             yield Row(task, f"C{way}", play(program), median_time(act, shown), size, None)
     cfg, model = find_model(ordinary, "best", [])
     agent = load_trained(cfg, model)
     cost = cost_of(agent, shown).total
     seconds = median_time(lambda each: agent.predict(each, deterministic=True), shown)
     yield Row(task, "ordinary, torch", play(agent), seconds, 4 * cost.parameters, cost)
-    stock = StockTD3("MlpPolicy", build_env(cfg), policy_kwargs={"net_arch": hidden(cfg)}, seed=0)
+    stock = StockTD3(
+        "MlpPolicy", build_environment(cfg), policy_kwargs={"net_arch": hidden(cfg)}, seed=0
+    )
     stock.policy.set_training_mode(False)
     seconds = median_time(lambda each: stock.predict(each, deterministic=True), shown)
     yield Row(task, "ordinary, Stable-Baselines3 (untrained: time alone)", [], seconds, None, None)
-
-
-def build_env(cfg: Any) -> Any:
-    """Return the run's environment."""
-    from snnrl.experiment.builder import build_environment
-
-    return build_environment(cfg)
 
 
 def hidden(cfg: Any) -> dict[str, list[int]]:

@@ -73,9 +73,9 @@ def activity(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
 
 
 def costs(agent: SpikingAgent, observations: np.ndarray) -> dict[str, float]:
-    """Return what an action costs, of an agent whose actor spikes, for the progress table: synaptic
-    operations (accumulations and MACs) of each spiking layer and of
-    all parts, and the energy. An ordinary actor always costs the same.
+    """Return what an action costs, for the progress table, of an agent whose actor spikes: synaptic
+    operations (accumulations and MACs) of each spiking layer and of all parts, and the energy in
+    nJ. An ordinary actor always costs the same.
 
     :param observations: ``[n, ...]``, those of the evaluation episodes, as the policy saw them
     :raises UserError: a network whose operations are unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,14 +18,14 @@ COMPARED = 1000
 
 
 class ExportedAgent(NamedTuple):
-    """A policy as an evaluation plays it.
+    """What an exported policy does, as an evaluation plays it.
 
-    :param policy: which normalises observations itself
+    :param act: observations ``[B, ...]``, which it normalises itself -> actions ``[B, ...]``
     :param observation_space: of the environment
     :param num_timesteps: environment steps that its agent has learned from
     """
 
-    policy: Policy
+    act: Callable[[np.ndarray], np.ndarray]
     observation_space: spaces.Space[Any]
     num_timesteps: int
 
@@ -36,7 +37,7 @@ class ExportedAgent(NamedTuple):
         self, observation: Any, state: Any, episode_start: Any, deterministic: bool
     ) -> tuple[np.ndarray, None]:
         """Return actions and no state."""
-        return self.policy.act(observation), None
+        return self.act(observation), None
 
 
 class Played(NamedTuple):
@@ -63,7 +64,7 @@ def play(agent: SpikingAgent, policies: list[Policy], evaluator: Evaluator) -> P
     usual = evaluator.run(agent)
     returns, observations = [], []
     for policy in policies:
-        acting = ExportedAgent(policy, agent.observation_space, agent.num_timesteps)
+        acting = ExportedAgent(policy.act, agent.observation_space, agent.num_timesteps)
         episodes = evaluator.run(acting)
         returns.append([episode.total_reward for episode in episodes])
         observations.append(np.concatenate([episode.observations for episode in episodes]))

@@ -63,7 +63,7 @@ class Encoder(nn.Module):
     spikes = True
     """False if its outputs are currents rather than spikes, of which there is no firing rate."""
 
-    drive_of: ClassVar[tuple[str, ...]] = ()
+    made_of: ClassVar[tuple[str, ...]] = ()
     """Methods that ``forward`` is made of, and that :meth:`formula` describes with it."""
 
     compiles = True
@@ -105,7 +105,7 @@ class Encoder(nn.Module):
 
     def known_formula(self) -> dict[str, Any] | None:
         """Return :meth:`formula` if it still describes :meth:`forward`."""
-        return self.formula() if answers(self, "formula", *self.drive_of) else None
+        return self.formula() if answers(self, "formula", *self.made_of) else None
 
     def known_input(self, observation: Tensor) -> Drive | None:
         """Return :meth:`constant_input` if it still describes :meth:`forward`."""

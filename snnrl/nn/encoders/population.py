@@ -42,7 +42,7 @@ class PopulationEncoder(Encoder):
 
     THRESHOLD = 0.999
 
-    drive_of = ("drive", "_seen")
+    made_of = ("drive", "_seen")
 
     scales = True
 
