@@ -31,7 +31,10 @@ from snnrl.run_format.names import (
     PROVENANCE,
     REPLAY,
 )
-from snnrl.run_format.provenance import EARLIER, read_provenance
+from snnrl.run_format.provenance import EARLIER, PLUGINS, SOURCES, read_provenance
+
+PUBLISHED = ("started", "kernel", "threads", "versions", PLUGINS, SOURCES)
+"""Facts of a start that are for others."""
 
 
 def hub_files(
@@ -96,7 +99,7 @@ def hub_files(
 
 def _published(start: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts of a start that are for others: not the text of uncommitted files."""
-    kept = {key: start[key] for key in ("started", "kernel", "threads", "versions") if key in start}
+    kept = {key: start[key] for key in PUBLISHED if key in start}
     git = start.get("git")
     revision = git.get("revision") if isinstance(git, dict) else None
     return {**kept, **({} if revision is None else {"revision": str(revision)})}
